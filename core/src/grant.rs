@@ -1,0 +1,41 @@
+//! What an authorization server's "active" comes down to: all that is needed to judge a request.
+
+use std::fmt;
+
+use zeroize::Zeroize;
+
+/// An active token's facts, as answered by the authorization server and as kept in the cache.
+///
+/// Scope and binding are judged anew on every request, because two locations may ask different
+/// things of the same answer. Dropping it wipes the phantom token.
+#[derive(Clone, Default, PartialEq, Eq, Zeroize)]
+#[zeroize(drop)]
+pub struct Grant {
+    /// The phantom token: a compact JWS or JWE. Empty where the server gave none and the location
+    /// does not forward one (`phantom_token_forward none`).
+    pub jwt: Vec<u8>,
+    /// The granted scope, values joined by single spaces; empty where none was granted.
+    pub scope: Vec<u8>,
+    /// The server's JSON answer as one JSON object, without the phantom token in it; empty where
+    /// the answer was the JWT alone.
+    pub claims: Vec<u8>,
+    /// When the token expires, in seconds since the Unix epoch: the earlier of what the answer and
+    /// the JWT say.
+    pub exp: Option<u64>,
+    /// The token is bound to a DPoP key (`cnf.jkt`, RFC 9449) and must not pass as a Bearer token
+    /// unless the location says so.
+    pub dpop_bound: bool,
+}
+
+impl fmt::Debug for Grant {
+    /// Says everything but the phantom token and the claims.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant")
+            .field("jwt_len", &self.jwt.len())
+            .field("scope_len", &self.scope.len())
+            .field("claims_len", &self.claims.len())
+            .field("exp", &self.exp)
+            .field("dpop_bound", &self.dpop_bound)
+            .finish()
+    }
+}

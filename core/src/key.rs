@@ -1,0 +1,73 @@
+//! Under what an answer is kept: a keyed hash of the token and one of the identity that asked.
+//!
+//! Hashes are SipHash-2-4 with 128 bits of output. The key is random and made with the shared zone,
+//! so nobody outside can search for two tokens that meet; the opaque token itself is never stored.
+//! Each part is tagged and length-prefixed: no two different lists of parts feed the hash the same
+//! bytes.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+/// The secret of one zone's hashes.
+#[derive(Clone, Copy)]
+pub struct HashKey(pub [u8; 16]);
+
+/// H(token): finds every entry of one token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenHash(pub [u8; 16]);
+
+/// H(identity): who asked which server how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IdentityHash(pub [u8; 16]);
+
+/// The whole key of an entry: H(token) ‖ H(identity).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Hash of the opaque token.
+    pub token: TokenHash,
+    /// Hash of the asking location's identity.
+    pub identity: IdentityHash,
+}
+
+impl HashKey {
+    /// H(token) of an opaque token's bytes.
+    pub fn token(&self, token: &[u8]) -> TokenHash {
+        TokenHash(self.hash(b'T', [token]))
+    }
+
+    /// H(identity) of the parts that make an identity, in a fixed order.
+    pub fn identity<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> IdentityHash {
+        IdentityHash(self.hash(b'I', parts))
+    }
+
+    fn hash<'a>(&self, tag: u8, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write_u8(tag);
+        for part in parts {
+            hasher.write_u64(part.len() as u64);
+            hasher.write(part);
+        }
+        hasher.finish128().as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        let key = HashKey([7; 16]);
+        let split = |parts: &[&'static [u8]]| key.identity(parts.iter().copied());
+        assert_ne!(split(&[b"ab", b"c"]), split(&[b"a", b"bc"]));
+        assert_ne!(split(&[b"abc"]), split(&[b"abc", b""]));
+        assert_ne!(key.token(b"abc").0, split(&[b"abc"]).0);
+    }
+
+    #[test]
+    fn another_key_gives_another_hash() {
+        assert_ne!(HashKey([1; 16]).token(b"t"), HashKey([2; 16]).token(b"t"));
+        assert_eq!(HashKey([1; 16]).token(b"t"), HashKey([1; 16]).token(b"t"));
+    }
+}

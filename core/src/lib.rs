@@ -1,0 +1,27 @@
+//! The engine of ngx-phantom-token.
+//!
+//! Everything that can be said about the Phantom Token pattern without NGINX is said here: how an
+//! access token is read ([`bearer`]), what an introspection answer means ([`answer`], [`jwt`],
+//! [`scope`], [`claims`]), how long it may be kept ([`lifetime`], [`cache_control`]), how the
+//! authorization server is asked ([`client`]), and how answers are kept in memory that several
+//! processes share ([`arena`], [`state`]). Time is passed in; nothing is logged.
+
+pub mod answer;
+pub mod arena;
+pub mod bearer;
+pub mod cache_control;
+pub mod challenge;
+pub mod claims;
+pub mod client;
+pub mod form;
+pub mod grant;
+pub mod health;
+pub mod json;
+pub mod jwt;
+pub mod key;
+pub mod lifetime;
+pub mod local;
+pub mod lock;
+pub mod metrics;
+pub mod scope;
+pub mod state;

@@ -1,0 +1,1 @@
+//! NGINX module for the Phantom Token pattern.
