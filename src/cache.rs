@@ -1,0 +1,161 @@
+//! Where an answer may already be: this worker's own cache, then the zone.
+
+use std::rc::Rc;
+
+use phantom_token_core::arena::{Find, Joined, Kind, Locked, Owner, Record};
+use phantom_token_core::key::Key;
+use phantom_token_core::lifetime::{self, Freshness};
+use phantom_token_core::local::Cached;
+use phantom_token_core::state::Generation;
+
+use crate::conf::policy::CacheTimes;
+use crate::sys::*;
+use crate::worker::Worker;
+use crate::zone::Zone;
+
+/// How often a worker's own hits tell the zone that an entry is in use, in milliseconds.
+const TOUCH_MS: u64 = 1_000;
+
+/// What the zone knows of a key.
+pub(crate) enum Found {
+    /// A fresh active answer.
+    Granted(Rc<Cached>),
+    /// A fresh inactive one.
+    Inactive,
+    /// Nothing: this worker is to ask, under its mark in the zone where it could set one.
+    Lead { marked: bool },
+    /// Nothing yet: another worker is asking, under this mark.
+    Follow { flight: u64 },
+}
+
+/// This worker's own cache: no lock, no copy.
+pub(crate) fn nearest(
+    worker: &mut Worker,
+    zone: &Zone,
+    key: &Key,
+    times: &CacheTimes,
+) -> Option<Rc<Cached>> {
+    let cached = worker.local.get(key)?;
+    let now_ms = now_ms();
+    let fresh = lifetime::freshness(&cached.life, times.valid_ms, 0, now_ms, now_secs())
+        == Freshness::Fresh;
+    if !fresh || cached.generation != worker.state.generation(&key.token) {
+        worker.local.remove(key);
+        return None;
+    }
+    let cached = Rc::clone(cached);
+    if now_ms.wrapping_sub(cached.touched.get()) >= TOUCH_MS {
+        cached.touched.set(now_ms);
+        // The zone must know that it is in use, or it would go as the least recently used.
+        zone.locked(|locked| locked.touch(key));
+    }
+    Some(cached)
+}
+
+/// The zone: looks for a fresh answer and, in the same breath, for the call that is under way, so
+/// that exactly one is.
+pub(crate) fn shared(
+    worker: &mut Worker,
+    zone: &Zone,
+    key: &Key,
+    times: &CacheTimes,
+    flight: u64,
+    deadline: u64,
+) -> Found {
+    let generation = worker.state.generation(&key.token);
+    let me = worker.slot.map(|slot| Owner { pid: pid(), slot });
+    let (now_ms, now) = (now_ms(), now_secs());
+    loop {
+        let record = &mut worker.record;
+        let step = zone.locked(|locked| {
+            match locked.find(key, record) {
+                Find::NeedSpace(bytes) => return Step::NeedSpace(bytes),
+                Find::Hit if is_fresh(record, times, now_ms, now) => return Step::Hit,
+                Find::Hit | Find::Miss => {}
+            }
+            let Some(me) = me else { return Step::Alone };
+            match locked.join_or_lead(key, me, flight, deadline, now_ms, process_alive) {
+                Joined::Lead => Step::Lead,
+                Joined::Follow { flight, .. } => Step::Follow(flight),
+                Joined::Full => Step::Alone,
+            }
+        });
+        return match step {
+            Some(Step::NeedSpace(bytes)) => {
+                record.reserve(bytes);
+                continue;
+            }
+            Some(Step::Hit) if record.kind() == Kind::Inactive => Found::Inactive,
+            Some(Step::Hit) => match keep_near(worker, key, generation) {
+                Some(cached) => Found::Granted(cached),
+                None => Found::Lead { marked: false },
+            },
+            Some(Step::Lead) => Found::Lead { marked: true },
+            Some(Step::Follow(flight)) => Found::Follow { flight },
+            // No lock in time: the request goes on as an uncached miss.
+            Some(Step::Alone) | None => Found::Lead { marked: false },
+        };
+    }
+}
+
+enum Step {
+    Hit,
+    NeedSpace(usize),
+    Lead,
+    Follow(u64),
+    Alone,
+}
+
+/// An entry that ran out, but may serve while the server cannot be asked.
+pub(crate) fn stale(
+    worker: &mut Worker,
+    zone: &Zone,
+    key: &Key,
+    times: &CacheTimes,
+) -> Option<Rc<Cached>> {
+    let generation = worker.state.generation(&key.token);
+    find(worker, zone, key)?;
+    let life = worker.record.times();
+    let usable = lifetime::freshness(life, times.valid_ms, times.stale_ms, now_ms(), now_secs());
+    if worker.record.kind() != Kind::Active || usable == Freshness::Gone {
+        return None;
+    }
+    cached_of(&worker.record, generation)
+}
+
+/// Copies the entry of a key into the worker's record, whatever its age.
+pub(crate) fn find(worker: &mut Worker, zone: &Zone, key: &Key) -> Option<()> {
+    loop {
+        let record = &mut worker.record;
+        match zone.locked(|locked: &mut Locked<'_>| locked.find(key, record))? {
+            Find::Hit => return Some(()),
+            Find::Miss => return None,
+            Find::NeedSpace(bytes) => record.reserve(bytes),
+        }
+    }
+}
+
+fn is_fresh(record: &Record, times: &CacheTimes, now_ms: u64, now: u64) -> bool {
+    let valid = match record.kind() {
+        Kind::Active => times.valid_ms,
+        Kind::Inactive => times.inactive_ms,
+    };
+    lifetime::freshness(record.times(), valid, 0, now_ms, now) == Freshness::Fresh
+}
+
+/// Takes what the zone gave into the worker's own cache.
+pub(crate) fn keep_near(
+    worker: &mut Worker,
+    key: &Key,
+    generation: Generation,
+) -> Option<Rc<Cached>> {
+    let cached = cached_of(&worker.record, generation)?;
+    worker.local.insert(*key, Rc::clone(&cached));
+    Some(cached)
+}
+
+/// The worker's record as an answer of its own.
+pub(crate) fn cached_of(record: &Record, generation: Generation) -> Option<Rc<Cached>> {
+    let grant = record.to_grant()?;
+    Some(Rc::new(Cached::new(&grant, *record.times(), generation, now_ms())))
+}

@@ -1,0 +1,183 @@
+//! Configuration: what the directives say, and what is made of it.
+//!
+//! `directives` parses each directive into a typed setting of [`MainConf`] or [`LocConf`]; merging
+//! inherits them; [`policy`] checks what belongs together and prepares, for every location with
+//! `phantom_token on`, the [`policy::Policy`] a request is judged by.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use phantom_token_core::answer::Forward;
+use phantom_token_core::bearer::TokenSyntax;
+use phantom_token_core::client::Endpoint;
+use phantom_token_core::health::Limits;
+use phantom_token_core::lifetime::CacheControlPolicy;
+use zeroize::Zeroizing;
+
+pub(crate) mod cf;
+pub(crate) mod directives;
+pub(crate) mod pem;
+pub(crate) mod policy;
+
+pub(crate) use cf::{Cf, ConfError, Place};
+pub(crate) use policy::Policy;
+
+use crate::status::Format;
+use crate::sys::*;
+use crate::zone::{StateZone, Zone};
+
+/// A compiled value that may hold variables, of this configuration cycle.
+#[derive(Clone, Copy)]
+pub(crate) struct ComplexValue(pub(crate) *mut ngx_http_complex_value_t);
+
+/// Configuration of the whole `http` block.
+#[derive(Default)]
+pub(crate) struct MainConf {
+    /// Cache zones by name, as declared or made by default.
+    pub(crate) zones: Vec<Box<Zone>>,
+    /// The zone for all that is not a cache entry; made when the module is used anywhere.
+    pub(crate) state: Option<Box<StateZone>>,
+    /// `phantom_token_max_pending`.
+    pub(crate) max_pending: Option<usize>,
+    /// `phantom_token_worker_cache`.
+    pub(crate) worker_cache: Option<usize>,
+    /// Index of `$http_authorization`, forgotten on a rewrite.
+    pub(crate) http_authorization: Option<usize>,
+    /// TLS settings are costly to make (a root store each): one for each set of options.
+    pub(crate) tls: pem::TlsCache,
+    /// Warnings given, so that each is given once and not for every location that inherits.
+    pub(crate) warned: Vec<String>,
+}
+
+/// `phantom_token on | off [token=$variable]`.
+#[derive(Clone)]
+pub(crate) struct Switch {
+    pub(crate) on: bool,
+    /// Index of the variable that holds the bare token.
+    pub(crate) token: Option<usize>,
+    pub(crate) place: Place,
+}
+
+/// One `phantom_token_introspection_endpoint`.
+#[derive(Clone)]
+pub(crate) struct EndpointSetting {
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// The URL as written, and where to connect: part of the identity.
+    pub(crate) identity: Vec<u8>,
+    pub(crate) limits: Limits,
+    pub(crate) backup: bool,
+}
+
+/// How the module authenticates at the introspection endpoint (RFC 6749 §2.3.1).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientAuth {
+    Basic,
+    BasicRaw,
+    Post,
+    None,
+}
+
+/// A client secret, and which of the two directives gave it.
+pub(crate) struct Secret {
+    pub(crate) bytes: Zeroizing<Vec<u8>>,
+}
+
+/// Which `OPTIONS` requests pass unchecked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AllowOptions {
+    On,
+    Preflight,
+    Off,
+}
+
+/// What to do with a DPoP-bound token that is presented as a Bearer token (RFC 9449 §7.2).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BoundTokens {
+    Reject,
+    Pass,
+}
+
+/// An extra header or parameter of the introspection request.
+#[derive(Clone)]
+pub(crate) struct Extra {
+    pub(crate) name: String,
+    pub(crate) value: ComplexValue,
+    /// Its value is part of the cache key.
+    pub(crate) keyed: bool,
+}
+
+/// `phantom_token_cache NAME | off`.
+#[derive(Clone)]
+pub(crate) enum CacheSetting {
+    Named { name: String, place: Place },
+    Off,
+}
+
+/// Configuration of a server, a location, an `if` or a `limit_except`.
+#[derive(Default)]
+pub(crate) struct LocConf {
+    pub(crate) switch: Option<Switch>,
+    pub(crate) endpoints: Option<Rc<Vec<EndpointSetting>>>,
+    pub(crate) client_id: Option<Rc<Vec<u8>>>,
+    pub(crate) client_secret: Option<Rc<Secret>>,
+    pub(crate) client_auth: Option<ClientAuth>,
+    pub(crate) forward: Option<Forward>,
+    pub(crate) scope: Option<Rc<Vec<u8>>>,
+    pub(crate) realm: Option<Rc<Vec<u8>>>,
+    pub(crate) resource_metadata: Option<Rc<Vec<u8>>>,
+    pub(crate) allow_options: Option<AllowOptions>,
+    pub(crate) bypass: Option<Rc<Vec<ComplexValue>>>,
+    pub(crate) cache_bypass: Option<Rc<Vec<ComplexValue>>>,
+    pub(crate) bound_tokens: Option<BoundTokens>,
+    pub(crate) token_syntax: Option<TokenSyntax>,
+    pub(crate) token_type_hint: Option<Rc<Vec<u8>>>,
+    pub(crate) accept: Option<Rc<Vec<u8>>>,
+    pub(crate) headers: Option<Rc<Vec<Extra>>>,
+    pub(crate) params: Option<Rc<Vec<Extra>>>,
+    pub(crate) connect_timeout: Option<u64>,
+    pub(crate) timeout: Option<u64>,
+    pub(crate) ssl_verify: Option<bool>,
+    pub(crate) ssl_trusted_certificate: Option<Rc<pem::PemFile>>,
+    pub(crate) ssl_certificate: Option<Rc<pem::PemFile>>,
+    pub(crate) ssl_certificate_key: Option<Rc<pem::PemFile>>,
+    pub(crate) thread_pool: Option<Rc<Vec<u8>>>,
+    pub(crate) cache: Option<CacheSetting>,
+    pub(crate) cache_valid: Option<u64>,
+    pub(crate) cache_inactive_valid: Option<u64>,
+    pub(crate) cache_stale: Option<u64>,
+    pub(crate) cache_control: Option<CacheControlPolicy>,
+    /// `phantom_token_status` here: the format when the request asks for none.
+    pub(crate) status: Option<Format>,
+    /// `phantom_token_purge any` here.
+    pub(crate) purge_any: bool,
+    /// Made after merging, where the module is on.
+    pub(crate) policy: Option<Rc<Policy>>,
+}
+
+impl LocConf {
+    /// Takes over from the enclosing level what this level does not say.
+    fn inherit(&mut self, outer: &Self) {
+        macro_rules! inherit {
+            ($($field:ident),+ $(,)?) => {
+                $(if self.$field.is_none() { self.$field.clone_from(&outer.$field); })+
+            };
+        }
+        inherit!(
+            switch, endpoints, client_id, client_secret, client_auth, forward, scope, realm,
+            resource_metadata, allow_options, bypass, cache_bypass, bound_tokens, token_syntax,
+            token_type_hint, accept, headers, params, connect_timeout, timeout, ssl_verify,
+            ssl_trusted_certificate, ssl_certificate, ssl_certificate_key, thread_pool, cache,
+            cache_valid, cache_inactive_valid, cache_stale, cache_control,
+        );
+    }
+
+    /// Inherits from `outer`, and prepares the policy where the module is on.
+    pub(crate) fn merge(&mut self, cf: &mut Cf<'_>, outer: &Self) -> Result<(), ConfError> {
+        self.inherit(outer);
+        self.policy = match &self.switch {
+            Some(switch) if switch.on => Some(Rc::new(Policy::prepare(cf, self, switch)?)),
+            _ => None,
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! What the module keeps for one request, over internal redirects too.
+//!
+//! An internal redirect (`error_page`, `try_files`, `X-Accel-Redirect`, a named location) clears
+//! NGINX's module contexts and runs the phases anew, with the header already rewritten. The context
+//! is therefore a pool cleanup, found again by its handler.
+
+use core::ptr;
+use std::rc::Rc;
+
+use phantom_token_core::key::Key;
+use phantom_token_core::local::Cached;
+
+use crate::flight::Wait;
+use crate::outcome::Outcome;
+use crate::request::{NoMemory, Request};
+use crate::sys::*;
+
+/// A request's context.
+#[derive(Default)]
+pub(crate) struct Ctx {
+    /// The introspection the request waits for.
+    pub(crate) wait: Option<Box<Wait>>,
+    /// What was learnt so far, latest last: nothing is asked twice for one request and identity.
+    pub(crate) learnt: Vec<(Key, Outcome, Status)>,
+    /// The opaque token as first presented in each place: the header (`None`) or a variable. After
+    /// a rewrite the header holds the JWT.
+    pub(crate) presented: Vec<(Option<usize>, &'static [u8])>,
+    /// What NGINX's headers point into, or the variables of an earlier pass.
+    pub(crate) grants: Vec<Rc<Cached>>,
+    /// The reply this pass gave.
+    pub(crate) reply: Option<Reply>,
+    /// The challenge and the delay that were added to the response, changed in place by a second
+    /// refusal.
+    pub(crate) challenge: Option<ptr::NonNull<ngx_table_elt_t>>,
+    pub(crate) retry_after: Option<ptr::NonNull<ngx_table_elt_t>>,
+    /// The connection was to be kept before NGINX saw our 500.
+    pub(crate) keepalive: bool,
+    /// The outcome was counted.
+    pub(crate) counted: bool,
+    /// A request cleanup that ends the wait is registered.
+    pub(crate) has_cleanup: bool,
+    pub(crate) status: Option<Status>,
+    pub(crate) reason: &'static str,
+    /// What introspection cost this request, in milliseconds.
+    pub(crate) introspection_ms: Option<u64>,
+}
+
+/// `$phantom_token_status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Hit,
+    Miss,
+    Wait,
+    Stale,
+    Bypass,
+    Inactive,
+    Denied,
+    Error,
+}
+
+impl Status {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "HIT",
+            Self::Miss => "MISS",
+            Self::Wait => "WAIT",
+            Self::Stale => "STALE",
+            Self::Bypass => "BYPASS",
+            Self::Inactive => "INACTIVE",
+            Self::Denied => "DENIED",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
+/// A reply of ours: the status given to NGINX, and the body that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) status: u32,
+    pub(crate) body: &'static [u8],
+    /// The filter has put the headers in, and the body is to follow.
+    pub(crate) sending: bool,
+    /// The body has gone out.
+    pub(crate) sent: bool,
+}
+
+impl Ctx {
+    /// The context in the request's slot, or of an earlier pass of the same request.
+    pub(crate) fn find<'a>(r: Request) -> Option<&'a mut Self> {
+        // SAFETY: the slot holds NULL or what `of` put there: a context in the request's pool. One
+        // callback runs at a time, and each takes the context once.
+        match unsafe { r.ctx_slot(crate::ctx_index()).cast::<Self>().as_mut() } {
+            Some(ctx) => Some(ctx),
+            None => Self::earlier(r),
+        }
+    }
+
+    /// The context in the slot alone: that of this pass.
+    pub(crate) fn in_slot<'a>(r: Request) -> Option<&'a mut Self> {
+        // SAFETY: as in `find`.
+        unsafe { r.ctx_slot(crate::ctx_index()).cast::<Self>().as_mut() }
+    }
+
+    /// The context of an earlier pass, whose slot a redirect has cleared.
+    pub(crate) fn earlier<'a>(r: Request) -> Option<&'a mut Self> {
+        // SAFETY: the cleanup list of a live pool; a cleanup with our handler holds a `Ctx`.
+        unsafe {
+            let mut cleanup = (*r.pool()).cleanup;
+            while let Some(c) = cleanup.as_ref() {
+                if c.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, DROP)) {
+                    return Some(&mut *c.data.cast::<Self>());
+                }
+                cleanup = c.next;
+            }
+        }
+        None
+    }
+
+    /// The request's context, made where there is none, and put in its slot.
+    pub(crate) fn of<'a>(r: Request) -> Result<&'a mut Self, NoMemory> {
+        if let Some(ctx) = Self::in_slot(r) {
+            return Ok(ctx);
+        }
+        let ctx = match Self::earlier(r) {
+            Some(ctx) => {
+                // A new pass: what the last one waited for or replied is over.
+                ctx.wait = None;
+                ctx.reply = None;
+                ctx
+            }
+            None => Self::create(r)?,
+        };
+        r.set_ctx_slot(crate::ctx_index(), ptr::from_mut(ctx).cast());
+        Ok(ctx)
+    }
+
+    fn create<'a>(r: Request) -> Result<&'a mut Self, NoMemory> {
+        // SAFETY: the cleanup's data is as large as a `Ctx`, aligned as NGINX aligns pools, and is
+        // written before its handler is set.
+        unsafe {
+            let cleanup = ngx_pool_cleanup_add(r.pool(), size_of::<Self>());
+            if cleanup.is_null() {
+                return Err(NoMemory);
+            }
+            let ctx = (*cleanup).data.cast::<Self>();
+            ctx.write(Self::default());
+            (*cleanup).handler = Some(DROP);
+            Ok(&mut *ctx)
+        }
+    }
+
+    /// What was learnt of this token and identity earlier in the request.
+    pub(crate) fn learnt(&self, key: &Key) -> Option<(Outcome, Status)> {
+        let (_, outcome, status) = self.learnt.iter().rev().find(|(known, ..)| known == key)?;
+        Some((outcome.clone(), *status))
+    }
+
+    /// Ends the wait when NGINX ends the request, which is before its pool is destroyed.
+    pub(crate) fn end_wait_with_request(&mut self, r: Request) -> Result<(), NoMemory> {
+        if !self.has_cleanup {
+            // SAFETY: a live request; the context outlives the request's cleanups, being in its
+            // pool.
+            unsafe {
+                let cleanup = ngx_http_cleanup_add(r.as_ptr(), 0);
+                if cleanup.is_null() {
+                    return Err(NoMemory);
+                }
+                (*cleanup).handler = Some(end_wait);
+                (*cleanup).data = ptr::from_mut(self).cast();
+            }
+            self.has_cleanup = true;
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(align_of::<Ctx>() <= NGX_ALIGNMENT, "pools must align contexts");
+
+/// Recognises our contexts among a pool's cleanups.
+const DROP: unsafe extern "C" fn(*mut core::ffi::c_void) = drop_ctx;
+
+unsafe extern "C" fn drop_ctx(data: *mut core::ffi::c_void) {
+    let dropped = crate::guard::catch(|| {
+        // SAFETY: NGINX runs a pool's cleanups once, and the data is the context `create` made.
+        unsafe { data.cast::<Ctx>().drop_in_place() }
+    });
+    drop(dropped);
+}
+
+unsafe extern "C" fn end_wait(data: *mut core::ffi::c_void) {
+    let ended = crate::guard::catch(|| {
+        // SAFETY: the context is in the request's pool, which outlives the request's cleanups.
+        let ctx = unsafe { &mut *data.cast::<Ctx>() };
+        ctx.wait = None;
+        // NGINX has emptied the list this handler was on.
+        ctx.has_cleanup = false;
+    });
+    drop(ended);
+}

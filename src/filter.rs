@@ -1,0 +1,150 @@
+//! The module's second half: puts our own body into our own refusals.
+//!
+//! NGINX makes an HTML page for the status the access handler returned. The header filter turns it
+//! into our JSON reply where the response is still ours: the context is in the request's slot (an
+//! `error_page` clears it) and the status is the one we gave.
+
+use core::cell::UnsafeCell;
+use core::ptr;
+
+use crate::ctx::Ctx;
+use crate::guard;
+use crate::refusal;
+use crate::request::{NoMemory, Request};
+use crate::sys::*;
+
+const CONTENT_TYPE: &[u8] = b"application/json";
+
+/// The filters that came before ours, called after it.
+struct Next {
+    header: UnsafeCell<ngx_http_output_header_filter_pt>,
+    body: UnsafeCell<ngx_http_output_body_filter_pt>,
+}
+
+// SAFETY: written while a configuration is read, before there are requests; then only read.
+unsafe impl Sync for Next {}
+
+static NEXT: Next = Next { header: UnsafeCell::new(None), body: UnsafeCell::new(None) };
+
+/// Puts the filters on top of NGINX's chains, which every configuration builds anew.
+pub(crate) unsafe extern "C" fn postconfiguration(_: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: NGINX builds the chains on one thread, before requests of this configuration.
+    unsafe {
+        *NEXT.header.get() = ngx_http_top_header_filter;
+        ngx_http_top_header_filter = Some(header_filter);
+        *NEXT.body.get() = ngx_http_top_body_filter;
+        ngx_http_top_body_filter = Some(body_filter);
+    }
+    OK
+}
+
+unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: NGINX passes a live request.
+    let request = unsafe { Request::new(r) };
+    let ready = guard::entry("the header filter", || request.log(), false, || {
+        !request.is_main() || take_over_headers(request).is_ok()
+    });
+    if !ready {
+        return ERROR;
+    }
+    // SAFETY: set by `postconfiguration`; the next filter takes the same request.
+    unsafe {
+        match *NEXT.header.get() {
+            Some(next) => next(r),
+            None => ERROR,
+        }
+    }
+}
+
+fn take_over_headers(r: Request) -> Result<(), NoMemory> {
+    let Some(ctx) = Ctx::in_slot(r) else {
+        // An `error_page` of our 500 in a location that runs no access phase.
+        refusal::keep_connection(r);
+        return Ok(());
+    };
+    let status = r.raw().headers_out.status as u32;
+    let Some(reply) = ctx.reply.as_mut().filter(|reply| reply.status == status && !reply.sending)
+    else {
+        // SAFETY: a live request.
+        if ctx.challenge.is_some() && unsafe { pt_request_err_status(r.as_ptr()) } == 0 {
+            refusal::hide_challenge(ctx);
+        }
+        return Ok(());
+    };
+    reply.sending = true;
+    let keepalive = ctx.keepalive;
+    let len = reply.body.len();
+    r.add_header_out(b"Cache-Control", str_of(b"no-store"))?;
+    // SAFETY: a live request; the strings are constants of this binary.
+    unsafe {
+        let out = &raw mut (*r.as_ptr()).headers_out;
+        (*out).content_type = str_of(CONTENT_TYPE);
+        (*out).content_type_len = CONTENT_TYPE.len();
+        (*out).content_type_lowcase = ptr::null_mut();
+        (*out).charset = ngx_str_t { len: 0, data: ptr::null_mut() };
+        (*out).content_length_n = len as off_t;
+        if keepalive {
+            pt_request_set_keepalive(r.as_ptr(), 1);
+        }
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn body_filter(
+    r: *mut ngx_http_request_t,
+    chain: *mut ngx_chain_t,
+) -> ngx_int_t {
+    // SAFETY: NGINX passes a live request and its chain.
+    let request = unsafe { Request::new(r) };
+    let chain = guard::entry("the body filter", || request.log(), Err(NoMemory), || {
+        match Ctx::in_slot(request).and_then(|ctx| ctx.reply.as_mut()) {
+            Some(reply) if reply.sending && request.is_main() && !chain.is_null() => {
+                // SAFETY: the chain NGINX made for its own page.
+                unsafe { swallow(chain) };
+                if reply.sent {
+                    return Ok(ptr::null_mut());
+                }
+                reply.sent = true;
+                own_chain(request, reply.body)
+            }
+            _ => Ok(chain),
+        }
+    });
+    let Ok(chain) = chain else { return ERROR };
+    // SAFETY: set by `postconfiguration`; the next filter takes a chain or none.
+    unsafe {
+        match *NEXT.body.get() {
+            Some(next) => next(r, chain),
+            None => ERROR,
+        }
+    }
+}
+
+/// Marks buffers as consumed, as a filter that passes none of them on has to.
+///
+/// # Safety
+/// `chain` must be NULL or a live chain.
+unsafe fn swallow(mut chain: *mut ngx_chain_t) {
+    // SAFETY: the caller vouches for the chain.
+    unsafe {
+        while let Some(link) = chain.as_ref() {
+            (*link.buf).pos = (*link.buf).last;
+            (*link.buf).file_pos = (*link.buf).file_last;
+            chain = link.next;
+        }
+    }
+}
+
+fn own_chain(r: Request, body: &'static [u8]) -> Result<*mut ngx_chain_t, NoMemory> {
+    // SAFETY: a live pool; the body is a constant, which NGINX only reads.
+    unsafe {
+        let link = ngx_alloc_chain_link(r.pool());
+        let buf = pt_reply_buf(r.pool(), body.as_ptr().cast_mut(), body.len(), 1);
+        if link.is_null() || buf.is_null() {
+            return Err(NoMemory);
+        }
+        (*link).buf = buf;
+        (*link).next = ptr::null_mut();
+        Ok(link)
+    }
+}

@@ -1,0 +1,805 @@
+//! Flights: one introspection of one token as one identity, and the requests that wait for it.
+//!
+//! A flight owns its thread task and belongs to no request: a client that leaves is freed at once,
+//! and the call lives on without it. Requests, the first one too, are waiters ([`Wait`]), each with
+//! a deadline and a resuming event of its own.
+//!
+//! A flight calls the server itself, or follows another worker's call under that worker's mark in
+//! the zone. The event loop chooses endpoints, keeps their health and stores the answer; a pool
+//! thread only makes the call ([`work`]).
+
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use phantom_token_core::answer::Answer;
+use phantom_token_core::arena::{Entry, Owner, Poll};
+use phantom_token_core::client::Call;
+use phantom_token_core::form;
+use phantom_token_core::grant::Grant;
+use phantom_token_core::health::{Availability, Transition, Trial};
+use phantom_token_core::key::Key;
+use phantom_token_core::lifetime::{self, Keep, Life};
+use phantom_token_core::local::Cached;
+use phantom_token_core::state::{Gate, Generation, Notice};
+use zeroize::Zeroizing;
+
+use crate::cache::{self, Found};
+use crate::conf::policy::{Policy, PolicyEndpoint};
+use crate::guard;
+use crate::log::{debug, error, notice, warn};
+use crate::metrics;
+use crate::outcome::{Fail, Outcome, Why};
+use crate::sys::*;
+use crate::worker::{self, Worker};
+use crate::zone::ZoneRef;
+
+mod poller;
+mod wait;
+mod work;
+
+pub(crate) use poller::Poller;
+pub(crate) use wait::Wait;
+use work::{Attempt, Done, Work};
+
+/// Requests that may wait for one key in one worker.
+const MAX_WAITERS: usize = 1_000;
+
+/// What a request brings to the introspection of its token.
+pub(crate) struct Question<'a> {
+    pub(crate) key: Key,
+    pub(crate) token: &'a [u8],
+    pub(crate) policy: &'a Rc<Policy>,
+    /// The values of extra headers and parameters, in their order.
+    pub(crate) headers: Vec<Vec<u8>>,
+    pub(crate) params: Vec<Vec<u8>>,
+    /// Ask anew, whatever is kept (`phantom_token_cache_bypass`).
+    pub(crate) refresh: bool,
+    /// When the request gives up, in NGINX's monotonic milliseconds.
+    pub(crate) deadline: u64,
+    pub(crate) log: *mut ngx_log_t,
+}
+
+/// What became of a question.
+pub(crate) enum Asked {
+    /// Known already.
+    Known(Outcome),
+    /// The request waits.
+    Waiting(Box<Wait>),
+}
+
+/// One introspection under way.
+pub(crate) struct Flight {
+    task: ngx_thread_task_t,
+    work: Option<Box<Work>>,
+    key: Key,
+    token: Zeroizing<Vec<u8>>,
+    policy: Rc<Policy>,
+    headers: Vec<Vec<u8>>,
+    params: Vec<Vec<u8>>,
+    /// Under which number the zone knows it.
+    id: u64,
+    role: Role,
+    /// Requests of this worker may join it: it is in the worker's map.
+    joinable: bool,
+    refresh: bool,
+    /// What was purged when it began: a later purge of its token makes its answer worthless.
+    generation: Generation,
+    waiters: Vec<NonNull<Wait>>,
+    /// The next endpoint to try.
+    next: usize,
+    trial: Option<Trial>,
+    /// The failure that stands if no endpoint is left.
+    failed: Option<Fail>,
+    deadline: u64,
+}
+
+/// Who makes the call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// This worker, alone.
+    Alone,
+    /// This worker, for all: its mark is in the zone.
+    Leader,
+    /// Another worker.
+    Follower,
+}
+
+/// Asks for the answer to a question: from the zone, from a call under way, or by a new call.
+pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
+    let generation = worker.state.generation(&question.key.token);
+    let shares = question.policy.zone.is_some() && !question.refresh;
+
+    if shares && let Some(flight) = worker.flights.get(&question.key).copied() {
+        // SAFETY: the map holds live flights only; each is removed before it is dropped.
+        let flight = unsafe { &mut *flight.as_ptr() };
+        if flight.generation == generation {
+            return flight.join(worker, question.deadline, false);
+        }
+        // Purged since: those who came before keep it, nobody else gets it.
+        flight.detach(worker);
+    }
+
+    if worker.pending >= worker.max_pending {
+        overflow(worker, &question, "too many introspection calls are pending");
+        return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
+    }
+
+    let id = worker.state.next_flight_id();
+    let (role, id) = match question.policy.zone {
+        Some(zone) if shares => {
+            let times = &question.policy.cache;
+            match cache::shared(worker, &zone, &question.key, times, id, question.deadline) {
+                Found::Granted(cached) => return Asked::Known(Outcome::Granted(cached)),
+                Found::Inactive => return Asked::Known(Outcome::Inactive),
+                Found::Lead { marked: true } => (Role::Leader, id),
+                Found::Lead { marked: false } => (Role::Alone, id),
+                Found::Follow { flight } => (Role::Follower, flight),
+            }
+        }
+        _ => (Role::Alone, id),
+    };
+
+    let log = question.log;
+    let deadline = question.deadline;
+    let flight = Flight::begin(question, role, id, generation);
+    // SAFETY: just made; freed only by `resolve`, which gives it up.
+    let flight = unsafe { &mut *flight.as_ptr() };
+    if shares {
+        flight.joinable = true;
+        worker.flights.insert(flight.key, NonNull::from(&mut *flight));
+    }
+    debug!(log, "introspection flight {} begins", flight.id);
+
+    if role == Role::Follower {
+        flight.follow(worker);
+        return flight.join(worker, deadline, false);
+    }
+    let waiting = flight.join(worker, deadline, true);
+    match flight.attempt(worker) {
+        Ok(()) => waiting,
+        Err(fail) => {
+            let outcome = Outcome::Failed(fail);
+            flight.resolve(worker, &outcome, None);
+            Asked::Known(outcome)
+        }
+    }
+}
+
+fn overflow(worker: &Worker, question: &Question<'_>, what: &str) {
+    metrics::failure(worker, None, "overflow");
+    if worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
+        error!(
+            question.log,
+            "{what}: answering 503; see phantom_token_max_pending, thread_pool and the authorization server's answering time"
+        );
+    }
+}
+
+impl Flight {
+    fn begin(
+        question: Question<'_>,
+        role: Role,
+        id: u64,
+        generation: Generation,
+    ) -> NonNull<Self> {
+        let flight = Box::new(Self {
+            // SAFETY: NGINX itself begins with zeroed tasks (ngx_thread_task_alloc).
+            task: unsafe { core::mem::zeroed() },
+            work: None,
+            key: question.key,
+            token: Zeroizing::new(question.token.to_vec()),
+            policy: Rc::clone(question.policy),
+            headers: question.headers,
+            params: question.params,
+            id,
+            role,
+            joinable: false,
+            refresh: question.refresh,
+            generation,
+            waiters: Vec::new(),
+            next: 0,
+            trial: None,
+            failed: None,
+            deadline: question.deadline,
+        });
+        NonNull::from(Box::leak(flight))
+    }
+
+    /// Makes a request wait for this flight.
+    fn join(&mut self, worker: &mut Worker, deadline: u64, first: bool) -> Asked {
+        if self.waiters.len() >= MAX_WAITERS {
+            metrics::failure(worker, None, "overflow");
+            return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
+        }
+        let wait = Wait::new(NonNull::from(&mut *self), self.waiters.len(), deadline, first);
+        self.waiters.push(NonNull::from(&*wait));
+        metrics::waiting(worker, 1);
+        Asked::Waiting(wait)
+    }
+
+    /// A request leaves: its client has gone, or its deadline has passed.
+    fn leave(&mut self, worker: &mut Worker, index: usize) {
+        self.waiters.swap_remove(index);
+        metrics::waiting(worker, -1);
+        if let Some(moved) = self.waiters.get(index) {
+            // SAFETY: a waiter is unlinked before it is freed.
+            unsafe { (*moved.as_ptr()).set_index(index) };
+        }
+        if !self.waiters.is_empty() {
+            return;
+        }
+        if self.role == Role::Follower {
+            let (key, id) = (self.key, self.id);
+            if let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) {
+                zone.locked(|locked| locked.leave(&key, id, slot));
+            }
+            self.detach(worker);
+            self.unfollow(worker);
+            self.free();
+        } else if self.work.as_ref().is_some_and(|work| work.drop_unsent()) {
+            // Nobody here waits, and nothing was sent. Other workers that follow the mark find it
+            // gone and begin anew; the task is freed when the pool hands it back.
+            self.detach(worker);
+            self.unmark(worker);
+        }
+    }
+
+    /// No further request joins.
+    fn detach(&mut self, worker: &mut Worker) {
+        if self.joinable {
+            self.joinable = false;
+            if worker.flights.get(&self.key).is_some_and(|known| ptr::eq(known.as_ptr(), self)) {
+                worker.flights.remove(&self.key);
+            }
+        }
+    }
+
+    /// Looks after another worker's call from now on.
+    fn follow(&mut self, worker: &mut Worker) {
+        worker.followers.push(NonNull::from(&mut *self));
+        worker.poller.run();
+    }
+
+    fn unfollow(&mut self, worker: &mut Worker) {
+        worker.followers.retain(|flight| !ptr::eq(flight.as_ptr(), self));
+    }
+
+    /// Takes this flight's mark out of the zone without an answer.
+    fn unmark(&mut self, worker: &Worker) {
+        if self.role == Role::Leader {
+            self.role = Role::Alone;
+            let (key, id) = (self.key, self.id);
+            if let Some(zone) = self.policy.zone {
+                zone.locked(|locked| locked.abandon(&key, id));
+                worker.state.announce_answer();
+            }
+        }
+    }
+
+    /// Frees a flight that no task and no waiter points to.
+    fn free(&mut self) {
+        debug_assert!(self.waiters.is_empty() && self.work.is_none());
+        // SAFETY: it was leaked by `begin`; the caller makes no use of it after this.
+        drop(unsafe { Box::from_raw(ptr::from_mut(self)) });
+    }
+
+    /// Posts one attempt at the next endpoint that is not resting.
+    fn attempt(&mut self, worker: &mut Worker) -> Result<(), Fail> {
+        let now = now_ms();
+        let left = self.deadline.saturating_sub(now);
+        if left == 0 {
+            return Err(self.failed.unwrap_or(Fail::of(Why::Timeout)));
+        }
+        let policy = Rc::clone(&self.policy);
+        let mut soonest = None;
+        while let Some(endpoint) = policy.introspection.endpoints.get(self.next) {
+            self.next += 1;
+            let id = endpoint_id(worker, endpoint);
+            if let Gate::Closed { .. } = worker.state.credentials_gate(endpoint.client_hash, now) {
+                metrics::failure(worker, id, "credentials");
+                return Err(Fail::of(Why::Credentials));
+            }
+            match worker.state.available(
+                id,
+                &endpoint.limits,
+                pid(),
+                now,
+                self.deadline,
+                process_alive,
+            ) {
+                Availability::Resting { left_ms } => {
+                    soonest = Some(soonest.map_or(left_ms, |least: u64| least.min(left_ms)));
+                    continue;
+                }
+                Availability::Trial(trial) => self.trial = Some(trial),
+                Availability::Up => self.trial = None,
+            }
+            // What is left is shared with the endpoints still to come, but never less than it
+            // takes to connect.
+            let others = policy.introspection.endpoints.len() - self.next;
+            let connect = policy.connect_timeout.as_millis() as u64;
+            let share = (left / (others as u64 + 1)).max(connect.min(left));
+            return self.post(worker, endpoint, share);
+        }
+        match (self.failed, soonest) {
+            (Some(failed), _) => Err(failed),
+            (None, Some(left_ms)) => {
+                metrics::failure(worker, None, "resting");
+                Err(Fail::resting(left_ms))
+            }
+            (None, None) => Err(Fail::of(Why::Internal)),
+        }
+    }
+
+    /// Hands one attempt to the thread pool.
+    fn post(
+        &mut self,
+        worker: &mut Worker,
+        endpoint: &PolicyEndpoint,
+        share_ms: u64,
+    ) -> Result<(), Fail> {
+        let work = Box::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
+        // SAFETY: the task and its work live in this flight until completion, which is handled on
+        // the event loop; a zeroed task is how NGINX begins.
+        let posted = unsafe {
+            self.task = core::mem::zeroed();
+            self.task.handler = Some(work::run);
+            self.task.ctx = (&raw const *work).cast_mut().cast::<c_void>();
+            self.task.event.data = ptr::from_mut(self).cast();
+            self.task.event.handler = Some(completed);
+            self.task.event.log = guard::cycle_log();
+            self.work = Some(work);
+            ngx_thread_task_post(self.policy.thread_pool, &mut self.task) == OK
+        };
+        if !posted {
+            self.work = None;
+            if let Some(trial) = self.trial.take() {
+                worker.state.trial_abandoned(endpoint_id(worker, endpoint), trial);
+            }
+            metrics::failure(worker, None, "overflow");
+            return Err(Fail::of(Why::Overflow));
+        }
+        worker.pending += 1;
+        metrics::pending(worker, 1);
+        Ok(())
+    }
+
+    fn call(&self, endpoint: &PolicyEndpoint, share_ms: u64) -> Call {
+        let introspection = &self.policy.introspection;
+        let text = |text: &'static str| text.as_bytes();
+        let mut params: Vec<(&[u8], &[u8])> = Vec::new();
+        if let Some(hint) = &introspection.token_type_hint {
+            params.push((text("token_type_hint"), hint));
+        }
+        if let Some((id, secret)) = &introspection.form_credentials {
+            params.push((text("client_id"), id));
+            params.push((text("client_secret"), secret));
+        }
+        for (param, value) in introspection.params.iter().zip(&self.params) {
+            params.push((param.name.as_bytes(), value));
+        }
+        let headers = introspection.headers.iter().zip(&self.headers);
+        Call {
+            endpoint: endpoint.endpoint.clone(),
+            tls: introspection.tls.clone(),
+            authorization: introspection.authorization.clone(),
+            accept: introspection.accept.clone(),
+            headers: headers
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(header, value)| (header.name.clone(), value.clone()))
+                .collect(),
+            body: form::introspection_body(&self.token, params),
+            deadline: Instant::now() + Duration::from_millis(share_ms),
+            connect_timeout: self.policy.connect_timeout,
+        }
+    }
+
+    /// One attempt has ended: tries the next endpoint, or tells everyone.
+    fn complete(&mut self, worker: &mut Worker) {
+        worker.pending = worker.pending.saturating_sub(1);
+        metrics::pending(worker, -1);
+        let Some(work) = self.work.take() else { return };
+        let done = work.take();
+        drop(work);
+        metrics::queued(worker, done.queued);
+        if !matches!(done.result, Attempt::Unsent) {
+            metrics::took(worker, done.took);
+        }
+
+        let policy = Rc::clone(&self.policy);
+        let endpoint = &policy.introspection.endpoints[self.next - 1];
+        let id = endpoint_id(worker, endpoint);
+        let settled = self.settle(worker, endpoint, done);
+        if let Some(trial) = self.trial.take() {
+            // Where the call's end said something about the endpoint, this changes nothing.
+            worker.state.trial_abandoned(id, trial);
+        }
+        match settled {
+            Settled::Outcome(outcome, life) => self.resolve(worker, &outcome, life),
+            Settled::NextEndpoint(fail) => {
+                self.failed = Some(fail);
+                if let Err(fail) = self.attempt(worker) {
+                    self.resolve(worker, &Outcome::Failed(fail), None);
+                }
+            }
+        }
+    }
+
+    /// What an attempt's end means: for the endpoint's health, the logs, the counters and the flight.
+    fn settle(&mut self, worker: &mut Worker, endpoint: &PolicyEndpoint, done: Done) -> Settled {
+        let log = guard::cycle_log();
+        let label = endpoint.endpoint.label();
+        let id = endpoint_id(worker, endpoint);
+        let alone = self.policy.introspection.endpoints.len() == 1;
+        match done.result {
+            Attempt::Unsent => {
+                let fail = Fail::of(Why::Timeout);
+                if self.waiters.is_empty() {
+                    return Settled::Outcome(Outcome::Failed(fail), None);
+                }
+                metrics::failure(worker, id, fail.reason());
+                error!(log, "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads");
+                Settled::Outcome(Outcome::Failed(fail), None)
+            }
+            Attempt::Panicked(place) => {
+                crate::log::crit!(log, "caught a panic in introspection at {place}");
+                Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), None)
+            }
+            Attempt::Failed(error) => {
+                let fail = Fail::of_call(&error);
+                metrics::introspection(worker, id, "failed");
+                metrics::failure(worker, id, fail.reason());
+                error!(log, "introspection at \"{label}\" failed: {error}");
+                if matches!(fail.why, Why::Connect | Why::Tls | Why::Timeout) {
+                    self.count_failure(worker, endpoint);
+                }
+                Settled::NextEndpoint(fail)
+            }
+            Attempt::Answered(Answer::Failed(failure), _) => {
+                let fail = Fail::of_answer(failure);
+                metrics::introspection(worker, id, "failed");
+                metrics::failure(worker, id, fail.reason());
+                if fail.why == Why::Credentials {
+                    worker.state.credentials_refused(endpoint.client_hash, now_ms());
+                    let hint = if self.policy.introspection.secret_is_encoded {
+                        ", or try \"phantom_token_client_auth basic_raw\""
+                    } else {
+                        ""
+                    };
+                    error!(log, "introspection at \"{label}\" failed: {failure}; check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect{hint}");
+                } else {
+                    error!(log, "introspection at \"{label}\" failed: {failure}");
+                }
+                if failure.is_outage() && !alone {
+                    self.count_failure(worker, endpoint);
+                    return Settled::NextEndpoint(fail);
+                }
+                self.count_success(worker, endpoint);
+                Settled::Outcome(Outcome::Failed(fail), None)
+            }
+            Attempt::Answered(Answer::Inactive(skew), _) => {
+                metrics::introspection(worker, id, "inactive");
+                self.count_success(worker, endpoint);
+                worker.state.credentials_accepted(endpoint.client_hash);
+                if let Some(skew) = skew
+                    && worker.state.once(
+                        Notice::ClockSkew,
+                        endpoint.client_hash,
+                        now_ms(),
+                        Some(60_000),
+                    )
+                {
+                    warn!(log, "\"{label}\" calls a token active that expired {} seconds ago: check both clocks", skew.0);
+                }
+                let times = &self.policy.cache;
+                let life = (times.inactive_ms > 0).then(|| Life::of_inactive(now_ms()));
+                Settled::Outcome(Outcome::Inactive, life)
+            }
+            Attempt::Answered(Answer::Active(grant), response) => {
+                metrics::introspection(worker, id, "active");
+                self.count_success(worker, endpoint);
+                worker.state.credentials_accepted(endpoint.client_hash);
+                let times = self.policy.cache;
+                let (keep, overruled) = lifetime::keep(
+                    &response,
+                    times.control,
+                    times.valid_ms,
+                    grant.exp,
+                    now_ms(),
+                    now_secs(),
+                );
+                if overruled.0
+                    && self.policy.zone.is_some()
+                    && worker.state.once(
+                        Notice::CacheControlOverruled,
+                        endpoint.client_hash,
+                        now_ms(),
+                        None,
+                    )
+                {
+                    notice!(log, "\"{label}\" forbids caching by Cache-Control, which is overruled: see phantom_token_cache_control");
+                }
+                self.granted(worker, grant, keep)
+            }
+        }
+    }
+
+    /// An active answer, and whether it is kept.
+    fn granted(&mut self, worker: &mut Worker, grant: Grant, keep: Keep) -> Settled {
+        let (life, kept) = match keep {
+            Keep::Yes(life) if self.policy.zone.is_some() => (life, Some(life)),
+            Keep::Yes(life) => {
+                metrics::uncached(worker, "cache_off");
+                (life, None)
+            }
+            Keep::No(why) => {
+                metrics::uncached(worker, why.reason());
+                debug!(guard::cycle_log(), "an answer is not cached: {}", why.reason());
+                let life = Life {
+                    stored: now_ms(),
+                    until: Some(now_ms()),
+                    exp: grant.exp,
+                    may_stale: false,
+                };
+                (life, None)
+            }
+        };
+        let cached = Cached::new(&grant, life, self.generation, now_ms());
+        Settled::Outcome(Outcome::Granted(Rc::new(cached)), kept)
+    }
+
+    fn count_failure(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
+        let id = endpoint_id(worker, endpoint);
+        let trial = self.trial.take();
+        let limits = &endpoint.limits;
+        if worker.state.failed(id, limits, now_ms(), trial) == Transition::WentDown {
+            let log = guard::cycle_log();
+            let label = endpoint.endpoint.label();
+            warn!(
+                log,
+                "\"{label}\" rests for {} ms after {} failures in a row",
+                limits.fail_timeout_ms,
+                limits.max_fails
+            );
+        }
+    }
+
+    fn count_success(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
+        let id = endpoint_id(worker, endpoint);
+        if worker.state.answered_ok(id) == Transition::CameUp {
+            warn!(guard::cycle_log(), "\"{}\" is up again", endpoint.endpoint.label());
+        }
+    }
+
+    /// Tells everyone, stores what may be stored, and frees the flight.
+    fn resolve(&mut self, worker: &mut Worker, outcome: &Outcome, life: Option<Life>) {
+        self.detach(worker);
+        if self.role == Role::Follower {
+            self.unfollow(worker);
+        } else if let Some(zone) = self.policy.zone
+        {
+            self.publish(worker, zone, outcome, life);
+        }
+        for wait in self.waiters.drain(..) {
+            metrics::waiting(worker, -1);
+            // SAFETY: a waiter is unlinked before it is freed.
+            unsafe { (*wait.as_ptr()).resolve(outcome.clone()) };
+        }
+        self.free();
+    }
+
+    /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
+    fn publish(
+        &mut self,
+        worker: &mut Worker,
+        zone: ZoneRef,
+        outcome: &Outcome,
+        life: Option<Life>,
+    ) {
+        if self.refresh {
+            // What other workers keep near must not outlive the new answer.
+            worker.state.purge_token(&self.key.token);
+            self.generation = worker.state.generation(&self.key.token);
+        }
+        let (key, id, generation) = (self.key, self.id, self.generation);
+        let state = worker.state;
+        let leads = self.role == Role::Leader;
+        let done = zone.locked(|locked| {
+            // Under the lock: a purge has either not walked the chain yet, or has raised the
+            // generation before it did.
+            let current = state.generation(&key.token) == generation;
+            let stored = match (outcome, &life) {
+                _ if !current => Stored::Purged,
+                (Outcome::Granted(cached), Some(life)) => {
+                    locked.store(&key, &entry_of(cached, *life)).into()
+                }
+                (Outcome::Inactive, Some(life)) => {
+                    locked.store(&key, &Entry::inactive(*life)).into()
+                }
+                (Outcome::Inactive, None) if self.refresh => {
+                    locked.remove(&key);
+                    Stored::No
+                }
+                _ => Stored::No,
+            };
+            let others = leads && locked.answer(&key, id, mark_of(outcome, &stored)).others_wait();
+            (stored, others)
+        });
+        match done {
+            None => metrics::uncached(worker, "zone_locked"),
+            Some((stored, others)) => {
+                if others {
+                    worker.state.announce_answer();
+                }
+                if let (Stored::Yes, Outcome::Granted(cached)) = (&stored, outcome) {
+                    worker.local.insert(key, Rc::clone(cached));
+                }
+                self.report(worker, zone, &stored, outcome);
+            }
+        }
+    }
+
+    fn report(&self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
+        match stored {
+            Stored::Purged => metrics::uncached(worker, "purged"),
+            Stored::NoRoom => metrics::uncached(worker, "no_room"),
+            Stored::TooLarge => {
+                metrics::uncached(worker, "too_large");
+                if let Outcome::Granted(cached) = outcome {
+                    let hash = u64::from(zone.name().len() as u32);
+                    if worker.state.once(Notice::Overflow, hash ^ u64::MAX, now_ms(), Some(60_000)) {
+                        warn!(guard::cycle_log(), "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger", cached.jwt().len(), zone.name());
+                    }
+                }
+            }
+            Stored::Yes | Stored::No => {}
+        }
+    }
+
+    /// Looks whether the other worker has answered, or is gone.
+    pub(crate) fn poll(&mut self, worker: &mut Worker) {
+        let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) else { return };
+        let me = Owner { pid: pid(), slot };
+        let (key, id) = (self.key, self.id);
+        let new_id = worker.state.next_flight_id();
+        let deadline = self.latest_deadline();
+        let polled = loop {
+            let record = &mut worker.record;
+            let polled = zone.locked(|locked| {
+                locked.poll(&key, id, me, new_id, deadline, now_ms(), process_alive, record)
+            });
+            match polled {
+                Some(Poll::NeedSpace(bytes)) => record.reserve(bytes),
+                other => break other,
+            }
+        };
+        match polled {
+            // No lock in time: the next turn asks again.
+            None | Some(Poll::Waiting | Poll::NeedSpace(_)) => {}
+            Some(Poll::Active) => match cache::cached_of(&worker.record, self.generation) {
+                Some(cached) => {
+                    if self.generation == worker.state.generation(&key.token)
+                        && cached.life.until.is_none_or(|until| until > now_ms())
+                    {
+                        worker.local.insert(key, Rc::clone(&cached));
+                    }
+                    self.resolve(worker, &Outcome::Granted(cached), None);
+                }
+                None => self.lead_anew(worker, zone),
+            },
+            Some(Poll::Inactive) => self.resolve(worker, &Outcome::Inactive, None),
+            Some(Poll::Failed { code, retry_after }) => {
+                let fail = Fail { why: Why::of_code(code), retry_after };
+                self.resolve(worker, &Outcome::Failed(fail), None);
+            }
+            Some(Poll::Lead) => {
+                debug!(guard::cycle_log(), "introspection flight {id} is taken over");
+                self.take_lead(worker, Role::Leader, new_id);
+            }
+            Some(Poll::Gone) => self.lead_anew(worker, zone),
+        }
+    }
+
+    /// The mark is gone (purged, or the zone was emptied): begins anew.
+    fn lead_anew(&mut self, worker: &mut Worker, zone: ZoneRef) {
+        self.generation = worker.state.generation(&self.key.token);
+        let id = worker.state.next_flight_id();
+        let times = self.policy.cache;
+        match cache::shared(worker, &zone, &self.key, &times, id, self.latest_deadline()) {
+            Found::Granted(cached) => self.resolve(worker, &Outcome::Granted(cached), None),
+            Found::Inactive => self.resolve(worker, &Outcome::Inactive, None),
+            Found::Lead { marked: true } => self.take_lead(worker, Role::Leader, id),
+            Found::Lead { marked: false } => self.take_lead(worker, Role::Alone, id),
+            Found::Follow { flight } => self.id = flight,
+        }
+    }
+
+    fn take_lead(&mut self, worker: &mut Worker, role: Role, id: u64) {
+        self.unfollow(worker);
+        self.role = role;
+        self.id = id;
+        self.deadline = self.latest_deadline();
+        if let Err(fail) = self.attempt(worker) {
+            self.resolve(worker, &Outcome::Failed(fail), None);
+        }
+    }
+
+    fn latest_deadline(&self) -> u64 {
+        // SAFETY: waiters in the list are live.
+        let deadlines = self.waiters.iter().map(|wait| unsafe { (*wait.as_ptr()).deadline() });
+        deadlines.max().unwrap_or(self.deadline)
+    }
+}
+
+/// How an attempt leaves its flight.
+enum Settled {
+    /// It is over; with a life where the answer may be stored.
+    Outcome(Outcome, Option<Life>),
+    /// Another endpoint may know better.
+    NextEndpoint(Fail),
+}
+
+/// What became of an answer in the zone.
+enum Stored {
+    Yes,
+    No,
+    NoRoom,
+    TooLarge,
+    Purged,
+}
+
+impl From<phantom_token_core::arena::Stored> for Stored {
+    fn from(stored: phantom_token_core::arena::Stored) -> Self {
+        match stored {
+            phantom_token_core::arena::Stored::Yes { .. } => Self::Yes,
+            phantom_token_core::arena::Stored::TooLarge => Self::TooLarge,
+            phantom_token_core::arena::Stored::NoRoom => Self::NoRoom,
+        }
+    }
+}
+
+fn entry_of(cached: &Cached, life: Life) -> Entry<'_> {
+    Entry {
+        kind: phantom_token_core::arena::Kind::Active,
+        times: life,
+        jwt: cached.jwt(),
+        scope: &cached.scope,
+        claims: &cached.claims,
+        dpop_bound: cached.dpop_bound,
+    }
+}
+
+/// What is left at the mark for requests of other workers.
+fn mark_of<'a>(outcome: &'a Outcome, stored: &Stored) -> phantom_token_core::arena::Outcome<'a> {
+    use phantom_token_core::arena::Outcome as Mark;
+    match (outcome, stored) {
+        (Outcome::Granted(_), Stored::Yes) => Mark::Stored,
+        (Outcome::Granted(cached), _) => Mark::Active(entry_of(cached, cached.life)),
+        (Outcome::Inactive, _) => Mark::Inactive,
+        (Outcome::Failed(fail), _) => {
+            Mark::Failed { code: fail.why as u8, retry_after: fail.retry_after }
+        }
+    }
+}
+
+fn endpoint_id(
+    worker: &Worker,
+    endpoint: &PolicyEndpoint,
+) -> Option<phantom_token_core::health::EndpointId> {
+    *endpoint.id.get_or_init(|| {
+        let connect = endpoint.endpoint.connect();
+        worker.state.endpoint(endpoint.endpoint.label(), connect.as_deref())
+    })
+}
+
+/// The thread pool hands a task back, on the event loop.
+unsafe extern "C" fn completed(event: *mut ngx_event_t) {
+    guard::entry("the end of an introspection", guard::cycle_log, (), || {
+        // SAFETY: `post` put the flight there; it lives until it is resolved, which only happens
+        // on the event loop and not while its task is out.
+        let flight = unsafe { &mut *(*event).data.cast::<Flight>() };
+        worker::with(|worker| flight.complete(worker));
+    });
+}

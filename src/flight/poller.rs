@@ -1,0 +1,73 @@
+//! Following other workers' calls: one timer for all of them.
+//!
+//! The timer looks at one word of the state zone, which rises when a call that others wait for was
+//! answered; only then, and every tenth of a second for callers that died, does it take the lock.
+
+use core::ptr;
+
+use crate::flight::Flight;
+use crate::guard;
+use crate::sys::*;
+use crate::worker;
+
+/// Between two looks at the word, in milliseconds.
+const TICK_MS: ngx_msec_t = 5;
+/// Ticks between two looks at the zone, whatever the word says.
+const FULL_LOOK: u32 = 20;
+
+/// The timer, while there are flights that follow.
+pub(crate) struct Poller {
+    event: ngx_event_t,
+    seen: u64,
+    ticks: u32,
+}
+
+impl Poller {
+    /// Boxed, since NGINX's timers point into it.
+    pub(crate) fn new() -> Box<Self> {
+        // SAFETY: NGINX itself begins with zeroed events.
+        Box::new(Self { event: unsafe { core::mem::zeroed() }, seen: 0, ticks: 0 })
+    }
+
+    /// Makes sure that the timer runs.
+    pub(crate) fn run(&mut self) {
+        if self.event.timer_set() != 0 {
+            return;
+        }
+        // SAFETY: the event is boxed in the worker's state, which lives as long as the process.
+        unsafe {
+            self.event.data = ptr::from_mut(self).cast();
+            self.event.handler = Some(tick);
+            self.event.log = guard::cycle_log();
+            ngx_add_timer(&mut self.event, TICK_MS);
+        }
+    }
+
+    /// Whether it is time to look at the zone.
+    fn is_due(&mut self, answered: u64) -> bool {
+        self.ticks += 1;
+        let due = self.seen != answered || self.ticks >= FULL_LOOK;
+        if due {
+            self.seen = answered;
+            self.ticks = 0;
+        }
+        due
+    }
+}
+
+unsafe extern "C" fn tick(_: *mut ngx_event_t) {
+    guard::entry("following a call", guard::cycle_log, (), || {
+        worker::with(|worker| {
+            if worker.poller.is_due(worker.state.answered()) {
+                for flight in worker.followers.clone() {
+                    // SAFETY: the list holds live flights only, and polling one frees no other.
+                    let flight: &mut Flight = unsafe { &mut *flight.as_ptr() };
+                    flight.poll(worker);
+                }
+            }
+            if !worker.followers.is_empty() {
+                worker.poller.run();
+            }
+        });
+    });
+}

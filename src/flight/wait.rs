@@ -1,0 +1,153 @@
+//! A request that waits for a flight.
+
+use core::ptr::{self, NonNull};
+
+use crate::flight::Flight;
+use crate::guard;
+use crate::outcome::{Fail, Outcome, Why};
+use crate::request::Request;
+use crate::sys::*;
+use crate::worker;
+
+/// One request's wait. It is owned by the request's context, and dropped with it or once the
+/// request goes on; dropping it unlinks it from its flight, its timer and NGINX's queue.
+pub(crate) struct Wait {
+    /// Timer of the deadline, and the event that resumes the request.
+    event: ngx_event_t,
+    request: *mut ngx_http_request_t,
+    /// `None` once the flight has told the outcome, or the deadline has passed.
+    flight: Option<NonNull<Flight>>,
+    index: usize,
+    deadline: u64,
+    began: u64,
+    /// This request caused the call.
+    first: bool,
+    outcome: Option<Outcome>,
+}
+
+impl Wait {
+    /// Boxed, since NGINX's timers and queues point into it.
+    pub(crate) fn new(
+        flight: NonNull<Flight>,
+        index: usize,
+        deadline: u64,
+        first: bool,
+    ) -> Box<Self> {
+        Box::new(Self {
+            // SAFETY: NGINX itself begins with zeroed events.
+            event: unsafe { core::mem::zeroed() },
+            request: ptr::null_mut(),
+            flight: Some(flight),
+            index,
+            deadline,
+            began: now_ms(),
+            first,
+            outcome: None,
+        })
+    }
+
+    /// Sets the deadline's timer and names the request to resume.
+    pub(crate) fn suspend(&mut self, r: Request) {
+        self.request = r.as_ptr();
+        // SAFETY: the event is boxed, and taken out of the timers and queues before it is freed.
+        unsafe {
+            self.event.data = ptr::from_mut(self).cast();
+            self.event.handler = Some(resume);
+            self.event.log = r.log();
+            ngx_add_timer(&mut self.event, self.deadline.saturating_sub(now_ms()) as ngx_msec_t);
+        }
+    }
+
+    /// The outcome, once there is one.
+    pub(crate) fn take(&mut self) -> Option<Outcome> {
+        self.outcome.take()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.outcome.is_some()
+    }
+
+    pub(crate) fn is_first(&self) -> bool {
+        self.first
+    }
+
+    /// How long the request has waited, in milliseconds.
+    pub(crate) fn elapsed_ms(&self) -> u64 {
+        now_ms().saturating_sub(self.began)
+    }
+
+    pub(super) fn deadline(&self) -> u64 {
+        self.deadline
+    }
+
+    pub(super) fn set_index(&mut self, index: usize) {
+        self.index = index;
+    }
+
+    /// The flight tells the outcome; the request goes on with an event of its own.
+    pub(super) fn resolve(&mut self, outcome: Outcome) {
+        self.flight = None;
+        self.outcome = Some(outcome);
+        if self.request.is_null() {
+            // Not suspended yet: whoever asked sees the outcome at once.
+            return;
+        }
+        self.stop_timer();
+        // SAFETY: the event is boxed and taken out of the queue before it is freed.
+        unsafe { ngx_post_event(&mut self.event, &raw mut ngx_posted_events) };
+    }
+
+    fn stop_timer(&mut self) {
+        if self.event.timer_set() != 0 {
+            // SAFETY: it is among the timers.
+            unsafe { ngx_del_timer(&mut self.event) };
+        }
+    }
+
+    /// Leaves the flight, if it is still linked to one.
+    fn unlink(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            let index = self.index;
+            // SAFETY: a flight lives as long as a waiter is linked to it.
+            worker::with(|worker| unsafe { (*flight.as_ptr()).leave(worker, index) });
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.stop_timer();
+        if self.event.posted() != 0 {
+            // SAFETY: it is in NGINX's queue.
+            unsafe { ngx_delete_posted_event(&mut self.event) };
+        }
+        self.unlink();
+    }
+}
+
+/// The answer is there, or the deadline has passed: the request's phases run on.
+unsafe extern "C" fn resume(event: *mut ngx_event_t) {
+    guard::entry("resuming a request", guard::cycle_log, (), || {
+        // SAFETY: `suspend` set the data; the wait is unlinked from timers and queues before it is
+        // freed, so it is live here, and so is its request, whose end drops the wait.
+        let r = unsafe {
+            let wait = &mut *(*event).data.cast::<Wait>();
+            if (*event).timedout() != 0 {
+                (*event).set_timedout(0);
+                wait.unlink();
+                wait.outcome = Some(Outcome::Failed(Fail::of(Why::Timeout)));
+            }
+            wait.request
+        };
+        // SAFETY: as above. The handler may end the request: nothing of it is touched after, but
+        // its connection's posted requests, as everywhere in NGINX.
+        unsafe {
+            let c = (*r).connection;
+            pt_set_log_request((*c).log, r);
+            if let Some(handler) = (*r).write_event_handler {
+                handler(r);
+            }
+            ngx_http_run_posted_requests(c);
+        }
+    });
+}

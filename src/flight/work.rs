@@ -1,0 +1,124 @@
+//! The part of a flight a pool thread touches: one attempt at one endpoint.
+//!
+//! NGINX's thread pool takes the task, calls [`run`] in one of its threads, and the completion
+//! handler on the event loop. The thread sees nothing but [`Work`].
+
+use core::ffi::c_void;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use phantom_token_core::answer::{self, Answer, Forward, Response};
+use phantom_token_core::client::{self, Call, CallError};
+use zeroize::Zeroize as _;
+
+use crate::guard::{self, Place};
+use crate::sys::*;
+
+const QUEUED: u8 = 0;
+const RUNNING: u8 = 1;
+const DROPPED: u8 = 2;
+
+/// One attempt: what to ask, and what came of it.
+pub(crate) struct Work {
+    state: AtomicU8,
+    call: Mutex<Option<Call>>,
+    forward: Forward,
+    queued: Instant,
+    done: Mutex<Option<Done>>,
+}
+
+/// What a pool thread brings back.
+pub(crate) struct Done {
+    pub(crate) result: Attempt,
+    /// In the pool's queue.
+    pub(crate) queued: Duration,
+    /// On the wire; zero where nothing was sent.
+    pub(crate) took: Duration,
+}
+
+/// How an attempt ended.
+pub(crate) enum Attempt {
+    /// The server answered; what that means, and its headers.
+    Answered(Answer, Response),
+    /// There is no answer.
+    Failed(CallError),
+    /// Taken from the queue too late, or nobody waits any more: nothing was sent.
+    Unsent,
+    /// Our own bug.
+    Panicked(Place),
+}
+
+impl Work {
+    pub(crate) fn new(call: Call, forward: Forward) -> Self {
+        Self {
+            state: AtomicU8::new(QUEUED),
+            call: Mutex::new(Some(call)),
+            forward,
+            queued: Instant::now(),
+            done: Mutex::new(None),
+        }
+    }
+
+    /// Drops the work where no thread has begun it. Whether it did.
+    pub(crate) fn drop_unsent(&self) -> bool {
+        self.state.compare_exchange(QUEUED, DROPPED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// What the thread brought back; on the event loop, after completion.
+    pub(crate) fn take(&self) -> Done {
+        let nothing = Done {
+            result: Attempt::Unsent,
+            queued: Duration::ZERO,
+            took: Duration::ZERO,
+        };
+        self.done.lock().take().unwrap_or(nothing)
+    }
+
+    fn run(&self) {
+        let queued = self.queued.elapsed();
+        let begun =
+            self.state.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire);
+        let call = self.call.lock().take();
+        let started = Instant::now();
+        let result = match (begun, call) {
+            (Ok(_), Some(call)) if started < call.deadline && !terminating() => {
+                guard::catch(|| self.attempt(&call)).unwrap_or_else(|place| {
+                    // The connection the panic interrupted must not answer anybody else.
+                    client::forget_connections();
+                    Attempt::Panicked(place)
+                })
+            }
+            _ => Attempt::Unsent,
+        };
+        let took = match result {
+            Attempt::Unsent => Duration::ZERO,
+            _ => started.elapsed(),
+        };
+        *self.done.lock() = Some(Done { result, queued, took });
+    }
+
+    fn attempt(&self, call: &Call) -> Attempt {
+        match client::introspect(call) {
+            Ok(mut response) => {
+                // NGINX's cached time is stale in pool threads.
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+                let answer = answer::read(&response, self.forward, now);
+                response.body.zeroize();
+                Attempt::Answered(answer, response)
+            }
+            Err(error) => Attempt::Failed(error),
+        }
+    }
+}
+
+/// The thread pool's entry.
+///
+/// # Safety
+/// `work` must point to a [`Work`] that lives until the task's completion was handled.
+pub(crate) unsafe extern "C" fn run(work: *mut c_void, _: *mut ngx_log_t) {
+    // SAFETY: the flight that posted the task owns the work and lives until completion.
+    let work = unsafe { &*work.cast::<Work>() };
+    // A second net: what `run` does beside the attempt does not panic.
+    drop(guard::catch(|| work.run()));
+}

@@ -1,0 +1,377 @@
+//! A request's journey: token → cache → flight → verdict → rewrite or reply.
+//!
+//! Called by NGINX in the access phase of the main request, right after `allow` and `deny`, and
+//! again when an introspection the request waits for has ended.
+
+use std::rc::Rc;
+
+use phantom_token_core::answer::Forward;
+use phantom_token_core::bearer::{self, Credentials};
+use phantom_token_core::key::Key;
+use phantom_token_core::local::Cached;
+use phantom_token_core::scope;
+use phantom_token_core::state::Notice;
+
+use crate::cache;
+use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, Policy};
+use crate::ctx::{Ctx, Status};
+use crate::flight::{self, Asked, Question};
+use crate::guard;
+use crate::log::{info, warn};
+use crate::metrics;
+use crate::outcome::{Fail, Outcome, Why};
+use crate::refusal::{self, Refusal};
+use crate::request::{NoMemory, Request};
+use crate::sys::*;
+use crate::worker;
+
+/// What becomes of a request. The only way to the upstream carries a grant, or was opened by the
+/// operator's own configuration.
+enum Decision {
+    /// On, with the phantom token in place of the opaque one.
+    Forward(Rc<Cached>),
+    /// On, as it came (`phantom_token_bypass`).
+    Bypass,
+    /// On, without its `Authorization` (`phantom_token_allow_options`).
+    Options,
+    /// No further.
+    Refuse(Refusal),
+    /// An introspection is under way.
+    Wait,
+}
+
+/// NGINX's access phase.
+pub(crate) unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: NGINX passes a live request.
+    let r = unsafe { Request::new(r) };
+    guard::entry("the access handler", || r.log(), INTERNAL_SERVER_ERROR, || {
+        let Some(policy) = LocConf::of(r).policy.as_ref() else {
+            refusal::keep_connection(r);
+            return DECLINED;
+        };
+        journey(r, policy).unwrap_or(INTERNAL_SERVER_ERROR)
+    })
+}
+
+fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
+    let ctx = Ctx::of(r)?;
+    if ctx.wait.as_ref().is_some_and(|wait| !wait.is_over()) {
+        return Ok(AGAIN); // a stray event: NGINX runs the phases on any
+    }
+    refusal::keep_connection(r);
+
+    let decision = match ctx.wait.take() {
+        Some(wait) => landed(r, ctx, policy, *wait)?,
+        None => decide(r, ctx, policy)?,
+    };
+    count(ctx, &decision);
+    match decision {
+        Decision::Forward(grant) => forward(r, ctx, policy, grant),
+        Decision::Bypass => Ok(DECLINED),
+        Decision::Options => r.remove_authorization().map(|()| DECLINED),
+        Decision::Refuse(refusal) => refusal::give(r, ctx, policy, refusal),
+        Decision::Wait => suspend(r, ctx),
+    }
+}
+
+/// Judges a request that has not asked yet.
+fn decide(r: Request, ctx: &mut Ctx, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
+    ctx.reason = "";
+    ctx.status = None;
+    if any_set(r, &policy.bypass)? {
+        ctx.status = Some(Status::Bypass);
+        return Ok(Decision::Bypass);
+    }
+    if passes_as_options(r, policy) {
+        ctx.status = Some(Status::Bypass);
+        return Ok(Decision::Options);
+    }
+
+    let token = match presented(r, ctx, policy) {
+        Credentials::Absent => return Ok(denied(ctx, "missing", Refusal::Missing)),
+        Credentials::Unusable => return Ok(denied(ctx, "malformed", Refusal::InvalidToken)),
+        Credentials::Token(token) => token,
+    };
+
+    let Some((headers, params)) = extra_values(r, policy)? else {
+        ctx.status = Some(Status::Error);
+        ctx.reason = "internal";
+        return Ok(Decision::Refuse(Refusal::ServerError));
+    };
+    let refresh = any_set(r, &policy.cache_bypass)?;
+    let asked = worker::with(|worker| {
+        let hash_key = match policy.zone.and_then(|zone| zone.arena()) {
+            Some(arena) => arena.hash_key(),
+            None => worker.hash_key,
+        };
+        let keyed = keyed_values(policy, &headers, &params);
+        let key =
+            Key { token: hash_key.token(token), identity: policy.identity(&hash_key, &keyed) };
+
+        if let Some((outcome, status)) = ctx.learnt(&key) {
+            return (key, Asked::Known(outcome), status);
+        }
+        if !refresh
+            && let Some(zone) = policy.zone
+            && let Some(cached) = cache::nearest(worker, &zone, &key, &policy.cache)
+        {
+            return (key, Asked::Known(Outcome::Granted(cached)), Status::Hit);
+        }
+        let question = Question {
+            key,
+            token,
+            policy,
+            headers,
+            params,
+            refresh,
+            deadline: now_ms() + policy.timeout_ms,
+            log: r.log(),
+        };
+        (key, flight::ask(worker, question), Status::Hit)
+    });
+    match asked {
+        Some((key, Asked::Known(outcome), status)) => {
+            Ok(verdict(r, ctx, policy, key, outcome, status))
+        }
+        Some((key, Asked::Waiting(mut wait), _)) => {
+            wait.set_key(key);
+            ctx.wait = Some(wait);
+            Ok(Decision::Wait)
+        }
+        None => {
+            ctx.status = Some(Status::Error);
+            ctx.reason = "internal";
+            Ok(Decision::Refuse(Refusal::ServerError))
+        }
+    }
+}
+
+/// Judges a request whose introspection has ended.
+fn landed(
+    r: Request,
+    ctx: &mut Ctx,
+    policy: &Rc<Policy>,
+    mut wait: crate::flight::Wait,
+) -> Result<Decision, NoMemory> {
+    refusal::stop_watching_client(r)?;
+    ctx.introspection_ms = Some(ctx.introspection_ms.unwrap_or(0) + wait.elapsed_ms());
+    let outcome = wait.take().unwrap_or(Outcome::Failed(Fail::of(Why::Internal)));
+    let status = if wait.is_first() { Status::Miss } else { Status::Wait };
+    Ok(verdict(r, ctx, policy, wait.key(), outcome, status))
+}
+
+/// Judges a request by what is known of its token.
+fn verdict(
+    r: Request,
+    ctx: &mut Ctx,
+    policy: &Policy,
+    key: Key,
+    outcome: Outcome,
+    status: Status,
+) -> Decision {
+    let (outcome, status) = match outcome {
+        Outcome::Failed(fail) => match stale(r, policy, &key, fail) {
+            Some(grant) => (Outcome::Granted(grant), Status::Stale),
+            None => (outcome, status),
+        },
+        _ => (outcome, status),
+    };
+    if !matches!(status, Status::Hit) && ctx.learnt(&key).is_none() {
+        ctx.learnt.push((key, outcome.clone(), status));
+    }
+    ctx.status = Some(status);
+    match outcome {
+        Outcome::Granted(grant) => judge(ctx, policy, grant),
+        Outcome::Inactive => {
+            ctx.status = Some(Status::Inactive);
+            ctx.reason = "inactive";
+            info!(r.log(), "the access token is not active");
+            Decision::Refuse(Refusal::InvalidToken)
+        }
+        Outcome::Failed(fail) => {
+            ctx.status = Some(Status::Error);
+            ctx.reason = fail.reason();
+            Decision::Refuse(match fail.is_unavailable() {
+                true => Refusal::Unavailable { retry_after: fail.retry_after.max(1) },
+                false => Refusal::ServerError,
+            })
+        }
+    }
+}
+
+/// Scope and binding are judged on every request: two locations may ask different things.
+fn judge(ctx: &mut Ctx, policy: &Policy, grant: Rc<Cached>) -> Decision {
+    if grant.dpop_bound && policy.bound_tokens == BoundTokens::Reject {
+        return denied(ctx, "bound", Refusal::InvalidToken);
+    }
+    if !policy.scope.is_empty() && !scope::covers(&grant.scope, &policy.scope) {
+        return denied(ctx, "scope", Refusal::InsufficientScope);
+    }
+    if policy.forward == Forward::Jwt && grant.jwt().is_empty() {
+        ctx.status = Some(Status::Error);
+        ctx.reason = "answer";
+        return Decision::Refuse(Refusal::ServerError);
+    }
+    Decision::Forward(grant)
+}
+
+/// Sends the request on: the header's value points into the grant, which the context keeps alive.
+fn forward(
+    r: Request,
+    ctx: &mut Ctx,
+    policy: &Policy,
+    grant: Rc<Cached>,
+) -> Result<ngx_int_t, NoMemory> {
+    match policy.forward {
+        Forward::Jwt => r.set_authorization(header_value(&grant))?,
+        Forward::None => r.remove_authorization()?,
+    }
+    if let Some(index) = worker::with(|worker| worker.http_authorization) {
+        r.forget_variable(index);
+    }
+    ctx.grants.push(grant);
+    Ok(OK)
+}
+
+fn header_value(grant: &Cached) -> ngx_str_t {
+    // The NUL behind it is there for NGINX's C strings, and not part of the value.
+    let value = &grant.header[..grant.header.len() - 1];
+    ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() }
+}
+
+/// Suspends the request until its introspection ends, its deadline passes or its client leaves.
+fn suspend(r: Request, ctx: &mut Ctx) -> Result<ngx_int_t, NoMemory> {
+    ctx.end_wait_with_request(r)?;
+    refusal::watch_client(r)?;
+    if let Some(wait) = &mut ctx.wait {
+        wait.suspend(r);
+    }
+    Ok(AGAIN)
+}
+
+/// One outcome for each request that met the module, the first.
+fn count(ctx: &mut Ctx, decision: &Decision) {
+    if ctx.counted || matches!(decision, Decision::Wait) {
+        return;
+    }
+    if let Some(status) = ctx.status {
+        ctx.counted = true;
+        worker::with(|worker| metrics::request(worker, status));
+    }
+}
+
+fn denied(ctx: &mut Ctx, reason: &'static str, refusal: Refusal) -> Decision {
+    ctx.status = Some(Status::Denied);
+    ctx.reason = reason;
+    Decision::Refuse(refusal)
+}
+
+/// The opaque token, as first presented: after a rewrite the header holds the JWT.
+fn presented(r: Request, ctx: &mut Ctx, policy: &Policy) -> Credentials<'static> {
+    let place = policy.token;
+    let known = ctx.presented.iter().find(|(known, _)| *known == place).map(|(_, value)| *value);
+    match place {
+        None => {
+            // A header that was removed or rewritten is remembered; one that never was is absent.
+            let value = known.or_else(|| if ctx.grants.is_empty() { r.authorization() } else { None });
+            if let (None, Some(value)) = (known, value) {
+                ctx.presented.push((place, value));
+            }
+            bearer::from_authorization(value, policy.syntax)
+        }
+        Some(index) => {
+            let value = known.unwrap_or_else(|| r.variable(index));
+            if known.is_none() {
+                ctx.presented.push((place, value));
+            }
+            bearer::from_bare(value, policy.syntax)
+        }
+    }
+}
+
+/// Whether any of the values is non-empty and not `0`, as NGINX's own `*_bypass` directives have it.
+fn any_set(r: Request, values: &[ComplexValue]) -> Result<bool, NoMemory> {
+    for value in values {
+        let text = r.complex_value(value.0)?;
+        if !text.is_empty() && text != b"0" {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn passes_as_options(r: Request, policy: &Policy) -> bool {
+    if r.method() != NGX_HTTP_OPTIONS {
+        return false;
+    }
+    match policy.allow_options {
+        AllowOptions::On => true,
+        AllowOptions::Preflight => {
+            r.header(b"origin").is_some() && r.header(b"access-control-request-method").is_some()
+        }
+        AllowOptions::Off => false,
+    }
+}
+
+/// The values of extra headers and parameters; `None` where one cannot be sent.
+#[allow(clippy::type_complexity)]
+fn extra_values(
+    r: Request,
+    policy: &Policy,
+) -> Result<Option<(Vec<Vec<u8>>, Vec<Vec<u8>>)>, NoMemory> {
+    let introspection = &policy.introspection;
+    let mut headers = Vec::new();
+    for header in introspection.headers.iter() {
+        let value = r.complex_value(header.value.0)?;
+        if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            crate::log::error!(
+                r.log(),
+                "the value of \"phantom_token_introspection_header {}\" holds CR, LF or NUL",
+                header.name
+            );
+            return Ok(None);
+        }
+        headers.push(value.to_vec());
+    }
+    let mut params = Vec::new();
+    for param in introspection.params.iter() {
+        let value = r.complex_value(param.value.0)?;
+        if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            crate::log::error!(
+                r.log(),
+                "the value of \"phantom_token_introspection_param {}\" holds CR, LF or NUL",
+                param.name
+            );
+            return Ok(None);
+        }
+        params.push(value.to_vec());
+    }
+    Ok(Some((headers, params)))
+}
+
+/// Those of the values that the answer may depend on.
+fn keyed_values(policy: &Policy, headers: &[Vec<u8>], params: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let introspection = &policy.introspection;
+    let extras = introspection.headers.iter().zip(headers);
+    extras
+        .chain(introspection.params.iter().zip(params))
+        .filter(|(extra, _)| extra.keyed)
+        .map(|(_, value)| value.clone())
+        .collect()
+}
+
+/// An entry that ran out may serve while the server cannot be asked (`phantom_token_cache_stale`).
+fn stale(r: Request, policy: &Policy, key: &Key, fail: Fail) -> Option<Rc<Cached>> {
+    let zone = policy.zone?;
+    if policy.cache.stale_ms == 0 || !fail.allows_stale() {
+        return None;
+    }
+    worker::with(|worker| {
+        let grant = cache::stale(worker, &zone, key, &policy.cache)?;
+        let hash = u64::from_le_bytes(*key.token.0.first_chunk::<8>()?);
+        if worker.state.once(Notice::Stale, hash, now_ms(), Some(60_000)) {
+            warn!(r.log(), "a stale answer serves: the authorization server cannot be asked ({})", fail.reason());
+        }
+        Some(grant)
+    })?
+}

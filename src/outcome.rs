@@ -1,0 +1,132 @@
+//! What an introspection came to, as every request that waited for it learns it.
+
+use std::rc::Rc;
+
+use phantom_token_core::answer::Failure;
+use phantom_token_core::client::CallError;
+use phantom_token_core::local::Cached;
+
+/// The outcome of asking about one token as one identity. It is kept for the request's lifetime.
+#[derive(Clone)]
+pub(crate) enum Outcome {
+    /// Active, with all there is to judge a request by.
+    Granted(Rc<Cached>),
+    /// Not active.
+    Inactive,
+    /// Nothing was learnt.
+    Failed(Fail),
+}
+
+/// Why nothing was learnt. Fits in a word, so that it can pass from worker to worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fail {
+    pub(crate) why: Why,
+    /// Seconds the client may be told to wait; 0: one.
+    pub(crate) retry_after: u32,
+}
+
+/// The kinds of failure, numbered for the shared zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Why {
+    Connect = 1,
+    Tls = 2,
+    Timeout = 3,
+    /// 5xx.
+    ServerStatus = 4,
+    /// A status that is neither an answer nor an outage.
+    Status = 5,
+    RateLimited = 6,
+    Credentials = 7,
+    Answer = 8,
+    Resting = 9,
+    Overflow = 10,
+    Internal = 11,
+}
+
+impl Why {
+    const ALL: [Self; 11] = [
+        Self::Connect,
+        Self::Tls,
+        Self::Timeout,
+        Self::ServerStatus,
+        Self::Status,
+        Self::RateLimited,
+        Self::Credentials,
+        Self::Answer,
+        Self::Resting,
+        Self::Overflow,
+        Self::Internal,
+    ];
+
+    /// The kind a worker wrote into the zone.
+    pub(crate) fn of_code(code: u8) -> Self {
+        Self::ALL.into_iter().find(|why| *why as u8 == code).unwrap_or(Self::Internal)
+    }
+}
+
+impl Fail {
+    pub(crate) fn of(why: Why) -> Self {
+        Self { why, retry_after: 0 }
+    }
+
+    pub(crate) fn resting(left_ms: u64) -> Self {
+        let seconds = u32::try_from(left_ms.div_ceil(1000)).unwrap_or(u32::MAX);
+        Self { why: Why::Resting, retry_after: seconds.max(1) }
+    }
+
+    pub(crate) fn of_call(error: &CallError) -> Self {
+        Self::of(match error.reason() {
+            "connect" => Why::Connect,
+            "tls" => Why::Tls,
+            "timeout" => Why::Timeout,
+            _ => Why::Answer,
+        })
+    }
+
+    pub(crate) fn of_answer(failure: Failure) -> Self {
+        match failure {
+            Failure::RateLimited { retry_after } => {
+                Self { why: Why::RateLimited, retry_after: retry_after.unwrap_or(1) }
+            }
+            Failure::Status(500..=599) => Self::of(Why::ServerStatus),
+            Failure::Status(_) => Self::of(Why::Status),
+            Failure::Credentials(_) => Self::of(Why::Credentials),
+            Failure::NotUnderstood(_) => Self::of(Why::Answer),
+        }
+    }
+
+    /// 503 where waiting helps, else 500.
+    pub(crate) fn is_unavailable(self) -> bool {
+        matches!(self.why, Why::Resting | Why::Overflow | Why::RateLimited)
+    }
+
+    /// Whether an entry that ran out may serve instead (`phantom_token_cache_stale`): never after
+    /// an answer that was not understood, refused us, or was never asked for.
+    pub(crate) fn allows_stale(self) -> bool {
+        matches!(
+            self.why,
+            Why::Connect
+                | Why::Tls
+                | Why::Timeout
+                | Why::ServerStatus
+                | Why::RateLimited
+                | Why::Resting
+        )
+    }
+
+    /// The word for `$phantom_token_reason` and `phantom_token_failures_total`.
+    pub(crate) fn reason(self) -> &'static str {
+        match self.why {
+            Why::Connect => "connect",
+            Why::Tls => "tls",
+            Why::Timeout => "timeout",
+            Why::ServerStatus | Why::Status | Why::RateLimited => "status",
+            Why::Credentials => "credentials",
+            Why::Answer => "answer",
+            Why::Resting => "resting",
+            Why::Overflow => "overflow",
+            Why::Internal => "internal",
+        }
+    }
+}

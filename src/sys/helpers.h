@@ -1,0 +1,238 @@
+/*
+ * What Rust cannot reach through generated bindings, compiled against the very headers of the
+ * NGINX the module is built for: macros, fields that only some versions have, and the bit-fields
+ * of ngx_http_request_t, whose layout a binding generator must not be trusted to guess.
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#if !(NGX_THREADS)
+#error "phantom token: this NGINX was configured without --with-threads"
+#endif
+
+static inline void
+pt_set_log_request(ngx_log_t *log, ngx_http_request_t *r)
+{
+    ngx_http_set_log_request(log, r);
+}
+
+static inline ngx_uint_t
+pt_request_keepalive(ngx_http_request_t *r)
+{
+    return r->keepalive;
+}
+
+static inline void
+pt_request_set_keepalive(ngx_http_request_t *r, ngx_uint_t on)
+{
+    r->keepalive = on ? 1 : 0;
+}
+
+static inline ngx_uint_t
+pt_request_internal(ngx_http_request_t *r)
+{
+    return r->internal;
+}
+
+static inline ngx_uint_t
+pt_request_err_status(ngx_http_request_t *r)
+{
+    return r->err_status;
+}
+
+static inline ngx_uint_t
+pt_request_header_only(ngx_http_request_t *r)
+{
+    return r->header_only;
+}
+
+static inline ngx_uint_t
+pt_request_is_chunked(ngx_http_request_t *r)
+{
+    return r->headers_in.chunked;
+}
+
+static inline void
+pt_request_filter_need_in_memory(ngx_http_request_t *r)
+{
+    r->filter_need_in_memory = 1;
+}
+
+/* Only one element stands in a list of its own kind: no successor where NGINX links them. */
+static inline void
+pt_table_elt_unlinked(ngx_table_elt_t *h)
+{
+#if (nginx_version >= 1023000)
+    h->next = NULL;
+#else
+    (void) h;
+#endif
+}
+
+static inline void
+pt_set_www_authenticate(ngx_http_request_t *r, ngx_table_elt_t *h)
+{
+    pt_table_elt_unlinked(h);
+    r->headers_out.www_authenticate = h;
+}
+
+static inline ngx_table_elt_t *
+pt_authorization(ngx_http_request_t *r)
+{
+    return r->headers_in.authorization;
+}
+
+static inline void
+pt_set_authorization(ngx_http_request_t *r, ngx_table_elt_t *h)
+{
+    r->headers_in.authorization = h;
+}
+
+/* Forgets the value a variable was given by an earlier phase. */
+static inline void
+pt_forget_variable(ngx_http_request_t *r, ngx_uint_t index)
+{
+    r->variables[index].valid = 0;
+    r->variables[index].not_found = 0;
+}
+
+static inline void
+pt_variable_not_found(ngx_http_variable_value_t *v)
+{
+    v->valid = 0;
+    v->no_cacheable = 0;
+    v->not_found = 1;
+    v->len = 0;
+    v->data = NULL;
+}
+
+static inline void
+pt_variable_set(ngx_http_variable_value_t *v, u_char *data, size_t len, ngx_uint_t cacheable)
+{
+    v->valid = 1;
+    v->no_cacheable = cacheable ? 0 : 1;
+    v->not_found = 0;
+    v->len = (unsigned) len;
+    v->data = data;
+}
+
+static inline ngx_buf_t *
+pt_reply_buf(ngx_pool_t *pool, u_char *data, size_t len, ngx_uint_t last)
+{
+    ngx_buf_t  *b;
+
+    b = ngx_calloc_buf(pool);
+    if (b == NULL) {
+        return NULL;
+    }
+
+    b->pos = data;
+    b->last = data + len;
+    b->start = b->pos;
+    b->end = b->last;
+    b->memory = len ? 1 : 0;
+    b->last_buf = last ? 1 : 0;
+    b->last_in_chain = 1;
+
+    return b;
+}
+
+static inline ngx_uint_t
+pt_buf_is_last(ngx_buf_t *b)
+{
+    return b->last_buf || b->last_in_chain;
+}
+
+static inline off_t
+pt_buf_size(ngx_buf_t *b)
+{
+    return ngx_buf_size(b);
+}
+
+static inline ngx_uint_t
+pt_buf_in_memory(ngx_buf_t *b)
+{
+    return ngx_buf_in_memory(b) ? 1 : 0;
+}
+
+/* NGINX's own server_tokens: anything but off tells the version. */
+static inline ngx_uint_t
+pt_server_tokens(ngx_http_request_t *r)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    return clcf->server_tokens != NGX_HTTP_SERVER_TOKENS_OFF;
+}
+
+static inline size_t
+pt_client_body_buffer_size(ngx_http_request_t *r)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    return clcf->client_body_buffer_size;
+}
+
+static inline void
+pt_set_content_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = handler;
+}
+
+static inline ngx_int_t
+pt_add_access_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
+{
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = handler;
+
+    return NGX_OK;
+}
+
+/* Whether "aio threads" is configured for this location, and so NGINX uses a pool for files. */
+static inline ngx_thread_pool_t *
+pt_aio_thread_pool(ngx_conf_t *cf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->aio != NGX_HTTP_AIO_THREADS) {
+        return NULL;
+    }
+
+    return clcf->thread_pool;
+}
+
+static inline ngx_uint_t
+pt_aio_threads(ngx_conf_t *cf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    return clcf->aio == NGX_HTTP_AIO_THREADS;
+}
+
+static inline ngx_uint_t
+pt_slab_free_pages(ngx_slab_pool_t *pool)
+{
+    return pool->pfree;
+}

@@ -1,0 +1,111 @@
+//! What one worker keeps for itself: its own small cache, its flights, its slot in the state zone.
+//!
+//! Everything here runs on the worker's event loop. Nothing in it calls back into NGINX's request
+//! processing, so it is never entered twice: requests are resumed by posted events.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ptr::NonNull;
+
+use phantom_token_core::arena::Record;
+use phantom_token_core::key::{HashKey, Key};
+use phantom_token_core::local::Local;
+use phantom_token_core::state::State;
+
+use crate::conf::MainConf;
+use crate::flight::{Flight, Poller};
+use crate::sys::*;
+use crate::zone;
+
+/// Entries each worker keeps, where `phantom_token_worker_cache` does not say.
+const WORKER_CACHE: usize = 1024;
+/// Bytes those entries may take together.
+const WORKER_CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Calls queued or running in one worker, where `phantom_token_max_pending` does not say.
+const MAX_PENDING: usize = 1024;
+
+thread_local! {
+    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+/// A worker's own state.
+pub(crate) struct Worker {
+    pub(crate) state: State,
+    /// This worker's slot in the state zone; `None` where all are taken: such a worker counts
+    /// nothing in gauges and shares no calls with others.
+    pub(crate) slot: Option<u8>,
+    pub(crate) local: Local,
+    /// Where the zone's answers are copied to.
+    pub(crate) record: Record,
+    /// The flights that requests of this worker may join.
+    pub(crate) flights: HashMap<Key, NonNull<Flight>, BuildHasherDefault<KeyHasher>>,
+    /// Those that follow another worker's call.
+    pub(crate) followers: Vec<NonNull<Flight>>,
+    /// Calls queued or running.
+    pub(crate) pending: usize,
+    pub(crate) max_pending: usize,
+    pub(crate) poller: Box<Poller>,
+    /// For keys of locations without a cache.
+    pub(crate) hash_key: HashKey,
+    /// Index of `$http_authorization`.
+    pub(crate) http_authorization: usize,
+}
+
+/// Keys are keyed hashes already: any eight bytes of them will do.
+#[derive(Default)]
+pub(crate) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk::<8>() {
+            self.0 ^= u64::from_le_bytes(*first);
+        }
+    }
+
+    // Lengths are the same for all keys.
+    fn write_usize(&mut self, _: usize) {}
+}
+
+/// Runs `work` with this worker's state. `None` outside a worker, or where the module is unused.
+pub(crate) fn with<T>(work: impl FnOnce(&mut Worker) -> T) -> Option<T> {
+    WORKER.with(|worker| worker.try_borrow_mut().ok()?.as_mut().map(work))
+}
+
+/// Takes up a worker's work: called once in each new worker process.
+pub(crate) fn start(conf: &MainConf) {
+    let Some(state) = conf.state.as_ref().and_then(|zone| zone.state()) else {
+        return;
+    };
+    let record_room = 4096;
+    let worker = Worker {
+        state,
+        slot: state.claim(pid(), process_alive),
+        local: Local::new(conf.worker_cache.unwrap_or(WORKER_CACHE), WORKER_CACHE_BYTES),
+        record: Record::with_room(record_room),
+        flights: HashMap::default(),
+        followers: Vec::new(),
+        pending: 0,
+        max_pending: conf.max_pending.unwrap_or(MAX_PENDING),
+        poller: Poller::new(),
+        hash_key: HashKey(zone::worker_key()),
+        http_authorization: conf.http_authorization.unwrap_or_default(),
+    };
+    WORKER.with(|slot| *slot.borrow_mut() = Some(worker));
+}
+
+/// Gives up the worker's slot: called when the worker process ends.
+pub(crate) fn stop() {
+    WORKER.with(|worker| {
+        if let Ok(worker) = worker.try_borrow()
+            && let Some(worker) = worker.as_ref()
+            && let Some(slot) = worker.slot
+        {
+            worker.state.release(slot, pid());
+        }
+    });
+}

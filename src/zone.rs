@@ -1,0 +1,307 @@
+//! Shared memory zones: one per cache, and one for the state all workers share.
+//!
+//! NGINX maps a zone, keeps it over a reload where name, size and module are the same, and hands it
+//! to `init`. The engine lays out what is in it. `init` also runs for configurations that are then
+//! rejected, while draining workers use the zone: a reused zone is attached to, never changed.
+
+use std::cell::Cell;
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicUsize;
+
+use phantom_token_core::arena::{Arena, Locked};
+use phantom_token_core::lock;
+use phantom_token_core::state::{self, State};
+
+use crate::conf::{Cf, ConfError, Place};
+use crate::guard;
+use crate::log::log_at;
+use crate::sys::*;
+
+/// A zone of cached answers (`phantom_token_cache_zone`).
+pub(crate) struct Zone {
+    name: String,
+    mapped: Mapped,
+    arena: Cell<Option<Arena>>,
+}
+
+/// Where NGINX has put a zone.
+#[derive(Default)]
+struct Mapped {
+    /// What is ours of it.
+    block: Cell<Option<(NonNull<u8>, usize)>>,
+    /// The slab mutex's word: the owner's pid, or 0.
+    lock: Cell<Option<NonNull<AtomicUsize>>>,
+}
+
+/// A zone of the running cycle, which lives as long as the cycle.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ZoneRef(NonNull<Zone>);
+
+impl Deref for ZoneRef {
+    type Target = Zone;
+
+    fn deref(&self) -> &Zone {
+        // SAFETY: zones are boxed in the main configuration and dropped with the cycle's pool,
+        // after every policy and request of that cycle.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Zone {
+    /// The zone that is used, and made, where none is named.
+    pub(crate) const DEFAULT_NAME: &'static str = "phantom_token";
+    const DEFAULT_SIZE: usize = 10 * 1024 * 1024;
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds a zone to the configuration; its memory comes when the cycle starts.
+    pub(crate) fn declare(cf: &mut Cf<'_>, name: &str, size: usize) -> Result<Box<Self>, ConfError> {
+        let least = Self::least_size();
+        if size < least {
+            return Err(ConfError::Directive(format!(
+                "gives the zone \"{name}\" {size} bytes, which is too small: write at least {}k",
+                least.div_ceil(1024)
+            )));
+        }
+        let zone = Box::new(Self {
+            name: name.to_owned(),
+            mapped: Mapped::default(),
+            arena: Cell::new(None),
+        });
+        let data = (&raw const *zone).cast_mut().cast();
+        add(cf, name, size, init_cache, data)?;
+        Ok(zone)
+    }
+
+    fn least_size() -> usize {
+        // SAFETY: set once, before any configuration is read.
+        let page = unsafe { ngx_pagesize };
+        (Arena::MIN_SIZE + slab_overhead(Arena::MIN_SIZE)).max(8 * page)
+    }
+
+    /// The zone a location names, which must be declared somewhere, but for the default one.
+    pub(crate) fn find(cf: &mut Cf<'_>, name: &str, place: &Place) -> Result<ZoneRef, ConfError> {
+        let found = cf.main_conf().zones.iter().find(|zone| zone.name == name).map(ZoneRef::of);
+        match found {
+            Some(zone) => Ok(zone),
+            None if name == Self::DEFAULT_NAME => {
+                let zone = Self::declare(cf, name, Self::DEFAULT_SIZE)?;
+                let found = ZoneRef::of(&zone);
+                cf.main_conf().zones.push(zone);
+                Ok(found)
+            }
+            None => Err(ConfError::Whole(format!(
+                "\"phantom_token_cache\" names the zone \"{name}\", which is not declared, in {place}: write phantom_token_cache_zone zone={name}:10m in http"
+            ))),
+        }
+    }
+
+    pub(crate) fn arena(&self) -> Option<Arena> {
+        self.arena.get()
+    }
+
+    /// Works on the zone under its lock. `None`: the lock could not be had in 100 ms, and the
+    /// request goes on as if the zone were empty.
+    ///
+    /// `work` must not panic, allocate, log or take another lock.
+    pub(crate) fn locked<T>(&self, work: impl FnOnce(&mut Locked<'_>) -> T) -> Option<T> {
+        let arena = self.arena.get()?;
+        let word = self.mapped.lock.get()?;
+        // SAFETY: the word is in the zone, which is mapped for the life of the process.
+        let word = unsafe { word.as_ref() };
+        let guard = lock::acquire(word, pid(), process_alive)?;
+        let mut locked = arena.locked(&guard);
+        Some(work(&mut locked))
+    }
+}
+
+impl ZoneRef {
+    #[allow(clippy::borrowed_box)]
+    fn of(zone: &Box<Zone>) -> Self {
+        Self(NonNull::from(&**zone))
+    }
+}
+
+/// The zone of what is no cache entry: health, counters, worker slots, purge generations.
+pub(crate) struct StateZone {
+    mapped: Mapped,
+    state: Cell<Option<State>>,
+}
+
+impl StateZone {
+    const NAME: &'static str = "phantom_token_state";
+
+    /// Adds the state zone to the configuration, once.
+    pub(crate) fn declare(cf: &mut Cf<'_>) -> Result<(), ConfError> {
+        if cf.main_conf().state.is_some() {
+            return Ok(());
+        }
+        let zone = Box::new(Self { mapped: Mapped::default(), state: Cell::new(None) });
+        let data = (&raw const *zone).cast_mut().cast();
+        add(cf, Self::NAME, state::SIZE + slab_overhead(state::SIZE), init_state, data)?;
+        cf.main_conf().state = Some(zone);
+        Ok(())
+    }
+
+    pub(crate) fn state(&self) -> Option<State> {
+        self.state.get()
+    }
+}
+
+/// What NGINX's slab pool needs beside `size` bytes in one run of pages: its header, and a record
+/// for each page.
+fn slab_overhead(size: usize) -> usize {
+    // SAFETY: set once, before any configuration is read.
+    let page = unsafe { ngx_pagesize };
+    4 * page + size / page * size_of::<ngx_slab_page_t>() * 2
+}
+
+/// Tells zones of this module, of this very build, from others of the same name.
+fn tag() -> *mut core::ffi::c_void {
+    (&raw const crate::ngx_http_phantom_token_module).cast_mut().cast()
+}
+
+type Init = unsafe extern "C" fn(*mut ngx_shm_zone_t, *mut core::ffi::c_void) -> ngx_int_t;
+
+fn add(
+    cf: &mut Cf<'_>,
+    name: &str,
+    size: usize,
+    init: Init,
+    data: *mut core::ffi::c_void,
+) -> Result<(), ConfError> {
+    // SAFETY: the parser is live; NGINX keeps the name, which is copied into the cycle's pool.
+    unsafe {
+        let pool = (*cf.as_ptr()).pool;
+        let Some(mut name) = pool_copy(pool, name.as_bytes()) else {
+            return Err(ConfError::directive("could not be read: no memory"));
+        };
+        let zone = ngx_shared_memory_add(cf.as_ptr(), &mut name, size, tag());
+        if zone.is_null() {
+            return Err(ConfError::Reported);
+        }
+        (*zone).init = Some(init);
+        (*zone).data = data;
+    }
+    Ok(())
+}
+
+/// Why a zone cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum ZoneError {
+    #[error("has no room for its own bookkeeping: make it larger")]
+    TooSmall,
+    #[error("was laid out by another version of this module: rename it, change its size, or restart NGINX")]
+    Layout,
+    #[error("could not get a random key from the system")]
+    Random,
+}
+
+/// All pages of a new slab pool in one run, or what an earlier cycle made of the zone.
+///
+/// # Safety
+/// `zone` must be what NGINX passed to `init`.
+unsafe fn map(zone: *mut ngx_shm_zone_t, old: Option<&Mapped>) -> Result<(Mapped, bool), ZoneError> {
+    let mapped = Mapped::default();
+    // SAFETY: the zone is mapped and begins with the slab pool that NGINX made there.
+    unsafe {
+        let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
+        mapped.lock.set(NonNull::new((*pool).mutex.lock.cast_mut().cast()));
+        if let Some(block) = old.and_then(|old| old.block.get()) {
+            mapped.block.set(Some(block));
+            return Ok((mapped, true));
+        }
+        let len = pt_slab_free_pages(pool) as usize * ngx_pagesize;
+        let base = NonNull::new(ngx_slab_alloc(pool, len).cast::<u8>()).ok_or(ZoneError::TooSmall)?;
+        (*pool).data = base.as_ptr().cast();
+        mapped.block.set(Some((base, len)));
+    }
+    Ok((mapped, false))
+}
+
+unsafe extern "C" fn init_cache(
+    zone: *mut ngx_shm_zone_t,
+    old: *mut core::ffi::c_void,
+) -> ngx_int_t {
+    guard::entry("a zone", guard::cycle_log, ERROR, || {
+        // SAFETY: `data` is what `declare` set, `old` what it set in the cycle before, or NULL.
+        let (this, old) = unsafe { (&*(*zone).data.cast::<Zone>(), old.cast::<Zone>().as_ref()) };
+        let made = (|| {
+            // SAFETY: NGINX's own call of init.
+            let (mapped, reused) = unsafe { map(zone, old.map(|old| &old.mapped)) }?;
+            let (base, len) = mapped.block.get().ok_or(ZoneError::TooSmall)?;
+            let arena = if reused {
+                // SAFETY: the block was made by this module in an earlier cycle, and is mapped.
+                unsafe { Arena::attach(base, len) }.map_err(|_| ZoneError::Layout)?
+            } else {
+                let key = random_key()?;
+                // SAFETY: fresh pages of a fresh zone, which nobody else knows yet.
+                unsafe { Arena::create(base, len, key) }.map_err(|_| ZoneError::TooSmall)?
+            };
+            this.mapped.block.set(mapped.block.get());
+            this.mapped.lock.set(mapped.lock.get());
+            this.arena.set(Some(arena));
+            Ok::<_, ZoneError>(())
+        })();
+        report(made, &this.name)
+    })
+}
+
+unsafe extern "C" fn init_state(
+    zone: *mut ngx_shm_zone_t,
+    old: *mut core::ffi::c_void,
+) -> ngx_int_t {
+    guard::entry("a zone", guard::cycle_log, ERROR, || {
+        // SAFETY: as in `init_cache`.
+        let (this, old) =
+            unsafe { (&*(*zone).data.cast::<StateZone>(), old.cast::<StateZone>().as_ref()) };
+        let made = (|| {
+            // SAFETY: NGINX's own call of init.
+            let (mapped, reused) = unsafe { map(zone, old.map(|old| &old.mapped)) }?;
+            let (base, len) = mapped.block.get().ok_or(ZoneError::TooSmall)?;
+            let state = if reused {
+                // SAFETY: made by this module in an earlier cycle, and mapped.
+                unsafe { State::attach(base, len) }.map_err(|_| ZoneError::Layout)?
+            } else {
+                // SAFETY: fresh pages of a fresh zone.
+                unsafe { State::create(base, len) }.map_err(|_| ZoneError::TooSmall)?
+            };
+            this.mapped.block.set(mapped.block.get());
+            this.state.set(Some(state));
+            Ok::<_, ZoneError>(())
+        })();
+        report(made, StateZone::NAME)
+    })
+}
+
+fn report(made: Result<(), ZoneError>, name: &str) -> ngx_int_t {
+    match made {
+        Ok(()) => OK,
+        Err(error) => {
+            log_at!(NGX_LOG_EMERG, guard::cycle_log(), "the zone \"{name}\" {error}");
+            ERROR
+        }
+    }
+}
+
+/// Sixteen bytes from the system's random number generator.
+fn random_key() -> Result<[u8; 16], ZoneError> {
+    let mut key = [0; 16];
+    // SAFETY: the buffer is writable for its whole length.
+    let got = unsafe { libc::getrandom(key.as_mut_ptr().cast(), key.len(), 0) };
+    if got == key.len() as isize { Ok(key) } else { Err(ZoneError::Random) }
+}
+
+/// A key for hashes that are shared with nobody, made once in each worker.
+pub(crate) fn worker_key() -> [u8; 16] {
+    random_key().unwrap_or_else(|_| {
+        // Without a random source the hashes are only used inside this process.
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&now_ms().to_le_bytes());
+        key[8..12].copy_from_slice(&pid().to_le_bytes());
+        key
+    })
+}
