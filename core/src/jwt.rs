@@ -200,4 +200,4 @@ fn check_segment(segment: &[u8]) -> Result<(), Cause> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
