@@ -1,1 +1,248 @@
-//! (to be written)
+//! The opaque token as a client presents it (RFC 6750 §2.1, RFC 9110 §11.4).
+
+use std::fmt;
+
+/// The longest opaque token that is looked at, in bytes.
+pub const MAX_TOKEN_LEN: usize = 8192;
+
+/// Which bytes an opaque token may consist of (`phantom_token_token_syntax`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TokenSyntax {
+    /// `b64token` of RFC 6750 §2.1: letters, digits, `-._~+/`, then any number of `=`.
+    #[default]
+    B64token,
+    /// Visible ASCII (RFC 6749 Appendix A.12) but `"` and `,`, which end a value in a header field.
+    Vschar,
+}
+
+/// What a request offers as its access token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Credentials<'a> {
+    /// Nothing that claims to be a Bearer token: the challenge carries no error code
+    /// (RFC 6750 §3.1).
+    Absent,
+    /// A Bearer token that cannot be one; the authorization server need not be asked.
+    Unusable,
+    /// A token in the configured alphabet, 1 to [`MAX_TOKEN_LEN`] bytes.
+    Token(&'a [u8]),
+}
+
+impl fmt::Debug for Credentials<'_> {
+    /// Says everything but the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Credentials::Absent => f.write_str("Absent"),
+            Credentials::Unusable => f.write_str("Unusable"),
+            Credentials::Token(token) => f.debug_tuple("Token").field(&token.len()).finish(),
+        }
+    }
+}
+
+/// Reads the value of an `Authorization` field; `None` stands for a request without one.
+///
+/// The scheme is compared in any case and followed by one or more SP. Another scheme (`DPoP` is
+/// one) counts as no token at all.
+pub fn from_authorization(value: Option<&[u8]>, syntax: TokenSyntax) -> Credentials<'_> {
+    let Some(value) = value else { return Credentials::Absent };
+    let value = trim_spaces(value);
+    let scheme_len = value.iter().take_while(|byte| is_tchar(**byte)).count();
+    let (scheme, rest) = value.split_at(scheme_len);
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Credentials::Absent;
+    }
+    match rest.strip_prefix(b" ") {
+        Some(rest) => checked(trim_spaces(rest), syntax),
+        None => Credentials::Unusable,
+    }
+}
+
+/// Reads a token that stands alone (`token=$variable`); an empty one is none.
+pub fn from_bare(token: &[u8], syntax: TokenSyntax) -> Credentials<'_> {
+    if token.is_empty() { Credentials::Absent } else { checked(token, syntax) }
+}
+
+fn checked(token: &[u8], syntax: TokenSyntax) -> Credentials<'_> {
+    let fits = match syntax {
+        TokenSyntax::B64token => is_b64token(token),
+        TokenSyntax::Vschar => token.iter().all(|byte| is_bare_vschar(*byte)),
+    };
+    if fits && (1..=MAX_TOKEN_LEN).contains(&token.len()) {
+        Credentials::Token(token)
+    } else {
+        Credentials::Unusable
+    }
+}
+
+fn is_b64token(token: &[u8]) -> bool {
+    let padding = token.iter().rev().take_while(|byte| **byte == b'=').count();
+    let body = &token[..token.len() - padding];
+    !body.is_empty()
+        && body.iter().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+        })
+}
+
+fn is_bare_vschar(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'"' && byte != b','
+}
+
+/// `tchar` of RFC 9110 §5.6.2, what an auth-scheme is made of.
+fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn trim_spaces(mut value: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] | [rest @ .., b' '] = value {
+        value = rest;
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(value: &str) -> Credentials<'_> {
+        from_authorization(Some(value.as_bytes()), TokenSyntax::B64token)
+    }
+
+    #[test]
+    fn no_header_or_another_scheme_is_absent() {
+        assert_eq!(from_authorization(None, TokenSyntax::B64token), Credentials::Absent);
+        for value in [
+            "",
+            " ",
+            "Basic dXNlcjpwYXNz",
+            "DPoP abc",
+            "dpop abc",
+            "Bearerx",
+            "Bearerx abc",
+            "Bearer-x abc",
+            "XBearer abc",
+            "abc",
+            "\tBearer abc",
+            "\"Bearer\" abc",
+            "Bear er abc",
+            ",Bearer abc",
+        ] {
+            assert_eq!(read(value), Credentials::Absent, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn bearer_without_a_usable_token_is_unusable() {
+        for value in [
+            "Bearer",
+            "bearer",
+            "Bearer ",
+            "Bearer    ",
+            "Bearer\tabc",
+            "Bearer\t",
+            "Bearer \t",
+            "Bearer \tabc",
+            "Bearer abc\t",
+            "Bearer a b",
+            "Bearer a  b",
+            "Bearer a,b",
+            "Bearer a, Bearer b",
+            "Bearer \"abc\"",
+            "Bearer abc\0",
+            "Bearer ab=c",
+            "Bearer =",
+            "Bearer ==abc",
+            "Bearer a%20b",
+            "Bearer a\u{e9}",
+            "Bearer,abc",
+            "Bearer=abc",
+            "Bearer: abc",
+            "Bearer/abc",
+            "Bearer token=abc;x",
+            "Bearer abc\r\nX: y",
+        ] {
+            assert_eq!(read(value), Credentials::Unusable, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn scheme_in_any_case_and_any_number_of_spaces() {
+        for value in
+            ["Bearer abc", "bearer abc", "BEARER abc", "bEaReR                abc ", " Bearer abc"]
+        {
+            assert_eq!(read(value), Credentials::Token(b"abc"), "{value:?}");
+        }
+        assert_eq!(read("Bearer aZ09-._~+/=="), Credentials::Token(b"aZ09-._~+/=="));
+        assert_eq!(read("Bearer a.b.c"), Credentials::Token(b"a.b.c"));
+    }
+
+    #[test]
+    fn length_is_bounded() {
+        for syntax in [TokenSyntax::B64token, TokenSyntax::Vschar] {
+            let longest = "a".repeat(MAX_TOKEN_LEN);
+            let value = format!("Bearer {longest}");
+            assert_eq!(
+                from_authorization(Some(value.as_bytes()), syntax),
+                Credentials::Token(longest.as_bytes())
+            );
+            let value = format!("Bearer {longest}a");
+            assert_eq!(from_authorization(Some(value.as_bytes()), syntax), Credentials::Unusable);
+            assert_eq!(from_bare(&value.as_bytes()[7..], syntax), Credentials::Unusable);
+        }
+    }
+
+    #[test]
+    fn vschar_is_visible_ascii_but_quote_and_comma() {
+        for byte in 0..=255u8 {
+            let token = [b'a', byte, b'b'];
+            let expected = if (0x21..=0x7e).contains(&byte) && byte != b'"' && byte != b',' {
+                Credentials::Token(&token)
+            } else {
+                Credentials::Unusable
+            };
+            assert_eq!(from_bare(&token, TokenSyntax::Vschar), expected, "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn a_bare_token_is_taken_as_it_is() {
+        assert_eq!(from_bare(b"", TokenSyntax::B64token), Credentials::Absent);
+        assert_eq!(from_bare(b"abc", TokenSyntax::B64token), Credentials::Token(b"abc"));
+        for token in [" ", " abc", "abc ", "Bearer abc", "a\tb", "{abc}"] {
+            assert_eq!(
+                from_bare(token.as_bytes(), TokenSyntax::B64token),
+                Credentials::Unusable,
+                "{token:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn debug_hides_the_token() {
+        assert_eq!(format!("{:?}", Credentials::Token(b"secret")), "Token(6)");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_clean_token_or_none(value: Vec<u8>, vschar: bool) {
+            let syntax = if vschar { TokenSyntax::Vschar } else { TokenSyntax::B64token };
+            for bytes in [value.clone(), [b"Bearer ".as_slice(), &value].concat()] {
+                if let Credentials::Token(token) = from_authorization(Some(&bytes), syntax) {
+                    prop_assert!(!token.is_empty() && token.len() <= MAX_TOKEN_LEN);
+                    prop_assert!(token.iter().all(|byte| is_bare_vschar(*byte)));
+                    prop_assert_eq!(from_bare(token, syntax), Credentials::Token(token));
+                }
+            }
+        }
+
+        #[test]
+        fn a_printed_header_reads_back(
+            token in "[A-Za-z0-9._~+/-]{1,60}={0,3}",
+            scheme in "[bB][eE][aA][rR][eE][rR]",
+            spaces in 1usize..9,
+        ) {
+            let value = format!("{scheme}{}{token}", " ".repeat(spaces));
+            prop_assert_eq!(read(&value), Credentials::Token(token.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Answers that say nothing about the token.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::Cause;
+
+/// The longest `Retry-After` that is passed on, in seconds.
+pub const MAX_RETRY_AFTER: u32 = 86_400;
+
+/// Why an answer decided nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// A status that has no meaning here.
+    #[error("the authorization server answered with status {0}")]
+    Status(u16),
+    /// 429 (RFC 6585 §4).
+    #[error("the authorization server answered that it gets too many requests")]
+    RateLimited {
+        /// How long the server wants to be left alone, in seconds, 1 to [`MAX_RETRY_AFTER`].
+        retry_after: Option<u32>,
+    },
+    /// 401 or 403: the server refuses our own credentials, not the client's token (RFC 7662 §2.3).
+    #[error("the authorization server refused this client's credentials with status {0}")]
+    Credentials(u16),
+    /// 200 with something that cannot be taken as an answer.
+    #[error("the authorization server's answer is not understood: {0}")]
+    NotUnderstood(#[from] Cause),
+}
+
+impl Failure {
+    /// The cause in fixed words.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Failure::Status(300..=399) => "it is a redirect, and redirects are not followed",
+            Failure::Status(400..=499) => "the server refused the introspection request",
+            Failure::Status(500..=599) => "the server failed",
+            Failure::Status(_) => "its status has no meaning here",
+            Failure::RateLimited { .. } => "the server gets too many requests",
+            Failure::Credentials(401) => "the server does not accept the client's credentials",
+            Failure::Credentials(_) => "the server does not let this client introspect",
+            Failure::NotUnderstood(cause) => cause.words(),
+        }
+    }
+
+    /// The label of `phantom_token_failures_total`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Failure::Status(_) | Failure::RateLimited { .. } => "status",
+            Failure::Credentials(_) => "credentials",
+            Failure::NotUnderstood(_) => "answer",
+        }
+    }
+
+    /// Whether an entry that ran out may serve in its place (`phantom_token_cache_stale`): the
+    /// server is overloaded or broken, and said nothing else.
+    pub fn allows_stale(self) -> bool {
+        matches!(self, Failure::RateLimited { .. } | Failure::Status(500..=599))
+    }
+
+    /// Whether the endpoint is out of order, so that the next one is asked and, where there is
+    /// another, the failure counts towards its rest. An odd token must not bring this about.
+    pub fn is_outage(self) -> bool {
+        matches!(self, Failure::Status(502..=504))
+    }
+}
+
+/// `Retry-After` (RFC 9110 §10.2.3): seconds, or a date that is compared with `now` in seconds
+/// since the Unix epoch.
+pub(super) fn retry_after(value: Option<&[u8]>, now: u64) -> Option<u32> {
+    let value = std::str::from_utf8(value?).ok()?.trim_matches([' ', '\t']);
+    let seconds = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // All digits: what does not fit is only too large.
+        value.parse().unwrap_or(u64::MAX)
+    } else {
+        let until = httpdate::parse_http_date(value).ok()?;
+        let now = UNIX_EPOCH.checked_add(Duration::from_secs(now))?;
+        until.duration_since(now).unwrap_or_default().as_secs()
+    };
+    u32::try_from(seconds.clamp(1, MAX_RETRY_AFTER.into())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Sun, 06 Nov 1994 08:49:37 GMT
+    const NOW: u64 = 784_111_777;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let cases: [(&str, Option<u32>); 17] = [
+            ("120", Some(120)),
+            (" 7\t", Some(7)),
+            ("0", Some(1)),
+            ("86400", Some(86_400)),
+            ("86401", Some(86_400)),
+            ("99999999999999999999999999", Some(86_400)),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
+            ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10)),
+            ("Sun Nov  6 08:49:47 1994", Some(10)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(1)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(1)),
+            ("Sun, 06 Nov 2044 08:49:37 GMT", Some(86_400)),
+            ("", None),
+            ("-5", None),
+            ("+5", None),
+            ("1.5", None),
+            ("soon", None),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(retry_after(Some(value.as_bytes()), NOW), expected, "{value:?}");
+        }
+        assert_eq!(retry_after(None, NOW), None);
+        assert_eq!(retry_after(Some(b"\xff"), NOW), None);
+    }
+
+    #[test]
+    fn what_a_failure_brings_about() {
+        let rate_limited = Failure::RateLimited { retry_after: None };
+        for (failure, reason, stale, outage) in [
+            (Failure::Status(201), "status", false, false),
+            (Failure::Status(302), "status", false, false),
+            (Failure::Status(400), "status", false, false),
+            (Failure::Status(404), "status", false, false),
+            (Failure::Status(500), "status", true, false),
+            (Failure::Status(501), "status", true, false),
+            (Failure::Status(502), "status", true, true),
+            (Failure::Status(503), "status", true, true),
+            (Failure::Status(504), "status", true, true),
+            (rate_limited, "status", true, false),
+            (Failure::Credentials(401), "credentials", false, false),
+            (Failure::Credentials(403), "credentials", false, false),
+            (Failure::NotUnderstood(Cause::Json), "answer", false, false),
+        ] {
+            assert_eq!(failure.reason(), reason, "{failure}");
+            assert_eq!(failure.allows_stale(), stale, "{failure}");
+            assert_eq!(failure.is_outage(), outage, "{failure}");
+            assert!(!failure.cause().is_empty());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_retry_after_stays_in_bounds(value: Vec<u8>, now: u64) {
+            if let Some(seconds) = retry_after(Some(&value), now) {
+                prop_assert!((1..=MAX_RETRY_AFTER).contains(&seconds));
+            }
+        }
+    }
+}
