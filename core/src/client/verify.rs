@@ -171,20 +171,20 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// Names the two commonest reasons behind "no path to a trusted certificate".
+/// Finds the plainest words for "no path to a trusted certificate".
 fn explain(error: Error, end_entity: &CertificateDer<'_>) -> Error {
-    let Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_)) =
-        error
-    else {
+    let Error::InvalidCertificate(fault) = &error else { return error };
+    // A wrong signature on the way is an issuer that only has a trusted one's name.
+    let untrusted =
+        matches!(fault, CertificateError::UnknownIssuer | CertificateError::BadSignature);
+    if !untrusted && !matches!(fault, CertificateError::Other(_)) {
         return error;
-    };
-    let Ok(parsed) = Certificate::from_der(end_entity) else { return error };
-    let cause = if is_self_issued(&parsed) {
-        TlsCause::SelfSigned
-    } else if is_ca(&parsed) {
-        TlsCause::CaCertificate
-    } else {
-        return error;
+    }
+    let cause = match Certificate::from_der(end_entity) {
+        Ok(parsed) if is_self_issued(&parsed) => TlsCause::SelfSigned,
+        Ok(parsed) if !untrusted && is_ca(&parsed) => TlsCause::CaCertificate,
+        _ if untrusted => return CertificateError::UnknownIssuer.into(),
+        _ => return error,
     };
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(cause))))
 }
