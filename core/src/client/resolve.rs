@@ -1,0 +1,231 @@
+//! Host names, looked up by the system's resolver without letting it outlive a deadline.
+//!
+//! `getaddrinfo` blocks for as long as it likes, so it runs on a few helper threads. They are
+//! started when a lookup needs one, in the process that needs it, and kept. A name is looked up
+//! once at a time: whoever asks for it meanwhile waits for the same lookup, so a resolver that
+//! hangs holds one thread per name and never more than [`MAX_THREADS`].
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::error::{CallError, ConnectCause, Phase};
+
+/// How many lookups may run at once in a process.
+const MAX_THREADS: usize = 8;
+
+/// How many addresses of a name are tried.
+const MAX_ADDRESSES: usize = 16;
+
+/// The addresses of a name, in the resolver's order, or none where it knows none.
+type Found = Option<Arc<[IpAddr]>>;
+
+/// The system's resolver, shared by all threads of the process.
+pub(super) static SYSTEM: Resolver = Resolver::new(system_lookup);
+
+/// Looks names up on helper threads.
+pub(super) struct Resolver {
+    lookup: fn(&str) -> io::Result<Vec<IpAddr>>,
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+struct State {
+    /// The process the threads run in; a forked child has none of them.
+    pid: u32,
+    threads: usize,
+    idle: usize,
+    queue: VecDeque<String>,
+    /// Created with the first lookup, since a `HashMap` cannot be made in a constant.
+    flights: Option<HashMap<String, Arc<Flight>>>,
+}
+
+/// One lookup under way.
+#[derive(Default)]
+struct Flight {
+    found: Mutex<Option<Found>>,
+    done: Condvar,
+}
+
+impl Resolver {
+    const fn new(lookup: fn(&str) -> io::Result<Vec<IpAddr>>) -> Self {
+        let state = State { pid: 0, threads: 0, idle: 0, queue: VecDeque::new(), flights: None };
+        Resolver { lookup, state: Mutex::new(state), work: Condvar::new() }
+    }
+
+    /// The addresses of `name`, waited for until `deadline`.
+    pub(super) fn resolve(
+        &'static self,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Arc<[IpAddr]>, CallError> {
+        let flight = self.join(name)?;
+        let mut found = flight.found.lock();
+        while found.is_none() {
+            if flight.done.wait_until(&mut found, deadline).timed_out() && found.is_none() {
+                return Err(CallError::Timeout(Phase::Resolve));
+            }
+        }
+        let addresses = found.as_ref().and_then(Option::as_ref).cloned();
+        addresses.ok_or(CallError::Connect(ConnectCause::HostNotFound))
+    }
+
+    /// Joins the lookup of `name` under way, or starts one.
+    fn join(&'static self, name: &str) -> Result<Arc<Flight>, CallError> {
+        let mut state = self.state.lock();
+        let pid = std::process::id();
+        if state.pid != pid {
+            *state = State { pid, threads: 0, idle: 0, queue: VecDeque::new(), flights: None };
+        }
+        let flights = state.flights.get_or_insert_default();
+        if let Some(flight) = flights.get(name) {
+            return Ok(flight.clone());
+        }
+        let flight = Arc::new(Flight::default());
+        flights.insert(name.to_owned(), flight.clone());
+        state.queue.push_back(name.to_owned());
+        if state.queue.len() > state.idle && state.threads < MAX_THREADS {
+            let builder = thread::Builder::new().name("phantom-resolve".to_owned());
+            match builder.spawn(move || self.work()) {
+                Ok(_) => state.threads += 1,
+                Err(_) if state.threads > 0 => {}
+                Err(_) => {
+                    state.queue.pop_back();
+                    state.flights.get_or_insert_default().remove(name);
+                    return Err(CallError::Connect(ConnectCause::NoResolverThread));
+                }
+            }
+        }
+        self.work.notify_one();
+        Ok(flight)
+    }
+
+    /// A helper thread's life.
+    fn work(&self) {
+        let mut state = self.state.lock();
+        loop {
+            let Some(name) = state.queue.pop_front() else {
+                state.idle += 1;
+                self.work.wait(&mut state);
+                state.idle -= 1;
+                continue;
+            };
+            drop(state);
+            super::stats::count_resolved();
+            let found = (self.lookup)(&name).ok().map(|mut addresses| {
+                addresses.truncate(MAX_ADDRESSES);
+                addresses.into()
+            });
+            let found = found.filter(|addresses: &Arc<[IpAddr]>| !addresses.is_empty());
+            state = self.state.lock();
+            let flight = state.flights.as_mut().and_then(|flights| flights.remove(&name));
+            if let Some(flight) = flight {
+                *flight.found.lock() = Some(found);
+                flight.done.notify_all();
+            }
+        }
+    }
+}
+
+/// `getaddrinfo`, through the standard library, each address once.
+fn system_lookup(name: &str) -> io::Result<Vec<IpAddr>> {
+    let mut addresses = Vec::new();
+    for address in (name, 0).to_socket_addrs()?.map(|socket: SocketAddr| socket.ip()) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(50)
+    }
+
+    fn late() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    #[test]
+    fn the_system_knows_localhost_and_no_impossible_name() {
+        let addresses = SYSTEM.resolve("localhost", late()).unwrap();
+        assert!(addresses.iter().all(IpAddr::is_loopback));
+        // A label over 63 bytes (RFC 1035 §2.3.4) fails here and now, without asking anyone.
+        let error = SYSTEM.resolve(&"x".repeat(64), late()).unwrap_err();
+        assert_eq!(error, CallError::Connect(ConnectCause::HostNotFound));
+    }
+
+    #[test]
+    fn a_hanging_resolver_cannot_outlive_the_deadline_nor_take_more_than_its_threads() {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        static HANGING: Resolver = Resolver::new(|_| {
+            STARTED.fetch_add(1, Ordering::SeqCst);
+            loop {
+                thread::park();
+            }
+        });
+        for round in 0..3 {
+            for name in 0..MAX_THREADS + 4 {
+                let error = HANGING.resolve(&format!("host-{name}"), soon()).unwrap_err();
+                assert_eq!(error, CallError::Timeout(Phase::Resolve), "round {round}");
+            }
+        }
+        assert_eq!(STARTED.load(Ordering::SeqCst), MAX_THREADS);
+        assert_eq!(HANGING.state.lock().threads, MAX_THREADS);
+    }
+
+    #[test]
+    fn a_name_is_looked_up_once_at_a_time() {
+        static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
+        static GATE: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+        static GATED: Resolver = Resolver::new(|_| {
+            LOOKUPS.fetch_add(1, Ordering::SeqCst);
+            let mut open = GATE.0.lock();
+            while !*open {
+                GATE.1.wait(&mut open);
+            }
+            Ok(vec!["127.0.0.1".parse().unwrap()])
+        });
+        thread::scope(|scope| {
+            let waiters: Vec<_> =
+                (0..20).map(|_| scope.spawn(|| GATED.resolve("as.example", late()))).collect();
+            // All twenty hold the flight beside the table before it may end.
+            let joined = || {
+                let state = GATED.state.lock();
+                let flights = state.flights.as_ref();
+                flights.and_then(|f| f.get("as.example")).map_or(0, Arc::strong_count)
+            };
+            while joined() < 21 {
+                thread::yield_now();
+            }
+            *GATE.0.lock() = true;
+            GATE.1.notify_all();
+            for waiter in waiters {
+                assert_eq!(waiter.join().unwrap().unwrap().len(), 1);
+            }
+        });
+        assert_eq!(LOOKUPS.load(Ordering::SeqCst), 1);
+        // Nothing is kept: the next connection sees a change of the name.
+        GATED.resolve("as.example", late()).unwrap();
+        assert_eq!(LOOKUPS.load(Ordering::SeqCst), 2);
+        assert_eq!(GATED.state.lock().threads, 1);
+    }
+
+    #[test]
+    fn a_name_without_an_address_is_not_found() {
+        static EMPTY: Resolver = Resolver::new(|_| Ok(Vec::new()));
+        let error = EMPTY.resolve("as.example", late()).unwrap_err();
+        assert_eq!(error, CallError::Connect(ConnectCause::HostNotFound));
+    }
+}

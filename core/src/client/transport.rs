@@ -1,0 +1,478 @@
+//! What `ureq` speaks HTTP over: sockets, TLS and buffers that know about the call under way.
+//!
+//! All waiting happens here and ends at the call's deadline, so `ureq`'s own timeouts stay unset.
+//! What `ureq` writes is held back until it waits for the answer: head and body leave in one
+//! write.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use thiserror::Error;
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
+use zeroize::Zeroize;
+
+use super::endpoint::{Endpoint, Host};
+use super::error::{AnswerCause, CallError, ConnectCause, Phase, TlsCause};
+use super::session::{self, Session};
+use super::socket::{Halt, Socket};
+use super::tls::Tls;
+use super::{resolve, stats};
+
+/// A connection is closed at this age, so that a change of the name's addresses is seen.
+pub(super) const MAX_AGE: Duration = Duration::from_secs(300);
+
+/// How much may be received for one answer, framing and interim answers included. Content and
+/// header section have bounds of their own; this one ends what gets around them.
+const MAX_RECEIVED: usize = 1024 * 1024;
+
+/// The least room offered to one read.
+const MIN_READ: usize = 4 * 1024;
+
+/// Above this a buffer is given back after the call.
+const KEPT_BUFFER: usize = 16 * 1024;
+
+/// The call under way, as far as the connection must know about it. Shared by an agent's connector
+/// and its connection, and written anew for each call.
+pub(super) struct Exchange {
+    /// Numbers the calls: a connection that knows another number was made for an earlier one.
+    pub(super) number: u64,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) tls: Tls,
+    pub(super) deadline: Instant,
+    pub(super) connect_timeout: Duration,
+    /// Bytes of the request, an upper bound.
+    pub(super) request_size: usize,
+    /// Set once the header says that the connection's end is the answer's end (RFC 9112 §6.3).
+    pub(super) ends_with_connection: bool,
+}
+
+/// Our failures on their way through `ureq`.
+#[derive(Debug, Clone, Copy, Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A kept connection turned out closed before any byte of an answer.
+    #[error("the kept connection was closed")]
+    Stale,
+}
+
+impl From<Failure> for ureq::Error {
+    fn from(failure: Failure) -> Self {
+        ureq::Error::Other(Box::new(failure))
+    }
+}
+
+/// Dials for `ureq`: name, TCP, TLS.
+pub(super) struct Dialler {
+    exchange: Arc<Mutex<Exchange>>,
+}
+
+impl Dialler {
+    pub(super) fn new(exchange: Arc<Mutex<Exchange>>) -> Self {
+        Dialler { exchange }
+    }
+
+    fn dial(&self) -> Result<Link, CallError> {
+        stats::count_dialled();
+        let (endpoint, tls, deadline) = {
+            let exchange = self.exchange.lock();
+            let deadline = exchange.deadline.min(Instant::now() + exchange.connect_timeout);
+            (exchange.endpoint.clone(), exchange.tls.clone(), deadline)
+        };
+        let (host, port) = endpoint.dial_target();
+        let mut socket = match host {
+            Host::Address(address) => connect(&[*address], port, deadline)?,
+            Host::Name(name) => connect(&resolve::SYSTEM.resolve(name, deadline)?, port, deadline)?,
+        };
+        let session = if endpoint.is_https() {
+            let session = Session::handshake(&endpoint, &tls, &mut socket, deadline)
+                .map_err(handshake_failure)?;
+            Some(Box::new(session))
+        } else {
+            None
+        };
+        Ok(Link {
+            exchange: self.exchange.clone(),
+            socket,
+            session,
+            dialled: Instant::now(),
+            call: LinkCall::none(),
+            reusable: true,
+            served: false,
+            output: Output::default(),
+            input: Input::default(),
+        })
+    }
+}
+
+/// Tries one address after the other, each with its share of the time left.
+fn connect(
+    addresses: &[std::net::IpAddr],
+    port: u16,
+    deadline: Instant,
+) -> Result<Socket, CallError> {
+    let mut failure: Option<CallError> = None;
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(failure.unwrap_or(CallError::Timeout(Phase::Connect)));
+        }
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let error = match Socket::connect(*address, port, share.max(Duration::from_millis(1))) {
+            Ok(socket) => return Ok(socket),
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                CallError::Timeout(Phase::Connect)
+            }
+            Err(error) => CallError::Connect(ConnectCause::from(&error)),
+        };
+        // An address family this host has no route for says less than another address' answer.
+        let unreachable = CallError::Connect(ConnectCause::Unreachable);
+        if failure.is_none_or(|failure| failure == unreachable) {
+            failure = Some(error);
+        }
+    }
+    Err(failure.unwrap_or(CallError::Connect(ConnectCause::HostNotFound)))
+}
+
+fn handshake_failure(failure: session::Failure) -> CallError {
+    match failure {
+        session::Failure::Tls(cause) => CallError::Tls(cause),
+        session::Failure::Socket(Halt::Expired) => CallError::Timeout(Phase::Tls),
+        session::Failure::Socket(Halt::Closed | Halt::Io(_)) => CallError::Tls(TlsCause::Closed),
+    }
+}
+
+impl fmt::Debug for Dialler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dialler")
+    }
+}
+
+impl Connector for Dialler {
+    type Out = Link;
+
+    fn connect(
+        &self,
+        _: &ConnectionDetails<'_>,
+        _: Option<()>,
+    ) -> Result<Option<Link>, ureq::Error> {
+        match self.dial() {
+            Ok(link) => Ok(Some(link)),
+            Err(error) => Err(Failure::Call(error).into()),
+        }
+    }
+}
+
+/// A connection and what it knows about the call it serves.
+pub(super) struct Link {
+    exchange: Arc<Mutex<Exchange>>,
+    socket: Socket,
+    session: Option<Box<Session>>,
+    dialled: Instant,
+    call: LinkCall,
+    /// Cleared by whatever makes the state of the connection doubtful.
+    reusable: bool,
+    /// Whether it has served a call.
+    served: bool,
+    output: Output,
+    input: Input,
+}
+
+/// One call as the connection sees it.
+struct LinkCall {
+    number: u64,
+    deadline: Instant,
+    /// Whether the connection served another call before.
+    reused: bool,
+    received: usize,
+}
+
+impl LinkCall {
+    fn none() -> Self {
+        LinkCall { number: 0, deadline: Instant::now(), reused: false, received: 0 }
+    }
+}
+
+impl Link {
+    /// Takes up the call that is written in the exchange, where it is a new one.
+    fn begin(&mut self) {
+        let exchange = self.exchange.lock();
+        if exchange.number == self.call.number {
+            return;
+        }
+        self.call = LinkCall {
+            number: exchange.number,
+            deadline: exchange.deadline,
+            reused: self.served,
+            received: 0,
+        };
+        self.output.reserve(exchange.request_size);
+        self.served = true;
+        if self.call.reused {
+            stats::count_reused();
+        }
+    }
+
+    /// Sends what `ureq` has written so far, in one write.
+    fn send(&mut self) -> Result<(), Failure> {
+        let request = self.output.written();
+        if request.is_empty() {
+            return Ok(());
+        }
+        let deadline = self.call.deadline;
+        let sent = match &mut self.session {
+            None => self.socket.write_all(request, deadline).map_err(session::Failure::from),
+            Some(session) => session.send(request, &mut self.socket, deadline),
+        };
+        self.output.clear();
+        let failure = match sent {
+            Ok(()) => return Ok(()),
+            // The peer may have said why before it closed: a TLS alert, an early answer. Reading
+            // finds it, or finds the connection closed.
+            Err(session::Failure::Socket(Halt::Closed)) => {
+                self.reusable = false;
+                return Ok(());
+            }
+            Err(session::Failure::Socket(Halt::Expired)) => CallError::Timeout(Phase::Send),
+            Err(session::Failure::Socket(Halt::Io(kind))) => {
+                CallError::Answer(AnswerCause::Io(kind))
+            }
+            Err(session::Failure::Tls(cause)) => CallError::Tls(cause),
+        };
+        self.reusable = false;
+        Err(failure.into())
+    }
+
+    /// Waits for more of the answer. False at its end, where the connection's end is that.
+    fn receive(&mut self) -> Result<bool, Failure> {
+        self.send()?;
+        let deadline = self.call.deadline;
+        let room = self.input.room(MIN_READ);
+        let received = match &mut self.session {
+            None => self.socket.read(room, deadline).map_err(session::Failure::from),
+            Some(session) => session.read(room, &mut self.socket, deadline),
+        };
+        let failure = match received {
+            Ok(0) => {
+                self.reusable = false;
+                if self.exchange.lock().ends_with_connection {
+                    return Ok(false);
+                }
+                self.closed()
+            }
+            Ok(amount) => {
+                self.took(amount);
+                // All that one record or flight brought, so that nothing stays behind unseen.
+                if let Some(session) = &mut self.session {
+                    loop {
+                        let amount = session.read_decrypted(self.input.room(MIN_READ));
+                        if amount == 0 {
+                            break;
+                        }
+                        self.input.filled(amount);
+                        self.call.received += amount;
+                    }
+                }
+                if self.call.received <= MAX_RECEIVED {
+                    return Ok(true);
+                }
+                CallError::Answer(AnswerCause::TooLong).into()
+            }
+            Err(session::Failure::Socket(Halt::Closed)) => self.closed(),
+            Err(session::Failure::Socket(Halt::Expired)) => {
+                let phase = if self.call.received == 0 { Phase::Wait } else { Phase::Read };
+                CallError::Timeout(phase).into()
+            }
+            Err(session::Failure::Socket(Halt::Io(kind))) => {
+                CallError::Answer(AnswerCause::Io(kind)).into()
+            }
+            Err(session::Failure::Tls(cause)) => CallError::Tls(cause).into(),
+        };
+        self.reusable = false;
+        Err(failure)
+    }
+
+    fn took(&mut self, amount: usize) {
+        self.input.filled(amount);
+        self.call.received += amount;
+    }
+
+    /// What it means that the connection is closed: only a kept one, before any byte of an answer,
+    /// may have been closed without having seen the request.
+    fn closed(&self) -> Failure {
+        if self.call.reused && self.call.received == 0 {
+            Failure::Stale
+        } else {
+            CallError::Answer(AnswerCause::Closed).into()
+        }
+    }
+}
+
+impl Transport for Link {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.begin();
+        self
+    }
+
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
+        self.output.wrote(amount);
+        Ok(())
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
+        self.receive().map_err(ureq::Error::from)
+    }
+
+    /// Whether the connection may serve another call; asked when one ends and before the next.
+    fn is_open(&mut self) -> bool {
+        self.reusable
+            && self.output.written().is_empty()
+            && self.input.unread().is_empty()
+            && self.dialled.elapsed() < MAX_AGE
+            && self.session.as_mut().is_none_or(|session| session.is_drained())
+            && self.socket.is_quiet()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.session.is_some()
+    }
+}
+
+impl Buffers for Link {
+    fn output(&mut self) -> &mut [u8] {
+        self.output.free()
+    }
+
+    fn input(&self) -> &[u8] {
+        self.input.unread()
+    }
+
+    fn input_append_buf(&mut self) -> &mut [u8] {
+        self.input.room(MIN_READ)
+    }
+
+    fn input_appended(&mut self, amount: usize) {
+        self.input.filled(amount);
+    }
+
+    fn input_consume(&mut self, amount: usize) {
+        self.input.consume(amount);
+    }
+
+    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
+        // The first is for bodies sent in chunks; ours have a length.
+        (&mut [], self.output.free())
+    }
+
+    fn can_use_input(&self) -> bool {
+        self.input.progress && !self.input.unread().is_empty()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.say_goodbye(&mut self.socket);
+        }
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+/// The request as `ureq` writes it, kept until it is sent. It holds credentials and a token, so
+/// every byte is wiped.
+#[derive(Default)]
+struct Output {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Output {
+    /// Makes room for `more` bytes.
+    fn reserve(&mut self, more: usize) {
+        if self.bytes.len() - self.written >= more {
+            return;
+        }
+        // By hand, since a growing `Vec` leaves a copy behind.
+        let mut grown = vec![0; self.written + more];
+        grown[..self.written].copy_from_slice(self.written());
+        self.bytes.zeroize();
+        self.bytes = grown;
+    }
+
+    fn free(&mut self) -> &mut [u8] {
+        if self.bytes.len() == self.written {
+            self.reserve(1024);
+        }
+        &mut self.bytes[self.written..]
+    }
+
+    fn wrote(&mut self, amount: usize) {
+        self.written += amount;
+    }
+
+    fn written(&self) -> &[u8] {
+        &self.bytes[..self.written]
+    }
+
+    fn clear(&mut self) {
+        self.bytes[..self.written].zeroize();
+        self.written = 0;
+        if self.bytes.len() > KEPT_BUFFER {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+/// What came and `ureq` has not used yet.
+#[derive(Default)]
+struct Input {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Whether `ureq` could use something of what is there when it last looked.
+    progress: bool,
+}
+
+impl Input {
+    fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Room for at least `least` bytes behind what is unread.
+    fn room(&mut self, least: usize) -> &mut [u8] {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        if self.bytes.len() - self.end < least {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            if self.bytes.len() - self.end < least {
+                self.bytes.resize(self.end + 2 * least, 0);
+            }
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    fn filled(&mut self, amount: usize) {
+        self.end += amount;
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.progress = amount > 0;
+        self.start += amount;
+        debug_assert!(self.start <= self.end);
+    }
+}

@@ -1,0 +1,61 @@
+//! The client against scripted servers on loopback: real sockets, real TLS.
+
+mod framing;
+mod pki;
+mod request;
+mod reuse;
+mod server;
+mod surplus;
+mod time_limits;
+mod tls;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use phantom_token_core::answer::Response;
+use phantom_token_core::client::{Call, CallError, Endpoint, Tls, TlsOptions, introspect};
+use zeroize::Zeroizing;
+
+/// TLS settings for calls that use none.
+fn no_tls() -> Tls {
+    Tls::new(TlsOptions { verify: false, ..TlsOptions::default() }).unwrap()
+}
+
+/// A call to `url` with a generous deadline.
+fn call(url: &str) -> Call {
+    call_with(url, None, no_tls())
+}
+
+fn call_with(url: &str, connect: Option<&str>, tls: Tls) -> Call {
+    Call {
+        endpoint: Arc::new(Endpoint::parse(url, connect).unwrap()),
+        tls,
+        authorization: Some(Zeroizing::new(b"Basic aWQ6c2VjcmV0".to_vec())),
+        accept: "application/jwt".to_owned(),
+        headers: Vec::new(),
+        body: Zeroizing::new(b"token=opaque".to_vec()),
+        deadline: Instant::now() + Duration::from_secs(20),
+        connect_timeout: Duration::from_secs(20),
+    }
+}
+
+/// Sends `call` with its deadline moved to `milliseconds` from now.
+fn within(milliseconds: u64, call: &mut Call) -> Result<Response, CallError> {
+    call.deadline = Instant::now() + Duration::from_millis(milliseconds);
+    introspect(call)
+}
+
+/// The error of an answer that is none; `Response` has no `Debug`, since it holds a JWT.
+fn error(outcome: Result<Response, CallError>) -> CallError {
+    match outcome {
+        Ok(response) => panic!("an answer with status {} came", response.status),
+        Err(error) => error,
+    }
+}
+
+fn body(outcome: Result<Response, CallError>) -> String {
+    match outcome {
+        Ok(response) => String::from_utf8(response.body).unwrap(),
+        Err(error) => panic!("no answer: {error}"),
+    }
+}
