@@ -18,6 +18,8 @@ unexport NGINX
 
 # Options for every cargo command, such as --locked or --offline.
 CARGO_FLAGS ?=
+# What `make test` tells cargo test besides: TEST_FLAGS='--test reload' runs the tests of one file.
+TEST_FLAGS ?=
 
 MODULE := ngx_http_phantom_token_module.so
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -102,15 +104,12 @@ run: ## Build all, then run a gateway (8080), an authorization server (9090) and
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin demo
 	@exec '$(TARGET)/debug/demo' --nginx '$(out)/nginx' --module '$(out)/$(MODULE)' --conf nginx-conf/tutorial.conf
 
+# The packages are tested by one command: with two, each would compile what they share anew.
 .PHONY: test
-test: setup-test build ## Run all tests; with NGINX=debian those of the module, on that NGINX
-ifneq ($(flavour),debian)
-	$(SAY) 'testing the engine'
-	@$(CARGO) test $(CARGO_FLAGS) --package phantom-token-core
-endif
+test: setup-test build ## Run all tests; with NGINX=debian on the distribution's NGINX
 	@test -x '$(out)/nginx' || { echo 'make: no NGINX binary to test with: pass NGINX_BINARY=FILE' >&2; exit 1; }
-	$(SAY) "testing the module on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
-	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-test
+	$(SAY) "testing on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
+	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-core --package phantom-token-test $(TEST_FLAGS)
 	$(SAY) "all tests passed on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 
 .PHONY: lint
