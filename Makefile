@@ -1,0 +1,133 @@
+# What there is to do: make help
+#
+#   NGINX=stable    for NGINX's stable source, built here (the default)
+#   NGINX=debian    for the distribution's packaged NGINX (the packages nginx and nginx-dev)
+#   NGINX_SOURCE_DIR=DIR, NGINX_BUILD_DIR=DIR
+#                   for any other NGINX: its source, and the directory its ./configure wrote to
+#                   (DIR/objs unless given); NGINX_BINARY=FILE where its binary is elsewhere
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+
+NGINX ?= stable
+# NGINX itself takes a variable of this name for a list of inherited sockets: none we start may see it.
+unexport NGINX
+
+# Options for every cargo command, such as --locked or --offline.
+CARGO_FLAGS ?=
+# What `make test` tells cargo test besides: TEST_FLAGS='--test reload' runs the tests of one file.
+TEST_FLAGS ?=
+
+MODULE := ngx_http_phantom_token_module.so
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PORTS := 8080 9090 3000
+
+# cargo takes make's flags for those of a job server.
+CARGO := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cargo
+SAY := @printf 'make: %s\n'
+
+# Which NGINX: where its source is, what prepares it, where the results go. A target directory for
+# each, so that changing from one to another compiles nothing anew.
+ifneq ($(or $(NGINX_SOURCE_DIR),$(NGINX_BUILD_DIR)),)
+  flavour := given
+  out := build
+  source_dir := $(abspath $(or $(NGINX_SOURCE_DIR),$(NGINX_BUILD_DIR)/..))
+  build_dir := $(abspath $(or $(NGINX_BUILD_DIR),$(NGINX_SOURCE_DIR)/objs))
+  nginx_binary := $(abspath $(or $(NGINX_BINARY),$(build_dir)/nginx))
+  target_dir := $(TARGET)/nginx-$(firstword $(shell printf %s '$(source_dir) $(build_dir)' | cksum))
+else ifeq ($(NGINX),stable)
+  flavour := stable
+  out := build
+  source_dir := $(CURDIR)/build/stable/source
+  build_dir := $(source_dir)/objs
+  nginx_binary := $(CURDIR)/build/stable/nginx
+  target_dir := $(TARGET)
+else ifeq ($(NGINX),debian)
+  flavour := debian
+  out := build/debian
+  source_dir := $(CURDIR)/build/debian/source
+  build_dir := $(source_dir)/objs
+  nginx_binary :=
+  target_dir := $(TARGET)/debian
+else
+  $(error NGINX=$(NGINX) is not known: say stable or debian, or give NGINX_SOURCE_DIR=DIR)
+endif
+
+# For stable, .cargo/config.toml says it, so that plain cargo and make share what they compiled.
+for_nginx := $(if $(filter-out stable,$(flavour)),NGINX_SOURCE_DIR='$(source_dir)' NGINX_BUILD_DIR='$(build_dir)')
+with_gateway := NGINX_BINARY='$(CURDIR)/$(out)/nginx' NGINX_MODULE='$(CURDIR)/$(out)/$(MODULE)'
+# What `make setup` provides without installing it.
+export PATH := $(CURDIR)/build/tools/bin:$(PATH)
+
+.PHONY: help
+help: ## Show this
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | sed 's/$$(MODULE)/$(MODULE)/' | expand -t 14
+	@echo
+	@sed -n '/^#   NGINX/,/^$$/s/^#   //p' Makefile
+
+.PHONY: build
+build: setup-build nginx ## Build the module and its NGINX: build/$(MODULE), build/nginx
+	$(SAY) 'building the module for $(source_dir)'
+	@$(for_nginx) $(CARGO) build $(CARGO_FLAGS) --release --package ngx-phantom-token --target-dir '$(target_dir)'
+	@tools/install-file '$(target_dir)/release/libngx_http_phantom_token_module.so' '$(out)/$(MODULE)'
+	$(SAY) 'built $(out)/$(MODULE) for $(out)/nginx'
+
+# The NGINX to build for, in $(source_dir), and its binary in $(out)/nginx.
+.PHONY: nginx
+nginx: nginx-$(flavour)
+
+.PHONY: nginx-stable
+nginx-stable: setup-build
+	@tools/build-nginx stable
+	@tools/install-file '$(nginx_binary)' build/nginx
+
+.PHONY: nginx-debian
+nginx-debian: setup-debian
+	@tools/build-nginx debian
+
+.PHONY: nginx-given
+nginx-given:
+	@tools/use-nginx '$(source_dir)' '$(build_dir)' '$(nginx_binary)'
+
+.PHONY: debian
+debian: ## Build the module for the distribution's NGINX: build/debian/$(MODULE)
+	@$(MAKE) --no-print-directory build NGINX=debian NGINX_SOURCE_DIR= NGINX_BUILD_DIR=
+
+.PHONY: run
+run: ## Build all, then run a gateway (8080), an authorization server (9090) and an API (3000)
+	@tools/check-ports $(PORTS)
+	@$(MAKE) --no-print-directory build
+	$(SAY) 'building the authorization server and the API'
+	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin demo
+	@exec '$(TARGET)/debug/demo' --nginx '$(out)/nginx' --module '$(out)/$(MODULE)' --conf nginx-conf/tutorial.conf
+
+# The packages are tested by one command: with two, each would compile what they share anew.
+.PHONY: test
+test: setup-test build ## Run all tests; with NGINX=debian on the distribution's NGINX
+	@test -x '$(out)/nginx' || { echo 'make: no NGINX binary to test with: pass NGINX_BINARY=FILE' >&2; exit 1; }
+	$(SAY) "testing on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
+	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-core --package phantom-token-test $(TEST_FLAGS)
+	$(SAY) "all tests passed on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
+
+.PHONY: lint
+lint: setup-lint nginx ## Check formatting, clippy, documentation, licences
+	$(SAY) 'checking the formatting'
+	@$(CARGO) fmt --all --check
+	$(SAY) 'running clippy'
+	@$(for_nginx) $(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets --target-dir '$(target_dir)' -- -D warnings
+	$(SAY) 'building the documentation'
+	@$(for_nginx) RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps --quiet --target-dir '$(target_dir)'
+	@tools/check-dependencies
+	$(SAY) 'lint: all clean'
+
+.PHONY: setup setup-build setup-debian setup-lint setup-test
+setup: setup-build setup-debian setup-lint setup-test ## Install what building and testing need
+setup-build setup-debian setup-lint setup-test: setup-%:
+	@tools/setup $*
+
+.PHONY: clean
+clean: ## Remove everything built
+	@rm -rf build '$(TARGET)'
