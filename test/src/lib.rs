@@ -1,1 +1,26 @@
-//! The test rig of ngx-phantom-token.
+//! The development servers, the demo and the test rig of ngx-phantom-token.
+//!
+//! [`AuthorizationServer`] and [`Api`] are the gateway's two neighbours, small enough to run inside a
+//! test and whole enough to try the tutorial with. [`Gateway`] writes a configuration, starts the
+//! real NGINX with the built module and, when it ends, reads the error log for what must never be
+//! there. [`Client`] speaks HTTP/1.1 byte by byte, [`curl`] as people do. [`demo`] puts it all
+//! together for `make run`.
+//!
+//! Everything listens on loopback only.
+
+pub mod api;
+pub mod authorization_server;
+pub mod client;
+pub mod demo;
+pub mod http;
+pub mod jwt;
+pub mod nginx;
+pub mod port;
+pub mod process;
+pub mod server;
+pub mod tls;
+
+pub use api::Api;
+pub use authorization_server::{AuthorizationServer, Mint, Script};
+pub use client::{Client, Response, curl};
+pub use nginx::Gateway;

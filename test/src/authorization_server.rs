@@ -1,0 +1,361 @@
+//! An authorization server for development and tests: OAuth 2.0 client credentials (RFC 6749 §4.4),
+//! introspection (RFC 7662, RFC 9701), revocation (RFC 7009) and a JWK Set (RFC 7517).
+//!
+//! Its access tokens are random and opaque; the JWTs behind them are signed with ES256. Asked with
+//! `Accept: application/jwt` it answers with the JWT itself, as the Curity Identity Server does. In
+//! a test it counts and keeps what it was asked, holds answers back, and plays any misbehaviour by
+//! [`Script`]. Not for production.
+
+mod endpoints;
+mod script;
+mod tokens;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use parking_lot::{Condvar, Mutex};
+use rustls::ServerConfig;
+
+use crate::http::RequestHead;
+use crate::jwt::SigningKey;
+use crate::process::wait_until;
+use crate::server::Server;
+
+pub use script::Script;
+pub use tokens::{Mint, Token};
+
+/// The port the tutorial uses.
+pub const DEFAULT_PORT: u16 = 9090;
+/// Where access tokens are issued.
+pub const TOKEN_PATH: &str = "/oauth/v2/oauth-token";
+/// Where access tokens are introspected.
+pub const INTROSPECTION_PATH: &str = "/oauth/v2/oauth-introspect";
+/// Where access tokens are revoked.
+pub const REVOCATION_PATH: &str = "/oauth/v2/oauth-revoke";
+/// Where the public keys are.
+pub const JWKS_PATH: &str = "/oauth/v2/oauth-anonymous/jwks";
+/// The client that is given access tokens, and its secret.
+pub const CLIENT: (&str, &str) = ("test-client", "Password1");
+/// The client that may introspect, and its secret.
+pub const INTROSPECTION_CLIENT: (&str, &str) = ("introspection-client", "Password1");
+
+/// One request to the introspection endpoint, as it came.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The head.
+    pub head: RequestHead,
+    /// The body's bytes, chunks joined.
+    pub body: Vec<u8>,
+    /// The form field `token`, decoded; empty where there was none.
+    pub token: String,
+    /// The number of the connection it came on, counted from 1.
+    pub connection: u64,
+}
+
+/// How a server is set up before it starts.
+pub struct Builder {
+    port: u16,
+    tls: Option<Arc<ServerConfig>>,
+    host: String,
+    options: Options,
+    key: Option<Arc<SigningKey>>,
+}
+
+struct Options {
+    client: (String, String),
+    introspection_client: Option<(String, String)>,
+    raw_basic: bool,
+    jwt_member: Option<String>,
+    record: bool,
+}
+
+struct State {
+    options: Options,
+    key: Arc<SigningKey>,
+    issuer: String,
+    tokens: Mutex<tokens::Tokens>,
+    scripts: Mutex<script::Scripts>,
+    delay: Mutex<Duration>,
+    held: Mutex<Vec<Option<String>>>,
+    released: Condvar,
+    calls: AtomicU64,
+    calls_of: Mutex<HashMap<String, usize>>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+/// A running authorization server. Dropping it closes its port and connections.
+pub struct AuthorizationServer {
+    state: Arc<State>,
+    server: Server,
+    base: String,
+}
+
+impl AuthorizationServer {
+    /// What to set before it starts. As it comes: plain HTTP, a free port, the tutorial's clients.
+    pub fn builder() -> Builder {
+        Builder {
+            port: 0,
+            tls: None,
+            host: "127.0.0.1".to_owned(),
+            options: Options {
+                client: owned(CLIENT),
+                introspection_client: Some(owned(INTROSPECTION_CLIENT)),
+                raw_basic: false,
+                jwt_member: None,
+                record: true,
+            },
+            key: None,
+        }
+    }
+
+    /// Starts one for a test, on a free port of 127.0.0.1.
+    ///
+    /// # Panics
+    /// Where it cannot listen.
+    pub fn start() -> Self {
+        Self::builder().start().expect("starts an authorization server")
+    }
+
+    /// Scheme, host and port, as in `http://127.0.0.1:9090`.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
+    /// The URL to introspect at.
+    pub fn introspection_url(&self) -> String {
+        format!("{}{INTROSPECTION_PATH}", self.base)
+    }
+
+    /// The URL to ask for access tokens.
+    pub fn token_url(&self) -> String {
+        format!("{}{TOKEN_PATH}", self.base)
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.server.address().port()
+    }
+
+    /// An active access token of scope `read`, good for five minutes.
+    pub fn issue(&self) -> Token {
+        self.mint(Mint::new())
+    }
+
+    /// An access token as described.
+    pub fn mint(&self, mint: Mint) -> Token {
+        self.state.tokens.lock().mint(mint, &self.state.key, &self.state.issuer)
+    }
+
+    /// Makes every token that begins with `prefix` active, all with one JWT, which is returned: for
+    /// tests that need thousands of different tokens.
+    pub fn accept_prefix(&self, prefix: &str, mint: Mint) -> Token {
+        let (key, issuer) = (&self.state.key, &self.state.issuer);
+        self.state.tokens.lock().accept_prefix(prefix, mint, key, issuer)
+    }
+
+    /// Revokes a token: it is inactive from now on.
+    pub fn revoke(&self, token: &str) {
+        self.state.tokens.lock().revoke(token);
+    }
+
+    /// Answers introspections of `token` as scripted.
+    pub fn script(&self, token: &str, script: Script) {
+        self.state.scripts.lock().set(Some(token.to_owned()), script);
+    }
+
+    /// Answers introspections of every token without a script of its own as scripted.
+    pub fn script_all(&self, script: Script) {
+        self.state.scripts.lock().set(None, script);
+    }
+
+    /// Forgets all scripts.
+    pub fn unscript(&self) {
+        self.state.scripts.lock().clear();
+    }
+
+    /// Lets every introspection take this long from now on.
+    pub fn set_delay(&self, delay: Duration) {
+        *self.state.delay.lock() = delay;
+    }
+
+    /// Holds back the answers to all introspections until the hold is dropped. The calls are counted
+    /// when they arrive.
+    pub fn hold(&self) -> Hold {
+        self.hold_key(None)
+    }
+
+    /// Holds back the answers to introspections of one token.
+    pub fn hold_token(&self, token: &str) -> Hold {
+        self.hold_key(Some(token.to_owned()))
+    }
+
+    fn hold_key(&self, key: Option<String>) -> Hold {
+        self.state.held.lock().push(key.clone());
+        Hold { state: self.state.clone(), key }
+    }
+
+    /// How many introspections have arrived.
+    pub fn introspections(&self) -> u64 {
+        self.state.calls.load(Ordering::Acquire)
+    }
+
+    /// How many introspections of one token have arrived.
+    pub fn introspections_of(&self, token: &str) -> usize {
+        self.state.calls_of.lock().get(token).copied().unwrap_or(0)
+    }
+
+    /// Waits until `count` introspections have arrived.
+    ///
+    /// # Panics
+    /// Where they do not.
+    pub fn wait_for_introspections(&self, count: u64) {
+        wait_until(&format!("introspection {count}"), || self.introspections() >= count);
+    }
+
+    /// The introspection requests seen, in the order they arrived.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().clone()
+    }
+
+    /// How many connections have been made to it.
+    pub fn connections(&self) -> u64 {
+        self.server.accepted()
+    }
+
+    /// How many connections are open.
+    pub fn open_connections(&self) -> usize {
+        self.server.open()
+    }
+
+    /// Closes every connection and goes on listening.
+    pub fn close_connections(&self) {
+        self.server.close_connections();
+    }
+
+    /// The key its JWTs are signed with.
+    pub fn key(&self) -> &SigningKey {
+        &self.state.key
+    }
+
+    /// What must appear in no log: the client secret, the tokens and the JWTs issued so far. The
+    /// function may be called when the server is gone.
+    pub fn secrets(&self) -> impl Fn() -> Vec<String> + Send + 'static {
+        let state = self.state.clone();
+        move || {
+            let mut secrets = state.tokens.lock().secrets();
+            if let Some((id, secret)) = &state.options.introspection_client {
+                secrets.extend([secret.clone(), STANDARD.encode(format!("{id}:{secret}"))]);
+            }
+            secrets
+        }
+    }
+}
+
+impl Builder {
+    /// Listens on this port of 127.0.0.1.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Speaks TLS. `host` is the name in its URL, which the certificate must hold.
+    pub fn tls(mut self, config: Arc<ServerConfig>, host: &str) -> Self {
+        self.tls = Some(config);
+        self.host = host.to_owned();
+        self
+    }
+
+    /// Uses this host name in its URL.
+    pub fn host(mut self, host: &str) -> Self {
+        self.host = host.to_owned();
+        self
+    }
+
+    /// The id and secret of the client that may introspect.
+    pub fn introspection_client(mut self, id: &str, secret: &str) -> Self {
+        self.options.introspection_client = Some(owned((id, secret)));
+        self
+    }
+
+    /// Lets everyone introspect.
+    pub fn no_client_auth(mut self) -> Self {
+        self.options.introspection_client = None;
+        self
+    }
+
+    /// Takes Basic credentials as they are, without decoding id and secret from the form encoding
+    /// of RFC 6749 §2.3.1, as several servers do.
+    pub fn raw_basic(mut self) -> Self {
+        self.options.raw_basic = true;
+        self
+    }
+
+    /// Puts the JWT into JSON answers, as this member: `phantom_token` (Curity), `jwt` (Keycloak).
+    pub fn jwt_member(mut self, name: &str) -> Self {
+        self.options.jwt_member = Some(name.to_owned());
+        self
+    }
+
+    /// Keeps no list of requests and no counts by token, for a server that runs long.
+    pub fn without_records(mut self) -> Self {
+        self.options.record = false;
+        self
+    }
+
+    /// Signs with this key, so that a server started again is the same one.
+    pub fn key(mut self, key: Arc<SigningKey>) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// Where the port is taken.
+    pub fn start(self) -> io::Result<AuthorizationServer> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        // The port is known once the server listens, the issuer's name only with the port.
+        let port = if self.port == 0 { crate::port::free() } else { self.port };
+        let base = format!("{scheme}://{}:{port}", self.host);
+        let state = Arc::new(State {
+            options: self.options,
+            key: self.key.unwrap_or_else(|| Arc::new(SigningKey::generate())),
+            issuer: format!("{base}/oauth/v2/oauth-anonymous"),
+            tokens: Mutex::default(),
+            scripts: Mutex::default(),
+            delay: Mutex::default(),
+            held: Mutex::default(),
+            released: Condvar::new(),
+            calls: AtomicU64::new(0),
+            calls_of: Mutex::default(),
+            seen: Mutex::default(),
+        });
+        let server = Server::start(port, self.tls, state.clone())?;
+        Ok(AuthorizationServer { state, server, base })
+    }
+}
+
+/// Holds answers back while it lives.
+pub struct Hold {
+    state: Arc<State>,
+    key: Option<String>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut held = self.state.held.lock();
+        if let Some(at) = held.iter().position(|key| *key == self.key) {
+            held.swap_remove(at);
+        }
+        self.state.released.notify_all();
+    }
+}
+
+fn owned((id, secret): (&str, &str)) -> (String, String) {
+    (id.to_owned(), secret.to_owned())
+}

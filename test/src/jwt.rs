@@ -1,0 +1,120 @@
+//! JSON Web Tokens signed with ES256 (RFC 7515, RFC 7518 §3.4), and the key set to check them with.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    UnparsedPublicKey,
+};
+use serde_json::{Value, json};
+
+/// A signing key of an authorization server, made anew for each.
+pub struct SigningKey {
+    pair: EcdsaKeyPair,
+    id: String,
+    random: SystemRandom,
+}
+
+impl SigningKey {
+    /// Makes a key pair.
+    ///
+    /// # Panics
+    /// Where the system gives no random bytes.
+    pub fn generate() -> Self {
+        let random = SystemRandom::new();
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("random bytes");
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random)
+            .expect("a key pair just made");
+        Self { pair, id: random_text(8), random }
+    }
+
+    /// A JWT with these claims; `typ` is its header's type.
+    ///
+    /// # Panics
+    /// Where the system gives no random bytes.
+    pub fn sign(&self, typ: &str, claims: &Value) -> String {
+        let header = json!({"alg": "ES256", "kid": self.id, "typ": typ});
+        let mut jwt = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
+        let signature = self.pair.sign(&self.random, jwt.as_bytes()).expect("random bytes");
+        jwt.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut jwt);
+        jwt
+    }
+
+    /// Whether this key signed `jwt`.
+    pub fn verifies(&self, jwt: &str) -> bool {
+        let Some((signed, signature)) = jwt.rsplit_once('.') else { return false };
+        let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else { return false };
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref())
+            .verify(signed.as_bytes(), &signature)
+            .is_ok()
+    }
+
+    /// The public key as a JWK Set (RFC 7517 §5).
+    pub fn jwks(&self) -> Value {
+        // An uncompressed point: 0x04, then x and y of 32 bytes each (RFC 5480 §2.2).
+        let point = self.pair.public_key().as_ref();
+        json!({"keys": [{
+            "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": self.id,
+            "x": URL_SAFE_NO_PAD.encode(&point[1..33]),
+            "y": URL_SAFE_NO_PAD.encode(&point[33..65]),
+        }]})
+    }
+}
+
+/// The payload of a compact JWS, unchecked; `None` for what is none.
+pub fn payload(jwt: &str) -> Option<Value> {
+    let mut parts = jwt.split('.');
+    let (header, payload, signature) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || signature.is_empty() {
+        return None;
+    }
+    object(header)?.get("alg")?;
+    object(payload)
+}
+
+fn object(part: &str) -> Option<Value> {
+    let value: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()?;
+    value.is_object().then_some(value)
+}
+
+/// Random text of `bytes` random bytes, in base64url's alphabet.
+///
+/// # Panics
+/// Where the system gives no random bytes.
+pub fn random_text(bytes: usize) -> String {
+    let mut random = vec![0; bytes];
+    SystemRandom::new().fill(&mut random).expect("random bytes");
+    URL_SAFE_NO_PAD.encode(random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signed_token_verifies_and_a_changed_one_does_not() {
+        let key = SigningKey::generate();
+        let jwt = key.sign("at+jwt", &json!({"sub": "alice"}));
+        assert!(key.verifies(&jwt));
+        assert_eq!(payload(&jwt).unwrap()["sub"], "alice");
+        let other = SigningKey::generate().sign("at+jwt", &json!({"sub": "mallory"}));
+        let (signed, _) = other.rsplit_once('.').unwrap();
+        let (_, signature) = jwt.rsplit_once('.').unwrap();
+        assert!(!key.verifies(&format!("{signed}.{signature}")));
+        assert!(!key.verifies(&other));
+    }
+
+    #[test]
+    fn what_is_no_token_has_no_payload() {
+        for text in ["", "a.b", "a.b.c", "e30.e30.", "e30.e30.c2ln", "a.b.c.d.e"] {
+            assert!(payload(text).is_none(), "{text}");
+        }
+    }
+}

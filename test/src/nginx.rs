@@ -1,0 +1,393 @@
+//! The gateway under test: the real NGINX with the built module.
+//!
+//! `NGINX_BINARY` and `NGINX_MODULE` say which ones; as they come, `make build`'s. A [`Gateway`] has
+//! a prefix directory and a port of its own. When it is dropped, NGINX is ended and its error log
+//! read: an alert, a process that died by a signal, a panic, or a secret in a line of the module
+//! fails the test.
+
+mod config;
+mod log;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+use crate::client::{Client, Response};
+use crate::process::{self, PATIENCE, wait_for, wait_until};
+
+pub use config::Builder;
+
+/// A running gateway. It must be dropped by the thread that started it, or before that one ends.
+pub struct Gateway {
+    builder: Builder,
+    prefix: TempDir,
+    port: u16,
+    child: Mutex<Child>,
+    allowed: Mutex<Vec<String>>,
+    secrets: Mutex<Vec<String>>,
+}
+
+/// What `nginx -t` says of a configuration.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// Whether NGINX would start with it.
+    pub ok: bool,
+    /// All it said, warnings too.
+    pub messages: String,
+    /// The configuration, its lines numbered from 1 as in the messages.
+    pub config: String,
+}
+
+impl Check {
+    /// The number of the first line of the configuration that holds `text`.
+    ///
+    /// # Panics
+    /// Where none does.
+    pub fn line_of(&self, text: &str) -> usize {
+        1 + self.config.lines().position(|line| line.contains(text)).expect("a line of the config")
+    }
+}
+
+impl Gateway {
+    /// A configuration to write.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    fn launch(mut builder: Builder) -> Result<Self, String> {
+        for _ in 0..5 {
+            let prefix = prefix(&builder);
+            let port = builder.fixed_port.unwrap_or_else(crate::port::free);
+            fs::write(prefix.path().join("nginx.conf"), builder.text(prefix.path(), port))
+                .expect("writes nginx.conf");
+            let mut command = command(prefix.path());
+            command.args(["-g", "daemon off;"]);
+            if builder.count_calls {
+                command.env("LD_PRELOAD", counter(prefix.path()));
+                command.env("COUNT_CALLS", prefix.path().join("calls"));
+            }
+            let stderr = fs::File::create(prefix.path().join("stderr")).expect("a file");
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+            process::bind_to_starter(&mut command);
+            let mut child =
+                command.spawn().map_err(|error| format!("cannot start NGINX: {error}"))?;
+            if let Err(log) = wait_listening(&mut child, port, prefix.path()) {
+                process::end(&mut child, libc::SIGTERM);
+                if log.contains("Address already in use") && builder.fixed_port.is_none() {
+                    continue;
+                }
+                return Err(log);
+            }
+            let gateway = Self {
+                prefix,
+                port,
+                child: Mutex::new(child),
+                allowed: Mutex::new(std::mem::take(&mut builder.allowed)),
+                secrets: Mutex::new(std::mem::take(&mut builder.secrets)),
+                builder,
+            };
+            wait_until("the workers", || gateway.workers().len() >= gateway.builder.workers);
+            return Ok(gateway);
+        }
+        Err("every port tried was taken".to_owned())
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Scheme, host and port, as in `http://127.0.0.1:8080`.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The prefix directory.
+    pub fn prefix(&self) -> &Path {
+        self.prefix.path()
+    }
+
+    /// A new connection to it.
+    ///
+    /// # Panics
+    /// Where it does not listen.
+    pub fn client(&self) -> Client {
+        Client::connect(self.port)
+    }
+
+    /// GET on a connection of its own.
+    ///
+    /// # Panics
+    /// Where no response comes.
+    pub fn get(&self, target: &str, headers: &[(&str, &str)]) -> Response {
+        self.client().get(target, headers)
+    }
+
+    /// GET with an access token, on a connection of its own.
+    ///
+    /// # Panics
+    /// Where no response comes.
+    pub fn get_as(&self, target: &str, token: &str) -> Response {
+        self.client().get_as(target, token)
+    }
+
+    /// The master's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.lock().id()
+    }
+
+    /// The process ids of the workers that take connections, sorted.
+    pub fn workers(&self) -> Vec<u32> {
+        self.children(|title| title == "nginx: worker process")
+    }
+
+    /// The process ids of all workers, those too that only finish what they have begun.
+    pub fn all_workers(&self) -> Vec<u32> {
+        self.children(|title| title.starts_with("nginx: worker process"))
+    }
+
+    fn children(&self, wanted: impl Fn(&str) -> bool) -> Vec<u32> {
+        let mut pids = process::children(self.pid());
+        pids.retain(|&pid| wanted(&process::title(pid)));
+        pids.sort_unstable();
+        pids
+    }
+
+    /// Sends the master a signal.
+    ///
+    /// # Panics
+    /// Where it is gone.
+    pub fn signal(&self, signal: i32) {
+        process::signal(self.pid(), signal).expect("a running NGINX");
+    }
+
+    /// Reloads the configuration and waits until new workers have taken over. The old ones may still
+    /// finish what they have begun.
+    ///
+    /// # Panics
+    /// Where no new workers come.
+    pub fn reload(&self) {
+        let before = self.all_workers();
+        self.signal(libc::SIGHUP);
+        wait_until("new workers", || {
+            let now = self.workers();
+            now.len() >= self.builder.workers && now.iter().all(|pid| !before.contains(pid))
+        });
+    }
+
+    /// Changes the configuration without reloading it.
+    ///
+    /// # Panics
+    /// Where it cannot be written.
+    pub fn rewrite(&mut self, change: impl FnOnce(Builder) -> Builder) {
+        let builder = std::mem::take(&mut self.builder);
+        self.builder = change(builder);
+        let text = self.builder.text(self.prefix.path(), self.port);
+        fs::write(self.prefix.path().join("nginx.conf"), text).expect("writes nginx.conf");
+    }
+
+    /// Changes the configuration and reloads it.
+    ///
+    /// # Panics
+    /// Where no new workers come.
+    pub fn reload_with(&mut self, change: impl FnOnce(Builder) -> Builder) {
+        self.rewrite(change);
+        self.reload();
+    }
+
+    /// Tells NGINX to end once it has finished what it has begun, without waiting for that.
+    ///
+    /// # Panics
+    /// Where it is gone.
+    pub fn quit(&self) {
+        self.signal(libc::SIGQUIT);
+    }
+
+    /// Waits for NGINX to end.
+    ///
+    /// # Panics
+    /// Where it goes on.
+    pub fn wait_exit(&self) {
+        let status = process::wait_exit(&mut self.child.lock(), PATIENCE).expect("a child");
+        assert!(status.is_some(), "NGINX goes on after it was told to end");
+    }
+
+    /// What stands in the error log by now.
+    pub fn error_log(&self) -> String {
+        read(&self.prefix.path().join("error.log"))
+    }
+
+    /// The module's own lines in the error log: those that hold the words `phantom token`.
+    pub fn module_lines(&self) -> Vec<String> {
+        self.error_log().lines().filter(|line| log::is_own(line)).map(str::to_owned).collect()
+    }
+
+    /// Waits for a line of the error log that holds all of `texts`, and returns it.
+    ///
+    /// # Panics
+    /// Where none comes.
+    pub fn wait_for_log(&self, texts: &[&str]) -> String {
+        wait_for(&format!("a log line with {texts:?}"), || {
+            let log = self.error_log();
+            log.lines().find(|line| texts.iter().all(|t| line.contains(t))).map(str::to_owned)
+        })
+    }
+
+    /// The access log's lines.
+    pub fn access_log(&self) -> Vec<String> {
+        read(&self.prefix.path().join("access.log")).lines().map(str::to_owned).collect()
+    }
+
+    /// Waits for a line of the access log that holds `text`, and returns it. NGINX writes it once the
+    /// response has been sent.
+    ///
+    /// # Panics
+    /// Where none comes.
+    pub fn wait_for_access(&self, text: &str) -> String {
+        wait_for(&format!("an access log line with {text:?}"), || {
+            self.access_log().into_iter().find(|line| line.contains(text))
+        })
+    }
+
+    /// Allows lines of the error log that would fail the test, where they hold `text`.
+    pub fn allow(&self, text: &str) {
+        self.allowed.lock().push(text.to_owned());
+    }
+
+    /// Names one more thing no line of the module may hold.
+    pub fn secret(&self, text: &str) {
+        self.secrets.lock().push(text.to_owned());
+    }
+
+    /// How often the master and its workers have called a function since they started, with
+    /// [`Builder::count_calls`]: `d` for `getaddrinfo()`, `t` for `pthread_create()`.
+    pub fn calls(&self, letter: u8) -> usize {
+        let calls = fs::read(self.prefix.path().join("calls")).unwrap_or_default();
+        calls.iter().filter(|&&call| call == letter).count()
+    }
+
+    /// What the error log holds that it must not.
+    pub fn complaints(&self) -> Vec<String> {
+        let mut secrets = self.secrets.lock().clone();
+        secrets.extend(self.builder.sources.iter().flat_map(|source| source()));
+        log::complaints(&self.error_log(), &self.allowed.lock(), &secrets)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let ended = process::end(&mut self.child.lock(), libc::SIGTERM);
+        let complaints = self.complaints();
+        if std::thread::panicking() {
+            eprintln!("the gateway's error log ends with:\n{}", log::tail(&self.error_log(), 40));
+            return;
+        }
+        assert!(ended, "NGINX did not end when told to");
+        assert!(complaints.is_empty(), "in the error log:\n{}", complaints.join("\n"));
+    }
+}
+
+/// The NGINX binary under test.
+pub fn binary() -> PathBuf {
+    from_environment("NGINX_BINARY", "build/nginx")
+}
+
+/// The module under test.
+pub fn module() -> PathBuf {
+    from_environment("NGINX_MODULE", "build/ngx_http_phantom_token_module.so")
+}
+
+fn from_environment(name: &str, default: &str) -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    let path = workspace.join(std::env::var_os(name).unwrap_or_else(|| default.into()));
+    assert!(
+        path.exists(),
+        "{} is not there; `make build` makes it, {name} names another one",
+        path.display()
+    );
+    path
+}
+
+/// Whether the NGINX under test was configured with `option`, as `nginx -V` tells.
+///
+/// # Panics
+/// Where it cannot be started.
+pub fn configured_with(option: &str) -> bool {
+    static ARGUMENTS: OnceLock<String> = OnceLock::new();
+    ARGUMENTS
+        .get_or_init(|| {
+            let output = Command::new(binary()).arg("-V").output().expect("starts NGINX");
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        })
+        .split_whitespace()
+        .any(|argument| argument == option)
+}
+
+/// A directory for NGINX to run in, the module and the builder's files in it.
+fn prefix(builder: &Builder) -> TempDir {
+    let prefix =
+        tempfile::Builder::new().prefix("phantom-token-test-").tempdir().expect("a directory");
+    // Workers of a master that runs as root may give its rights up and must still get in.
+    fs::set_permissions(prefix.path(), fs::Permissions::from_mode(0o755)).expect("a directory");
+    for name in ["logs", "modules"] {
+        fs::create_dir(prefix.path().join(name)).expect("a directory");
+    }
+    if builder.module {
+        let link = prefix.path().join("modules/ngx_http_phantom_token_module.so");
+        std::os::unix::fs::symlink(module(), link).expect("a link");
+    }
+    for (name, content) in &builder.files {
+        fs::write(prefix.path().join(name), content).expect("writes a file");
+    }
+    prefix
+}
+
+fn command(prefix: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.arg("-p").arg(prefix).args(["-c", "nginx.conf", "-e", "error.log"]);
+    command
+}
+
+fn check(builder: &Builder) -> Check {
+    let prefix = prefix(builder);
+    let config = builder.text(prefix.path(), crate::port::free());
+    fs::write(prefix.path().join("nginx.conf"), &config).expect("writes nginx.conf");
+    let output = command(prefix.path()).arg("-t").output().expect("starts NGINX");
+    let messages = String::from_utf8_lossy(&output.stderr).into_owned();
+    Check { ok: output.status.success(), messages, config }
+}
+
+/// Waits until NGINX listens; its last words where it ends instead.
+fn wait_listening(child: &mut Child, port: u16, prefix: &Path) -> Result<(), String> {
+    let words = || read(&prefix.join("error.log")) + &read(&prefix.join("stderr"));
+    wait_for("NGINX to listen", || {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return Some(Err(words()));
+        }
+        // NGINX tries for seconds; another port is found faster.
+        if words().contains("Address already in use") {
+            return Some(Err(words()));
+        }
+        Client::try_connect(port).is_ok().then_some(Ok(()))
+    })
+}
+
+/// Builds the library that counts calls.
+fn counter(directory: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("preload/count_calls.c");
+    let library = directory.join("count_calls.so");
+    let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library).arg(source);
+    let status = compiler.arg("-ldl").status().expect("a C compiler is installed");
+    assert!(status.success(), "cannot build count_calls.c");
+    library
+}
+
+fn read(path: &Path) -> String {
+    fs::read(path).map_or(String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,57 @@
+//! Free ports for tests that run in parallel.
+//!
+//! A port from below the system's ephemeral range: no outgoing connection can take it while it is
+//! handed over, so that a server may even be stopped and started again on it.
+
+use std::collections::HashSet;
+use std::net::TcpListener;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+
+static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+
+/// A port of 127.0.0.1 on which nothing listens now. Another process may still take it: whoever
+/// starts a server there tries again with another one.
+///
+/// # Panics
+/// Where no port is free.
+pub fn free() -> u16 {
+    let (low, high) = (10_240, ephemeral_start().max(12_288) - 1);
+    let span = u64::from(high - low);
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+    let mut seed = clock ^ u64::from(std::process::id()) << 32;
+    let mut given = GIVEN.lock();
+    let given = given.get_or_insert_default();
+    for _ in 0..10_000 {
+        // xorshift64: spread parallel test processes over the range.
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        let port = low + (seed % span) as u16;
+        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.insert(port);
+            return port;
+        }
+    }
+    panic!("no free port between {low} and {high}");
+}
+
+fn ephemeral_start() -> u16 {
+    std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+        .ok()
+        .and_then(|range| range.split_whitespace().next()?.parse().ok())
+        .unwrap_or(32_768)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_port_is_given_twice() {
+        let ports: HashSet<u16> = (0..100).map(|_| free()).collect();
+        assert_eq!(ports.len(), 100);
+        assert!(ports.iter().all(|&port| port < ephemeral_start()));
+    }
+}

@@ -1,0 +1,149 @@
+//! Child processes and what `/proc` tells of them.
+
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen: generous, since a loaded machine is slow.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` gives something, for at most [`PATIENCE`].
+///
+/// # Panics
+/// Where it never does; `what` says what was waited for.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits until `condition` holds, for at most [`PATIENCE`].
+///
+/// # Panics
+/// Where it never does.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(what, || condition().then_some(()));
+}
+
+/// Makes a command's process end with the thread that starts it, and be the head of a process group
+/// of its own, so that a terminal's Ctrl-C reaches the starter alone.
+pub fn bind_to_starter(command: &mut Command) {
+    command.process_group(0);
+    // SAFETY: prctl() is async-signal-safe and touches nothing of ours.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            Ok(())
+        });
+    }
+}
+
+/// Sends a signal to a process.
+///
+/// # Errors
+/// Where there is no such process, or no right to signal it.
+pub fn signal(pid: u32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill() takes two numbers.
+    match unsafe { libc::kill(pid as libc::pid_t, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Waits for a child to end, for at most `limit`; `None` where it goes on.
+///
+/// # Errors
+/// Those of waiting.
+pub fn wait_exit(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= end {
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Ends a child by `first`, and by SIGKILL where that does not help within ten seconds; `false`
+/// where it had to be killed.
+pub fn end(child: &mut Child, first: i32) -> bool {
+    let _ = signal(child.id(), first);
+    match wait_exit(child, Duration::from_secs(10)) {
+        Ok(Some(_)) => true,
+        _ => {
+            let _ = child.kill();
+            let _ = child.wait();
+            false
+        }
+    }
+}
+
+/// Whether a process is there and no zombie.
+pub fn alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// The children of a process.
+pub fn children(pid: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(
+            |&child| matches!(stat(child), Some((state, parent)) if parent == pid && state != 'Z'),
+        )
+        .collect()
+}
+
+/// A process's command line, arguments parted by spaces; for NGINX, its title.
+pub fn title(pid: u32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ").trim().to_owned()
+}
+
+/// How many threads a process has.
+pub fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+/// How many descriptors a process has open.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// A process's state letter and parent.
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything, parentheses too.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_is_found_and_ended() {
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        bind_to_starter(&mut command);
+        let mut child = command.spawn().unwrap();
+        wait_until("the child's title", || title(child.id()) == "sleep 60");
+        assert!(children(std::process::id()).contains(&child.id()));
+        assert!(alive(child.id()));
+        assert_eq!(threads(child.id()), 1);
+        assert!(end(&mut child, libc::SIGTERM));
+        assert!(!alive(child.id()));
+    }
+}

@@ -1,0 +1,134 @@
+//! Certificates made for one test and the server settings that use them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// A certificate and its private key, both as PEM.
+#[derive(Clone)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// The private key.
+    pub key: String,
+}
+
+impl Identity {
+    /// A self-signed server certificate, as a development server makes for itself. It is its own
+    /// issuer and says it is a CA, as `openssl req -x509` would have it.
+    ///
+    /// # Panics
+    /// Where a name is neither a host name nor an address.
+    pub fn self_signed(names: &[&str]) -> Self {
+        let key = KeyPair::generate().expect("a key pair");
+        let mut params = params("self-signed", names);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("a certificate").pem();
+        Self { certificate, key: key.serialize_pem() }
+    }
+
+    /// Writes `NAME.pem` and `NAME.key` into a directory and returns their paths.
+    ///
+    /// # Panics
+    /// Where they cannot be written.
+    pub fn write(&self, directory: &Path, name: &str) -> (PathBuf, PathBuf) {
+        let certificate = directory.join(format!("{name}.pem"));
+        let key = directory.join(format!("{name}.key"));
+        fs::write(&certificate, &self.certificate).expect("writes the certificate");
+        fs::write(&key, &self.key).expect("writes the key");
+        (certificate, key)
+    }
+}
+
+/// A certification authority of a test.
+pub struct Authority {
+    /// Its certificate as PEM, to be trusted.
+    pub certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// Makes an authority with a key of its own.
+    ///
+    /// # Panics
+    /// Where no key pair can be made.
+    pub fn generate() -> Self {
+        let key = KeyPair::generate().expect("a key pair");
+        let mut params = params("Test CA", &[]);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key).expect("a certificate").pem();
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    /// A server certificate for these host names and addresses.
+    ///
+    /// # Panics
+    /// Where a name is neither a host name nor an address.
+    pub fn server(&self, names: &[&str]) -> Identity {
+        self.issue(params("server", names), ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A client certificate with this common name.
+    ///
+    /// # Panics
+    /// Where no key pair can be made.
+    pub fn client(&self, name: &str) -> Identity {
+        self.issue(params(name, &[]), ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn issue(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Identity {
+        let key = KeyPair::generate().expect("a key pair");
+        params.extended_key_usages = vec![usage];
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
+        Identity { certificate, key: key.serialize_pem() }
+    }
+}
+
+fn params(common_name: &str, names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("names");
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+}
+
+/// The settings of a TLS server with this identity; `client_ca` (PEM) makes it require client
+/// certificates of that authority.
+///
+/// # Panics
+/// Where the PEM text is faulty.
+pub fn server_config(identity: &Identity, client_ca: Option<&str>) -> Arc<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("protocol versions");
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(pem) => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(certificates(pem));
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .expect("a client certificate authority");
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("a private key");
+    let config = builder
+        .with_single_cert(certificates(&identity.certificate), key)
+        .expect("a certificate and its key");
+    Arc::new(config)
+}
+
+fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().expect("PEM")
+}
