@@ -1,1 +1,215 @@
-//! NGINX module for the Phantom Token pattern.
+//! NGINX module for the Phantom Token pattern: opaque access tokens in, JWTs out.
+//!
+//! Where a request goes: [`handler`] reads the token, asks [`cache`], joins or begins a [`flight`],
+//! and rewrites the request or gives a [`refusal`], whose body the [`filter`] puts in. [`conf`]
+//! makes a policy of the directives; [`zone`] maps what workers share and [`worker`] holds what they
+//! do not. All that can be said without NGINX is in the crate `phantom_token_core`.
+
+#![allow(clippy::missing_safety_doc)]
+
+use core::ffi::{c_char, c_void};
+use core::ptr;
+
+mod cache;
+mod conf;
+mod content;
+mod ctx;
+mod filter;
+mod flight;
+mod guard;
+mod handler;
+mod log;
+mod metrics;
+mod outcome;
+mod purge;
+mod refusal;
+mod request;
+mod status;
+mod sys;
+mod variables;
+mod worker;
+mod zone;
+
+use conf::{Cf, LocConf, MainConf, directives};
+use request::Request;
+use sys::*;
+
+static CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: Some(variables::preconfiguration),
+    postconfiguration: Some(postconfiguration),
+    create_main_conf: Some(create_main_conf),
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: Some(create_loc_conf),
+    merge_loc_conf: Some(merge_loc_conf),
+};
+
+static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(filter::postconfiguration),
+    create_main_conf: None,
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: None,
+    merge_loc_conf: None,
+};
+
+/// The access handler, the directives and the variables.
+#[allow(non_upper_case_globals)]
+#[unsafe(no_mangle)]
+pub static mut ngx_http_phantom_token_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw const CONTEXT).cast_mut().cast(),
+    commands: &raw mut directives::COMMANDS as *mut ngx_command_t,
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_process: Some(init_process),
+    exit_process: Some(exit_process),
+    ..ngx_module_t::default()
+};
+
+/// The bodies of the module's own replies: a filter must stand elsewhere in NGINX's order than an
+/// access handler.
+#[allow(non_upper_case_globals)]
+#[unsafe(no_mangle)]
+pub static mut ngx_http_phantom_token_filter_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw const FILTER_CONTEXT).cast_mut().cast(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    ..ngx_module_t::default()
+};
+
+/// What NGINX looks for in a dynamic module.
+mod exports {
+    use super::*;
+
+    #[unsafe(no_mangle)]
+    #[allow(non_upper_case_globals)]
+    pub(super) static mut ngx_modules: [*const ngx_module_t; 3] = [
+        &raw const ngx_http_phantom_token_module,
+        &raw const ngx_http_phantom_token_filter_module,
+        ptr::null(),
+    ];
+
+    #[unsafe(no_mangle)]
+    #[allow(non_upper_case_globals)]
+    pub(super) static mut ngx_module_names: [*const c_char; 3] = [
+        c"ngx_http_phantom_token_module".as_ptr(),
+        c"ngx_http_phantom_token_filter_module".as_ptr(),
+        ptr::null(),
+    ];
+
+    /// Each module is put before the next one named: the handler runs right after `allow` and
+    /// `deny`, the filter where NGINX has its own auxiliary filters.
+    #[unsafe(no_mangle)]
+    #[allow(non_upper_case_globals)]
+    pub(super) static mut ngx_module_order: [*const c_char; 5] = [
+        c"ngx_http_phantom_token_module".as_ptr(),
+        c"ngx_http_access_module".as_ptr(),
+        c"ngx_http_phantom_token_filter_module".as_ptr(),
+        c"ngx_http_copy_filter_module".as_ptr(),
+        ptr::null(),
+    ];
+}
+
+/// The module's place among the HTTP modules' contexts and configurations.
+pub(crate) fn ctx_index() -> usize {
+    // SAFETY: set by NGINX when the configuration that loads the module is read.
+    unsafe { (*(&raw const ngx_http_phantom_token_module)).ctx_index }
+}
+
+impl LocConf {
+    /// The configuration of the location a request is in.
+    pub(crate) fn of<'a>(r: Request) -> &'a Self {
+        // SAFETY: the slot holds what `create_loc_conf` made, which lives as long as the cycle.
+        unsafe { &*r.loc_conf(ctx_index()).cast::<Self>() }
+    }
+}
+
+impl MainConf {
+    /// The configuration of the `http` block a request is in.
+    pub(crate) fn of<'a>(r: Request) -> &'a Self {
+        // SAFETY: the slot holds what `create_main_conf` made, which lives as long as the cycle.
+        unsafe { &*(*r.raw().main_conf.add(ctx_index())).cast::<Self>() }
+    }
+}
+
+unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: NGINX's own call.
+    unsafe { create::<MainConf>(cf) }
+}
+
+unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: NGINX's own call.
+    unsafe { create::<LocConf>(cf) }
+}
+
+/// A configuration that is dropped with the cycle's pool. NULL where there is no memory.
+///
+/// # Safety
+/// `cf` must be live.
+unsafe fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
+    unsafe extern "C" fn drop_conf<T>(data: *mut c_void) {
+        let dropped = guard::catch(|| {
+            // SAFETY: the box `create` made; NGINX runs a pool's cleanups once.
+            drop(unsafe { Box::from_raw(data.cast::<T>()) });
+        });
+        drop(dropped);
+    }
+    guard::entry("a configuration", guard::cycle_log, ptr::null_mut(), || {
+        // SAFETY: a live parser's pool.
+        unsafe {
+            let cleanup = ngx_pool_cleanup_add((*cf).pool, 0);
+            if cleanup.is_null() {
+                return ptr::null_mut();
+            }
+            let conf = Box::into_raw(Box::<T>::default()).cast::<c_void>();
+            (*cleanup).data = conf;
+            (*cleanup).handler = Some(drop_conf::<T>);
+            conf
+        }
+    })
+}
+
+unsafe extern "C" fn merge_loc_conf(
+    cf: *mut ngx_conf_t,
+    outer: *mut c_void,
+    inner: *mut c_void,
+) -> *mut c_char {
+    let failed = NGX_CONF_ERROR as *mut c_char;
+    guard::entry("merging configurations", guard::cycle_log, failed, || {
+        // SAFETY: NGINX passes the parser and two different configurations `create_loc_conf` made.
+        let (mut cf, outer, inner) = unsafe {
+            (Cf::new(cf), &*outer.cast::<LocConf>(), &mut *inner.cast::<LocConf>())
+        };
+        match inner.merge(&mut cf, outer) {
+            Ok(()) => ptr::null_mut(),
+            Err(error) => {
+                cf.report("phantom_token", &error);
+                failed
+            }
+        }
+    })
+}
+
+unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: a live parser, at the end of the `http` block.
+    unsafe { pt_add_access_handler(cf, Some(handler::access)) }
+}
+
+unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    guard::entry("the start of a worker", guard::cycle_log, ERROR, || {
+        // SAFETY: NGINX passes the running cycle; where there is no `http` block there is no
+        // context.
+        unsafe {
+            let http = *(*cycle).conf_ctx.add(ngx_http_module.index);
+            let Some(ctx) = http.cast::<ngx_http_conf_ctx_t>().as_ref() else { return OK };
+            let main = (*ctx.main_conf.add(ctx_index())).cast::<MainConf>();
+            worker::start(&*main);
+        }
+        OK
+    })
+}
+
+unsafe extern "C" fn exit_process(_: *mut ngx_cycle_t) {
+    guard::entry("the end of a worker", guard::cycle_log, (), worker::stop);
+}

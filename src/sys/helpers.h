@@ -236,3 +236,11 @@ pt_slab_free_pages(ngx_slab_pool_t *pool)
 {
     return pool->pfree;
 }
+
+/* A request body that is read whole, into memory alone. */
+static inline void
+pt_request_body_in_memory(ngx_http_request_t *r)
+{
+    r->request_body_in_single_buf = 1;
+    r->request_body_in_file_only = 0;
+}

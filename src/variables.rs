@@ -1,0 +1,140 @@
+//! The module's variables, for logs, `map` and upstream headers.
+
+use core::ffi::c_void;
+
+use phantom_token_core::claims::{self, ClaimValue};
+use phantom_token_core::state::{Notice, hash_of};
+
+use crate::ctx::Ctx;
+use crate::guard;
+use crate::log::info;
+use crate::request::Request;
+use crate::sys::*;
+use crate::worker;
+
+/// Common to the names of all claims' variables.
+const CLAIM: &[u8] = b"phantom_token_claim_";
+
+type Get = unsafe extern "C" fn(
+    *mut ngx_http_request_t,
+    *mut ngx_http_variable_value_t,
+    usize,
+) -> ngx_int_t;
+
+/// Adds the variables, before the configuration that may use them is read.
+pub(crate) unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard::install();
+    let variables: [(&'static [u8], Get, u32); 4] = [
+        (b"phantom_token_status", status, 0),
+        (b"phantom_token_reason", reason, 0),
+        (b"phantom_token_introspection_time", introspection_time, 0),
+        (CLAIM, claim, NGX_HTTP_VAR_PREFIX),
+    ];
+    for (name, get, flags) in variables {
+        let mut name = str_of(name);
+        let flags = flags | NGX_HTTP_VAR_NOCACHEABLE;
+        // SAFETY: the parser is live; NGINX copies the name in lower case.
+        unsafe {
+            match ngx_http_add_variable(cf, &mut name, flags as ngx_uint_t).as_mut() {
+                Some(variable) => variable.get_handler = Some(get),
+                None => return ERROR,
+            }
+        }
+    }
+    OK
+}
+
+/// Gives a variable's value. Not cached before the request is decided: it may be asked for anew.
+///
+/// # Safety
+/// `r` and `v` must be what NGINX passed to a variable's handler.
+unsafe fn give(
+    r: *mut ngx_http_request_t,
+    v: *mut ngx_http_variable_value_t,
+    value: impl FnOnce(Request, &Ctx) -> Option<Vec<u8>>,
+) -> ngx_int_t {
+    // SAFETY: NGINX passes a live request.
+    let r = unsafe { Request::new(r) };
+    guard::entry("a variable", || r.log(), ERROR, || {
+        // Subrequests (SSI, mirror) show what was decided for their request.
+        // SAFETY: a live request has a live main request.
+        let main = unsafe { Request::new(r.raw().main) };
+        let value = Ctx::find(main).and_then(|ctx| value(r, ctx));
+        // SAFETY: the slot is NGINX's; the text is copied into the request's pool.
+        unsafe {
+            match value {
+                None => pt_variable_not_found(v),
+                Some(text) => match pool_copy(r.pool(), &text) {
+                    Some(copy) => pt_variable_set(v, copy.data, copy.len, 0),
+                    None => return ERROR,
+                },
+            }
+        }
+        OK
+    })
+}
+
+unsafe extern "C" fn status(
+    r: *mut ngx_http_request_t,
+    v: *mut ngx_http_variable_value_t,
+    _: usize,
+) -> ngx_int_t {
+    // SAFETY: NGINX's own call.
+    unsafe { give(r, v, |_, ctx| Some(ctx.status?.status().as_bytes().to_vec())) }
+}
+
+unsafe extern "C" fn reason(
+    r: *mut ngx_http_request_t,
+    v: *mut ngx_http_variable_value_t,
+    _: usize,
+) -> ngx_int_t {
+    // SAFETY: NGINX's own call.
+    unsafe {
+        give(r, v, |_, ctx| (!ctx.reason.is_empty()).then(|| ctx.reason.as_bytes().to_vec()))
+    }
+}
+
+unsafe extern "C" fn introspection_time(
+    r: *mut ngx_http_request_t,
+    v: *mut ngx_http_variable_value_t,
+    _: usize,
+) -> ngx_int_t {
+    // SAFETY: NGINX's own call.
+    unsafe {
+        give(r, v, |_, ctx| {
+            let ms = ctx.introspection_ms?;
+            Some(format!("{}.{:03}", ms / 1000, ms % 1000).into_bytes())
+        })
+    }
+}
+
+unsafe extern "C" fn claim(
+    r: *mut ngx_http_request_t,
+    v: *mut ngx_http_variable_value_t,
+    data: usize,
+) -> ngx_int_t {
+    // SAFETY: NGINX passes the variable's whole name to the handler of a prefix variable, as an
+    // ngx_str_t that lives as long as the configuration.
+    let name = unsafe { bytes(&*(data as *const c_void).cast::<ngx_str_t>()) };
+    let name = name.get(CLAIM.len()..).unwrap_or_default();
+    // SAFETY: NGINX's own call.
+    unsafe {
+        give(r, v, |r, ctx| {
+            let grant = ctx.grants.last()?;
+            match claims::lookup(grant.claims(), grant.jwt(), name) {
+                ClaimValue::Absent => None,
+                ClaimValue::Text(text) => Some(text),
+                ClaimValue::Unprintable => {
+                    let first = worker::with(|worker| {
+                        let hash = hash_of(&[name]);
+                        worker.state.once(Notice::UnprintableClaim, hash, now_ms(), Some(60_000))
+                    });
+                    if first == Some(true) {
+                        info!(r.log(), "a claim asked for as a variable holds a control byte, and is left empty");
+                    }
+                    None
+                }
+            }
+        })
+    }
+}
