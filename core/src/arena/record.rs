@@ -1,0 +1,192 @@
+//! What goes into the arena and what comes out of it.
+
+use std::fmt;
+
+use zeroize::Zeroize;
+
+use crate::grant::Grant;
+
+/// What the authorization server said of a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// It is active: there is a grant.
+    Active,
+    /// It is not.
+    #[default]
+    Inactive,
+}
+
+/// When an answer was given and how long it may serve. The arena keeps it and does not judge by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// When it was stored, milliseconds of a monotonic clock.
+    pub stored: u64,
+    /// Until when it may be kept, milliseconds of the same clock; no bound of its own if `None`.
+    pub until: Option<u64>,
+    /// When the token expires, seconds since the Unix epoch.
+    pub exp: Option<u64>,
+    /// It may serve as a stale answer after it ran out.
+    pub may_stale: bool,
+}
+
+/// An answer to be kept.
+#[derive(Clone, Copy)]
+pub struct Entry<'a> {
+    /// Active or inactive.
+    pub kind: Kind,
+    /// How long it may serve.
+    pub times: Times,
+    /// The token is bound to a DPoP key.
+    pub dpop_bound: bool,
+    /// The phantom token; may be empty.
+    pub jwt: &'a [u8],
+    /// The granted scope; may be empty.
+    pub scope: &'a [u8],
+    /// The answer's claims, a JSON object; may be empty.
+    pub claims: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// The entry that keeps a grant.
+    pub fn active(grant: &'a Grant, times: Times) -> Self {
+        Self {
+            kind: Kind::Active,
+            times: Times { exp: grant.exp, ..times },
+            dpop_bound: grant.dpop_bound,
+            jwt: &grant.jwt,
+            scope: &grant.scope,
+            claims: &grant.claims,
+        }
+    }
+
+    /// The entry that keeps an inactive answer.
+    pub fn inactive(times: Times) -> Self {
+        let kind = Kind::Inactive;
+        Self { kind, times, dpop_bound: false, jwt: &[], scope: &[], claims: &[] }
+    }
+
+    /// The payload's parts, in the order they are laid down.
+    pub(super) fn parts(&self) -> [&'a [u8]; 3] {
+        [self.jwt, self.scope, self.claims]
+    }
+
+    /// The payload's length, bytes.
+    pub(super) fn payload(&self) -> usize {
+        self.parts().iter().fold(0, |sum, part| sum.saturating_add(part.len()))
+    }
+}
+
+impl fmt::Debug for Entry<'_> {
+    /// Says everything but the phantom token and the claims.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("kind", &self.kind)
+            .field("times", &self.times)
+            .field("dpop_bound", &self.dpop_bound)
+            .field("lens", &self.parts().map(<[u8]>::len))
+            .finish()
+    }
+}
+
+/// An answer copied out of the arena, in a buffer made beforehand: nothing is allocated while the
+/// lock is held. Made once per worker and used again and again; wiped when dropped.
+#[derive(Default)]
+pub struct Record {
+    pub(super) kind: Kind,
+    pub(super) times: Times,
+    pub(super) dpop_bound: bool,
+    /// Lengths of JWT, scope and claims at the buffer's front; their sum is inside it.
+    pub(super) lens: [usize; 3],
+    /// Its whole length is room.
+    pub(super) room: Vec<u8>,
+}
+
+impl Record {
+    /// A record with room for `payload` bytes of JWT, scope and claims together.
+    pub fn with_room(payload: usize) -> Self {
+        Self { room: vec![0; payload], ..Self::default() }
+    }
+
+    /// Makes room for at least `payload` bytes: what `NeedSpace` asked for.
+    pub fn reserve(&mut self, payload: usize) {
+        if self.room.len() < payload {
+            self.clear();
+            // Growing in place would leave a copy of an earlier token behind.
+            self.room.zeroize();
+            self.room = vec![0; payload];
+        }
+    }
+
+    /// Wipes what is in it; the room stays.
+    pub fn clear(&mut self) {
+        let used = self.used();
+        self.room[..used].zeroize();
+        self.lens = [0; 3];
+        self.kind = Kind::Inactive;
+        self.times = Times::default();
+        self.dpop_bound = false;
+    }
+
+    /// Active or inactive.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// How long it may serve.
+    pub fn times(&self) -> &Times {
+        &self.times
+    }
+
+    /// The token is bound to a DPoP key.
+    pub fn dpop_bound(&self) -> bool {
+        self.dpop_bound
+    }
+
+    /// The phantom token.
+    pub fn jwt(&self) -> &[u8] {
+        &self.room[..self.lens[0]]
+    }
+
+    /// The granted scope.
+    pub fn scope(&self) -> &[u8] {
+        &self.room[self.lens[0]..self.lens[0] + self.lens[1]]
+    }
+
+    /// The answer's claims, a JSON object or nothing.
+    pub fn claims(&self) -> &[u8] {
+        &self.room[self.lens[0] + self.lens[1]..self.used()]
+    }
+
+    /// The grant, where the answer was active.
+    pub fn to_grant(&self) -> Option<Grant> {
+        (self.kind == Kind::Active).then(|| Grant {
+            jwt: self.jwt().to_vec(),
+            scope: self.scope().to_vec(),
+            claims: self.claims().to_vec(),
+            exp: self.times.exp,
+            dpop_bound: self.dpop_bound,
+        })
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.lens.iter().sum()
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.room.zeroize();
+    }
+}
+
+impl fmt::Debug for Record {
+    /// Says everything but the phantom token and the claims.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("kind", &self.kind)
+            .field("times", &self.times)
+            .field("dpop_bound", &self.dpop_bound)
+            .field("lens", &self.lens)
+            .finish()
+    }
+}
