@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 
 use bindgen::Builder;
 
+use base64::Engine as _;
+use sha2::Digest as _;
+
 const HELPERS: &str = "src/sys/helpers.h";
+const PAGE: &str = "src/status/page.html";
 
 /// nginx-sys passes on what it found in the configured tree only to direct dependents, as
 /// `DEP_NGINX_*` (its `links` key).
@@ -34,6 +38,7 @@ fn main() {
     // A Rust library that has thread-locals must stay mapped: pool threads run their destructors.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
 
+    write_page_policy();
     bind(&env::split_paths(&dep("INCLUDE")).collect::<Vec<_>>());
 }
 
@@ -44,8 +49,31 @@ fn fail(message: &str) -> ! {
     std::process::exit(1);
 }
 
+fn out_dir() -> PathBuf {
+    PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
+}
+
+/// The status page's Content-Security-Policy: nothing but its own style and script, by their
+/// hashes, and its own numbers.
+fn write_page_policy() {
+    println!("cargo:rerun-if-changed={PAGE}");
+    let page = std::fs::read_to_string(PAGE).expect("the status page is part of the source");
+    let hash = |open: &str, close: &str| {
+        let content = page.split_once(open).and_then(|(_, rest)| rest.split_once(close));
+        let (content, _) = content.expect("the status page has one style and one script");
+        base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(content))
+    };
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        hash("<style>", "</style>"),
+        hash("<script>", "</script>"),
+    );
+    std::fs::write(out_dir().join("page-policy.txt"), policy).expect("OUT_DIR can be written");
+}
+
 fn bind(includes: &[PathBuf]) {
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let out = out_dir();
     let wrapper = out.join("helpers.c");
 
     let bindings = Builder::default()

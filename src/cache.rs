@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use phantom_token_core::arena::{Find, Joined, Kind, Locked, Owner, Record};
+use phantom_token_core::arena::{Find, Flight, Joined, Kind, Locked, Owner, Record};
 use phantom_token_core::key::Key;
-use phantom_token_core::lifetime::{self, Freshness};
-use phantom_token_core::local::Cached;
+use phantom_token_core::lifetime::{self, Freshness, Life};
+use phantom_token_core::local::{Cached, Facts};
+use phantom_token_core::lock;
 use phantom_token_core::state::Generation;
 
 use crate::conf::policy::CacheTimes;
@@ -35,11 +36,11 @@ pub(crate) fn nearest(
     key: &Key,
     times: &CacheTimes,
 ) -> Option<Rc<Cached>> {
-    let cached = worker.local.get(key)?;
+    let generation = worker.state.generation(&key.token);
+    let cached = worker.local.get(key, generation)?;
     let now_ms = now_ms();
-    let fresh = lifetime::freshness(&cached.life, times.valid_ms, 0, now_ms, now_secs())
-        == Freshness::Fresh;
-    if !fresh || cached.generation != worker.state.generation(&key.token) {
+    let fresh = lifetime::freshness(&life(cached), times.valid_ms, 0, now_ms, now_secs());
+    if fresh != Freshness::Fresh {
         worker.local.remove(key);
         return None;
     }
@@ -63,7 +64,8 @@ pub(crate) fn shared(
     deadline: u64,
 ) -> Found {
     let generation = worker.state.generation(&key.token);
-    let me = worker.slot.map(|slot| Owner { pid: pid(), slot });
+    let mine =
+        worker.slot.map(|slot| Flight { id: flight, owner: Owner { pid: pid(), slot }, deadline });
     let (now_ms, now) = (now_ms(), now_secs());
     loop {
         let record = &mut worker.record;
@@ -73,8 +75,8 @@ pub(crate) fn shared(
                 Find::Hit if is_fresh(record, times, now_ms, now) => return Step::Hit,
                 Find::Hit | Find::Miss => {}
             }
-            let Some(me) = me else { return Step::Alone };
-            match locked.join_or_lead(key, me, flight, deadline, now_ms, process_alive) {
+            let Some(mine) = &mine else { return Step::Alone };
+            match locked.join_or_lead(key, mine, now_ms, lock::alive) {
                 Joined::Lead => Step::Lead,
                 Joined::Follow { flight, .. } => Step::Follow(flight),
                 Joined::Full => Step::Alone,
@@ -150,12 +152,52 @@ pub(crate) fn keep_near(
     generation: Generation,
 ) -> Option<Rc<Cached>> {
     let cached = cached_of(&worker.record, generation)?;
-    worker.local.insert(*key, Rc::clone(&cached));
+    worker.local.insert(*key, &cached);
     Some(cached)
 }
 
-/// The worker's record as an answer of its own.
+/// The worker's record as an answer of its own; `None` where it holds none, or there is no memory.
 pub(crate) fn cached_of(record: &Record, generation: Generation) -> Option<Rc<Cached>> {
-    let grant = record.to_grant()?;
-    Some(Rc::new(Cached::new(&grant, *record.times(), generation, now_ms())))
+    if record.kind() != Kind::Active {
+        return None;
+    }
+    let texts = Texts { jwt: record.jwt(), scope: record.scope(), claims: record.claims() };
+    cached(texts, record.dpop_bound(), *record.times(), generation)
+}
+
+/// The texts of an answer.
+pub(crate) struct Texts<'a> {
+    pub(crate) jwt: &'a [u8],
+    pub(crate) scope: &'a [u8],
+    pub(crate) claims: &'a [u8],
+}
+
+/// An answer in this worker's own memory.
+pub(crate) fn cached(
+    texts: Texts<'_>,
+    dpop_bound: bool,
+    life: Life,
+    generation: Generation,
+) -> Option<Rc<Cached>> {
+    let facts = Facts {
+        jwt: texts.jwt,
+        scope: texts.scope,
+        claims: texts.claims,
+        dpop_bound,
+        stored: life.stored,
+        until: life.until,
+        exp: life.exp,
+        may_stale: life.may_stale,
+    };
+    Cached::new(&facts, generation, now_ms())
+}
+
+/// How long an answer may serve.
+pub(crate) fn life(cached: &Cached) -> Life {
+    Life {
+        stored: cached.stored,
+        until: cached.until,
+        exp: cached.exp,
+        may_stale: cached.may_stale,
+    }
 }

@@ -11,6 +11,7 @@ use phantom_token_core::key::Key;
 use phantom_token_core::local::Cached;
 
 use crate::flight::Wait;
+use crate::metrics::Outcome as Status;
 use crate::outcome::Outcome;
 use crate::request::{NoMemory, Request};
 use crate::sys::*;
@@ -24,7 +25,7 @@ pub(crate) struct Ctx {
     pub(crate) learnt: Vec<(Key, Outcome, Status)>,
     /// The opaque token as first presented in each place: the header (`None`) or a variable. After
     /// a rewrite the header holds the JWT.
-    pub(crate) presented: Vec<(Option<usize>, &'static [u8])>,
+    pub(crate) presented: Vec<(Option<usize>, Option<&'static [u8]>)>,
     /// What NGINX's headers point into, or the variables of an earlier pass.
     pub(crate) grants: Vec<Rc<Cached>>,
     /// The reply this pass gave.
@@ -43,34 +44,6 @@ pub(crate) struct Ctx {
     pub(crate) reason: &'static str,
     /// What introspection cost this request, in milliseconds.
     pub(crate) introspection_ms: Option<u64>,
-}
-
-/// `$phantom_token_status`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    Hit,
-    Miss,
-    Wait,
-    Stale,
-    Bypass,
-    Inactive,
-    Denied,
-    Error,
-}
-
-impl Status {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "HIT",
-            Self::Miss => "MISS",
-            Self::Wait => "WAIT",
-            Self::Stale => "STALE",
-            Self::Bypass => "BYPASS",
-            Self::Inactive => "INACTIVE",
-            Self::Denied => "DENIED",
-            Self::Error => "ERROR",
-        }
-    }
 }
 
 /// A reply of ours: the status given to NGINX, and the body that goes with it.

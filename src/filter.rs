@@ -41,9 +41,12 @@ pub(crate) unsafe extern "C" fn postconfiguration(_: *mut ngx_conf_t) -> ngx_int
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: NGINX passes a live request.
     let request = unsafe { Request::new(r) };
-    let ready = guard::entry("the header filter", || request.log(), false, || {
-        !request.is_main() || take_over_headers(request).is_ok()
-    });
+    let ready = guard::entry(
+        "the header filter",
+        || request.log(),
+        false,
+        || !request.is_main() || take_over_headers(request).is_ok(),
+    );
     if !ready {
         return ERROR;
     }
@@ -90,26 +93,28 @@ fn take_over_headers(r: Request) -> Result<(), NoMemory> {
     Ok(())
 }
 
-unsafe extern "C" fn body_filter(
-    r: *mut ngx_http_request_t,
-    chain: *mut ngx_chain_t,
-) -> ngx_int_t {
+unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
     // SAFETY: NGINX passes a live request and its chain.
     let request = unsafe { Request::new(r) };
-    let chain = guard::entry("the body filter", || request.log(), Err(NoMemory), || {
-        match Ctx::in_slot(request).and_then(|ctx| ctx.reply.as_mut()) {
-            Some(reply) if reply.sending && request.is_main() && !chain.is_null() => {
-                // SAFETY: the chain NGINX made for its own page.
-                unsafe { swallow(chain) };
-                if reply.sent {
-                    return Ok(ptr::null_mut());
+    let chain = guard::entry(
+        "the body filter",
+        || request.log(),
+        Err(NoMemory),
+        || {
+            match Ctx::in_slot(request).and_then(|ctx| ctx.reply.as_mut()) {
+                Some(reply) if reply.sending && request.is_main() && !chain.is_null() => {
+                    // SAFETY: the chain NGINX made for its own page.
+                    unsafe { swallow(chain) };
+                    if reply.sent {
+                        return Ok(ptr::null_mut());
+                    }
+                    reply.sent = true;
+                    own_chain(request, reply.body)
                 }
-                reply.sent = true;
-                own_chain(request, reply.body)
+                _ => Ok(chain),
             }
-            _ => Ok(chain),
-        }
-    });
+        },
+    );
     let Ok(chain) = chain else { return ERROR };
     // SAFETY: set by `postconfiguration`; the next filter takes a chain or none.
     unsafe {

@@ -14,22 +14,23 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use phantom_token_core::answer::Answer;
-use phantom_token_core::arena::{Entry, Owner, Poll};
+use phantom_token_core::arena::{self, Answer as Mark, AnsweredFor, Entry, Owner, Poll};
 use phantom_token_core::client::Call;
 use phantom_token_core::form;
 use phantom_token_core::grant::Grant;
-use phantom_token_core::health::{Availability, Transition, Trial};
+use phantom_token_core::health::{Availability, EndpointId, Gate, Transition, Trial};
 use phantom_token_core::key::Key;
 use phantom_token_core::lifetime::{self, Keep, Life};
 use phantom_token_core::local::Cached;
-use phantom_token_core::state::{Gate, Generation, Notice};
+use phantom_token_core::lock;
+use phantom_token_core::state::{Generation, Notice};
 use zeroize::Zeroizing;
 
-use crate::cache::{self, Found};
+use crate::cache::{self, Found, Texts};
 use crate::conf::policy::{Policy, PolicyEndpoint};
 use crate::guard;
-use crate::log::{debug, error, notice, warn};
-use crate::metrics;
+use crate::log::{debug, error, notice, warning};
+use crate::metrics::{self, CallResult, FailureReason, UncachedReason};
 use crate::outcome::{Fail, Outcome, Why};
 use crate::sys::*;
 use crate::worker::{self, Worker};
@@ -168,7 +169,7 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
 }
 
 fn overflow(worker: &Worker, question: &Question<'_>, what: &str) {
-    metrics::failure(worker, None, "overflow");
+    metrics::failure(worker, None, FailureReason::Overflow);
     if worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
         error!(
             question.log,
@@ -178,12 +179,7 @@ fn overflow(worker: &Worker, question: &Question<'_>, what: &str) {
 }
 
 impl Flight {
-    fn begin(
-        question: Question<'_>,
-        role: Role,
-        id: u64,
-        generation: Generation,
-    ) -> NonNull<Self> {
+    fn begin(question: Question<'_>, role: Role, id: u64, generation: Generation) -> NonNull<Self> {
         let flight = Box::new(Self {
             // SAFETY: NGINX itself begins with zeroed tasks (ngx_thread_task_alloc).
             task: unsafe { core::mem::zeroed() },
@@ -210,10 +206,11 @@ impl Flight {
     /// Makes a request wait for this flight.
     fn join(&mut self, worker: &mut Worker, deadline: u64, first: bool) -> Asked {
         if self.waiters.len() >= MAX_WAITERS {
-            metrics::failure(worker, None, "overflow");
+            metrics::failure(worker, None, FailureReason::Overflow);
             return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
         }
-        let wait = Wait::new(NonNull::from(&mut *self), self.waiters.len(), deadline, first);
+        let wait =
+            Wait::new(NonNull::from(&mut *self), self.waiters.len(), self.key, deadline, first);
         self.waiters.push(NonNull::from(&*wait));
         metrics::waiting(worker, 1);
         Asked::Waiting(wait)
@@ -238,11 +235,13 @@ impl Flight {
             self.detach(worker);
             self.unfollow(worker);
             self.free();
-        } else if self.work.as_ref().is_some_and(|work| work.drop_unsent()) {
-            // Nobody here waits, and nothing was sent. Other workers that follow the mark find it
-            // gone and begin anew; the task is freed when the pool hands it back.
+        } else if !self.is_followed(worker)
+            && self.work.as_ref().is_some_and(|work| work.drop_unsent())
+        {
+            // Nobody waits, and nothing was sent. The flight is freed when the pool hands its task
+            // back.
             self.detach(worker);
-            self.unmark(worker);
+            self.unmark();
         }
     }
 
@@ -266,14 +265,24 @@ impl Flight {
         worker.followers.retain(|flight| !ptr::eq(flight.as_ptr(), self));
     }
 
+    /// Whether requests of other workers wait for this flight.
+    fn is_followed(&self, worker: &Worker) -> bool {
+        let (key, id) = (self.key, self.id);
+        match self.policy.zone {
+            Some(zone) if self.role == Role::Leader && worker.slot.is_some() => {
+                zone.locked(|locked| locked.followers(&key, id)).flatten().unwrap_or(0) > 0
+            }
+            _ => false,
+        }
+    }
+
     /// Takes this flight's mark out of the zone without an answer.
-    fn unmark(&mut self, worker: &Worker) {
+    fn unmark(&mut self) {
         if self.role == Role::Leader {
             self.role = Role::Alone;
             let (key, id) = (self.key, self.id);
             if let Some(zone) = self.policy.zone {
-                zone.locked(|locked| locked.abandon(&key, id));
-                worker.state.announce_answer();
+                zone.locked(|locked| locked.cancel(&key, id));
             }
         }
     }
@@ -298,7 +307,7 @@ impl Flight {
             self.next += 1;
             let id = endpoint_id(worker, endpoint);
             if let Gate::Closed { .. } = worker.state.credentials_gate(endpoint.client_hash, now) {
-                metrics::failure(worker, id, "credentials");
+                metrics::failure(worker, id, FailureReason::Credentials);
                 return Err(Fail::of(Why::Credentials));
             }
             match worker.state.available(
@@ -307,7 +316,7 @@ impl Flight {
                 pid(),
                 now,
                 self.deadline,
-                process_alive,
+                lock::alive,
             ) {
                 Availability::Resting { left_ms } => {
                     soonest = Some(soonest.map_or(left_ms, |least: u64| least.min(left_ms)));
@@ -326,7 +335,7 @@ impl Flight {
         match (self.failed, soonest) {
             (Some(failed), _) => Err(failed),
             (None, Some(left_ms)) => {
-                metrics::failure(worker, None, "resting");
+                metrics::failure(worker, None, FailureReason::Resting);
                 Err(Fail::resting(left_ms))
             }
             (None, None) => Err(Fail::of(Why::Internal)),
@@ -358,7 +367,7 @@ impl Flight {
             if let Some(trial) = self.trial.take() {
                 worker.state.trial_abandoned(endpoint_id(worker, endpoint), trial);
             }
-            metrics::failure(worker, None, "overflow");
+            metrics::failure(worker, None, FailureReason::Overflow);
             return Err(Fail::of(Why::Overflow));
         }
         worker.pending += 1;
@@ -375,7 +384,7 @@ impl Flight {
         }
         if let Some((id, secret)) = &introspection.form_credentials {
             params.push((text("client_id"), id));
-            params.push((text("client_secret"), secret));
+            params.push((text("client_secret"), &secret.bytes));
         }
         for (param, value) in introspection.params.iter().zip(&self.params) {
             params.push((param.name.as_bytes(), value));
@@ -439,8 +448,11 @@ impl Flight {
                 if self.waiters.is_empty() {
                     return Settled::Outcome(Outcome::Failed(fail), None);
                 }
-                metrics::failure(worker, id, fail.reason());
-                error!(log, "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads");
+                metrics::failure(worker, id, fail.label());
+                error!(
+                    log,
+                    "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
+                );
                 Settled::Outcome(Outcome::Failed(fail), None)
             }
             Attempt::Panicked(place) => {
@@ -449,8 +461,8 @@ impl Flight {
             }
             Attempt::Failed(error) => {
                 let fail = Fail::of_call(&error);
-                metrics::introspection(worker, id, "failed");
-                metrics::failure(worker, id, fail.reason());
+                metrics::introspection(worker, id, CallResult::Failed);
+                metrics::failure(worker, id, fail.label());
                 error!(log, "introspection at \"{label}\" failed: {error}");
                 if matches!(fail.why, Why::Connect | Why::Tls | Why::Timeout) {
                     self.count_failure(worker, endpoint);
@@ -459,8 +471,8 @@ impl Flight {
             }
             Attempt::Answered(Answer::Failed(failure), _) => {
                 let fail = Fail::of_answer(failure);
-                metrics::introspection(worker, id, "failed");
-                metrics::failure(worker, id, fail.reason());
+                metrics::introspection(worker, id, CallResult::Failed);
+                metrics::failure(worker, id, fail.label());
                 if fail.why == Why::Credentials {
                     worker.state.credentials_refused(endpoint.client_hash, now_ms());
                     let hint = if self.policy.introspection.secret_is_encoded {
@@ -468,7 +480,10 @@ impl Flight {
                     } else {
                         ""
                     };
-                    error!(log, "introspection at \"{label}\" failed: {failure}; check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect{hint}");
+                    error!(
+                        log,
+                        "introspection at \"{label}\" failed: {failure}; check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect{hint}"
+                    );
                 } else {
                     error!(log, "introspection at \"{label}\" failed: {failure}");
                 }
@@ -480,7 +495,7 @@ impl Flight {
                 Settled::Outcome(Outcome::Failed(fail), None)
             }
             Attempt::Answered(Answer::Inactive(skew), _) => {
-                metrics::introspection(worker, id, "inactive");
+                metrics::introspection(worker, id, CallResult::Inactive);
                 self.count_success(worker, endpoint);
                 worker.state.credentials_accepted(endpoint.client_hash);
                 if let Some(skew) = skew
@@ -491,14 +506,18 @@ impl Flight {
                         Some(60_000),
                     )
                 {
-                    warn!(log, "\"{label}\" calls a token active that expired {} seconds ago: check both clocks", skew.0);
+                    warning!(
+                        log,
+                        "\"{label}\" calls a token active that expired {} seconds ago: check both clocks",
+                        skew.0
+                    );
                 }
                 let times = &self.policy.cache;
                 let life = (times.inactive_ms > 0).then(|| Life::of_inactive(now_ms()));
                 Settled::Outcome(Outcome::Inactive, life)
             }
             Attempt::Answered(Answer::Active(grant), response) => {
-                metrics::introspection(worker, id, "active");
+                metrics::introspection(worker, id, CallResult::Active);
                 self.count_success(worker, endpoint);
                 worker.state.credentials_accepted(endpoint.client_hash);
                 let times = self.policy.cache;
@@ -519,7 +538,10 @@ impl Flight {
                         None,
                     )
                 {
-                    notice!(log, "\"{label}\" forbids caching by Cache-Control, which is overruled: see phantom_token_cache_control");
+                    notice!(
+                        log,
+                        "\"{label}\" forbids caching by Cache-Control, which is overruled: see phantom_token_cache_control"
+                    );
                 }
                 self.granted(worker, grant, keep)
             }
@@ -531,11 +553,13 @@ impl Flight {
         let (life, kept) = match keep {
             Keep::Yes(life) if self.policy.zone.is_some() => (life, Some(life)),
             Keep::Yes(life) => {
-                metrics::uncached(worker, "cache_off");
+                metrics::uncached(worker, UncachedReason::CacheOff);
                 (life, None)
             }
             Keep::No(why) => {
-                metrics::uncached(worker, why.reason());
+                if let Some(reason) = UncachedReason::from_word(why.reason()) {
+                    metrics::uncached(worker, reason);
+                }
                 debug!(guard::cycle_log(), "an answer is not cached: {}", why.reason());
                 let life = Life {
                     stored: now_ms(),
@@ -546,8 +570,11 @@ impl Flight {
                 (life, None)
             }
         };
-        let cached = Cached::new(&grant, life, self.generation, now_ms());
-        Settled::Outcome(Outcome::Granted(Rc::new(cached)), kept)
+        let texts = Texts { jwt: &grant.jwt, scope: &grant.scope, claims: &grant.claims };
+        match cache::cached(texts, grant.dpop_bound, life, self.generation) {
+            Some(cached) => Settled::Outcome(Outcome::Granted(cached), kept),
+            None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), None),
+        }
     }
 
     fn count_failure(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
@@ -557,7 +584,7 @@ impl Flight {
         if worker.state.failed(id, limits, now_ms(), trial) == Transition::WentDown {
             let log = guard::cycle_log();
             let label = endpoint.endpoint.label();
-            warn!(
+            warning!(
                 log,
                 "\"{label}\" rests for {} ms after {} failures in a row",
                 limits.fail_timeout_ms,
@@ -569,7 +596,7 @@ impl Flight {
     fn count_success(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
         let id = endpoint_id(worker, endpoint);
         if worker.state.answered_ok(id) == Transition::CameUp {
-            warn!(guard::cycle_log(), "\"{}\" is up again", endpoint.endpoint.label());
+            warning!(guard::cycle_log(), "\"{}\" is up again", endpoint.endpoint.label());
         }
     }
 
@@ -578,8 +605,7 @@ impl Flight {
         self.detach(worker);
         if self.role == Role::Follower {
             self.unfollow(worker);
-        } else if let Some(zone) = self.policy.zone
-        {
+        } else if let Some(zone) = self.policy.zone {
             self.publish(worker, zone, outcome, life);
         }
         for wait in self.waiters.drain(..) {
@@ -624,17 +650,18 @@ impl Flight {
                 }
                 _ => Stored::No,
             };
-            let others = leads && locked.answer(&key, id, mark_of(outcome, &stored)).others_wait();
+            let others =
+                leads && locked.answer(&key, id, mark_of(outcome, &stored)) == AnsweredFor::Others;
             (stored, others)
         });
         match done {
-            None => metrics::uncached(worker, "zone_locked"),
+            None => metrics::uncached(worker, UncachedReason::ZoneLocked),
             Some((stored, others)) => {
                 if others {
                     worker.state.announce_answer();
                 }
                 if let (Stored::Yes, Outcome::Granted(cached)) = (&stored, outcome) {
-                    worker.local.insert(key, Rc::clone(cached));
+                    worker.local.insert(key, cached);
                 }
                 self.report(worker, zone, &stored, outcome);
             }
@@ -643,14 +670,20 @@ impl Flight {
 
     fn report(&self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
         match stored {
-            Stored::Purged => metrics::uncached(worker, "purged"),
-            Stored::NoRoom => metrics::uncached(worker, "no_room"),
+            Stored::Purged => metrics::uncached(worker, UncachedReason::Purged),
+            Stored::NoRoom => metrics::uncached(worker, UncachedReason::NoRoom),
             Stored::TooLarge => {
-                metrics::uncached(worker, "too_large");
+                metrics::uncached(worker, UncachedReason::TooLarge);
                 if let Outcome::Granted(cached) = outcome {
                     let hash = u64::from(zone.name().len() as u32);
-                    if worker.state.once(Notice::Overflow, hash ^ u64::MAX, now_ms(), Some(60_000)) {
-                        warn!(guard::cycle_log(), "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger", cached.jwt().len(), zone.name());
+                    if worker.state.once(Notice::Overflow, hash ^ u64::MAX, now_ms(), Some(60_000))
+                    {
+                        warning!(
+                            guard::cycle_log(),
+                            "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
+                            cached.jwt().len(),
+                            zone.name()
+                        );
                     }
                 }
             }
@@ -661,15 +694,16 @@ impl Flight {
     /// Looks whether the other worker has answered, or is gone.
     pub(crate) fn poll(&mut self, worker: &mut Worker) {
         let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) else { return };
-        let me = Owner { pid: pid(), slot };
         let (key, id) = (self.key, self.id);
-        let new_id = worker.state.next_flight_id();
-        let deadline = self.latest_deadline();
+        let mine = arena::Flight {
+            id: worker.state.next_flight_id(),
+            owner: Owner { pid: pid(), slot },
+            deadline: self.latest_deadline(),
+        };
         let polled = loop {
             let record = &mut worker.record;
-            let polled = zone.locked(|locked| {
-                locked.poll(&key, id, me, new_id, deadline, now_ms(), process_alive, record)
-            });
+            let polled =
+                zone.locked(|locked| locked.poll(&key, id, &mine, now_ms(), lock::alive, record));
             match polled {
                 Some(Poll::NeedSpace(bytes)) => record.reserve(bytes),
                 other => break other,
@@ -678,25 +712,25 @@ impl Flight {
         match polled {
             // No lock in time: the next turn asks again.
             None | Some(Poll::Waiting | Poll::NeedSpace(_)) => {}
-            Some(Poll::Active) => match cache::cached_of(&worker.record, self.generation) {
-                Some(cached) => {
-                    if self.generation == worker.state.generation(&key.token)
-                        && cached.life.until.is_none_or(|until| until > now_ms())
-                    {
-                        worker.local.insert(key, Rc::clone(&cached));
-                    }
-                    self.resolve(worker, &Outcome::Granted(cached), None);
-                }
-                None => self.lead_anew(worker, zone),
-            },
-            Some(Poll::Inactive) => self.resolve(worker, &Outcome::Inactive, None),
-            Some(Poll::Failed { code, retry_after }) => {
+            Some(Poll::Answer(Mark::Failed { code, retry_after })) => {
                 let fail = Fail { why: Why::of_code(code), retry_after };
                 self.resolve(worker, &Outcome::Failed(fail), None);
             }
+            Some(Poll::Answer(Mark::Inactive)) => self.resolve(worker, &Outcome::Inactive, None),
+            Some(Poll::Answer(mark)) => {
+                let outcome = match cache::cached_of(&worker.record, self.generation) {
+                    Some(cached) => Outcome::Granted(cached),
+                    // Stored, and replaced by a later answer.
+                    None => Outcome::Inactive,
+                };
+                if let (Mark::Stored, Outcome::Granted(cached)) = (mark, &outcome) {
+                    worker.local.insert(key, cached);
+                }
+                self.resolve(worker, &outcome, None);
+            }
             Some(Poll::Lead) => {
                 debug!(guard::cycle_log(), "introspection flight {id} is taken over");
-                self.take_lead(worker, Role::Leader, new_id);
+                self.take_lead(worker, Role::Leader, mine.id);
             }
             Some(Poll::Gone) => self.lead_anew(worker, zone),
         }
@@ -750,44 +784,41 @@ enum Stored {
     Purged,
 }
 
-impl From<phantom_token_core::arena::Stored> for Stored {
-    fn from(stored: phantom_token_core::arena::Stored) -> Self {
+impl From<arena::Stored> for Stored {
+    fn from(stored: arena::Stored) -> Self {
         match stored {
-            phantom_token_core::arena::Stored::Yes { .. } => Self::Yes,
-            phantom_token_core::arena::Stored::TooLarge => Self::TooLarge,
-            phantom_token_core::arena::Stored::NoRoom => Self::NoRoom,
+            arena::Stored::Yes { .. } => Self::Yes,
+            arena::Stored::TooLarge => Self::TooLarge,
+            arena::Stored::NoRoom => Self::NoRoom,
         }
     }
 }
 
 fn entry_of(cached: &Cached, life: Life) -> Entry<'_> {
     Entry {
-        kind: phantom_token_core::arena::Kind::Active,
+        kind: arena::Kind::Active,
         times: life,
         jwt: cached.jwt(),
-        scope: &cached.scope,
-        claims: &cached.claims,
+        scope: cached.scope(),
+        claims: cached.claims(),
         dpop_bound: cached.dpop_bound,
     }
 }
 
 /// What is left at the mark for requests of other workers.
-fn mark_of<'a>(outcome: &'a Outcome, stored: &Stored) -> phantom_token_core::arena::Outcome<'a> {
-    use phantom_token_core::arena::Outcome as Mark;
+fn mark_of<'a>(outcome: &'a Outcome, stored: &Stored) -> arena::Outcome<'a> {
+    use arena::Outcome as Mark;
     match (outcome, stored) {
         (Outcome::Granted(_), Stored::Yes) => Mark::Stored,
-        (Outcome::Granted(cached), _) => Mark::Active(entry_of(cached, cached.life)),
+        (Outcome::Granted(cached), _) => Mark::Active(entry_of(cached, cache::life(cached))),
         (Outcome::Inactive, _) => Mark::Inactive,
         (Outcome::Failed(fail), _) => {
-            Mark::Failed { code: fail.why as u8, retry_after: fail.retry_after }
+            Mark::Failed { code: fail.why as u16, retry_after: fail.retry_after }
         }
     }
 }
 
-fn endpoint_id(
-    worker: &Worker,
-    endpoint: &PolicyEndpoint,
-) -> Option<phantom_token_core::health::EndpointId> {
+fn endpoint_id(worker: &Worker, endpoint: &PolicyEndpoint) -> Option<EndpointId> {
     *endpoint.id.get_or_init(|| {
         let connect = endpoint.endpoint.connect();
         worker.state.endpoint(endpoint.endpoint.label(), connect.as_deref())

@@ -14,11 +14,11 @@ use phantom_token_core::state::Notice;
 
 use crate::cache;
 use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, Policy};
-use crate::ctx::{Ctx, Status};
+use crate::ctx::Ctx;
 use crate::flight::{self, Asked, Question};
 use crate::guard;
-use crate::log::{info, warn};
-use crate::metrics;
+use crate::log::{info, warning};
+use crate::metrics::{self, Outcome as Status};
 use crate::outcome::{Fail, Outcome, Why};
 use crate::refusal::{self, Refusal};
 use crate::request::{NoMemory, Request};
@@ -44,13 +44,18 @@ enum Decision {
 pub(crate) unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: NGINX passes a live request.
     let r = unsafe { Request::new(r) };
-    guard::entry("the access handler", || r.log(), INTERNAL_SERVER_ERROR, || {
-        let Some(policy) = LocConf::of(r).policy.as_ref() else {
-            refusal::keep_connection(r);
-            return DECLINED;
-        };
-        journey(r, policy).unwrap_or(INTERNAL_SERVER_ERROR)
-    })
+    guard::entry(
+        "the access handler",
+        || r.log(),
+        INTERNAL_SERVER_ERROR,
+        || {
+            let Some(policy) = LocConf::of(r).policy.as_ref() else {
+                refusal::keep_connection(r);
+                return DECLINED;
+            };
+            journey(r, policy).unwrap_or(INTERNAL_SERVER_ERROR)
+        },
+    )
 }
 
 fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
@@ -68,7 +73,11 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
     match decision {
         Decision::Forward(grant) => forward(r, ctx, policy, grant),
         Decision::Bypass => Ok(DECLINED),
-        Decision::Options => r.remove_authorization().map(|()| DECLINED),
+        Decision::Options => {
+            remember_header(r, ctx);
+            r.remove_authorization()?;
+            Ok(DECLINED)
+        }
         Decision::Refuse(refusal) => refusal::give(r, ctx, policy, refusal),
         Decision::Wait => suspend(r, ctx),
     }
@@ -133,8 +142,7 @@ fn decide(r: Request, ctx: &mut Ctx, policy: &Rc<Policy>) -> Result<Decision, No
         Some((key, Asked::Known(outcome), status)) => {
             Ok(verdict(r, ctx, policy, key, outcome, status))
         }
-        Some((key, Asked::Waiting(mut wait), _)) => {
-            wait.set_key(key);
+        Some((_, Asked::Waiting(wait), _)) => {
             ctx.wait = Some(wait);
             Ok(Decision::Wait)
         }
@@ -204,7 +212,7 @@ fn judge(ctx: &mut Ctx, policy: &Policy, grant: Rc<Cached>) -> Decision {
     if grant.dpop_bound && policy.bound_tokens == BoundTokens::Reject {
         return denied(ctx, "bound", Refusal::InvalidToken);
     }
-    if !policy.scope.is_empty() && !scope::covers(&grant.scope, &policy.scope) {
+    if !policy.scope.is_empty() && !scope::covers(grant.scope(), &policy.scope) {
         return denied(ctx, "scope", Refusal::InsufficientScope);
     }
     if policy.forward == Forward::Jwt && grant.jwt().is_empty() {
@@ -223,20 +231,21 @@ fn forward(
     grant: Rc<Cached>,
 ) -> Result<ngx_int_t, NoMemory> {
     match policy.forward {
-        Forward::Jwt => r.set_authorization(header_value(&grant))?,
-        Forward::None => r.remove_authorization()?,
+        Forward::Jwt => {
+            let value = grant.header().unwrap_or_default();
+            remember_header(r, ctx);
+            r.set_authorization(ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() })?;
+        }
+        Forward::None => {
+            remember_header(r, ctx);
+            r.remove_authorization()?;
+        }
     }
     if let Some(index) = worker::with(|worker| worker.http_authorization) {
         r.forget_variable(index);
     }
     ctx.grants.push(grant);
     Ok(OK)
-}
-
-fn header_value(grant: &Cached) -> ngx_str_t {
-    // The NUL behind it is there for NGINX's C strings, and not part of the value.
-    let value = &grant.header[..grant.header.len() - 1];
-    ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() }
 }
 
 /// Suspends the request until its introspection ends, its deadline passes or its client leaves.
@@ -268,25 +277,31 @@ fn denied(ctx: &mut Ctx, reason: &'static str, refusal: Refusal) -> Decision {
 
 /// The opaque token, as first presented: after a rewrite the header holds the JWT.
 fn presented(r: Request, ctx: &mut Ctx, policy: &Policy) -> Credentials<'static> {
-    let place = policy.token;
-    let known = ctx.presented.iter().find(|(known, _)| *known == place).map(|(_, value)| *value);
-    match place {
-        None => {
-            // A header that was removed or rewritten is remembered; one that never was is absent.
-            let value = known.or_else(|| if ctx.grants.is_empty() { r.authorization() } else { None });
-            if let (None, Some(value)) = (known, value) {
-                ctx.presented.push((place, value));
-            }
-            bearer::from_authorization(value, policy.syntax)
-        }
+    match policy.token {
+        None => bearer::from_authorization(remember_header(r, ctx), policy.syntax),
         Some(index) => {
-            let value = known.unwrap_or_else(|| r.variable(index));
-            if known.is_none() {
-                ctx.presented.push((place, value));
-            }
-            bearer::from_bare(value, policy.syntax)
+            let value = remember(ctx, policy.token, || Some(r.variable(index)));
+            bearer::from_bare(value.unwrap_or_default(), policy.syntax)
         }
     }
+}
+
+/// The client's own `Authorization`, kept before anything changes it.
+fn remember_header(r: Request, ctx: &mut Ctx) -> Option<&'static [u8]> {
+    remember(ctx, None, || r.authorization())
+}
+
+fn remember(
+    ctx: &mut Ctx,
+    place: Option<usize>,
+    value: impl FnOnce() -> Option<&'static [u8]>,
+) -> Option<&'static [u8]> {
+    if let Some((_, known)) = ctx.presented.iter().find(|(known, _)| *known == place) {
+        return *known;
+    }
+    let value = value();
+    ctx.presented.push((place, value));
+    value
 }
 
 /// Whether any of the values is non-empty and not `0`, as NGINX's own `*_bypass` directives have it.
@@ -370,7 +385,11 @@ fn stale(r: Request, policy: &Policy, key: &Key, fail: Fail) -> Option<Rc<Cached
         let grant = cache::stale(worker, &zone, key, &policy.cache)?;
         let hash = u64::from_le_bytes(*key.token.0.first_chunk::<8>()?);
         if worker.state.once(Notice::Stale, hash, now_ms(), Some(60_000)) {
-            warn!(r.log(), "a stale answer serves: the authorization server cannot be asked ({})", fail.reason());
+            warning!(
+                r.log(),
+                "a stale answer serves: the authorization server cannot be asked ({})",
+                fail.reason()
+            );
         }
         Some(grant)
     })?

@@ -175,12 +175,11 @@ unsafe extern "C" fn merge_loc_conf(
     outer: *mut c_void,
     inner: *mut c_void,
 ) -> *mut c_char {
-    let failed = NGX_CONF_ERROR as *mut c_char;
+    let failed = CONF_ERROR;
     guard::entry("merging configurations", guard::cycle_log, failed, || {
         // SAFETY: NGINX passes the parser and two different configurations `create_loc_conf` made.
-        let (mut cf, outer, inner) = unsafe {
-            (Cf::new(cf), &*outer.cast::<LocConf>(), &mut *inner.cast::<LocConf>())
-        };
+        let (mut cf, outer, inner) =
+            unsafe { (Cf::new(cf), &*outer.cast::<LocConf>(), &mut *inner.cast::<LocConf>()) };
         match inner.merge(&mut cf, outer) {
             Ok(()) => ptr::null_mut(),
             Err(error) => {

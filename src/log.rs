@@ -15,7 +15,7 @@ macro_rules! crit { ($log:expr, $($arg:tt)+) => { $crate::log::log_at!(NGX_LOG_C
 /// What the authorization server or the configuration did.
 macro_rules! error { ($log:expr, $($arg:tt)+) => { $crate::log::log_at!(NGX_LOG_ERR, $log, $($arg)+) } }
 /// Degraded, but served.
-macro_rules! warn { ($log:expr, $($arg:tt)+) => { $crate::log::log_at!(NGX_LOG_WARN, $log, $($arg)+) } }
+macro_rules! warning { ($log:expr, $($arg:tt)+) => { $crate::log::log_at!(NGX_LOG_WARN, $log, $($arg)+) } }
 /// Said once, worth knowing.
 macro_rules! notice { ($log:expr, $($arg:tt)+) => { $crate::log::log_at!(NGX_LOG_NOTICE, $log, $($arg)+) } }
 /// What a client did.
@@ -28,4 +28,4 @@ macro_rules! debug {
     }};
 }
 
-pub(crate) use {crit, debug, error, info, log_at, notice, warn};
+pub(crate) use {crit, debug, error, info, log_at, notice, warning};

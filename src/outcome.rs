@@ -5,6 +5,7 @@ use std::rc::Rc;
 use phantom_token_core::answer::Failure;
 use phantom_token_core::client::CallError;
 use phantom_token_core::local::Cached;
+use phantom_token_core::metrics::FailureReason;
 
 /// The outcome of asking about one token as one identity. It is kept for the request's lifetime.
 #[derive(Clone)]
@@ -60,8 +61,8 @@ impl Why {
     ];
 
     /// The kind a worker wrote into the zone.
-    pub(crate) fn of_code(code: u8) -> Self {
-        Self::ALL.into_iter().find(|why| *why as u8 == code).unwrap_or(Self::Internal)
+    pub(crate) fn of_code(code: u16) -> Self {
+        Self::ALL.into_iter().find(|why| *why as u16 == code).unwrap_or(Self::Internal)
     }
 }
 
@@ -115,7 +116,12 @@ impl Fail {
         )
     }
 
-    /// The word for `$phantom_token_reason` and `phantom_token_failures_total`.
+    /// The label of `phantom_token_failures_total`.
+    pub(crate) fn label(self) -> FailureReason {
+        FailureReason::from_word(self.reason()).unwrap_or(FailureReason::Answer)
+    }
+
+    /// The word for `$phantom_token_reason`.
     pub(crate) fn reason(self) -> &'static str {
         match self.why {
             Why::Connect => "connect",

@@ -15,9 +15,12 @@ const NO_CONTENT: u32 = NGX_HTTP_NO_CONTENT;
 pub(crate) unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: NGINX passes a live request.
     let r = unsafe { Request::new(r) };
-    guard::entry("the purge handler", || r.log(), INTERNAL_SERVER_ERROR, || {
-        begin(r).unwrap_or(INTERNAL_SERVER_ERROR)
-    })
+    guard::entry(
+        "the purge handler",
+        || r.log(),
+        INTERNAL_SERVER_ERROR,
+        || begin(r).unwrap_or(INTERNAL_SERVER_ERROR),
+    )
 }
 
 fn begin(r: Request) -> Result<ngx_int_t, NoMemory> {
@@ -30,9 +33,8 @@ fn begin(r: Request) -> Result<ngx_int_t, NoMemory> {
     }
     // A token must not reach a temporary file: only a body that fits into memory is read.
     // SAFETY: a live request.
-    let (most, chunked) = unsafe {
-        (pt_client_body_buffer_size(r.as_ptr()), pt_request_is_chunked(r.as_ptr()) != 0)
-    };
+    let (most, chunked) =
+        unsafe { (pt_client_body_buffer_size(r.as_ptr()), pt_request_is_chunked(r.as_ptr()) != 0) };
     let length = r.raw().headers_in.content_length_n;
     if chunked || usize::try_from(length).is_ok_and(|length| length > most) {
         return Ok(NGX_HTTP_REQUEST_ENTITY_TOO_LARGE as ngx_int_t);
@@ -82,9 +84,12 @@ fn is_cross_origin(r: Request) -> bool {
 unsafe extern "C" fn body_is_there(r: *mut ngx_http_request_t) {
     // SAFETY: NGINX passes the request whose body it has read.
     let request = unsafe { Request::new(r) };
-    let rc = guard::entry("the purge handler", || request.log(), INTERNAL_SERVER_ERROR, || {
-        finish(request).unwrap_or(INTERNAL_SERVER_ERROR)
-    });
+    let rc = guard::entry(
+        "the purge handler",
+        || request.log(),
+        INTERNAL_SERVER_ERROR,
+        || finish(request).unwrap_or(INTERNAL_SERVER_ERROR),
+    );
     // SAFETY: as NGINX's own content handlers end after reading a body.
     unsafe { ngx_http_finalize_request(r, rc) };
 }

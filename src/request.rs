@@ -89,7 +89,8 @@ impl Request {
     pub(crate) fn header<'a>(self, lowcase: &[u8]) -> Option<&'a [u8]> {
         // SAFETY: the list of a live request; its elements were filled by NGINX's parsers.
         unsafe {
-            let mut part: *const ngx_list_part_t = &raw const (*self.as_ptr()).headers_in.headers.part;
+            let mut part: *const ngx_list_part_t =
+                &raw const (*self.as_ptr()).headers_in.headers.part;
             while let Some(p) = part.as_ref() {
                 for i in 0..p.nelts {
                     let h = &*p.elts.cast::<ngx_table_elt_t>().add(i);
@@ -116,7 +117,8 @@ impl Request {
                 if header.is_null() {
                     return Err(NoMemory);
                 }
-                (*header).hash = ngx_hash_key_lc(AUTHORIZATION.as_ptr().cast_mut(), AUTHORIZATION.len());
+                (*header).hash =
+                    ngx_hash_key_lc(AUTHORIZATION.as_ptr().cast_mut(), AUTHORIZATION.len());
                 (*header).key = str_of(AUTHORIZATION);
                 (*header).lowcase_key = AUTHORIZATION_LOWCASE.as_ptr().cast_mut();
                 pt_table_elt_unlinked(header);

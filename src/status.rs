@@ -1,6 +1,7 @@
 //! `phantom_token_status`: the numbers, for Prometheus, for programs and for people.
 
-use phantom_token_core::metrics::{Build, Snapshot, ZoneFacts};
+use phantom_token_core::lock;
+use phantom_token_core::metrics::{Build, Snapshot, ZoneEntries, ZoneFacts};
 
 use crate::conf::{LocConf, MainConf};
 use crate::content;
@@ -35,9 +36,12 @@ const PAGE_POLICY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/page-policy
 pub(crate) unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: NGINX passes a live request.
     let r = unsafe { Request::new(r) };
-    guard::entry("the status handler", || r.log(), INTERNAL_SERVER_ERROR, || {
-        show(r).unwrap_or(INTERNAL_SERVER_ERROR)
-    })
+    guard::entry(
+        "the status handler",
+        || r.log(),
+        INTERNAL_SERVER_ERROR,
+        || show(r).unwrap_or(INTERNAL_SERVER_ERROR),
+    )
 }
 
 fn show(r: Request) -> Result<ngx_int_t, NoMemory> {
@@ -69,8 +73,11 @@ fn show(r: Request) -> Result<ngx_int_t, NoMemory> {
             content::send(r, NGX_HTTP_OK, b"application/json", &[nosniff], text.as_bytes())
         }
         Format::Html => {
-            let headers =
-                [nosniff, (&b"Content-Security-Policy"[..], PAGE_POLICY), (b"Referrer-Policy", b"no-referrer")];
+            let headers = [
+                nosniff,
+                (&b"Content-Security-Policy"[..], PAGE_POLICY),
+                (b"Referrer-Policy", b"no-referrer"),
+            ];
             content::send(r, NGX_HTTP_OK, b"text/html; charset=utf-8", &headers, PAGE)
         }
     }
@@ -96,14 +103,13 @@ fn numbers(r: Request, format: Format) -> Option<String> {
         .iter()
         .filter_map(|zone| {
             let stats = zone.arena()?.stats();
-            Some(ZoneFacts::new(
-                zone.name(),
-                stats.active,
-                stats.inactive,
-                stats.used_bytes,
-                stats.size_bytes,
-                stats.evictions,
-            ))
+            Some(ZoneFacts {
+                name: zone.name(),
+                entries: ZoneEntries { active: stats.active, inactive: stats.inactive },
+                used_bytes: stats.used_bytes,
+                size_bytes: stats.size_bytes,
+                evictions: stats.evictions,
+            })
         })
         .collect();
     // SAFETY: a live request.
@@ -112,7 +118,7 @@ fn numbers(r: Request, format: Format) -> Option<String> {
         version: env!("CARGO_PKG_VERSION"),
         nginx: env!("PHANTOM_TOKEN_NGINX_VERSION"),
     });
-    let snapshot = Snapshot::take(&state, &zones, build, process_alive);
+    let snapshot = Snapshot::take(&state, &zones, build, lock::alive);
     Some(match format {
         Format::Json => snapshot.json(),
         _ => snapshot.prometheus(),

@@ -18,9 +18,10 @@ pub(crate) const ERROR: ngx_int_t = NGX_ERROR as ngx_int_t;
 pub(crate) const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
 /// `NGX_AGAIN`: the answer comes later.
 pub(crate) const AGAIN: ngx_int_t = NGX_AGAIN as ngx_int_t;
+/// `NGX_CONF_ERROR`, which NGINX defines as a cast pointer.
+pub(crate) const CONF_ERROR: *mut core::ffi::c_char = core::ptr::without_provenance_mut(usize::MAX);
 /// 500, for what must not happen.
-pub(crate) const INTERNAL_SERVER_ERROR: ngx_int_t =
-    NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+pub(crate) const INTERNAL_SERVER_ERROR: ngx_int_t = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
 
 /// The bytes of an NGINX string.
 ///
@@ -73,13 +74,6 @@ pub(crate) fn now_secs() -> u64 {
 pub(crate) fn pid() -> u32 {
     // SAFETY: written once per process, before any request.
     unsafe { ngx_pid as u32 }
-}
-
-/// Whether a process of this id exists (also where it is not ours to signal).
-pub(crate) fn process_alive(pid: u32) -> bool {
-    // SAFETY: signal 0 checks for existence and sends nothing.
-    let rc = unsafe { libc::kill(pid as libc::pid_t, 0) };
-    rc == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
 /// Whether the worker is ending at once (TERM): nothing new is begun.

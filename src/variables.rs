@@ -55,23 +55,28 @@ unsafe fn give(
 ) -> ngx_int_t {
     // SAFETY: NGINX passes a live request.
     let r = unsafe { Request::new(r) };
-    guard::entry("a variable", || r.log(), ERROR, || {
-        // Subrequests (SSI, mirror) show what was decided for their request.
-        // SAFETY: a live request has a live main request.
-        let main = unsafe { Request::new(r.raw().main) };
-        let value = Ctx::find(main).and_then(|ctx| value(r, ctx));
-        // SAFETY: the slot is NGINX's; the text is copied into the request's pool.
-        unsafe {
-            match value {
-                None => pt_variable_not_found(v),
-                Some(text) => match pool_copy(r.pool(), &text) {
-                    Some(copy) => pt_variable_set(v, copy.data, copy.len, 0),
-                    None => return ERROR,
-                },
+    guard::entry(
+        "a variable",
+        || r.log(),
+        ERROR,
+        || {
+            // Subrequests (SSI, mirror) show what was decided for their request.
+            // SAFETY: a live request has a live main request.
+            let main = unsafe { Request::new(r.raw().main) };
+            let value = Ctx::find(main).and_then(|ctx| value(r, ctx));
+            // SAFETY: the slot is NGINX's; the text is copied into the request's pool.
+            unsafe {
+                match value {
+                    None => pt_variable_not_found(v),
+                    Some(text) => match pool_copy(r.pool(), &text) {
+                        Some(copy) => pt_variable_set(v, copy.data, copy.len, 0),
+                        None => return ERROR,
+                    },
+                }
             }
-        }
-        OK
-    })
+            OK
+        },
+    )
 }
 
 unsafe extern "C" fn status(
@@ -89,9 +94,7 @@ unsafe extern "C" fn reason(
     _: usize,
 ) -> ngx_int_t {
     // SAFETY: NGINX's own call.
-    unsafe {
-        give(r, v, |_, ctx| (!ctx.reason.is_empty()).then(|| ctx.reason.as_bytes().to_vec()))
-    }
+    unsafe { give(r, v, |_, ctx| (!ctx.reason.is_empty()).then(|| ctx.reason.as_bytes().to_vec())) }
 }
 
 unsafe extern "C" fn introspection_time(
@@ -130,7 +133,10 @@ unsafe extern "C" fn claim(
                         worker.state.once(Notice::UnprintableClaim, hash, now_ms(), Some(60_000))
                     });
                     if first == Some(true) {
-                        info!(r.log(), "a claim asked for as a variable holds a control byte, and is left empty");
+                        info!(
+                            r.log(),
+                            "a claim asked for as a variable holds a control byte, and is left empty"
+                        );
                     }
                     None
                 }

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicUsize;
 
-use phantom_token_core::arena::{Arena, Locked};
+use phantom_token_core::arena::{self, Arena, Locked};
 use phantom_token_core::lock;
 use phantom_token_core::state::{self, State};
 
@@ -58,7 +58,11 @@ impl Zone {
     }
 
     /// Adds a zone to the configuration; its memory comes when the cycle starts.
-    pub(crate) fn declare(cf: &mut Cf<'_>, name: &str, size: usize) -> Result<Box<Self>, ConfError> {
+    pub(crate) fn declare(
+        cf: &mut Cf<'_>,
+        name: &str,
+        size: usize,
+    ) -> Result<Box<Self>, ConfError> {
         let least = Self::least_size();
         if size < least {
             return Err(ConfError::Directive(format!(
@@ -79,7 +83,7 @@ impl Zone {
     fn least_size() -> usize {
         // SAFETY: set once, before any configuration is read.
         let page = unsafe { ngx_pagesize };
-        (Arena::MIN_SIZE + slab_overhead(Arena::MIN_SIZE)).max(8 * page)
+        (arena::MIN_SIZE + slab_overhead(arena::MIN_SIZE)).max(8 * page)
     }
 
     /// The zone a location names, which must be declared somewhere, but for the default one.
@@ -112,8 +116,8 @@ impl Zone {
         let word = self.mapped.lock.get()?;
         // SAFETY: the word is in the zone, which is mapped for the life of the process.
         let word = unsafe { word.as_ref() };
-        let guard = lock::acquire(word, pid(), process_alive)?;
-        let mut locked = arena.locked(&guard);
+        let mut guard = lock::acquire(word, pid(), lock::alive)?;
+        let mut locked = arena.locked(&mut guard);
         Some(work(&mut locked))
     }
 }
@@ -194,7 +198,9 @@ fn add(
 enum ZoneError {
     #[error("has no room for its own bookkeeping: make it larger")]
     TooSmall,
-    #[error("was laid out by another version of this module: rename it, change its size, or restart NGINX")]
+    #[error(
+        "was laid out by another version of this module: rename it, change its size, or restart NGINX"
+    )]
     Layout,
     #[error("could not get a random key from the system")]
     Random,
@@ -204,18 +210,22 @@ enum ZoneError {
 ///
 /// # Safety
 /// `zone` must be what NGINX passed to `init`.
-unsafe fn map(zone: *mut ngx_shm_zone_t, old: Option<&Mapped>) -> Result<(Mapped, bool), ZoneError> {
+unsafe fn map(
+    zone: *mut ngx_shm_zone_t,
+    old: Option<&Mapped>,
+) -> Result<(Mapped, bool), ZoneError> {
     let mapped = Mapped::default();
     // SAFETY: the zone is mapped and begins with the slab pool that NGINX made there.
     unsafe {
         let pool = (*zone).shm.addr.cast::<ngx_slab_pool_t>();
-        mapped.lock.set(NonNull::new((*pool).mutex.lock.cast_mut().cast()));
+        mapped.lock.set(NonNull::new((*pool).mutex.lock.cast()));
         if let Some(block) = old.and_then(|old| old.block.get()) {
             mapped.block.set(Some(block));
             return Ok((mapped, true));
         }
         let len = pt_slab_free_pages(pool) as usize * ngx_pagesize;
-        let base = NonNull::new(ngx_slab_alloc(pool, len).cast::<u8>()).ok_or(ZoneError::TooSmall)?;
+        let base =
+            NonNull::new(ngx_slab_alloc(pool, len).cast::<u8>()).ok_or(ZoneError::TooSmall)?;
         (*pool).data = base.as_ptr().cast();
         mapped.block.set(Some((base, len)));
     }

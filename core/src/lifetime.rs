@@ -20,7 +20,7 @@ pub enum CacheControlPolicy {
 }
 
 /// How long an answer may be kept, fixed when it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Life {
     /// When it was stored, in monotonic milliseconds.
     pub stored: u64,

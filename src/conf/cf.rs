@@ -69,7 +69,9 @@ impl Cf<'_> {
     pub(crate) fn args(&self) -> Vec<&'static [u8]> {
         // SAFETY: `args` is an array of ngx_str_t, in the cycle's pool for the time of parsing.
         // 'static only says that nothing here frees them; setters copy what they keep.
-        unsafe { (*(*self.cf).args).as_slice::<ngx_str_t>().iter().skip(1).map(|s| bytes(s)).collect() }
+        unsafe {
+            (*(*self.cf).args).as_slice::<ngx_str_t>().iter().skip(1).map(|s| bytes(s)).collect()
+        }
     }
 
     /// Overwrites argument `i` (0 is the first behind the name): secrets must not stay in pools.
@@ -108,13 +110,16 @@ impl Cf<'_> {
     /// A warning, once for a configuration, however many locations inherit what it is about.
     pub(crate) fn warn_once(&mut self, message: String) {
         if !self.main_conf().warned.contains(&message) {
-            crate::log::warn!(self.log(), "{message}");
+            crate::log::warning!(self.log(), "{message}");
             self.main_conf().warned.push(message);
         }
     }
 
     /// Compiles a value that may hold variables.
-    pub(crate) fn complex_value(&mut self, value: &'static [u8]) -> Result<ComplexValue, ConfError> {
+    pub(crate) fn complex_value(
+        &mut self,
+        value: &'static [u8],
+    ) -> Result<ComplexValue, ConfError> {
         let mut source = str_of(value);
         // SAFETY: the compiled value lives in the cycle's pool; NGINX keeps a pointer to `source`'s
         // bytes (in the pool) but not to `source` itself.
@@ -226,7 +231,10 @@ pub(crate) fn number(value: &[u8]) -> Result<u64, ConfError> {
 
 /// `invalid value "…": what to write`.
 pub(crate) fn invalid(value: &[u8], write: impl fmt::Display) -> ConfError {
-    ConfError::Directive(format!("has an invalid value \"{}\": {write}", String::from_utf8_lossy(value)))
+    ConfError::Directive(format!(
+        "has an invalid value \"{}\": {write}",
+        String::from_utf8_lossy(value)
+    ))
 }
 
 /// A C string for the file system; paths with NUL were refused before.

@@ -36,10 +36,7 @@ const IF: u32 = NGX_HTTP_LIF_CONF | NGX_HTTP_LMT_CONF;
 
 const fn loc(name: &'static core::ffi::CStr, flags: u32, set: Set<LocConf>) -> ngx_command_t {
     ngx_command_t {
-        name: ngx_str_t {
-            len: name.to_bytes().len(),
-            data: name.as_ptr().cast_mut().cast(),
-        },
+        name: ngx_str_t { len: name.to_bytes().len(), data: name.as_ptr().cast_mut().cast() },
         type_: flags as ngx_uint_t,
         set: Some(set_loc),
         conf: NGX_HTTP_LOC_CONF_OFFSET,
@@ -70,35 +67,42 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
     loc(c"phantom_token_client_secret", MSL | NGX_CONF_TAKE1, client_secret),
     loc(c"phantom_token_client_secret_file", MSL | NGX_CONF_TAKE1, client_secret_file),
     loc(c"phantom_token_client_auth", MSL | NGX_CONF_TAKE1, |_, conf, args| {
-        let auth = choose(args[0], &[
-            ("basic", ClientAuth::Basic),
-            ("basic_raw", ClientAuth::BasicRaw),
-            ("post", ClientAuth::Post),
-            ("none", ClientAuth::None),
-        ])?;
+        let auth = choose(
+            args[0],
+            &[
+                ("basic", ClientAuth::Basic),
+                ("basic_raw", ClientAuth::BasicRaw),
+                ("post", ClientAuth::Post),
+                ("none", ClientAuth::None),
+            ],
+        )?;
         once(&mut conf.client_auth, auth)
     }),
     loc(c"phantom_token_forward", MSL | NGX_CONF_TAKE1, |_, conf, args| {
         once(&mut conf.forward, choose(args[0], &[("jwt", Forward::Jwt), ("none", Forward::None)])?)
     }),
     loc(c"phantom_token_scope", MSL | IF | NGX_CONF_TAKE1, |_, conf, args| {
-        let scope = challenge::check_scope(args[0]).map_err(ConfError::directive)?;
-        once(&mut conf.scope, Rc::new(scope))
+        challenge::check_scope(args[0]).map_err(|error| invalid(args[0], error))?;
+        let values: Vec<_> = phantom_token_core::scope::values(args[0]).collect();
+        once(&mut conf.scope, Rc::new(values.join(&b' ')))
     }),
     loc(c"phantom_token_realm", MSL | NGX_CONF_TAKE1, |_, conf, args| {
-        challenge::check_realm(args[0]).map_err(ConfError::directive)?;
+        challenge::check_realm(args[0]).map_err(|error| invalid(args[0], error))?;
         once(&mut conf.realm, Rc::new(args[0].to_vec()))
     }),
     loc(c"phantom_token_resource_metadata", MSL | NGX_CONF_TAKE1, |_, conf, args| {
-        challenge::check_resource_metadata(args[0]).map_err(ConfError::directive)?;
+        challenge::check_resource_metadata(args[0]).map_err(|error| invalid(args[0], error))?;
         once(&mut conf.resource_metadata, Rc::new(args[0].to_vec()))
     }),
     loc(c"phantom_token_allow_options", MSL | NGX_CONF_TAKE1, |_, conf, args| {
-        let allow = choose(args[0], &[
-            ("on", AllowOptions::On),
-            ("preflight", AllowOptions::Preflight),
-            ("off", AllowOptions::Off),
-        ])?;
+        let allow = choose(
+            args[0],
+            &[
+                ("on", AllowOptions::On),
+                ("preflight", AllowOptions::Preflight),
+                ("off", AllowOptions::Off),
+            ],
+        )?;
         once(&mut conf.allow_options, allow)
     }),
     loc(c"phantom_token_bypass", MSL | NGX_CONF_1MORE, bypass),
@@ -112,10 +116,10 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
         once(&mut conf.bound_tokens, bound)
     }),
     loc(c"phantom_token_token_syntax", MSL | NGX_CONF_TAKE1, |_, conf, args| {
-        let syntax = choose(args[0], &[
-            ("b64token", TokenSyntax::B64token),
-            ("vschar", TokenSyntax::Vschar),
-        ])?;
+        let syntax = choose(
+            args[0],
+            &[("b64token", TokenSyntax::B64token), ("vschar", TokenSyntax::Vschar)],
+        )?;
         once(&mut conf.token_syntax, syntax)
     }),
     loc(c"phantom_token_token_type_hint", MSL | NGX_CONF_TAKE1, |_, conf, args| {
@@ -183,11 +187,14 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
         once(&mut conf.cache_stale, time_ms(args[0])?)
     }),
     loc(c"phantom_token_cache_control", MSL | NGX_CONF_TAKE1, |_, conf, args| {
-        let policy = choose(args[0], &[
-            ("cap", CacheControlPolicy::Cap),
-            ("strict", CacheControlPolicy::Strict),
-            ("ignore", CacheControlPolicy::Ignore),
-        ])?;
+        let policy = choose(
+            args[0],
+            &[
+                ("cap", CacheControlPolicy::Cap),
+                ("strict", CacheControlPolicy::Strict),
+                ("ignore", CacheControlPolicy::Ignore),
+            ],
+        )?;
         once(&mut conf.cache_control, policy)
     }),
     main(c"phantom_token_worker_cache", M | NGX_CONF_TAKE1, |_, conf, args| {
@@ -250,20 +257,25 @@ unsafe fn set_with<C>(
     conf: &mut C,
     set: Set<C>,
 ) -> *mut c_char {
-    let failed = NGX_CONF_ERROR as *mut c_char;
+    let failed = CONF_ERROR;
     // SAFETY: the caller vouches for both; the name is a string of this binary.
     let (mut cf, name) = unsafe { (Cf::new(cf), bytes(&(*cmd).name)) };
     let log = cf.log();
-    guard::entry("a directive", || log, failed, || {
-        let args = cf.args();
-        match set(&mut cf, conf, &args) {
-            Ok(()) => core::ptr::null_mut(),
-            Err(error) => {
-                cf.report(&String::from_utf8_lossy(name), &error);
-                failed
+    guard::entry(
+        "a directive",
+        || log,
+        failed,
+        || {
+            let args = cf.args();
+            match set(&mut cf, conf, &args) {
+                Ok(()) => core::ptr::null_mut(),
+                Err(error) => {
+                    cf.report(&String::from_utf8_lossy(name), &error);
+                    failed
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 /// Sets what may stand once on a level.
@@ -347,8 +359,8 @@ fn endpoint(_: &mut Cf<'_>, conf: &mut LocConf, args: Args<'_>) -> Result<(), Co
         }
     }
 
-    let endpoint = Endpoint::parse(url, connect)
-        .map_err(|error| ConfError::Directive(error.to_string()))?;
+    let endpoint =
+        Endpoint::parse(url, connect).map_err(|error| ConfError::Directive(error.to_string()))?;
     let mut identity = url.as_bytes().to_vec();
     identity.push(0);
     identity.extend_from_slice(connect.unwrap_or_default().as_bytes());
@@ -499,7 +511,10 @@ fn cache_zone(cf: &mut Cf<'_>, conf: &mut MainConf, args: Args<'_>) -> Result<()
     let (name, bytes) = parts.ok_or_else(|| invalid(args[0], "write zone=NAME:SIZE"))?;
     let name = zone_name(name)?;
     if name == "off" {
-        return Err(invalid(name.as_bytes(), "\"phantom_token_cache off\" means no cache; choose another name"));
+        return Err(invalid(
+            name.as_bytes(),
+            "\"phantom_token_cache off\" means no cache; choose another name",
+        ));
     }
     let bytes = size(bytes)?;
     if conf.zones.iter().any(|zone| zone.name() == name) {

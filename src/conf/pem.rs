@@ -94,7 +94,7 @@ impl TlsCache {
             verify: files.verify,
             trusted: pem(files.trusted),
             client_cert: pem(files.certificate),
-            client_key: pem(files.key),
+            client_key: files.key.map(|file| file.bytes.clone()),
         };
         let tls = Tls::new(options).map_err(|error| error.to_string())?;
         self.0.push((key, tls.clone()));

@@ -14,12 +14,13 @@ use phantom_token_core::form;
 use phantom_token_core::health::{EndpointId, Limits};
 use phantom_token_core::key::{HashKey, IdentityHash};
 use phantom_token_core::lifetime::CacheControlPolicy;
+use phantom_token_core::state;
 use zeroize::Zeroizing;
 
 use crate::conf::pem::TlsFiles;
 use crate::conf::{
     AllowOptions, BoundTokens, CacheSetting, Cf, ClientAuth, ComplexValue, ConfError, Extra,
-    LocConf, Place, Switch,
+    LocConf, Place, Secret, Switch,
 };
 use crate::sys::*;
 use crate::zone::{StateZone, Zone, ZoneRef};
@@ -71,9 +72,9 @@ pub(crate) struct Introspection {
     pub(crate) endpoints: Vec<PolicyEndpoint>,
     pub(crate) tls: Tls,
     /// The `Authorization` header's value.
-    pub(crate) authorization: Option<Arc<Zeroizing<Vec<u8>>>>,
+    pub(crate) authorization: Option<Zeroizing<Vec<u8>>>,
     /// `client_id` and `client_secret` in the body (`phantom_token_client_auth post`).
-    pub(crate) form_credentials: Option<(Rc<Vec<u8>>, Arc<Zeroizing<Vec<u8>>>)>,
+    pub(crate) form_credentials: Option<(Rc<Vec<u8>>, Rc<Secret>)>,
     pub(crate) token_type_hint: Option<Rc<Vec<u8>>>,
     pub(crate) accept: String,
     pub(crate) headers: Rc<Vec<Extra>>,
@@ -107,16 +108,14 @@ impl Policy {
         let scope = conf.scope.clone().unwrap_or_default();
         let realm = conf.realm.as_ref().map_or(DEFAULT_REALM, |realm| realm);
         let resource_metadata = conf.resource_metadata.as_ref().map(|url| &url[..]);
-        if realm.is_empty() && scope.is_empty() && resource_metadata.is_none() {
-            return Err(ConfError::Whole(format!(
-                "\"phantom_token_realm\" may be empty only where phantom_token_scope or phantom_token_resource_metadata is set: a challenge needs a parameter (RFC 6750, section 3), for \"phantom_token on\" in {place}"
-            )));
-        }
         let challenge = Challenge::new(
-            Some(realm).filter(|realm| !realm.is_empty()),
+            Some(realm),
             Some(&scope[..]).filter(|scope| !scope.is_empty()),
             resource_metadata,
-        );
+        )
+        .map_err(|error| {
+            ConfError::Whole(format!("{error}, for \"phantom_token on\" in {place}"))
+        })?;
 
         let timeout_ms = conf.timeout.unwrap_or(TIMEOUT_MS);
         let pool = conf.thread_pool.as_ref().map_or(DEFAULT_POOL, |name| name);
@@ -213,15 +212,18 @@ impl Introspection {
         let mut secret_is_encoded = false;
         let (authorization, form_credentials) = match (auth, &secret) {
             (ClientAuth::Basic, Some(secret)) => {
-                secret_is_encoded = form::changes(&secret.bytes) || form::changes(&id);
-                (Some(Arc::new(form::basic(&id, &secret.bytes))), None)
+                secret_is_encoded = form::encoding_changes(&id, &secret.bytes);
+                (Some(form::basic(&id, &secret.bytes)), None)
             }
             (ClientAuth::BasicRaw, Some(secret)) => {
-                (Some(Arc::new(form::basic_raw(&id, &secret.bytes))), None)
+                let basic = form::basic_raw(&id, &secret.bytes).map_err(|error| {
+                    ConfError::Whole(format!(
+                        "\"phantom_token_client_id\": {error}, for \"phantom_token on\" in {place}"
+                    ))
+                })?;
+                (Some(basic), None)
             }
-            (ClientAuth::Post, Some(secret)) => {
-                (None, Some((id.clone(), Arc::new(Zeroizing::new(secret.bytes.to_vec())))))
-            }
+            (ClientAuth::Post, Some(secret)) => (None, Some((id.clone(), secret.clone()))),
             _ => (None, None),
         };
 
@@ -300,13 +302,8 @@ impl Introspection {
             }
         }
 
-        // Not secret and not keyed: it only tells endpoints and clients apart.
-        let client_hash = |endpoint: &Endpoint| {
-            let hash = HashKey([0; 16]).identity([endpoint.label().as_bytes(), &id[..]]).0;
-            u64::from_le_bytes([
-                hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7],
-            ])
-        };
+        let client_hash =
+            |endpoint: &Endpoint| state::hash_of(&[endpoint.label().as_bytes(), &id[..]]);
         let (first, backups): (Vec<_>, Vec<_>) =
             settings.iter().partition(|setting| !setting.backup);
         let endpoints = first
@@ -367,7 +364,8 @@ fn warn_of_doubts(
         }
     }
     // SAFETY: the parser is at the end of a location whose core configuration was merged before.
-    let (threads, pool) = unsafe { (pt_aio_threads(cf.as_ptr()) != 0, pt_aio_thread_pool(cf.as_ptr())) };
+    let (threads, pool) =
+        unsafe { (pt_aio_threads(cf.as_ptr()) != 0, pt_aio_thread_pool(cf.as_ptr())) };
     if threads && core::ptr::eq(pool, thread_pool) {
         cf.warn_once(
             "\"aio threads\" shares its thread pool with introspection: name another with phantom_token_thread_pool".into(),

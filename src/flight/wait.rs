@@ -2,6 +2,8 @@
 
 use core::ptr::{self, NonNull};
 
+use phantom_token_core::key::Key;
+
 use crate::flight::Flight;
 use crate::guard;
 use crate::outcome::{Fail, Outcome, Why};
@@ -22,6 +24,7 @@ pub(crate) struct Wait {
     began: u64,
     /// This request caused the call.
     first: bool,
+    key: Key,
     outcome: Option<Outcome>,
 }
 
@@ -30,6 +33,7 @@ impl Wait {
     pub(crate) fn new(
         flight: NonNull<Flight>,
         index: usize,
+        key: Key,
         deadline: u64,
         first: bool,
     ) -> Box<Self> {
@@ -42,6 +46,7 @@ impl Wait {
             deadline,
             began: now_ms(),
             first,
+            key,
             outcome: None,
         })
     }
@@ -69,6 +74,11 @@ impl Wait {
 
     pub(crate) fn is_first(&self) -> bool {
         self.first
+    }
+
+    /// What the request asked about.
+    pub(crate) fn key(&self) -> Key {
+        self.key
     }
 
     /// How long the request has waited, in milliseconds.

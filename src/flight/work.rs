@@ -67,11 +67,8 @@ impl Work {
 
     /// What the thread brought back; on the event loop, after completion.
     pub(crate) fn take(&self) -> Done {
-        let nothing = Done {
-            result: Attempt::Unsent,
-            queued: Duration::ZERO,
-            took: Duration::ZERO,
-        };
+        let nothing =
+            Done { result: Attempt::Unsent, queued: Duration::ZERO, took: Duration::ZERO };
         self.done.lock().take().unwrap_or(nothing)
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use zeroize::Zeroize;
 
 use crate::grant::Grant;
+pub use crate::lifetime::Life as Times;
 
 /// What the authorization server said of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,19 +15,6 @@ pub enum Kind {
     /// It is not.
     #[default]
     Inactive,
-}
-
-/// When an answer was given and how long it may serve. The arena keeps it and does not judge by it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Times {
-    /// When it was stored, milliseconds of a monotonic clock.
-    pub stored: u64,
-    /// Until when it may be kept, milliseconds of the same clock; no bound of its own if `None`.
-    pub until: Option<u64>,
-    /// When the token expires, seconds since the Unix epoch.
-    pub exp: Option<u64>,
-    /// It may serve as a stale answer after it ran out.
-    pub may_stale: bool,
 }
 
 /// An answer to be kept.
