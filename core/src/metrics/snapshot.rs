@@ -1,0 +1,195 @@
+//! All numbers at one moment.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+use super::{
+    CallResult, EndpointCalls, FailureReason, HistogramSnapshot, Outcome, UncachedReason, read,
+};
+use crate::state::State;
+
+/// What there is to say about the module, read once. Serialized, it is the JSON form.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot<'a> {
+    /// What is running; left out where `server_tokens` is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build<'a>>,
+    /// Requests by outcome.
+    pub requests: Counts,
+    /// Calls by endpoint, in the order of the labels.
+    pub endpoints: Vec<EndpointSnapshot>,
+    /// Active answers that were not kept, by reason.
+    pub uncached: Counts,
+    /// How long calls took.
+    pub introspection_duration_seconds: HistogramSnapshot,
+    /// How long calls waited for a thread.
+    pub queue_duration_seconds: HistogramSnapshot,
+    /// Calls queued or running.
+    pub introspections_pending: u64,
+    /// Requests that wait for an answer.
+    pub requests_waiting: u64,
+    /// The cache zones.
+    pub caches: &'a [ZoneFacts<'a>],
+}
+
+/// The versions of what is running.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Build<'a> {
+    /// The module's version.
+    pub version: &'a str,
+    /// NGINX's version.
+    pub nginx: &'a str,
+}
+
+/// What is known of one cache zone.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ZoneFacts<'a> {
+    /// The zone's name.
+    #[serde(rename = "zone")]
+    pub name: &'a str,
+    /// Entries in it.
+    pub entries: ZoneEntries,
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Bytes there are for entries.
+    pub size_bytes: u64,
+    /// Entries that were pushed out since the zone was made.
+    pub evictions: u64,
+}
+
+/// Entries of a cache zone by kind.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ZoneEntries {
+    /// Active tokens.
+    pub active: u64,
+    /// Inactive tokens.
+    pub inactive: u64,
+}
+
+/// One endpoint's numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointSnapshot {
+    /// scheme://host:port/path; empty for endpoints that found no place in the state zone.
+    pub endpoint: String,
+    /// Whether it may be called: false while it rests. Of several addresses behind one URL, one
+    /// is enough.
+    pub up: bool,
+    /// Calls by result.
+    pub introspections: Counts,
+    /// Failures by reason.
+    pub failures: Counts,
+}
+
+/// Numbers by fixed words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counts(Vec<(&'static str, u64)>);
+
+impl Counts {
+    fn zero(words: impl Iterator<Item = &'static str>) -> Counts {
+        Counts(words.map(|word| (word, 0)).collect())
+    }
+
+    fn add(&mut self, counters: &[AtomicU64]) {
+        for ((_, sum), counter) in self.0.iter_mut().zip(counters) {
+            *sum += read(counter);
+        }
+    }
+
+    /// Words and numbers, in the order they are shown.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// All of them together.
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+}
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (word, count) in &self.0 {
+            map.serialize_entry(word, count)?;
+        }
+        map.end()
+    }
+}
+
+impl EndpointSnapshot {
+    fn new(label: &str) -> EndpointSnapshot {
+        EndpointSnapshot {
+            endpoint: label.to_owned(),
+            up: false,
+            introspections: Counts::zero(CallResult::ALL.iter().map(|one| one.word())),
+            failures: Counts::zero(FailureReason::ALL.iter().map(|one| one.word())),
+        }
+    }
+
+    fn add(&mut self, up: bool, calls: &EndpointCalls) {
+        self.up |= up;
+        self.introspections.add(&calls.results);
+        self.failures.add(&calls.failures);
+    }
+}
+
+impl<'a> Snapshot<'a> {
+    /// Reads all numbers. Workers go on counting meanwhile, so numbers that belong together may
+    /// differ by what happened in between.
+    pub fn take(
+        state: &State,
+        zones: &'a [ZoneFacts<'a>],
+        build: Option<Build<'a>>,
+        alive: impl Fn(u32) -> bool,
+    ) -> Snapshot<'a> {
+        let mut requests = Counts::zero(Outcome::ALL.iter().map(|one| one.word()));
+        let mut uncached = Counts::zero(UncachedReason::ALL.iter().map(|one| one.word()));
+        for shard in state.shards() {
+            requests.add(&shard.requests);
+            uncached.add(&shard.uncached);
+        }
+        let gauges = state.gauges(alive);
+        Snapshot {
+            build,
+            requests,
+            endpoints: endpoints(state),
+            uncached,
+            introspection_duration_seconds: HistogramSnapshot::sum(
+                state.shards().map(|shard| &shard.introspection),
+            ),
+            queue_duration_seconds: HistogramSnapshot::sum(
+                state.shards().map(|shard| &shard.queue),
+            ),
+            introspections_pending: gauges.pending,
+            requests_waiting: gauges.waiting,
+            caches: zones,
+        }
+    }
+
+    /// The numbers as JSON, one line.
+    pub fn json(&self) -> String {
+        // Nothing in it can fail to be JSON: keys are strings and numbers are finite.
+        let mut text = serde_json::to_string(self).unwrap_or_else(|_| String::from("{}"));
+        text.push('\n');
+        text
+    }
+}
+
+fn endpoints(state: &State) -> Vec<EndpointSnapshot> {
+    let mut by_label = BTreeMap::<String, EndpointSnapshot>::new();
+    for (id, label, up) in state.endpoints() {
+        by_label
+            .entry(label)
+            .or_insert_with_key(|label| EndpointSnapshot::new(label))
+            .add(up, state.calls(Some(id)));
+    }
+    let mut rest = EndpointSnapshot::new("");
+    rest.add(true, state.calls(None));
+    if rest.introspections.total() + rest.failures.total() > 0 {
+        by_label.insert(String::new(), rest);
+    }
+    by_label.into_values().collect()
+}

@@ -1,0 +1,130 @@
+//! The fixed words of the metrics' labels.
+
+/// Defines an enum whose variants are words, numbered from 0 in the order of `ALL`.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $name {
+            /// All of them, in the order they are shown.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
+
+            /// The word, as the label shows it.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $($name::$variant => $word,)*
+                }
+            }
+
+            /// What a word stands for; `None` for one that is not among them.
+            pub fn from_word(word: &str) -> Option<$name> {
+                Self::ALL.iter().copied().find(|one| one.word() == word)
+            }
+        }
+    };
+}
+
+words! {
+    /// How a request that met the module came out.
+    Outcome {
+        /// The cache answered.
+        Hit = "hit",
+        /// A call of its own answered.
+        Miss = "miss",
+        /// Another request's call answered.
+        Wait = "wait",
+        /// An entry that had run out served, because the server could not be asked.
+        Stale = "stale",
+        /// No authentication was asked for.
+        Bypass = "bypass",
+        /// The token is not active.
+        Inactive = "inactive",
+        /// No usable token, or a scope is missing.
+        Denied = "denied",
+        /// The token could not be judged.
+        Error = "error",
+    }
+}
+
+impl Outcome {
+    /// The word of `$phantom_token_status`.
+    pub const fn status(self) -> &'static str {
+        match self {
+            Outcome::Hit => "HIT",
+            Outcome::Miss => "MISS",
+            Outcome::Wait => "WAIT",
+            Outcome::Stale => "STALE",
+            Outcome::Bypass => "BYPASS",
+            Outcome::Inactive => "INACTIVE",
+            Outcome::Denied => "DENIED",
+            Outcome::Error => "ERROR",
+        }
+    }
+}
+
+words! {
+    /// How a call to the authorization server ended.
+    CallResult {
+        /// The token is active.
+        Active = "active",
+        /// The token is not active.
+        Inactive = "inactive",
+        /// There was no answer that says either.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// Why there was no answer that says whether a token is active.
+    FailureReason {
+        /// No connection could be made.
+        Connect = "connect",
+        /// The TLS handshake or the server's certificate failed.
+        Tls = "tls",
+        /// The time was up.
+        Timeout = "timeout",
+        /// The status says nothing about the token.
+        Status = "status",
+        /// Our own credentials were refused, or had been a moment ago.
+        Credentials = "credentials",
+        /// The answer could not be understood.
+        Answer = "answer",
+        /// The endpoint rests.
+        Resting = "resting",
+        /// Too many calls were pending or requests waiting.
+        Overflow = "overflow",
+    }
+}
+
+words! {
+    /// Why an active answer was not kept.
+    UncachedReason {
+        /// `phantom_token_cache off`.
+        CacheOff = "cache_off",
+        /// `phantom_token_cache_valid 0`.
+        CacheValidZero = "cache_valid_zero",
+        /// `no-store` was obeyed.
+        NoStore = "no_store",
+        /// `no-cache` was obeyed.
+        NoCache = "no_cache",
+        /// `private` was obeyed.
+        Private = "private",
+        /// `max-age` or `s-maxage` is used up.
+        MaxAge = "max_age",
+        /// The token has expired.
+        Expired = "expired",
+        /// It is larger than the zone can hold.
+        TooLarge = "too_large",
+        /// The token was purged while the call ran.
+        Purged = "purged",
+        /// The zone's lock could not be had.
+        ZoneLocked = "zone_locked",
+        /// The zone had no room.
+        NoRoom = "no_room",
+    }
+}

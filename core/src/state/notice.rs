@@ -1,0 +1,39 @@
+//! What is said seldom: once, or once in a while, by all workers together.
+
+use std::sync::atomic::Ordering;
+
+use super::{Table, hash_of};
+
+/// What a line is about that is said once, or once in a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Notice {
+    /// `no-store` or `no-cache` in an answer was overruled.
+    CacheControlOverruled = 1,
+    /// The server called a token active whose `exp` has passed: the clocks differ.
+    ClockSkew = 2,
+    /// The server refused our own credentials.
+    CredentialsRefused = 3,
+    /// Stale answers are being served.
+    Stale = 4,
+    /// Calls are refused because too many are pending or waiting.
+    Overflow = 5,
+    /// A zone's lock could not be had.
+    ZoneLocked = 6,
+    /// A claim asked for as a variable holds control bytes.
+    UnprintableClaim = 7,
+}
+
+pub(super) fn once(
+    table: &Table,
+    what: Notice,
+    hash: u64,
+    now_ms: u64,
+    every_ms: Option<u64>,
+) -> bool {
+    let hash = hash_of(&[&[what as u8], &hash.to_le_bytes()]);
+    let Some(last) = table.claim(hash) else { return false };
+    let said = last.load(Ordering::Acquire);
+    let due = said == 0 || every_ms.is_some_and(|every| now_ms.saturating_sub(said) >= every);
+    due && last.compare_exchange(said, now_ms.max(1), Ordering::AcqRel, Ordering::Acquire).is_ok()
+}

@@ -1,0 +1,130 @@
+//! Worker slots: a place of its own for what each worker counts.
+//!
+//! A slot is claimed by process id. Its gauges (what is going on now) end with their worker; its
+//! counters are shares of totals and go on under the slot's next owner.
+
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+
+use super::State;
+use crate::metrics::Shard;
+
+/// How many workers have a slot, draining ones of earlier configurations included.
+pub const SLOTS: usize = 256;
+
+/// One worker's slot. Aligned so that no two workers write to one cache line.
+#[repr(C, align(128))]
+pub(crate) struct Slot {
+    /// The owner's process id, 0 where there is none.
+    pid: AtomicU32,
+    pending: AtomicI64,
+    waiting: AtomicI64,
+    pub(crate) shard: Shard,
+}
+
+/// What is going on in all workers together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Introspection calls queued or running.
+    pub pending: u64,
+    /// Requests that wait for an answer.
+    pub waiting: u64,
+}
+
+impl Slot {
+    fn forget_gauges(&self) {
+        self.pending.store(0, Ordering::Relaxed);
+        self.waiting.store(0, Ordering::Relaxed);
+    }
+
+    fn take(&self, from: u32, to: u32) -> bool {
+        self.pid.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl State {
+    /// Claims a slot for the process `pid`, once at its start; `None` where all are taken by
+    /// running processes.
+    ///
+    /// A process that has a slot keeps it. Slots of processes that are gone are freed on the way,
+    /// so that what a killed worker had pending is forgotten as soon as its successor starts.
+    pub fn claim(&self, pid: u32, alive: impl Fn(u32) -> bool) -> Option<u8> {
+        let slots = &self.layout().slots;
+        let owned = slots.iter().position(|slot| slot.pid.load(Ordering::Acquire) == pid);
+        let mut mine = self.sweep(pid, owned, &alive);
+        // Another claim may have held one slot more for a moment: look again.
+        for _ in 0..3 {
+            if mine.is_none() {
+                std::thread::yield_now();
+                mine = self.sweep(pid, None, &alive);
+            }
+        }
+        let number = mine?;
+        slots[number].forget_gauges();
+        u8::try_from(number).ok()
+    }
+
+    /// Frees the slots of the dead, and takes the first free one where `mine` is none.
+    fn sweep(
+        &self,
+        pid: u32,
+        mut mine: Option<usize>,
+        alive: &impl Fn(u32) -> bool,
+    ) -> Option<usize> {
+        for (number, slot) in self.layout().slots.iter().enumerate() {
+            let owner = slot.pid.load(Ordering::Acquire);
+            let free = owner == 0 || (owner != pid && !alive(owner));
+            if !free || (owner == 0 && mine.is_some()) || !slot.take(owner, pid) {
+                continue;
+            }
+            // The slot is ours before its gauges change: nobody else can be counting in it.
+            slot.forget_gauges();
+            match mine {
+                None => mine = Some(number),
+                Some(_) => {
+                    slot.take(pid, 0);
+                }
+            }
+        }
+        mine
+    }
+
+    /// Gives a slot back when its process exits.
+    pub fn release(&self, slot: u8, pid: u32) {
+        let slot = self.slot(slot);
+        if slot.pid.load(Ordering::Acquire) == pid {
+            slot.forget_gauges();
+            slot.take(pid, 0);
+        }
+    }
+
+    /// Adds to the introspection calls queued or running in the worker that owns `slot`.
+    pub fn pending_add(&self, slot: u8, delta: i64) {
+        self.slot(slot).pending.fetch_add(delta, Ordering::Relaxed);
+    }
+
+    /// Adds to the requests that wait for an answer in the worker that owns `slot`.
+    pub fn waiting_add(&self, slot: u8, delta: i64) {
+        self.slot(slot).waiting.fetch_add(delta, Ordering::Relaxed);
+    }
+
+    /// The sums over the slots of running workers.
+    pub fn gauges(&self, alive: impl Fn(u32) -> bool) -> Gauges {
+        let mut sums = Gauges::default();
+        for slot in &self.layout().slots {
+            let pid = slot.pid.load(Ordering::Acquire);
+            if pid != 0 && alive(pid) {
+                sums.pending += count(&slot.pending);
+                sums.waiting += count(&slot.waiting);
+            }
+        }
+        sums
+    }
+
+    pub(crate) fn slot(&self, slot: u8) -> &'static Slot {
+        &self.layout().slots[usize::from(slot)]
+    }
+}
+
+fn count(gauge: &AtomicI64) -> u64 {
+    u64::try_from(gauge.load(Ordering::Relaxed)).unwrap_or(0)
+}

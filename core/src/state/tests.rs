@@ -1,0 +1,229 @@
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::thread;
+
+use super::testing::{alive, block, in_children, spawn_children, state, wait};
+use super::*;
+
+fn token(first: u16) -> TokenHash {
+    let mut hash = [0; 16];
+    hash[..2].copy_from_slice(&first.to_le_bytes());
+    TokenHash(hash)
+}
+
+#[test]
+fn a_zone_is_found_again_and_nothing_else_is_taken_for_one() {
+    let base = block();
+    // SAFETY: the block is `SIZE` bytes, never unmapped, and used by this test alone.
+    unsafe {
+        assert_eq!(State::attach(base, SIZE).err(), Some(LayoutMismatch::NotAState));
+        let made = State::create(base, SIZE).unwrap();
+        made.purge_all();
+        let found = State::attach(base, SIZE).unwrap();
+        assert_eq!(found.generation(&token(1)), made.generation(&token(1)));
+        assert_eq!(found.generation(&token(1)).all, 1);
+
+        assert_eq!(State::attach(base, SIZE - 1).err(), Some(LayoutMismatch::TooSmall));
+        assert_eq!(State::create(base, SIZE - 1).err(), Some(LayoutMismatch::TooSmall));
+        let odd = base.add(8);
+        assert_eq!(fitting(odd, SIZE).err(), Some(LayoutMismatch::Misaligned));
+
+        made.layout().version.store(VERSION + 1, Ordering::Relaxed);
+        assert_eq!(State::attach(base, SIZE).err(), Some(LayoutMismatch::Version));
+        made.layout().version.store(VERSION, Ordering::Relaxed);
+        made.layout().size.store(SIZE as u64 - 128, Ordering::Relaxed);
+        assert_eq!(State::attach(base, SIZE).err(), Some(LayoutMismatch::Version));
+    }
+}
+
+#[test]
+fn the_zone_stays_small() {
+    const { assert!(SIZE < 512 * 1024) };
+    // A page is aligned well enough.
+    const { assert!(4096 % ALIGN == 0) };
+}
+
+#[test]
+fn a_purge_changes_its_token_s_generation_and_one_of_all_changes_every_one() {
+    let state = state();
+    let (one, same_stripe, other) = (token(1), token(1 + STRIPES as u16), token(2));
+    let before = [one, same_stripe, other].map(|token| state.generation(&token));
+    state.purge_token(&one);
+    assert_ne!(state.generation(&one), before[0]);
+    assert_ne!(state.generation(&same_stripe), before[1]);
+    assert_eq!(state.generation(&other), before[2]);
+    let purged = state.generation(&one);
+    state.purge_all();
+    assert_ne!(state.generation(&one), purged);
+    assert_ne!(state.generation(&other), before[2]);
+}
+
+#[test]
+fn flight_ids_never_repeat_and_answers_are_announced() {
+    let state = state();
+    let ids = Mutex::new(HashSet::new());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mine: Vec<u64> = (0..1000).map(|_| state.next_flight_id()).collect();
+                ids.lock().unwrap().extend(mine);
+            });
+        }
+    });
+    let ids = ids.into_inner().unwrap();
+    assert_eq!(ids.len(), 4000);
+    assert!(!ids.contains(&0));
+
+    let before = state.answered();
+    state.announce_answer();
+    assert_ne!(state.answered(), before);
+}
+
+#[test]
+fn every_worker_has_a_slot_of_its_own_until_there_are_none() {
+    let state = state();
+    let slots: HashSet<u8> = (1..=256).map(|pid| state.claim(pid, |_| true).unwrap()).collect();
+    assert_eq!(slots.len(), SLOTS);
+    assert_eq!(state.claim(1000, |_| true), None);
+    let again = state.claim(7, |_| true).unwrap();
+    assert_eq!(state.claim(7, |_| true), Some(again), "a process keeps its slot");
+    state.release(again, 8);
+    assert_eq!(state.claim(1000, |_| true), None, "not the owner's to give back");
+    state.release(again, 7);
+    assert_eq!(state.claim(1000, |_| true), Some(again));
+}
+
+#[test]
+fn gauges_end_with_their_worker() {
+    let state = state();
+    let (first, second) = (state.claim(1, |_| true).unwrap(), state.claim(2, |_| true).unwrap());
+    state.pending_add(first, 5);
+    state.pending_add(second, 3);
+    state.waiting_add(second, 4);
+    state.waiting_add(second, -1);
+    assert_eq!(state.gauges(|_| true), Gauges { pending: 8, waiting: 3 });
+    // The second has died: not counted any more, even before its slot is taken by another.
+    let survivors = |pid| pid != 2;
+    assert_eq!(state.gauges(survivors), Gauges { pending: 5, waiting: 0 });
+    let third = state.claim(3, survivors).unwrap();
+    assert_eq!(state.gauges(|_| true), Gauges { pending: 5, waiting: 0 });
+    state.pending_add(third, 1);
+    state.release(third, 3);
+    assert_eq!(state.gauges(|_| true), Gauges { pending: 5, waiting: 0 });
+    // More taken back than given (a zeroed slot's late worker) is never shown as a huge number.
+    state.pending_add(third, -9);
+    state.claim(4, |_| true).unwrap();
+    assert_eq!(state.gauges(|_| true).pending, 5);
+}
+
+#[test]
+fn all_slots_of_the_dead_are_freed_by_one_claim() {
+    let state = state();
+    for pid in 1..=256 {
+        let slot = state.claim(pid, |_| true).unwrap();
+        state.waiting_add(slot, 1);
+    }
+    let survivors = |pid| pid > 200;
+    state.claim(1000, survivors).unwrap();
+    assert_eq!(state.gauges(|_| true).waiting, 56);
+    for pid in 1001..1200 {
+        assert!(state.claim(pid, |_| true).is_some());
+    }
+    assert_eq!(state.claim(1200, |_| true), None);
+}
+
+#[test]
+fn workers_that_claim_at_once_get_different_slots() {
+    let state = state();
+    // Half of the slots belong to dead processes, so that both ways to a slot are contended.
+    for pid in 1..=128 {
+        state.claim(pid, |_| true).unwrap();
+    }
+    let slots = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for worker in 0..8 {
+            let (state, slots) = (&state, &slots);
+            scope.spawn(move || {
+                for step in 0..31 {
+                    let slot = state.claim(1000 + worker * 31 + step, |pid| pid >= 1000).unwrap();
+                    slots.lock().unwrap().push(slot);
+                }
+            });
+        }
+    });
+    let slots = slots.into_inner().unwrap();
+    assert_eq!(slots.iter().collect::<HashSet<_>>().len(), 248);
+}
+
+#[test]
+fn a_killed_process_leaves_a_slot_that_another_one_takes() {
+    let state = state();
+    let children = spawn_children(4, |_| {
+        let Some(slot) = state.claim(std::process::id(), alive) else { return 1 };
+        state.pending_add(slot, 10);
+        loop {
+            thread::yield_now();
+        }
+    });
+    while state.gauges(alive).pending < 40 {
+        thread::yield_now();
+    }
+    for child in &children {
+        // SAFETY: the id of a child that was not waited for yet.
+        unsafe { libc::kill(*child as i32, libc::SIGKILL) };
+        assert_eq!(wait(*child), -libc::SIGKILL);
+    }
+    assert_eq!(state.gauges(alive), Gauges::default());
+    let codes = in_children(256, |_| {
+        i32::from(state.claim(std::process::id(), |pid| pid != 0 && alive(pid)).is_none())
+    });
+    assert_eq!(codes, [0; 256]);
+}
+
+#[test]
+fn a_notice_is_given_once_or_once_in_a_while() {
+    let state = state();
+    let (one, two) = (hash_of(&[b"one"]), hash_of(&[b"two"]));
+    let overruled = |hash, now| state.once(Notice::CacheControlOverruled, hash, now, None);
+    assert!(overruled(one, 5));
+    assert!(!overruled(one, 5));
+    assert!(!overruled(one, u64::MAX));
+    assert!(overruled(two, 0));
+    assert!(!overruled(two, 0));
+    let skew = |now| state.once(Notice::ClockSkew, one, now, Some(60_000));
+    assert!(skew(1000));
+    assert!(!skew(60_999));
+    assert!(skew(61_000));
+    assert!(!skew(61_001));
+    assert!(!skew(0), "another worker's clock may be a little behind");
+}
+
+#[test]
+fn a_notice_is_given_by_one_worker() {
+    let state = state();
+    for round in 0..60_u64 {
+        let hash = hash_of(&[&round.to_le_bytes()]);
+        let given: usize = thread::scope(|scope| {
+            let all: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| usize::from(state.once(Notice::Stale, hash, 1, None))))
+                .collect();
+            all.into_iter().map(|one| one.join().unwrap()).sum()
+        });
+        assert_eq!(given, 1, "round {round}");
+    }
+}
+
+#[test]
+fn a_full_table_forgets_the_oldest() {
+    let state = state();
+    for number in 0..10_000_u64 {
+        assert!(state.once(Notice::Stale, number + 1, number + 1, None));
+        assert!(!state.once(Notice::Stale, number + 1, number + 1, None));
+    }
+}
+
+#[test]
+fn parts_of_a_hash_do_not_run_into_each_other() {
+    assert_ne!(hash_of(&[b"ab", b"c"]), hash_of(&[b"a", b"bc"]));
+    assert_ne!(hash_of(&[b"", b"a"]), hash_of(&[b"a"]));
+}
