@@ -7,9 +7,10 @@
 //! Endpoints are kept in the state zone by hash of their label, for as long as the zone lives. An
 //! endpoint that found no place (after 256 different ones) has no id: it always counts as up.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use crate::state::{State, hash_of};
+use crate::state::{State, Word, hash_of};
 
 mod credentials;
 #[cfg(test)]
@@ -130,7 +131,7 @@ impl Trial {
 
 impl Endpoint {
     fn publish_label(&self, label: &str) {
-        if self.label_len.load(Ordering::Acquire) != 0 {
+        if self.label_len.get() != 0 {
             return;
         }
         // Several workers may do this at once, and one may be killed in the middle of it: all
@@ -138,35 +139,31 @@ impl Endpoint {
         for (word, bytes) in self.label.iter().zip(label.as_bytes().chunks(8)) {
             let mut whole = [0; 8];
             whole[..bytes.len()].copy_from_slice(bytes);
-            word.store(u64::from_le_bytes(whole), Ordering::Relaxed);
+            word.set(u64::from_le_bytes(whole));
         }
-        self.label_len.store(label.len() as u32, Ordering::Release);
+        self.label_len.set(label.len() as u32);
     }
 
     fn label(&self) -> Option<String> {
-        let len = self.label_len.load(Ordering::Acquire) as usize;
+        let len = self.label_len.get() as usize;
         if len == 0 {
             return None;
         }
-        let bytes: Vec<u8> = self
-            .label
-            .iter()
-            .flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes())
-            .take(len)
-            .collect();
+        let bytes: Vec<u8> =
+            self.label.iter().flat_map(|word| word.get().to_le_bytes()).take(len).collect();
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// What may be done at `now_ms`, and the trial word it was read from.
     fn outlook(&self, me: u32, now_ms: u64, alive: &impl Fn(u32) -> bool) -> (Outlook, u64) {
-        let rest = self.rest.load(Ordering::Acquire);
+        let rest = self.rest.get();
         if rest == 0 {
             return (Outlook::Up, 0);
         }
         if now_ms < rest {
             return (Outlook::Resting { left_ms: rest - now_ms }, 0);
         }
-        let word = self.trial.load(Ordering::Acquire);
+        let word = self.trial.get();
         let trial = Trial(word);
         let left_ms = trial.deadline_ms().saturating_sub(now_ms);
         if word != 0 && left_ms > 0 && (trial.pid() == me || alive(trial.pid())) {
@@ -176,31 +173,30 @@ impl Endpoint {
     }
 
     fn rest_is_over(&self, now_ms: u64) -> bool {
-        let rest = self.rest.load(Ordering::SeqCst);
+        let rest = self.rest.get();
         rest != 0 && rest <= now_ms
     }
 
     /// Ends a trial, unless another worker has taken it over.
     fn end_trial(&self, trial: Trial) {
-        let _ = exchange(&self.trial, trial.0, 0);
+        let _ = self.trial.exchange(trial.0, 0);
     }
 
     fn count_failure(&self, limits: &Limits, now_ms: u64) -> Transition {
-        let nth = self.row.fetch_add(1, Ordering::AcqRel);
-        self.failures[nth as usize % FAILURES].store(now_ms, Ordering::Release);
+        let nth = self.row.count();
+        self.failures[nth as usize % FAILURES].set(now_ms);
         // Read anew: of several that fail at the same time, the last to come here decides.
-        let row = self.row.load(Ordering::Acquire);
+        let row = self.row.get();
         if row < u64::from(limits.max_fails) {
             return Transition::None;
         }
         let first = row - u64::from(limits.max_fails).min(FAILURES as u64);
-        let since = self.failures[first as usize % FAILURES].load(Ordering::Acquire);
+        let since = self.failures[first as usize % FAILURES].get();
         if now_ms.saturating_sub(since) > limits.fail_timeout_ms
-            || !exchange(&self.rest, 0, rest_end(limits, now_ms))
+            || self.rest.exchange(0, rest_end(limits, now_ms)).is_err()
         {
             return Transition::None;
         }
-        self.row.store(0, Ordering::Release);
         Transition::WentDown
     }
 }
@@ -215,11 +211,8 @@ impl State {
         for step in 0..ENDPOINTS {
             let index = (hash as usize).wrapping_add(step) % ENDPOINTS;
             let endpoint = &table[index];
-            let found = match endpoint.hash.load(Ordering::Acquire) {
-                0 => endpoint
-                    .hash
-                    .compare_exchange(0, hash, Ordering::AcqRel, Ordering::Acquire)
-                    .map_or_else(|other| other, |_| hash),
+            let found = match endpoint.hash.get() {
+                0 => endpoint.hash.exchange(0, hash).map_or_else(|other| other, |()| hash),
                 other => other,
             };
             if found == hash {
@@ -250,7 +243,7 @@ impl State {
                 (Outlook::Resting { left_ms }, _) => return Availability::Resting { left_ms },
                 (Outlook::TrialDue, word) => {
                     let mine = Trial::new(me, trial_deadline_ms);
-                    if !exchange(&endpoint.trial, word, mine.0) {
+                    if endpoint.trial.exchange(word, mine.0).is_err() {
                         continue;
                     }
                     // Another trial may have been decided since the rest was looked at.
@@ -286,7 +279,7 @@ impl State {
         trial: Option<Trial>,
     ) -> Transition {
         let Some(endpoint) = self.known(id) else { return Transition::None };
-        let rest = endpoint.rest.load(Ordering::Acquire);
+        let rest = endpoint.rest.get();
         if limits.max_fails == 0 || rest == 0 {
             if let Some(trial) = trial {
                 endpoint.end_trial(trial);
@@ -297,10 +290,10 @@ impl State {
             };
         }
         if let Some(trial) = trial
-            && endpoint.trial.load(Ordering::Acquire) == trial.0
+            && endpoint.trial.get() == trial.0
         {
             // The new rest first, or another worker could start a trial in between.
-            exchange(&endpoint.rest, rest, rest_end(limits, now_ms));
+            let _ = endpoint.rest.exchange(rest, rest_end(limits, now_ms));
             endpoint.end_trial(trial);
         }
         Transition::None
@@ -309,14 +302,14 @@ impl State {
     /// A call was answered with anything that is not a failure.
     pub fn answered_ok(&self, id: impl Into<Option<EndpointId>>) -> Transition {
         let Some(endpoint) = self.known(id) else { return Transition::None };
-        if endpoint.row.load(Ordering::Acquire) != 0 {
-            endpoint.row.store(0, Ordering::Release);
+        if endpoint.row.get() != 0 {
+            endpoint.row.set(0);
         }
-        if endpoint.rest.load(Ordering::Acquire) == 0 {
+        if endpoint.rest.get() == 0 {
             return Transition::None;
         }
-        let trial = Trial(endpoint.trial.load(Ordering::Acquire));
-        let rested = endpoint.rest.swap(0, Ordering::SeqCst) != 0;
+        let trial = Trial(endpoint.trial.get());
+        let rested = endpoint.rest.replace(0) != 0;
         endpoint.end_trial(trial);
         if rested { Transition::CameUp } else { Transition::None }
     }
@@ -332,7 +325,7 @@ impl State {
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = (EndpointId, String, bool)> {
         (0..).zip(&self.layout().endpoints.0).filter_map(|(index, endpoint)| {
             let label = endpoint.label()?;
-            Some((EndpointId(index), label, endpoint.rest.load(Ordering::Acquire) == 0))
+            Some((EndpointId(index), label, endpoint.rest.get() == 0))
         })
     }
 
@@ -349,23 +342,19 @@ impl State {
     }
 }
 
-fn exchange(atomic: &AtomicU64, from: u64, to: u64) -> bool {
-    atomic.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok()
-}
-
 fn rest_end(limits: &Limits, now_ms: u64) -> u64 {
     now_ms.saturating_add(limits.fail_timeout_ms).max(1)
 }
 
 /// What is kept of a label: all of it, or as much as fits and a hash that tells two such apart.
-fn kept_label(label: &str) -> String {
+fn kept_label(label: &str) -> Cow<'_, str> {
     if label.len() <= MAX_LABEL {
-        return label.to_owned();
+        return Cow::Borrowed(label);
     }
     let hash = format!("~{:016x}", hash_of(&[label.as_bytes()]));
     let mut end = MAX_LABEL - hash.len();
     while !label.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}{hash}", &label[..end])
+    Cow::Owned(format!("{}{hash}", &label[..end]))
 }

@@ -26,11 +26,13 @@ mod table;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod word;
 
 pub use notice::Notice;
 pub(crate) use slots::Slot;
 pub use slots::{Gauges, SLOTS};
 pub(crate) use table::Table;
+pub(crate) use word::Word;
 
 /// Bytes the state zone needs.
 pub const SIZE: usize = size_of::<Layout>();

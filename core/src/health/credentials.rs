@@ -2,9 +2,7 @@
 //! endpoint and client, so that a wrong secret does not hammer the server (or lock the client out)
 //! and a corrected one is noticed soon.
 
-use std::sync::atomic::Ordering;
-
-use crate::state::State;
+use crate::state::{State, Word};
 
 /// Milliseconds between two calls.
 const EVERY_MS: u64 = 1000;
@@ -26,7 +24,7 @@ impl State {
     /// the client id. It changes nothing where the credentials were not refused.
     pub fn credentials_gate(&self, hash: u64, now_ms: u64) -> Gate {
         let Some(next) = self.layout().credentials.find(hash) else { return Gate::Open };
-        let due = next.load(Ordering::Acquire);
+        let due = next.get();
         if due == 0 {
             return Gate::Open;
         }
@@ -34,8 +32,8 @@ impl State {
         if left_ms > 0 {
             return Gate::Closed { left_ms };
         }
-        match next.compare_exchange(due, now_ms + EVERY_MS, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Gate::Open,
+        match next.exchange(due, now_ms + EVERY_MS) {
+            Ok(()) => Gate::Open,
             // Accepted meanwhile.
             Err(0) => Gate::Open,
             Err(_) => Gate::Closed { left_ms: EVERY_MS },
@@ -46,17 +44,16 @@ impl State {
     pub fn credentials_refused(&self, hash: u64, now_ms: u64) {
         if let Some(next) = self.layout().credentials.claim(hash) {
             // Where they were refused before, the gate has set the time of the next call.
-            let _ =
-                next.compare_exchange(0, now_ms + EVERY_MS, Ordering::AcqRel, Ordering::Acquire);
+            let _ = next.exchange(0, now_ms + EVERY_MS);
         }
     }
 
     /// The server answered something else: the credentials are good.
     pub fn credentials_accepted(&self, hash: u64) {
         if let Some(next) = self.layout().credentials.find(hash)
-            && next.load(Ordering::Acquire) != 0
+            && next.get() != 0
         {
-            next.store(0, Ordering::Release);
+            next.set(0);
         }
     }
 }

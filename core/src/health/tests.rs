@@ -1,9 +1,9 @@
 use std::collections::HashSet;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
-use crate::state::testing::{alive, in_children, spawn_children, state, wait};
+use crate::state::testing::{alive, in_children, interrupted, killed, spawn_children, state, wait};
 
 const LIMITS: Limits = Limits { max_fails: 3, fail_timeout_ms: 10_000 };
 const ME: u32 = 1;
@@ -157,7 +157,8 @@ fn a_trial_is_taken_over_when_its_deadline_has_passed() {
     // The first one's end comes too late to matter.
     assert_eq!(state.failed(id, &LIMITS, 12_001, Some(first)), Transition::None);
     state.trial_abandoned(id, first);
-    assert!(matches!(ask(&state, id, 3, 12_002), Availability::Resting { .. }));
+    // The rest is not a new one, and the second trial goes on.
+    assert_eq!(ask(&state, id, 3, 13_900), Availability::Resting { left_ms: 100 });
     state.failed(id, &LIMITS, 12_003, Some(second));
     assert_eq!(ask(&state, id, 3, 12_003), Availability::Resting { left_ms: 10_000 });
 }
@@ -212,48 +213,221 @@ fn of_many_at_once_exactly_one_makes_the_trial() {
     }
 }
 
-#[test]
-fn a_trial_that_fails_quickly_is_not_followed_by_another_at_once() {
-    // Each gets the trial, fails, and asks again at once: in one moment of time only one may.
+/// A resting endpoint, the time its rest is over.
+fn due() -> (State, EndpointId) {
     let state = state();
-    let id = resting(&state);
-    for round in 1..=200 {
-        let now = round * 10_000;
-        let trials = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            for worker in 0..4 {
-                let trials = &trials;
-                scope.spawn(move || {
-                    for _ in 0..50 {
-                        if let Availability::Trial(trial) = ask(&state, id, 1 + worker, now) {
-                            trials.fetch_add(1, Ordering::Relaxed);
-                            state.failed(id, &LIMITS, now, Some(trial));
-                        }
-                    }
-                });
+    (state, resting(&state))
+}
+
+#[test]
+fn two_that_ask_at_once_are_told_apart_at_every_step() {
+    interrupted(
+        due,
+        |(state, id)| ask(&state, id, 1, 10_000),
+        |(state, id)| ask(&state, id, 2, 10_000),
+        |_, one, other| {
+            let trials = [one, other].map(|found| matches!(found, Availability::Trial(_)));
+            assert!(trials[0] != trials[1], "{one:?} {other:?}");
+        },
+    );
+}
+
+#[test]
+fn a_trial_that_fails_while_another_asks_is_the_only_one() {
+    // The other worker makes its trial from beginning to end.
+    interrupted(
+        due,
+        |(state, id)| ask(&state, id, 1, 10_000),
+        |(state, id)| {
+            let found = ask(&state, id, 2, 10_000);
+            if let Availability::Trial(trial) = found {
+                state.failed(id, &LIMITS, 10_000, Some(trial));
             }
-        });
-        assert_eq!(trials.into_inner(), 1, "round {round}");
-    }
+            matches!(found, Availability::Trial(_))
+        },
+        |(state, id), one, other| {
+            assert!(other != matches!(one, Availability::Trial(_)), "{one:?} {other:?}");
+            if other {
+                assert!(matches!(ask(&state, id, 3, 19_999), Availability::Resting { .. }));
+                assert!(matches!(ask(&state, id, 3, 20_000), Availability::Trial(_)));
+            }
+        },
+    );
+    // Another one asks while a trial ends.
+    interrupted(
+        || {
+            let (state, id) = due();
+            let Availability::Trial(trial) = ask(&state, id, 1, 10_000) else { panic!() };
+            (state, id, trial)
+        },
+        |(state, id, trial)| state.failed(id, &LIMITS, 10_001, Some(trial)),
+        |(state, id, _)| ask(&state, id, 2, 10_001),
+        |(state, id, _), _, other| {
+            assert!(matches!(other, Availability::Resting { .. }), "{other:?}");
+            assert!(matches!(ask(&state, id, 2, 20_001), Availability::Trial(_)));
+        },
+    );
+}
+
+#[test]
+fn a_trial_that_is_answered_while_another_asks_leaves_it_up() {
+    interrupted(
+        due,
+        |(state, id)| ask(&state, id, 1, 10_000),
+        |(state, id)| (ask(&state, id, 2, 10_000), state.answered_ok(id)),
+        |(state, id), one, (_, transition)| {
+            assert_eq!(transition, Transition::CameUp);
+            assert_eq!(ask(&state, id, 3, 10_000), Availability::Up);
+            if let Availability::Trial(trial) = one {
+                // It asked first. Its failure is the first of a row.
+                assert_eq!(state.failed(id, &LIMITS, 10_000, Some(trial)), Transition::None);
+                assert_eq!(ask(&state, id, 3, 10_000), Availability::Up);
+            }
+        },
+    );
+}
+
+#[test]
+fn an_answer_that_comes_while_a_trial_fails_leaves_no_trial_behind() {
+    interrupted(
+        || {
+            let (state, id) = due();
+            let Availability::Trial(trial) = ask(&state, id, 1, 10_000) else { panic!() };
+            (state, id, trial)
+        },
+        |(state, id, trial)| state.failed(id, &LIMITS, 10_000, Some(trial)),
+        |(state, id, _)| state.answered_ok(id),
+        |(state, id, _), failed, answered| {
+            assert_eq!((failed, answered), (Transition::None, Transition::CameUp));
+            assert_eq!(state.known(id).unwrap().trial.get(), 0);
+            assert_eq!(ask(&state, id, 3, 10_000), Availability::Up);
+        },
+    );
 }
 
 #[test]
 fn one_goes_down_and_one_comes_up_in_all_workers() {
+    interrupted(
+        || {
+            let state = state();
+            let id = endpoint(&state);
+            state.failed(id, &LIMITS, 1, None);
+            (state, id)
+        },
+        |(state, id)| state.failed(id, &LIMITS, 1, None),
+        |(state, id)| state.failed(id, &LIMITS, 1, None),
+        |(state, id), one, other| {
+            let down = [one, other].map(|end| end == Transition::WentDown);
+            assert!(down[0] != down[1], "{one:?} {other:?}");
+            assert!(matches!(ask(&state, id, ME, 1), Availability::Resting { .. }));
+        },
+    );
+    let up_once = |one, other| {
+        let up = [one, other].map(|end| end == Transition::CameUp);
+        assert!(up[0] != up[1], "{one:?} {other:?}");
+    };
+    let answered = |(state, id): (State, EndpointId)| state.answered_ok(id);
+    interrupted(due, answered, answered, |(state, id), one, other| {
+        up_once(one, other);
+        assert_eq!(ask(&state, id, ME, 1), Availability::Up);
+    });
+}
+
+#[test]
+fn a_worker_killed_at_any_step_of_a_trial_is_replaced() {
+    let survivors = |pid| pid != 2;
+    let ask_again =
+        |state: State, id, now| state.available(id, &LIMITS, 3, now, now + 2000, survivors);
+    let whole = |outcome: fn(State, EndpointId, Trial)| {
+        move |(state, id): (State, EndpointId)| {
+            if let Availability::Trial(trial) = ask(&state, id, 2, 10_000) {
+                outcome(state, id, trial);
+            }
+        }
+    };
+    killed(
+        due,
+        whole(|state, id, trial| {
+            state.failed(id, &LIMITS, 10_000, Some(trial));
+        }),
+        |(state, id)| {
+            // Killed before it could tell of the failure or after, the next trial is due now or
+            // after the new rest.
+            if let Availability::Resting { left_ms } = ask_again(state, id, 10_000) {
+                assert_eq!(left_ms, 10_000);
+                assert!(matches!(ask_again(state, id, 20_000), Availability::Trial(_)));
+            }
+        },
+    );
+    killed(
+        due,
+        whole(|state, id, _| {
+            state.answered_ok(id);
+        }),
+        |(state, id)| {
+            if !matches!(ask_again(state, id, 10_000), Availability::Trial(_)) {
+                assert_eq!(ask_again(state, id, 10_000), Availability::Up);
+            }
+        },
+    );
+}
+
+#[test]
+fn a_worker_killed_while_it_counts_a_failure_costs_that_one_at_most() {
+    killed(
+        || {
+            let state = state();
+            let id = endpoint(&state);
+            (state, id)
+        },
+        |(state, id)| {
+            for _ in 0..3 {
+                state.failed(id, &LIMITS, 50_000, None);
+            }
+        },
+        |(state, id)| {
+            let more = (0..3).map(|_| state.failed(id, &LIMITS, 50_000, None)).collect::<Vec<_>>();
+            let rests = matches!(ask(&state, id, 3, 50_000), Availability::Resting { .. });
+            assert!(rests, "{more:?}");
+            state.answered_ok(id);
+            assert_eq!(state.failed(id, &LIMITS, 50_000, None), Transition::None);
+        },
+    );
+}
+
+#[test]
+fn an_endpoint_s_place_is_found_though_its_worker_was_killed() {
+    let label = "https://as.example:443/introspect";
+    killed(
+        state,
+        |state| {
+            state.endpoint(label, None);
+        },
+        |state| {
+            let id = state.endpoint(label, None);
+            let known: Vec<_> = state.endpoints().collect();
+            assert_eq!(known, [(id.unwrap(), label.to_owned(), true)]);
+        },
+    );
+    let claim = move |state: State| state.endpoint(label, None);
+    interrupted(state, claim, claim, |state, one, other| {
+        assert!(one.is_some() && one == other);
+        assert_eq!(state.endpoints().count(), 1);
+    });
+}
+
+#[test]
+fn a_trial_forgotten_by_an_answer_does_not_hold_up_the_next() {
     let state = state();
     let id = endpoint(&state);
-    for _ in 0..200 {
-        let count = |change: &(dyn Fn() -> Transition + Sync), wanted| -> usize {
-            thread::scope(|scope| {
-                let all: Vec<_> = (0..4).map(|_| scope.spawn(change)).collect();
-                all.into_iter().filter(|_| true).map(|one| one.join().unwrap()).collect::<Vec<_>>()
-            })
-            .into_iter()
-            .filter(|transition| *transition == wanted)
-            .count()
-        };
-        assert_eq!(count(&|| state.failed(id, &LIMITS, 1, None), Transition::WentDown), 1);
-        assert_eq!(count(&|| state.answered_ok(id), Transition::CameUp), 1);
-    }
+    let limits = Limits { max_fails: 1, fail_timeout_ms: 100 };
+    state.failed(id, &limits, 0, None);
+    let asked = |me, now| state.available(id, &limits, me, now, now + 5000, everyone);
+    assert!(matches!(asked(1, 100), Availability::Trial(_)));
+    // A call from before the rest is answered after all; then it goes down again.
+    assert_eq!(state.answered_ok(id), Transition::CameUp);
+    assert_eq!(state.failed(id, &limits, 200, None), Transition::WentDown);
+    assert!(matches!(asked(2, 300), Availability::Trial(_)));
 }
 
 #[test]
@@ -275,7 +449,7 @@ fn of_many_processes_one_makes_the_trial_and_a_killed_one_is_replaced() {
         let children = spawn_children(6, trial);
         let endpoint = state.known(id).unwrap();
         let holder = loop {
-            let holder = Trial(endpoint.trial.load(Ordering::Acquire)).pid();
+            let holder = Trial(endpoint.trial.get()).pid();
             if children.contains(&holder) {
                 break holder;
             }
@@ -370,17 +544,21 @@ fn refused_credentials_cost_one_call_a_second() {
 }
 
 #[test]
-fn the_gate_opens_for_one_of_many_workers() {
-    let state = state();
-    let hash = hash_of(&[b"as", b"client"]);
-    state.credentials_refused(hash, 0);
-    for round in 1..=200 {
-        let open: usize = thread::scope(|scope| {
-            let all: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| state.credentials_gate(hash, round * 1000) == Gate::Open))
-                .collect();
-            all.into_iter().map(|one| usize::from(one.join().unwrap())).sum()
-        });
-        assert_eq!(open, 1, "round {round}");
-    }
+fn the_gate_opens_for_one_of_two_workers() {
+    let refused = || {
+        let state = state();
+        let hash = hash_of(&[b"as", b"client"]);
+        state.credentials_refused(hash, 0);
+        (state, hash)
+    };
+    let ask = |(state, hash): (State, u64)| state.credentials_gate(hash, 1000) == Gate::Open;
+    interrupted(refused, ask, ask, |_, one, other| assert!(one != other));
+    // A worker killed before or after it passed the gate shuts it for a second at most.
+    killed(
+        refused,
+        |given| {
+            ask(given);
+        },
+        |(state, hash)| assert_eq!(state.credentials_gate(hash, 2000), Gate::Open),
+    );
 }

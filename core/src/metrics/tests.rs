@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::env;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::Barrier;
 use std::thread;
 
 use super::*;
@@ -231,10 +232,13 @@ fn addresses_behind_one_url_are_one_series() {
 #[test]
 fn nothing_is_lost_between_workers() {
     let state = state();
+    let start = Barrier::new(4);
     thread::scope(|scope| {
         for worker in 0..4 {
+            let start = &start;
             scope.spawn(move || {
-                for step in 0..10_000_u64 {
+                start.wait();
+                for step in 0..100_000_u64 {
                     // Two workers without a slot of their own share one.
                     state.count_request(worker / 2, Outcome::Hit);
                     state.observe_queue(worker, Duration::from_micros(step % 3000));
@@ -251,9 +255,9 @@ fn nothing_is_lost_between_workers() {
     });
     assert_eq!(codes, [0; 4]);
     let snapshot = Snapshot::take(&state, &[], None, nobody);
-    assert_eq!(snapshot.requests.iter().next(), Some(("hit", 80_000)));
+    assert_eq!(snapshot.requests.iter().next(), Some(("hit", 440_000)));
     assert_eq!(snapshot.endpoints[0].introspections.total(), 40_000);
-    assert_eq!(snapshot.queue_duration_seconds.count(), 40_000);
+    assert_eq!(snapshot.queue_duration_seconds.count(), 400_000);
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! What is said seldom: once, or once in a while, by all workers together.
 
-use std::sync::atomic::Ordering;
-
-use super::{Table, hash_of};
+use super::{Table, Word, hash_of};
 
 /// What a line is about that is said once, or once in a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +31,7 @@ pub(super) fn once(
 ) -> bool {
     let hash = hash_of(&[&[what as u8], &hash.to_le_bytes()]);
     let Some(last) = table.claim(hash) else { return false };
-    let said = last.load(Ordering::Acquire);
+    let said = last.get();
     let due = said == 0 || every_ms.is_some_and(|every| now_ms.saturating_sub(said) >= every);
-    due && last.compare_exchange(said, now_ms.max(1), Ordering::AcqRel, Ordering::Acquire).is_ok()
+    due && last.exchange(said, now_ms.max(1)).is_ok()
 }

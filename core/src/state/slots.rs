@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
-use super::State;
+use super::{State, Word};
 use crate::metrics::Shard;
 
 /// How many workers have a slot, draining ones of earlier configurations included.
@@ -15,8 +15,8 @@ pub const SLOTS: usize = 256;
 #[repr(C, align(128))]
 pub(crate) struct Slot {
     /// The owner's process id, 0 where there is none.
-    pid: AtomicU32,
-    pending: AtomicI64,
+    pub(super) pid: AtomicU32,
+    pub(super) pending: AtomicI64,
     waiting: AtomicI64,
     pub(crate) shard: Shard,
 }
@@ -37,7 +37,7 @@ impl Slot {
     }
 
     fn take(&self, from: u32, to: u32) -> bool {
-        self.pid.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.pid.exchange(from, to).is_ok()
     }
 }
 
@@ -49,7 +49,7 @@ impl State {
     /// so that what a killed worker had pending is forgotten as soon as its successor starts.
     pub fn claim(&self, pid: u32, alive: impl Fn(u32) -> bool) -> Option<u8> {
         let slots = &self.layout().slots;
-        let owned = slots.iter().position(|slot| slot.pid.load(Ordering::Acquire) == pid);
+        let owned = slots.iter().position(|slot| slot.pid.get() == pid);
         let mut mine = self.sweep(pid, owned, &alive);
         // Another claim may have held one slot more for a moment: look again.
         for _ in 0..3 {
@@ -71,7 +71,7 @@ impl State {
         alive: &impl Fn(u32) -> bool,
     ) -> Option<usize> {
         for (number, slot) in self.layout().slots.iter().enumerate() {
-            let owner = slot.pid.load(Ordering::Acquire);
+            let owner = slot.pid.get();
             let free = owner == 0 || (owner != pid && !alive(owner));
             if !free || (owner == 0 && mine.is_some()) || !slot.take(owner, pid) {
                 continue;
@@ -91,7 +91,7 @@ impl State {
     /// Gives a slot back when its process exits.
     pub fn release(&self, slot: u8, pid: u32) {
         let slot = self.slot(slot);
-        if slot.pid.load(Ordering::Acquire) == pid {
+        if slot.pid.get() == pid {
             slot.forget_gauges();
             slot.take(pid, 0);
         }
@@ -111,7 +111,7 @@ impl State {
     pub fn gauges(&self, alive: impl Fn(u32) -> bool) -> Gauges {
         let mut sums = Gauges::default();
         for slot in &self.layout().slots {
-            let pid = slot.pid.load(Ordering::Acquire);
+            let pid = slot.pid.get();
             if pid != 0 && alive(pid) {
                 sums.pending += count(&slot.pending);
                 sums.waiting += count(&slot.waiting);

@@ -3,7 +3,9 @@
 //! Each hash has eight places it may lie in; a new one takes a free place or that of the oldest
 //! time. Losing an entry so costs a line said twice or a call more, never an answer.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+
+use super::Word;
 
 const PLACES: usize = 256;
 const WAYS: usize = 8;
@@ -28,29 +30,29 @@ impl Table {
 
     /// The time kept for `hash`, if there is one.
     pub(crate) fn find(&self, hash: u64) -> Option<&AtomicU64> {
-        self.places(hash)
-            .find(|place| place.hash.load(Ordering::Acquire) == hash)
-            .map(|place| &place.time)
+        self.places(hash).find(|place| place.hash.get() == hash).map(|place| &place.time)
     }
 
     /// The time kept for `hash`, after making room for it where there is none. `None` where two
-    /// workers contend for the same place; the other one has it then.
+    /// workers contend for the place of an old one.
     pub(crate) fn claim(&self, hash: u64) -> Option<&AtomicU64> {
-        if let Some(time) = self.find(hash) {
-            return Some(time);
+        // No place becomes free again, so that all workers find the same first one.
+        for place in self.places(hash) {
+            let found = match place.hash.get() {
+                0 => place.hash.exchange(0, hash).map_or_else(|other| other, |()| hash),
+                other => other,
+            };
+            if found == hash {
+                return Some(&place.time);
+            }
         }
-        let place = self.places(hash).min_by_key(|place| {
-            let free = place.hash.load(Ordering::Acquire) == 0;
-            (!free, place.time.load(Ordering::Acquire))
-        })?;
-        let old = place.hash.load(Ordering::Acquire);
-        if old != 0 && old != hash {
-            // The time goes first: whoever sees the new hash must not see the old one's time.
-            place.time.store(0, Ordering::Release);
+        let oldest = self.places(hash).min_by_key(|place| place.time.get())?;
+        let old = oldest.hash.get();
+        if old == hash {
+            return Some(&oldest.time);
         }
-        match place.hash.compare_exchange(old, hash, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Some(&place.time),
-            Err(other) => (other == hash).then_some(&place.time),
-        }
+        // The time goes first: whoever sees the new hash must not see the old one's time.
+        oldest.time.set(0);
+        oldest.hash.exchange(old, hash).is_ok().then_some(&oldest.time)
     }
 }

@@ -1,13 +1,17 @@
 //! State zones for tests: shared memory that child processes inherit.
 
+use std::cell::{Cell, RefCell};
+use std::panic::{self, AssertUnwindSafe};
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 
 use super::{SIZE, State};
 
 /// A new state zone, mapped for as long as the tests run.
 pub(crate) fn state() -> State {
-    // SAFETY: `block` is `SIZE` bytes that nothing else uses, and it is never unmapped.
-    unsafe { State::create(block(), SIZE) }.expect("the block fits")
+    let base = BLOCK.get().unwrap_or_else(block);
+    // SAFETY: `base` is `SIZE` bytes that nothing else uses (any more), and never unmapped.
+    unsafe { State::create(base, SIZE) }.expect("the block fits")
 }
 
 /// A page-aligned block of `SIZE` bytes, shared with processes forked later. Its bytes are not
@@ -64,4 +68,73 @@ pub(crate) fn wait(pid: u32) -> i32 {
 pub(crate) fn alive(pid: u32) -> bool {
     // SAFETY: signal 0 only asks.
     unsafe { libc::kill(pid as i32, 0) == 0 }
+}
+
+/// What happens before a later step of this thread: how many steps are left until then, and what.
+type Interruption = (usize, Box<dyn FnOnce()>);
+
+thread_local! {
+    /// Where this thread's states are made, in a test of many rounds with one state each.
+    static BLOCK: Cell<Option<NonNull<u8>>> = const { Cell::new(None) };
+    static INTERRUPTION: RefCell<Option<Interruption>> = const { RefCell::new(None) };
+}
+
+/// Comes before each step, see [`super::word`].
+pub(crate) fn step() {
+    let due = INTERRUPTION.with_borrow_mut(|pending| match pending {
+        Some((0, _)) => pending.take(),
+        Some((left, _)) => {
+            *left -= 1;
+            None
+        }
+        None => None,
+    });
+    if let Some((_, act)) = due {
+        act();
+    }
+}
+
+/// Runs `body` again and again, with all of `other` happening before each of its steps in turn,
+/// and gives both results to `check`. What is wrong with two workers at once goes wrong here.
+pub(crate) fn interrupted<T: Copy + 'static, A, B: 'static>(
+    setup: impl Fn() -> T,
+    body: impl Fn(T) -> A,
+    other: impl Fn(T) -> B + Copy + 'static,
+    check: impl Fn(T, A, B),
+) {
+    BLOCK.set(Some(block()));
+    for round in 0.. {
+        let given = setup();
+        let told = Rc::new(Cell::new(None));
+        let tell = Rc::clone(&told);
+        INTERRUPTION.set(Some((round, Box::new(move || tell.set(Some(other(given)))))));
+        let result = body(given);
+        INTERRUPTION.take();
+        let Some(told) = told.take() else {
+            assert!(round > 1, "nothing was interrupted");
+            BLOCK.set(None);
+            return;
+        };
+        check(given, result, told);
+    }
+}
+
+/// The panic that stands for a kill.
+struct Killed;
+
+/// Runs `body` and ends it before each of its steps in turn, as a kill would; then `check`.
+pub(crate) fn killed<T: Copy>(setup: impl Fn() -> T, body: impl Fn(T), check: impl Fn(T)) {
+    BLOCK.set(Some(block()));
+    for round in 0.. {
+        let given = setup();
+        INTERRUPTION.set(Some((round, Box::new(|| panic::resume_unwind(Box::new(Killed))))));
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| body(given)));
+        if INTERRUPTION.take().is_some() {
+            assert!(round > 1, "nothing was killed");
+            BLOCK.set(None);
+            return;
+        }
+        assert!(ended.is_err_and(|why| why.is::<Killed>()));
+        check(given);
+    }
 }

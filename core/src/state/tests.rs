@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::thread;
 
-use super::testing::{alive, block, in_children, spawn_children, state, wait};
+use super::testing::{alive, block, in_children, interrupted, killed, spawn_children, state, wait};
 use super::*;
 
 fn token(first: u16) -> TokenHash {
@@ -87,7 +87,9 @@ fn every_worker_has_a_slot_of_its_own_until_there_are_none() {
     assert_eq!(state.claim(1000, |_| true), None);
     let again = state.claim(7, |_| true).unwrap();
     assert_eq!(state.claim(7, |_| true), Some(again), "a process keeps its slot");
+    state.pending_add(again, 1);
     state.release(again, 8);
+    assert_eq!(state.gauges(|_| true).pending, 1);
     assert_eq!(state.claim(1000, |_| true), None, "not the owner's to give back");
     state.release(again, 7);
     assert_eq!(state.claim(1000, |_| true), Some(again));
@@ -155,6 +157,52 @@ fn workers_that_claim_at_once_get_different_slots() {
     assert_eq!(slots.iter().collect::<HashSet<_>>().len(), 248);
 }
 
+/// A state whose first slots belong to processes from 1 on, each with one call pending.
+fn taken_by(count: u32) -> State {
+    let state = state();
+    for (pid, slot) in (1..=count).zip(&state.layout().slots) {
+        slot.pid.store(pid, Ordering::Relaxed);
+        slot.pending.store(1, Ordering::Relaxed);
+    }
+    state
+}
+
+#[test]
+fn two_that_claim_at_once_are_told_apart_at_every_step() {
+    let dead_and_free = || taken_by(255);
+    let survivors = |pid| pid > 2;
+    interrupted(
+        dead_and_free,
+        move |state| state.claim(1001, survivors),
+        move |state| {
+            // As soon as it has a slot it counts in it.
+            state.claim(1002, survivors).inspect(|slot| state.pending_add(*slot, 7))
+        },
+        |state, one, other| {
+            assert!(one.is_some() && other.is_some() && one != other, "{one:?} {other:?}");
+            assert_eq!(state.gauges(|pid| pid > 1000).pending, 7);
+            assert_eq!(state.gauges(|_| true).pending, 253 + 7);
+        },
+    );
+}
+
+#[test]
+fn a_worker_killed_while_it_claims_leaves_all_slots_to_others() {
+    killed(
+        || taken_by(254),
+        |state| {
+            state.claim(1000, |pid| pid > 4);
+        },
+        |state| {
+            let survivors = |pid| pid > 4 && pid != 1000;
+            let slots: HashSet<_> = (2000..2006).map(|pid| state.claim(pid, survivors)).collect();
+            assert_eq!(slots.len(), 6);
+            assert!(!slots.contains(&None));
+            assert_eq!(state.gauges(|_| true).pending, 250);
+        },
+    );
+}
+
 #[test]
 fn a_killed_process_leaves_a_slot_that_another_one_takes() {
     let state = state();
@@ -200,17 +248,23 @@ fn a_notice_is_given_once_or_once_in_a_while() {
 
 #[test]
 fn a_notice_is_given_by_one_worker() {
-    let state = state();
-    for round in 0..60_u64 {
-        let hash = hash_of(&[&round.to_le_bytes()]);
-        let given: usize = thread::scope(|scope| {
-            let all: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| usize::from(state.once(Notice::Stale, hash, 1, None))))
-                .collect();
-            all.into_iter().map(|one| one.join().unwrap()).sum()
-        });
-        assert_eq!(given, 1, "round {round}");
-    }
+    let once = |state: State| state.once(Notice::Stale, 1, 1, None);
+    interrupted(state, once, once, |_, one, other| assert!(one != other));
+    let again = |state: State| state.once(Notice::Stale, 1, 61, Some(60));
+    let given = || {
+        let state = state();
+        once(state);
+        state
+    };
+    interrupted(given, again, again, |_, one, other| assert!(one != other));
+    // A worker killed on the way may take one line with it, not those to come.
+    killed(
+        state,
+        |state| {
+            again(state);
+        },
+        |state| assert!(state.once(Notice::Stale, 1, 121, Some(60))),
+    );
 }
 
 #[test]
