@@ -95,9 +95,8 @@ fn where_it_is_off_the_satisfied_are_still_none() {
 #[test]
 fn a_redirected_request_is_judged_by_its_opaque_token() {
     let rig = Rig::start(|builder| {
-        let api = "proxy_pass http://127.0.0.1:$api_port;";
+        let api = "proxy_pass http://127.0.0.1:$http_x_port;";
         builder
-            .http("map $http_x_port $api_port { default $http_x_port; }")
             .location("/first", "phantom_token on;\ntry_files /none @second;")
             .location("@second", &format!("phantom_token on;\n{api}"))
             .location("/scoped", "phantom_token on;\ntry_files /none @needs;")
