@@ -34,8 +34,8 @@ fn assert_refused(builder: &Builder, texts: &[&str]) -> Check {
 #[track_caller]
 fn assert_wrong(directive: &str) {
     let name = directive.split([' ', ';']).next().unwrap();
-    let mut directives = vec!["phantom_token on;"];
-    for required in [ENDPOINT, ID, SECRET] {
+    let mut directives = Vec::new();
+    for required in ["phantom_token on;", ENDPOINT, ID, SECRET] {
         if !required.starts_with(&format!("{name} ")) {
             directives.push(required);
         }
@@ -133,7 +133,6 @@ fn wrong_values_are_named_with_their_line() {
         "phantom_token_client_auth digest;",
         "phantom_token_forward opaque;",
         "phantom_token_scope \"a\\\"b\";",
-        "phantom_token_scope \"\";",
         "phantom_token_realm \"a\\\"b\";",
         "phantom_token_resource_metadata \"not a url\";",
         "phantom_token_allow_options perhaps;",
