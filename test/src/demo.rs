@@ -51,7 +51,7 @@ pub enum Error {
     },
     /// A file is not there.
     Missing(PathBuf),
-    /// NGINX ended, with its last words.
+    /// NGINX ended; what it said beside its log, which has been shown.
     GatewayEnded(String),
     /// A part does not answer in time.
     Silent(&'static str),
@@ -72,7 +72,7 @@ impl fmt::Display for Error {
             Self::Missing(path) => {
                 write!(f, "{} is not there: `make build` makes it", path.display())
             }
-            Self::GatewayEnded(words) => write!(f, "the gateway ended:\n{words}"),
+            Self::GatewayEnded(words) => write!(f, "the gateway ended\n{}", words.trim_end()),
             Self::Silent(part) => write!(f, "the {part} does not answer"),
             Self::Io(what, error) => write!(f, "cannot {what}: {error}"),
         }
@@ -213,6 +213,7 @@ fn prepare(module: &Path) -> io::Result<TempDir> {
 struct Gateway {
     child: Child,
     log: PathBuf,
+    stderr: PathBuf,
 }
 
 impl Gateway {
@@ -221,10 +222,12 @@ impl Gateway {
         let log = prefix.join("logs/error.log");
         let mut command = Command::new(absolute(&parts.nginx)?);
         command.arg("-p").arg(prefix).arg("-c").arg(absolute(&parts.conf)?).arg("-e").arg(&log);
-        command.args(["-g", "daemon off;"]).stdin(Stdio::null());
+        let stderr = prefix.join("logs/stderr");
+        let said = fs::File::create(&stderr).map_err(|e| Error::Io("make a file", e))?;
+        command.args(["-g", "daemon off;"]).stdin(Stdio::null()).stderr(said);
         process::bind_to_starter(&mut command);
         let child = command.spawn().map_err(|e| Error::Io("start NGINX", e))?;
-        Ok(Self { child, log })
+        Ok(Self { child, log, stderr })
     }
 
     /// Fails where NGINX has ended.
@@ -232,9 +235,10 @@ impl Gateway {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             _ => {
+                // Errors at the start stand in both.
                 let log = fs::read_to_string(&self.log).unwrap_or_default();
-                let lines: Vec<&str> = log.lines().collect();
-                Err(Error::GatewayEnded(lines[lines.len().saturating_sub(5)..].join("\n")))
+                let said = fs::read_to_string(&self.stderr).unwrap_or_default();
+                Err(Error::GatewayEnded(if log.is_empty() { said } else { String::new() }))
             }
         }
     }

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 /// The longest head accepted, in bytes: room for a JWT of many kilobytes.
 const MAX_HEAD: usize = 1 << 20;
 const MAX_HEADERS: usize = 256;
-const READ_SIZE: usize = 64 * 1024;
+const READ_SIZE: usize = 16 * 1024;
 
 /// Header fields in the order they came.
 #[derive(Clone, Default, PartialEq, Eq)]

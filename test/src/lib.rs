@@ -3,7 +3,7 @@
 //! [`AuthorizationServer`] and [`Api`] are the gateway's two neighbours, small enough to run inside a
 //! test and whole enough to try the tutorial with. [`Gateway`] writes a configuration, starts the
 //! real NGINX with the built module and, when it ends, reads the error log for what must never be
-//! there. [`Client`] speaks HTTP/1.1 byte by byte, [`curl`] as people do. [`demo`] puts it all
+//! there. [`Rig`] is all three. [`Client`] speaks HTTP/1.1 byte by byte, [`curl`] as people do. [`demo`] puts it all
 //! together for `make run`.
 //!
 //! Everything listens on loopback only.
@@ -17,6 +17,7 @@ pub mod jwt;
 pub mod nginx;
 pub mod port;
 pub mod process;
+pub mod rig;
 pub mod server;
 pub mod tls;
 
@@ -24,3 +25,4 @@ pub use api::Api;
 pub use authorization_server::{AuthorizationServer, Mint, Script};
 pub use client::{Client, Response, curl};
 pub use nginx::Gateway;
+pub use rig::{Reply, Rig};

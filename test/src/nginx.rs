@@ -318,14 +318,26 @@ fn from_environment(name: &str, default: &str) -> PathBuf {
 /// # Panics
 /// Where it cannot be started.
 pub fn configured_with(option: &str) -> bool {
-    static ARGUMENTS: OnceLock<String> = OnceLock::new();
-    ARGUMENTS
-        .get_or_init(|| {
-            let output = Command::new(binary()).arg("-V").output().expect("starts NGINX");
-            String::from_utf8_lossy(&output.stderr).into_owned()
-        })
-        .split_whitespace()
-        .any(|argument| argument == option)
+    build_description().split_whitespace().any(|argument| argument == option)
+}
+
+/// The version of the NGINX under test, such as `(1, 28, 0)`.
+///
+/// # Panics
+/// Where it cannot be started.
+pub fn version() -> (u32, u32, u32) {
+    let (_, rest) = build_description().split_once("nginx/").expect("a version");
+    let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
+    let mut next = || numbers.next().expect("three numbers");
+    (next(), next(), next())
+}
+
+fn build_description() -> &'static str {
+    static DESCRIPTION: OnceLock<String> = OnceLock::new();
+    DESCRIPTION.get_or_init(|| {
+        let output = Command::new(binary()).arg("-V").output().expect("starts NGINX");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    })
 }
 
 /// A directory for NGINX to run in, the module and the builder's files in it.

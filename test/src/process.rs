@@ -78,6 +78,10 @@ pub fn wait_exit(child: &mut Child, limit: Duration) -> io::Result<Option<ExitSt
 /// Ends a child by `first`, and by SIGKILL where that does not help within ten seconds; `false`
 /// where it had to be killed.
 pub fn end(child: &mut Child, first: i32) -> bool {
+    // Once it has been waited for, its id may be another process's.
+    if let Ok(Some(_)) = child.try_wait() {
+        return true;
+    }
     let _ = signal(child.id(), first);
     match wait_exit(child, Duration::from_secs(10)) {
         Ok(Some(_)) => true,

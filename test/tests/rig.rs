@@ -99,3 +99,8 @@ fn clients_see_idle_and_closed_connections() {
     std::thread::sleep(Duration::from_millis(1));
     assert!(client.closes());
 }
+
+#[test]
+fn the_version_is_told() {
+    assert!(phantom_token_test::nginx::version() >= (1, 22, 0));
+}

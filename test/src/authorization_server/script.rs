@@ -14,6 +14,7 @@ use crate::server::{After, Exchange, head};
 pub struct Script {
     act: Act,
     delay: Duration,
+    late: Option<(Duration, Vec<u8>)>,
     close: bool,
     times: Option<usize>,
 }
@@ -87,7 +88,7 @@ impl Script {
     }
 
     fn act(act: Act) -> Self {
-        Self { act, delay: Duration::ZERO, close: false, times: None }
+        Self { act, delay: Duration::ZERO, late: None, close: false, times: None }
     }
 
     /// With a header field.
@@ -144,6 +145,12 @@ impl Script {
         self
     }
 
+    /// And these bytes so long after it, unasked.
+    pub fn then_raw(mut self, after: Duration, bytes: impl Into<Vec<u8>>) -> Self {
+        self.late = Some((after, bytes.into()));
+        self
+    }
+
     /// And then closes the connection.
     pub fn then_close(mut self) -> Self {
         self.close = true;
@@ -180,6 +187,10 @@ impl Script {
                     return Ok(After::Close);
                 }
             }
+        }
+        if let Some((after, bytes)) = &self.late {
+            thread::sleep(*after);
+            exchange.write(bytes)?;
         }
         Ok(if self.close { After::Close } else { After::KeepAlive })
     }

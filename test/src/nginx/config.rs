@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::api::Api;
 use crate::authorization_server::{AuthorizationServer, INTROSPECTION_CLIENT};
 
-use super::{Check, Gateway, configured_with};
+use super::{Check, Gateway, configured_with, version};
 
 /// What an `nginx.conf` is made from. Snippets are NGINX's own language; those given twice add up.
 pub struct Builder {
@@ -17,6 +17,7 @@ pub struct Builder {
     protected: Option<Protected>,
     directives: String,
     log_level: String,
+    listen: String,
     verbatim: Option<String>,
     pub(super) workers: usize,
     pub(super) module: bool,
@@ -55,6 +56,7 @@ impl Builder {
             protected: None,
             directives: String::new(),
             log_level: "info".to_owned(),
+            listen: String::new(),
             verbatim: None,
             workers: 1,
             module: true,
@@ -151,6 +153,19 @@ impl Builder {
         self
     }
 
+    /// Adds a parameter to the `listen` directive.
+    pub fn listen(mut self, parameter: &str) -> Self {
+        self.listen.push(' ');
+        self.listen.push_str(parameter);
+        self
+    }
+
+    /// Speaks HTTP/2, as this version of NGINX has it configured. The older ones then speak nothing
+    /// else on a port without TLS.
+    pub fn http2(self) -> Self {
+        if version() >= (1, 25, 1) { self.server("http2 on;") } else { self.listen("http2") }
+    }
+
     /// The number of workers, 1 as it comes.
     pub fn workers(mut self, count: usize) -> Self {
         self.workers = count;
@@ -235,7 +250,7 @@ impl Builder {
         if runs_as_root() {
             text.push_str("user root;\n");
         }
-        let Self { workers, log_level, main, events, http, server, locations, .. } = self;
+        let Self { workers, log_level, main, events, http, server, locations, listen, .. } = self;
         let prefix = prefix.display();
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .iter()
@@ -256,7 +271,7 @@ impl Builder {
              access_log access.log;\n\
              {temporary}{asking}{http}\
              server {{\n\
-             listen 127.0.0.1:{port};\n\
+             listen 127.0.0.1:{port}{listen};\n\
              {server}{location}{locations}\
              }}\n\
              }}\n"

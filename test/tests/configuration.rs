@@ -1,0 +1,250 @@
+//! What `nginx -t` says: every mistake is named with its directive, file and line.
+
+use phantom_token_test::nginx::{Builder, Check};
+use phantom_token_test::{Api, AuthorizationServer, Gateway, Rig};
+
+const ENDPOINT: &str = "phantom_token_introspection_endpoint http://127.0.0.1:9/introspect;";
+const ID: &str = "phantom_token_client_id me;";
+const SECRET: &str = "phantom_token_client_secret s3cret;";
+
+fn with(directives: &[&str]) -> Builder {
+    Gateway::builder().location("/", &format!("{}\nreturn 200;", directives.join("\n")))
+}
+
+#[track_caller]
+fn assert_refused(builder: &Builder, texts: &[&str]) -> Check {
+    let check = builder.check();
+    assert!(!check.ok, "accepted:\n{}", check.config);
+    let line = check
+        .messages
+        .lines()
+        .find(|line| line.contains("[emerg]"))
+        .unwrap_or_else(|| panic!("no [emerg]: {}", check.messages));
+    for text in texts {
+        assert!(line.contains(text), "no {text:?} in: {line}");
+    }
+    let number = line.rsplit_once("nginx.conf:").map(|(_, number)| number.trim());
+    let number: Option<usize> = number.and_then(|number| number.parse().ok());
+    assert!(number.is_some_and(|n| n <= check.config.lines().count()), "no line number: {line}");
+    assert!(!line.contains("s3cret"), "{line}");
+    check
+}
+
+/// A wrong value of one directive: the message names it and the line it stands on.
+#[track_caller]
+fn assert_wrong(directive: &str) {
+    let name = directive.split([' ', ';']).next().unwrap();
+    let mut directives = Vec::new();
+    for required in ["phantom_token on;", ENDPOINT, ID, SECRET] {
+        if !required.starts_with(&format!("{name} ")) {
+            directives.push(required);
+        }
+    }
+    directives.push(directive);
+    let builder = with(&directives);
+    let check = assert_refused(&builder, &[name]);
+    let line = format!("nginx.conf:{}\n", check.line_of(directive));
+    assert!(check.messages.contains(&line), "not at {line:?}: {}", check.messages);
+}
+
+#[track_caller]
+fn assert_good(builder: &Builder) -> Check {
+    let check = builder.check();
+    assert!(check.ok, "{}\n{}", check.messages, check.config);
+    check
+}
+
+#[test]
+fn missing_options_are_named() {
+    let on = "phantom_token on;";
+    assert_refused(&with(&[on, ID, SECRET]), &["phantom_token_introspection_endpoint"]);
+    assert_refused(&with(&[on]), &["phantom_token_introspection_endpoint"]);
+    assert_refused(&with(&[on, ENDPOINT, SECRET]), &["phantom_token_client_id"]);
+    assert_refused(&with(&[on, ENDPOINT, ID]), &["phantom_token_client_secret"]);
+    let misspelt = "phantom_token_introspectionn_endpoint http://127.0.0.1:9/;";
+    assert_refused(&with(&[on, misspelt, ID, SECRET]), &["phantom_token_introspectionn_endpoint"]);
+    assert_good(&with(&[on, ENDPOINT, ID, SECRET]));
+    assert_good(&with(&[on, ENDPOINT, "phantom_token_client_auth none;"]));
+}
+
+#[test]
+fn what_is_off_needs_nothing() {
+    assert_good(&with(&["phantom_token off;"]));
+    assert_good(&with(&[]));
+    assert_good(&with(&[ID, "phantom_token_cache_valid 900s;"]));
+}
+
+#[test]
+fn options_are_inherited() {
+    let builder = Gateway::builder()
+        .http(&format!("{ENDPOINT}\n{ID}\n{SECRET}"))
+        .server("phantom_token on;")
+        .location("/a", "return 200;")
+        .location("/b", "phantom_token off;\nreturn 200;")
+        .location(
+            "/c",
+            "if ($arg_x) {\nphantom_token off;\n}\nlimit_except GET {\nphantom_token on;\n}",
+        );
+    assert_good(&builder);
+}
+
+#[test]
+fn a_secret_from_a_file() {
+    let on = "phantom_token on;";
+    let file = "phantom_token_client_secret_file secret;";
+    let directives = [on, ENDPOINT, ID, file];
+    assert_good(&with(&directives).file("secret", "s3cret\n"));
+    assert_good(&with(&directives).file("secret", "s3cret\r\n"));
+    assert_refused(&with(&directives), &["phantom_token_client_secret_file"]);
+    for content in [b"".to_vec(), b"\n".to_vec(), b"a\0b".to_vec(), vec![b'a'; 4097]] {
+        let builder = with(&directives).file("secret", content);
+        assert_refused(&builder, &["phantom_token_client_secret_file"]);
+    }
+    let both = [on, ENDPOINT, ID, SECRET, file];
+    assert_refused(&with(&both).file("secret", "x"), &["phantom_token_client_secret"]);
+
+    let server = AuthorizationServer::start();
+    let api = Api::start();
+    let gateway = Gateway::builder()
+        .protect(&server, &api)
+        .without_client()
+        .http(&format!("{}\n{file}", "phantom_token_client_id introspection-client;"))
+        .file("secret", "Password1\n")
+        .start();
+    assert_eq!(gateway.get_as("/api", &server.issue().token).status, 200);
+}
+
+#[test]
+fn wrong_values_are_named_with_their_line() {
+    for directive in [
+        "phantom_token maybe;",
+        "phantom_token on tokens=$x;",
+        "phantom_token_introspection_endpoint 127.0.0.1:9;",
+        "phantom_token_introspection_endpoint ftp://127.0.0.1/;",
+        "phantom_token_introspection_endpoint http://;",
+        "phantom_token_introspection_endpoint http://user:pass@127.0.0.1/;",
+        "phantom_token_introspection_endpoint http://127.0.0.1:0/;",
+        "phantom_token_introspection_endpoint http://127.0.0.1:99999/;",
+        "phantom_token_introspection_endpoint http://127.0.0.1/ max_fails=x;",
+        "phantom_token_introspection_endpoint http://127.0.0.1/ fail_timeout=x;",
+        "phantom_token_introspection_endpoint http://127.0.0.1/ nonsense;",
+        "phantom_token_client_id \"\";",
+        "phantom_token_client_secret \"\";",
+        "phantom_token_client_auth digest;",
+        "phantom_token_forward opaque;",
+        "phantom_token_scope \"a\\\"b\";",
+        "phantom_token_realm \"a\\\"b\";",
+        "phantom_token_resource_metadata \"not a url\";",
+        "phantom_token_allow_options perhaps;",
+        "phantom_token_bypass $http_x_internal;",
+        "phantom_token_bypass $arg_x;",
+        "phantom_token_bypass $cookie_x;",
+        "phantom_token_bound_tokens keep;",
+        "phantom_token_token_syntax jwt;",
+        "phantom_token_introspection_header Host x;",
+        "phantom_token_introspection_header Authorization x;",
+        "phantom_token_introspection_param token x;",
+        "phantom_token_connect_timeout soon;",
+        "phantom_token_timeout 1x;",
+        "phantom_token_ssl_verify yes;",
+        "phantom_token_ssl_trusted_certificate no-such-file.pem;",
+        "phantom_token_thread_pool;",
+        "phantom_token_cache no_such_zone;",
+        "phantom_token_cache_valid forever;",
+        "phantom_token_cache_inactive_valid -1s;",
+        "phantom_token_cache_control obey;",
+        "phantom_token_worker_cache many;",
+    ] {
+        assert_wrong(directive);
+    }
+}
+
+#[test]
+fn a_thread_pool_that_is_not_there_is_named() {
+    let on = "phantom_token on;";
+    let builder = with(&[on, ENDPOINT, ID, SECRET, "phantom_token_thread_pool nowhere;"]);
+    let check = builder.check();
+    assert!(!check.ok);
+    assert!(check.messages.contains("[emerg]") && check.messages.contains("nowhere"));
+    assert_good(&builder.main("thread_pool nowhere threads=2;"));
+}
+
+#[test]
+fn every_directive_takes_its_documented_values() {
+    let builder = with(&[
+        "phantom_token on;",
+        "phantom_token_introspection_endpoint https://as.example/introspect?x=1 max_fails=5 fail_timeout=20s;",
+        "phantom_token_introspection_endpoint https://[::1]:8443/introspect backup connect=127.0.0.1:8443;",
+        ID,
+        SECRET,
+        "phantom_token_client_auth post;",
+        "phantom_token_forward none;",
+        "phantom_token_scope \"read write\";",
+        "phantom_token_realm api;",
+        "phantom_token_resource_metadata https://api.example/.well-known/oauth-protected-resource;",
+        "phantom_token_allow_options preflight;",
+        "phantom_token_bypass $internal;",
+        "phantom_token_cache_bypass $internal;",
+        "phantom_token_bound_tokens pass;",
+        "phantom_token_token_syntax vschar;",
+        "phantom_token_token_type_hint access_token;",
+        "phantom_token_introspection_accept application/json;",
+        "phantom_token_introspection_header X-Trace $request_id nokey;",
+        "phantom_token_introspection_param audience api;",
+        "phantom_token_connect_timeout 1s;",
+        "phantom_token_timeout 3s;",
+        "phantom_token_ssl_verify on;",
+        "phantom_token_thread_pool default;",
+        "phantom_token_cache tokens;",
+        "phantom_token_cache_valid 900s;",
+        "phantom_token_cache_inactive_valid 0;",
+        "phantom_token_cache_stale 60s;",
+        "phantom_token_cache_control strict;",
+        "phantom_token_worker_cache 0;",
+    ])
+    .http("map $remote_addr $internal { default \"\"; 10.0.0.1 1; }")
+    .http("phantom_token_cache_zone zone=tokens:2m;")
+    .http("phantom_token_max_pending 64;")
+    .location("/status", "phantom_token_status json;")
+    .location("/purge", "phantom_token_purge local;");
+    let check = assert_good(&builder);
+    assert!(!check.messages.contains("[warn]"), "{}", check.messages);
+}
+
+#[test]
+fn risks_are_warned_of() {
+    let on = "phantom_token on;";
+    for (directives, word) in [
+        (["phantom_token_introspection_endpoint http://192.0.2.1/;", ""], "http://"),
+        (
+            [
+                "phantom_token_introspection_endpoint https://192.0.2.1/;",
+                "phantom_token_ssl_verify off;",
+            ],
+            "phantom_token_ssl_verify",
+        ),
+        (
+            ["phantom_token_introspection_endpoint http://127.0.0.1/ fail_timeout=1s;", ""],
+            "fail_timeout",
+        ),
+    ] {
+        let check = assert_good(&with(&[on, ID, SECRET, directives[0], directives[1]]));
+        let warned =
+            check.messages.lines().any(|line| line.contains("[warn]") && line.contains(word));
+        assert!(warned, "no warning with {word:?}: {}", check.messages);
+    }
+    let quiet = assert_good(&with(&[on, ENDPOINT, ID, SECRET]));
+    assert!(!quiet.messages.contains("[warn]"), "{}", quiet.messages);
+}
+
+#[test]
+fn a_wrong_configuration_leaves_the_running_one_in_place() {
+    let mut rig = Rig::start(|builder| builder.allow("phantom_token_nonsense"));
+    let token = rig.server.issue();
+    rig.assert_passes(&token);
+    rig.gateway.rewrite(|builder| builder.http("phantom_token_nonsense on;"));
+    rig.gateway.signal(libc::SIGHUP);
+    rig.gateway.wait_for_log(&["[emerg]", "phantom_token_nonsense"]);
+    rig.assert_passes(&token);
+    assert_eq!(rig.server.introspections(), 1);
+}

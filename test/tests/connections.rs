@@ -1,0 +1,222 @@
+//! Bodies of every size, and connections that stay usable after every answer.
+
+use std::thread;
+
+use phantom_token_test::api::digest;
+use phantom_token_test::nginx::Builder;
+use phantom_token_test::process::wait_until;
+use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN};
+use phantom_token_test::{AuthorizationServer, Mint, Reply, Rig, Script};
+
+#[test]
+fn jwts_of_any_size_reach_the_api_whole() {
+    let rig = Rig::start(|builder| builder);
+    for size in [1, 8, 32] {
+        let token = rig.server.mint(Mint::new().jwt_size(size * 1024));
+        // A miss, then hits: of the shared zone, and of the worker's own cache.
+        for _ in 0..3 {
+            rig.assert_passes(&token);
+        }
+        assert_eq!(rig.server.introspections_of(&token.token), 1, "{size} KB");
+    }
+}
+
+/// 20 MB that do not repeat.
+fn upload() -> Vec<u8> {
+    let mut state = 1_u32;
+    let mut bytes = Vec::with_capacity(20 << 20);
+    while bytes.len() < 20 << 20 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn a_large_upload_during_a_cold_introspection() {
+    let upload = upload();
+    for buffering in ["on", "off"] {
+        let rig = Rig::start(|builder| {
+            builder
+                .http("client_max_body_size 0;")
+                .directives(&format!("proxy_request_buffering {buffering};"))
+                .directives("proxy_http_version 1.1;")
+        });
+        for chunked in [false, true] {
+            let token = rig.server.issue();
+            let hold = rig.server.hold();
+            let mut client = rig.gateway.client();
+            let bearer = token.bearer();
+            let before = rig.server.introspections();
+            thread::scope(|scope| {
+                let sent = scope.spawn(|| {
+                    let authorization = ("Authorization", bearer.as_str());
+                    if chunked {
+                        let headers = [authorization, ("Transfer-Encoding", "chunked")];
+                        client.send_request("POST", "/api", &headers, b"");
+                        for piece in upload.chunks(100_000) {
+                            let size = format!("{:x}\r\n", piece.len());
+                            client.send(&[size.as_bytes(), piece, b"\r\n"].concat());
+                        }
+                        client.send(b"0\r\n\r\n");
+                    } else {
+                        client.send_request("POST", "/api", &[authorization], &upload);
+                    }
+                    client.read().status
+                });
+                rig.server.wait_for_introspections(before + 1);
+                assert_eq!(rig.api.count(), usize::from(chunked), "nothing before the decision");
+                drop(hold);
+                assert_eq!(sent.join().unwrap(), 200);
+            });
+            let received = rig.api.last();
+            assert_eq!(received.body_length, upload.len() as u64);
+            assert_eq!(received.body_digest, digest(&upload));
+            assert_eq!(received.authorization(), [token.phantom()]);
+            assert!(client.is_idle());
+        }
+    }
+}
+
+#[test]
+fn one_connection_sees_every_reply() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder.endpoint(&format!("{} max_fails=0", server.introspection_url())).location(
+            "/scoped",
+            "phantom_token on;\nphantom_token_scope execute;\ntry_files /none =204;",
+        )
+    });
+    let token = rig.server.issue();
+    rig.server.script("failing", Script::status(500));
+    rig.server.script("limited", Script::status(429));
+    let mut client = rig.gateway.client();
+    let body = vec![b'x'; 100_000];
+    for _ in 0..2 {
+        for method in ["GET", "POST"] {
+            let body = if method == "POST" { body.as_slice() } else { b"" };
+            let mut ask = |target: &str, bearer: &str| {
+                let headers = [("Authorization", bearer)];
+                let headers = if bearer.is_empty() { &[][..] } else { &headers[..] };
+                client.send_request(method, target, headers, body);
+                let response = client.read();
+                assert!(client.is_idle());
+                response
+            };
+            Reply::unauthorized(CHALLENGE).assert(&ask("/api", ""));
+            Reply::unauthorized(INVALID_TOKEN).assert(&ask("/api", "Bearer unknown"));
+            Reply::failure().assert(&ask("/api", "Bearer failing"));
+            Reply::unavailable("1").assert(&ask("/api", "Bearer limited"));
+            assert_eq!(ask("/scoped", &token.bearer()).status, 403);
+            assert_eq!(ask("/api", &token.bearer()).status, 200);
+        }
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let rig = Rig::start(|builder| {
+        builder.endpoint("http://127.0.0.1:1/ max_fails=0").location("/open", "return 204;")
+    });
+    let mut client = rig.gateway.client();
+    let mut requests = Vec::new();
+    for _ in 0..5 {
+        for authorization in ["Basic eDp5", "Bearer failing", "Bearer a b"] {
+            let headers = [("Authorization", authorization)];
+            requests.extend(client.request_bytes("GET", "/api", &headers, b""));
+            requests.extend(client.request_bytes("POST", "/api", &headers, b"body"));
+        }
+        requests.extend(client.request_bytes("GET", "/open", &[], b""));
+    }
+    client.send(&requests);
+    for _ in 0..5 {
+        for reply in
+            [Reply::unauthorized(CHALLENGE), Reply::failure(), Reply::unauthorized(INVALID_TOKEN)]
+        {
+            reply.assert(&client.read());
+            reply.assert(&client.read());
+        }
+        assert_eq!(client.read().status, 204);
+    }
+    assert!(client.is_idle());
+}
+
+#[test]
+fn pipelined_misses_and_hits_are_answered_in_order() {
+    let rig = Rig::start(|builder| builder);
+    let tokens: Vec<_> =
+        (0..5).map(|n| rig.server.mint(Mint::new().claim("sub", format!("user-{n}")))).collect();
+    let mut client = rig.gateway.client();
+    let mut requests = Vec::new();
+    for token in tokens.iter().chain(&tokens) {
+        let headers = [("Authorization", &*token.bearer())];
+        requests.extend(client.request_bytes("GET", "/api", &headers, b""));
+    }
+    client.send(&requests);
+    for token in tokens.iter().chain(&tokens) {
+        let response = client.read();
+        assert_eq!(response.status, 200);
+        assert!(response.text().contains(&token.jwt));
+    }
+    assert_eq!(rig.server.introspections(), 5);
+}
+
+#[test]
+fn a_client_may_close_its_sending_half() {
+    let rig = Rig::start(|builder| builder);
+    let mut client = rig.gateway.client();
+    client.send_request("GET", "/api", &[], b"");
+    client.finish();
+    assert_eq!(client.read().status, 401);
+    wait_until("the connection's end", || client.closes());
+}
+
+#[test]
+fn upgraded_connections_pass() {
+    let rig = Rig::start(|builder| {
+        builder.directives(
+            "proxy_http_version 1.1;\n\
+             proxy_set_header Upgrade $http_upgrade;\n\
+             proxy_set_header Connection upgrade;",
+        )
+    });
+    let token = rig.server.issue();
+    let mut client = rig.gateway.client();
+    let bearer = token.bearer();
+    client.send_request(
+        "GET",
+        "/api",
+        &[
+            ("Authorization", &bearer),
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ],
+        b"",
+    );
+    assert_eq!(client.read().status, 101);
+    assert_eq!(rig.api.last().authorization(), [token.phantom()]);
+    for message in [b"one", b"two"] {
+        client.send(message);
+        assert_eq!(client.read_some(), message);
+    }
+}
+
+#[test]
+fn http_2_streams_share_a_connection_with_refusals() {
+    let rig = Rig::start(Builder::http2);
+    let token = rig.server.issue();
+    let url = format!("{}/api", rig.gateway.url());
+    let bearer = format!("Authorization: {}", token.bearer());
+    let common =
+        ["--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_version} %{http_code}\\n"];
+    let mut arguments = Vec::new();
+    for header in ["X: y", "Authorization: Bearer unknown", &bearer, "Authorization: Basic eDp5"] {
+        if !arguments.is_empty() {
+            arguments.push("--next");
+        }
+        arguments.extend(common);
+        arguments.extend(["-H", header, &url]);
+    }
+    let output = phantom_token_test::curl(&arguments);
+    assert_eq!(output.output, "2 401\n2 401\n2 200\n2 401\n", "{output:?}");
+}

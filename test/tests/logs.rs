@@ -1,0 +1,84 @@
+//! What the module writes into the error log, and what it does not.
+
+use phantom_token_test::tls::{Identity, server_config};
+use phantom_token_test::{AuthorizationServer, Mint, Rig, Script};
+use serde_json::json;
+
+#[test]
+fn no_secret_is_logged_at_any_level() {
+    const CANARY: &str = "canary-of-the-answer";
+    let server = AuthorizationServer::start();
+    let rig = Rig::with(server, |builder, server| {
+        builder
+            .log_level("debug")
+            .secret(CANARY)
+            .secret("unknown-token-1234")
+            .endpoint(&format!("{} max_fails=0", server.introspection_url()))
+            .directives("phantom_token_timeout 300ms;")
+            .location(
+                "/scoped",
+                "phantom_token on;\nphantom_token_scope execute;\ntry_files /none =204;",
+            )
+    });
+    let token = rig.server.issue();
+    rig.assert_passes(&token);
+    rig.assert_passes(&token);
+    assert_eq!(rig.gateway.get_as("/scoped", &token.token).status, 403);
+    assert_eq!(rig.get_as("unknown-token-1234").status, 401);
+    assert_eq!(rig.get_as("unknown-token-1234, x").status, 401);
+    let bound = rig.server.mint(Mint::new().dpop_bound());
+    assert_eq!(rig.get_as(&bound.token).status, 401);
+    let expired = rig.server.mint(Mint::new().expires_in(-60));
+    assert_eq!(rig.get_as(&expired.token).status, 401);
+    for script in [
+        Script::status(500).body(CANARY),
+        Script::status(302).header("Location", CANARY),
+        Script::ok(&format!("text/{CANARY}"), CANARY),
+        Script::jwt(CANARY),
+        Script::json(&json!({"active": CANARY})),
+        Script::json(&json!({"active": true, "jwt": CANARY})),
+        Script::json(&json!({"active": true, CANARY: 1})),
+        Script::ok("application/json", format!("{{\"{CANARY}\": 1, \"{CANARY}\": 2}}")),
+        Script::raw(format!("{CANARY}\r\n\r\n")).then_close(),
+        Script::raw(format!("HTTP/1.1 200 {CANARY}\r\n{CANARY}: \u{1}\r\n\r\n")).then_close(),
+        Script::hang(),
+        Script::close(),
+    ] {
+        let token = rig.server.issue();
+        rig.server.script(&token.token, script);
+        assert_eq!(rig.get_as(&token.token).status, 500);
+    }
+    rig.server.script("refused", Script::status(401).body(CANARY));
+    assert_eq!(rig.get_as("refused").status, 500);
+    // The gateway's end reads the log; here, that there was something to read.
+    assert!(rig.gateway.module_lines().len() > 10, "{:#?}", rig.gateway.module_lines());
+}
+
+#[test]
+fn levels_say_whose_fault_it_is() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder.endpoint(&format!("{} max_fails=0", server.introspection_url()))
+    });
+    let own = |level: &str| {
+        let lines = rig.gateway.module_lines();
+        lines.iter().filter(|line| line.contains(&format!(" [{level}] "))).count()
+    };
+    rig.gateway.get("/api", &[]);
+    rig.get_as("a b");
+    rig.get_as("unknown");
+    assert_eq!((own("info"), own("error"), own("warn")), (3, 0, 0), "what a client did is info");
+    rig.server.script("failing", Script::status(500));
+    rig.get_as("failing");
+    assert_eq!(own("error"), 1, "what the authorization server did is an error");
+    assert_eq!(own("crit"), 0);
+}
+
+#[test]
+fn an_error_names_its_cause() {
+    let config = server_config(&Identity::self_signed(&["localhost"]), None);
+    let server = AuthorizationServer::builder().tls(config, "localhost").start().unwrap();
+    let rig = Rig::with(server, |builder, _| builder);
+    rig.get_as("a");
+    let line = rig.gateway.wait_for_log(&["[error]", "phantom token"]);
+    assert!(line.to_lowercase().contains("tls") || line.contains("certificate"), "{line}");
+}
