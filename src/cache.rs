@@ -39,7 +39,7 @@ pub(crate) fn nearest(
     let generation = worker.state.generation(&key.token);
     let cached = worker.local.get(key, generation)?;
     let now_ms = now_ms();
-    let fresh = lifetime::freshness(&life(cached), times.valid_ms, 0, now_ms, now_secs());
+    let fresh = lifetime::freshness(&cached.life, times.valid_ms, 0, now_ms, now_secs());
     if fresh != Freshness::Fresh {
         worker.local.remove(key);
         return None;
@@ -179,25 +179,7 @@ pub(crate) fn cached(
     life: Life,
     generation: Generation,
 ) -> Option<Rc<Cached>> {
-    let facts = Facts {
-        jwt: texts.jwt,
-        scope: texts.scope,
-        claims: texts.claims,
-        dpop_bound,
-        stored: life.stored,
-        until: life.until,
-        exp: life.exp,
-        may_stale: life.may_stale,
-    };
+    let facts =
+        Facts { jwt: texts.jwt, scope: texts.scope, claims: texts.claims, dpop_bound, life };
     Cached::new(&facts, generation, now_ms())
-}
-
-/// How long an answer may serve.
-pub(crate) fn life(cached: &Cached) -> Life {
-    Life {
-        stored: cached.stored,
-        until: cached.until,
-        exp: cached.exp,
-        may_stale: cached.may_stale,
-    }
 }

@@ -34,6 +34,7 @@ pub(crate) struct ComplexValue(pub(crate) *mut ngx_http_complex_value_t);
 #[derive(Default)]
 pub(crate) struct MainConf {
     /// Cache zones by name, as declared or made by default.
+    #[expect(clippy::vec_box, reason = "NGINX and policies point to zones: they must not move")]
     pub(crate) zones: Vec<Box<Zone>>,
     /// The zone for all that is not a cache entry; made when the module is used anywhere.
     pub(crate) state: Option<Box<StateZone>>,

@@ -810,7 +810,7 @@ fn mark_of<'a>(outcome: &'a Outcome, stored: &Stored) -> arena::Outcome<'a> {
     use arena::Outcome as Mark;
     match (outcome, stored) {
         (Outcome::Granted(_), Stored::Yes) => Mark::Stored,
-        (Outcome::Granted(cached), _) => Mark::Active(entry_of(cached, cache::life(cached))),
+        (Outcome::Granted(cached), _) => Mark::Active(entry_of(cached, cached.life)),
         (Outcome::Inactive, _) => Mark::Inactive,
         (Outcome::Failed(fail), _) => {
             Mark::Failed { code: fail.why as u16, retry_after: fail.retry_after }

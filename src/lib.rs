@@ -114,7 +114,7 @@ mod exports {
 /// The module's place among the HTTP modules' contexts and configurations.
 pub(crate) fn ctx_index() -> usize {
     // SAFETY: set by NGINX when the configuration that loads the module is read.
-    unsafe { (*(&raw const ngx_http_phantom_token_module)).ctx_index }
+    unsafe { ngx_http_phantom_token_module.ctx_index }
 }
 
 impl LocConf {

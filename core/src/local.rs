@@ -14,6 +14,7 @@ use lru::LruCache;
 use zeroize::Zeroize;
 
 use crate::key::Key;
+use crate::lifetime::Life;
 use crate::state::Generation;
 
 #[cfg(test)]
@@ -36,14 +37,8 @@ pub struct Facts<'a> {
     pub claims: &'a [u8],
     /// The token is bound to a DPoP key.
     pub dpop_bound: bool,
-    /// When it was stored, in monotonic milliseconds.
-    pub stored: u64,
-    /// When `Cache-Control` ends it, in monotonic milliseconds.
-    pub until: Option<u64>,
-    /// When the token expires, in seconds since the Unix epoch.
-    pub exp: Option<u64>,
-    /// Whether it may serve after its end while the server cannot be asked.
-    pub may_stale: bool,
+    /// How long it may serve.
+    pub life: Life,
 }
 
 /// One entry. Its texts never move or change while a share of it is kept, and are wiped with the
@@ -55,14 +50,8 @@ pub struct Cached {
     scope_len: usize,
     /// The token is bound to a DPoP key.
     pub dpop_bound: bool,
-    /// When it was stored, in monotonic milliseconds.
-    pub stored: u64,
-    /// When `Cache-Control` ends it, in monotonic milliseconds.
-    pub until: Option<u64>,
-    /// When the token expires, in seconds since the Unix epoch.
-    pub exp: Option<u64>,
-    /// Whether it may serve after its end while the server cannot be asked.
-    pub may_stale: bool,
+    /// How long it may serve.
+    pub life: Life,
     /// The token's generation when the entry was taken.
     pub generation: Generation,
     /// When the shared zone was last told that the entry is in use, in monotonic milliseconds.
@@ -94,10 +83,7 @@ impl Cached {
             header_len,
             scope_len: facts.scope.len(),
             dpop_bound: facts.dpop_bound,
-            stored: facts.stored,
-            until: facts.until,
-            exp: facts.exp,
-            may_stale: facts.may_stale,
+            life: facts.life,
             generation,
             touched: Cell::new(now_ms),
             verdicts: Cell::default(),
@@ -156,9 +142,7 @@ impl fmt::Debug for Cached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cached")
             .field("bytes_len", &self.bytes.len())
-            .field("stored", &self.stored)
-            .field("until", &self.until)
-            .field("exp", &self.exp)
+            .field("life", &self.life)
             .finish_non_exhaustive()
     }
 }

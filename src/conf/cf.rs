@@ -1,6 +1,5 @@
 //! NGINX's configuration parser, with a safe face.
 
-use std::ffi::CString;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -235,9 +234,4 @@ pub(crate) fn invalid(value: &[u8], write: impl fmt::Display) -> ConfError {
         "has an invalid value \"{}\": {write}",
         String::from_utf8_lossy(value)
     ))
-}
-
-/// A C string for the file system; paths with NUL were refused before.
-pub(crate) fn c_path(path: &str) -> CString {
-    CString::new(path).unwrap_or_default()
 }

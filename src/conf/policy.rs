@@ -293,6 +293,8 @@ impl Introspection {
         part(b'A', accept);
         part(b'F', &[conf.forward.unwrap_or(Forward::Jwt) as u8]);
         part(b'V', &[u8::from(verify)]);
+        // What one location may not keep, another must not find.
+        part(b'S', &[conf.cache_control.unwrap_or_default() as u8]);
         part(b'R', path(&conf.ssl_trusted_certificate).as_bytes());
         part(b'K', path(&conf.ssl_certificate).as_bytes());
         part(b'T', conf.token_type_hint.as_ref().map_or(&[][..], |hint| hint));
@@ -329,11 +331,6 @@ impl Introspection {
             secret_is_encoded,
             identity,
         })
-    }
-
-    /// Headers and parameters whose values are part of the cache key.
-    pub(crate) fn keyed(&self) -> impl Iterator<Item = &Extra> {
-        self.headers.iter().chain(self.params.iter()).filter(|extra| extra.keyed)
     }
 }
 

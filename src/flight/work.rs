@@ -40,7 +40,7 @@ pub(crate) struct Done {
 /// How an attempt ended.
 pub(crate) enum Attempt {
     /// The server answered; what that means, and its headers.
-    Answered(Answer, Response),
+    Answered(Answer, Box<Response>),
     /// There is no answer.
     Failed(CallError),
     /// Taken from the queue too late, or nobody waits any more: nothing was sent.
@@ -102,7 +102,7 @@ impl Work {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
                 let answer = answer::read(&response, self.forward, now);
                 response.body.zeroize();
-                Attempt::Answered(answer, response)
+                Attempt::Answered(answer, Box::new(response))
             }
             Err(error) => Attempt::Failed(error),
         }

@@ -55,12 +55,6 @@ pt_request_is_chunked(ngx_http_request_t *r)
     return r->headers_in.chunked;
 }
 
-static inline void
-pt_request_filter_need_in_memory(ngx_http_request_t *r)
-{
-    r->filter_need_in_memory = 1;
-}
-
 /* Only one element stands in a list of its own kind: no successor where NGINX links them. */
 static inline void
 pt_table_elt_unlinked(ngx_table_elt_t *h)
@@ -138,12 +132,6 @@ pt_reply_buf(ngx_pool_t *pool, u_char *data, size_t len, ngx_uint_t last)
     b->last_in_chain = 1;
 
     return b;
-}
-
-static inline ngx_uint_t
-pt_buf_is_last(ngx_buf_t *b)
-{
-    return b->last_buf || b->last_in_chain;
 }
 
 static inline off_t

@@ -13,10 +13,7 @@ fn facts(jwt: &[u8]) -> Facts<'_> {
         scope: b"read write",
         claims: b"{\"active\":true}",
         dpop_bound: false,
-        stored: 1,
-        until: Some(2),
-        exp: Some(3),
-        may_stale: true,
+        life: Life { stored: 1, until: Some(2), exp: Some(3), may_stale: true },
     }
 }
 
@@ -45,7 +42,7 @@ fn an_entry_holds_the_finished_header() {
     assert_eq!(entry.jwt(), JWT);
     assert_eq!(entry.scope(), b"read write");
     assert_eq!(entry.claims(), b"{\"active\":true}");
-    assert_eq!((entry.stored, entry.until, entry.exp), (1, Some(2), Some(3)));
+    assert_eq!(entry.life, Life { stored: 1, until: Some(2), exp: Some(3), may_stale: true });
     assert_eq!(entry.touched.get(), 5);
 }
 

@@ -55,7 +55,7 @@ fn error(outcome: Result<Response, CallError>) -> CallError {
 
 fn body(outcome: Result<Response, CallError>) -> String {
     match outcome {
-        Ok(response) => String::from_utf8(response.body).unwrap(),
+        Ok(response) => String::from_utf8(response.body.clone()).unwrap(),
         Err(error) => panic!("no answer: {error}"),
     }
 }

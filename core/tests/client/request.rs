@@ -173,11 +173,11 @@ fn the_headers_that_matter_come_through() {
     );
     let response = introspect(&call(&server.url())).ok().unwrap();
     assert_eq!(response.status, 429);
-    assert_eq!(response.content_type.unwrap(), b"application/json; charset=utf-8");
+    assert_eq!(response.content_type.clone().unwrap(), b"application/json; charset=utf-8");
     assert_eq!(response.cache_control, [&b"no-store"[..], b"max-age=60, private"]);
-    assert_eq!(response.age.unwrap(), b"7");
-    assert_eq!(response.retry_after.unwrap(), b"12");
-    assert_eq!(response.content_encoding.unwrap(), b"gzip");
+    assert_eq!(response.age.clone().unwrap(), b"7");
+    assert_eq!(response.retry_after.clone().unwrap(), b"12");
+    assert_eq!(response.content_encoding.clone().unwrap(), b"gzip");
 
     let server = Server::answering(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Type: application/jwt\r\n\
@@ -185,7 +185,7 @@ fn the_headers_that_matter_come_through() {
     );
     let response = introspect(&call(&server.url())).ok().unwrap();
     // Neither of two is picked.
-    assert_eq!(response.content_type.unwrap(), b"application/json, application/jwt");
+    assert_eq!(response.content_type.clone().unwrap(), b"application/json, application/jwt");
     assert!(response.age.is_none() && response.cache_control.is_empty());
 
     let server = Server::answering(ok("x"));
