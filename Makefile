@@ -110,7 +110,7 @@ test: setup-test build ## Run all tests; with NGINX=debian on the distribution's
 	@test -x '$(out)/nginx' || { echo 'make: no NGINX binary to test with: pass NGINX_BINARY=FILE' >&2; exit 1; }
 	$(SAY) "testing on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-core --package phantom-token-test $(TEST_FLAGS)
-	$(SAY) "all tests passed on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
+	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 
 .PHONY: lint
 lint: setup-lint nginx ## Check formatting, clippy, documentation, licences
