@@ -23,8 +23,9 @@ fn assert_refused(builder: &Builder, texts: &[&str]) -> Check {
     for text in texts {
         assert!(line.contains(text), "no {text:?} in: {line}");
     }
-    let number = line.rsplit_once("nginx.conf:").map(|(_, number)| number.trim());
-    let number: Option<usize> = number.and_then(|number| number.parse().ok());
+    let number = line.split_once("nginx.conf:").and_then(|(_, rest)| {
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok()
+    });
     assert!(number.is_some_and(|n| n <= check.config.lines().count()), "no line number: {line}");
     assert!(!line.contains("s3cret"), "{line}");
     check
@@ -43,8 +44,17 @@ fn assert_wrong(directive: &str) {
     directives.push(directive);
     let builder = with(&directives);
     let check = assert_refused(&builder, &[name]);
-    let line = format!("nginx.conf:{}\n", check.line_of(directive));
-    assert!(check.messages.contains(&line), "not at {line:?}: {}", check.messages);
+    assert_at(&check, directive);
+}
+
+/// Asserts that the message names the line `directive` stands on.
+#[track_caller]
+fn assert_at(check: &Check, directive: &str) {
+    let place = format!("nginx.conf:{}", check.line_of(directive));
+    let (_, rest) = check.messages.split_once(&place).unwrap_or_else(|| {
+        panic!("{directive} is not said to be at {place}: {}", check.messages);
+    });
+    assert!(!rest.starts_with(|c: char| c.is_ascii_digit()), "{}", check.messages);
 }
 
 #[track_caller]
@@ -142,7 +152,6 @@ fn wrong_values_are_named_with_their_line() {
         "phantom_token_bound_tokens keep;",
         "phantom_token_token_syntax jwt;",
         "phantom_token_introspection_header Host x;",
-        "phantom_token_introspection_header Authorization x;",
         "phantom_token_introspection_param token x;",
         "phantom_token_connect_timeout soon;",
         "phantom_token_timeout 1x;",
@@ -153,10 +162,29 @@ fn wrong_values_are_named_with_their_line() {
         "phantom_token_cache_valid forever;",
         "phantom_token_cache_inactive_valid -1s;",
         "phantom_token_cache_control obey;",
-        "phantom_token_worker_cache many;",
     ] {
         assert_wrong(directive);
     }
+    for directive in [
+        "phantom_token_worker_cache many;",
+        "phantom_token_max_pending -1;",
+        "phantom_token_cache_zone 10m;",
+        "phantom_token_cache_zone zone=tokens;",
+        "phantom_token_cache_zone zone=tokens:1k;",
+    ] {
+        let builder = with(&[]).http(directive);
+        let check = assert_refused(&builder, &[directive.split(' ').next().unwrap()]);
+        assert_at(&check, directive);
+    }
+}
+
+#[test]
+fn credentials_of_two_kinds_are_refused() {
+    let header = "phantom_token_introspection_header Authorization x;";
+    let name = "phantom_token_introspection_header";
+    assert_refused(&with(&["phantom_token on;", ENDPOINT, ID, SECRET, header]), &[name]);
+    let none = "phantom_token_client_auth none;";
+    assert_good(&with(&["phantom_token on;", ENDPOINT, none, header]));
 }
 
 #[test]
@@ -200,8 +228,8 @@ fn every_directive_takes_its_documented_values() {
         "phantom_token_cache_inactive_valid 0;",
         "phantom_token_cache_stale 60s;",
         "phantom_token_cache_control strict;",
-        "phantom_token_worker_cache 0;",
     ])
+    .http("phantom_token_worker_cache 0;")
     .http("map $remote_addr $internal { default \"\"; 10.0.0.1 1; }")
     .http("phantom_token_cache_zone zone=tokens:2m;")
     .http("phantom_token_max_pending 64;")
