@@ -414,6 +414,36 @@ fn an_endpoint_s_place_is_found_though_its_worker_was_killed() {
         assert!(one.is_some() && one == other);
         assert_eq!(state.endpoints().count(), 1);
     });
+    // Another endpoint that would like the same place.
+    let place = |label: &str| hash_of(&[label.as_bytes(), b""]) as usize % ENDPOINTS;
+    let rival = (0..).map(|number| format!("https://as{number}.example:443/"));
+    let rival: &'static str =
+        rival.into_iter().find(|rival| place(rival) == place(label)).unwrap().leak();
+    interrupted(
+        state,
+        claim,
+        |state| state.endpoint(rival, None),
+        |state, one, other| {
+            assert!(one.is_some() && other.is_some() && one != other);
+            assert_eq!((claim(state), state.endpoint(rival, None)), (one, other));
+            assert_eq!(state.endpoints().count(), 2);
+        },
+    );
+}
+
+#[test]
+fn a_failure_that_is_being_counted_is_not_forgotten() {
+    // The other worker sees that there were two, but not yet when the first was.
+    let limits = Limits { max_fails: 2, fail_timeout_ms: 10_000 };
+    let fail = move |(state, id): (State, EndpointId)| state.failed(id, &limits, 50_000, None);
+    let start = || {
+        let state = state();
+        (state, endpoint(&state))
+    };
+    interrupted(start, fail, fail, |_, one, other| {
+        let down = [one, other].map(|end| end == Transition::WentDown);
+        assert!(down[0] != down[1], "{one:?} {other:?}");
+    });
 }
 
 #[test]
@@ -553,6 +583,13 @@ fn the_gate_opens_for_one_of_two_workers() {
     };
     let ask = |(state, hash): (State, u64)| state.credentials_gate(hash, 1000) == Gate::Open;
     interrupted(refused, ask, ask, |_, one, other| assert!(one != other));
+    // Two clients of one place are told apart.
+    let refuse = |hash| move |state: State| state.credentials_refused(hash, 0);
+    interrupted(state, refuse(1), refuse(257), |state, (), ()| {
+        for hash in [1, 257] {
+            assert_eq!(state.credentials_gate(hash, 0), Gate::Closed { left_ms: 1000 });
+        }
+    });
     // A worker killed before or after it passed the gate shuts it for a second at most.
     killed(
         refused,

@@ -238,7 +238,7 @@ fn nothing_is_lost_between_workers() {
             let start = &start;
             scope.spawn(move || {
                 start.wait();
-                for step in 0..100_000_u64 {
+                for step in 0..1_000_000_u64 {
                     // Two workers without a slot of their own share one.
                     state.count_request(worker / 2, Outcome::Hit);
                     state.observe_queue(worker, Duration::from_micros(step % 3000));
@@ -255,9 +255,9 @@ fn nothing_is_lost_between_workers() {
     });
     assert_eq!(codes, [0; 4]);
     let snapshot = Snapshot::take(&state, &[], None, nobody);
-    assert_eq!(snapshot.requests.iter().next(), Some(("hit", 440_000)));
+    assert_eq!(snapshot.requests.iter().next(), Some(("hit", 4_040_000)));
     assert_eq!(snapshot.endpoints[0].introspections.total(), 40_000);
-    assert_eq!(snapshot.queue_duration_seconds.count(), 400_000);
+    assert_eq!(snapshot.queue_duration_seconds.count(), 4_000_000);
 }
 
 #[test]

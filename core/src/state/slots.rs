@@ -49,43 +49,23 @@ impl State {
     /// so that what a killed worker had pending is forgotten as soon as its successor starts.
     pub fn claim(&self, pid: u32, alive: impl Fn(u32) -> bool) -> Option<u8> {
         let slots = &self.layout().slots;
-        let owned = slots.iter().position(|slot| slot.pid.get() == pid);
-        let mut mine = self.sweep(pid, owned, &alive);
-        // Another claim may have held one slot more for a moment: look again.
-        for _ in 0..3 {
-            if mine.is_none() {
-                std::thread::yield_now();
-                mine = self.sweep(pid, None, &alive);
+        let mut mine = slots.iter().position(|slot| slot.pid.get() == pid);
+        for (number, slot) in slots.iter().enumerate() {
+            let owner = slot.pid.get();
+            if owner == pid || (owner != 0 && alive(owner)) {
+                continue;
+            }
+            if mine.is_some() {
+                slot.take(owner, 0);
+            } else if slot.take(owner, pid) {
+                mine = Some(number);
             }
         }
+        // What it counts from now on is its own; a former owner's gauges were not seen while the
+        // slot had none.
         let number = mine?;
         slots[number].forget_gauges();
         u8::try_from(number).ok()
-    }
-
-    /// Frees the slots of the dead, and takes the first free one where `mine` is none.
-    fn sweep(
-        &self,
-        pid: u32,
-        mut mine: Option<usize>,
-        alive: &impl Fn(u32) -> bool,
-    ) -> Option<usize> {
-        for (number, slot) in self.layout().slots.iter().enumerate() {
-            let owner = slot.pid.get();
-            let free = owner == 0 || (owner != pid && !alive(owner));
-            if !free || (owner == 0 && mine.is_some()) || !slot.take(owner, pid) {
-                continue;
-            }
-            // The slot is ours before its gauges change: nobody else can be counting in it.
-            slot.forget_gauges();
-            match mine {
-                None => mine = Some(number),
-                Some(_) => {
-                    slot.take(pid, 0);
-                }
-            }
-        }
-        mine
     }
 
     /// Gives a slot back when its process exits.

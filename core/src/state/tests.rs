@@ -146,15 +146,15 @@ fn workers_that_claim_at_once_get_different_slots() {
         for worker in 0..8 {
             let (state, slots) = (&state, &slots);
             scope.spawn(move || {
-                for step in 0..31 {
-                    let slot = state.claim(1000 + worker * 31 + step, |pid| pid >= 1000).unwrap();
+                for step in 0..32 {
+                    let slot = state.claim(1000 + worker * 32 + step, |pid| pid >= 1000).unwrap();
                     slots.lock().unwrap().push(slot);
                 }
             });
         }
     });
     let slots = slots.into_inner().unwrap();
-    assert_eq!(slots.iter().collect::<HashSet<_>>().len(), 248);
+    assert_eq!(slots.iter().collect::<HashSet<_>>().len(), 256);
 }
 
 /// A state whose first slots belong to processes from 1 on, each with one call pending.
