@@ -134,9 +134,12 @@ impl Session {
         while !raw.is_empty() {
             let taken = self.connection.read_tls(&mut raw);
             match self.connection.process_new_packets() {
-                Ok(_) if matches!(taken, Ok(1..)) => {}
-                // Nothing taken and nothing processed: bytes behind the peer's goodbye.
-                Ok(_) => return Err(Failure::Tls(TlsCause::Protocol)),
+                Ok(_) => match taken {
+                    // Behind the peer's goodbye nothing counts (RFC 8446 §6.1).
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(_) => return Err(Failure::Tls(TlsCause::Protocol)),
+                },
                 Err(error) => {
                     // The alert that tells the peer why, as far as it goes without waiting.
                     let _ = self.connection.write_tls(socket.stream());
@@ -237,6 +240,30 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::tls::TlsOptions;
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    #[test]
+    fn an_alert_is_heard_though_the_connection_is_reset() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let late = Instant::now() + Duration::from_secs(20);
+        let mut socket =
+            Socket::connect(address.ip(), address.port(), Duration::from_secs(20)).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        // A byte the peer leaves unread makes its end a reset.
+        socket.write_all(b"x", late).unwrap();
+        peer.peek(&mut [0]).unwrap();
+        let handshake_failure = [21, 3, 3, 0, 2, 2, 40];
+        peer.write_all(&handshake_failure).unwrap();
+        drop(peer);
+
+        let endpoint = Endpoint::parse("https://as.example/", None).unwrap();
+        let tls = Tls::new(TlsOptions { verify: false, ..TlsOptions::default() }).unwrap();
+        let outcome = Session::handshake(&endpoint, &tls, &mut socket, late);
+        assert!(matches!(outcome, Err(Failure::Tls(TlsCause::Incompatible))), "{outcome:?}");
+    }
 
     #[test]
     fn record_boundaries_are_found_however_the_bytes_arrive() {

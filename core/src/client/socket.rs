@@ -47,6 +47,7 @@ impl Socket {
     pub(super) fn write_all(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), Halt> {
         while !bytes.is_empty() {
             match self.stream.write(bytes) {
+                Ok(0) => return Err(Halt::Closed),
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.wait(libc::POLLOUT, deadline)?;

@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use thiserror::Error;
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
-use zeroize::Zeroize;
+use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
-use super::endpoint::{Endpoint, Host};
-use super::error::{AnswerCause, CallError, ConnectCause, Phase, TlsCause};
+use super::buffer::{Input, Output};
+use super::endpoint::Endpoint;
+use super::error::{AnswerCause, CallError, Phase};
 use super::session::{self, Session};
 use super::socket::{Halt, Socket};
+use super::stats;
 use super::tls::Tls;
-use super::{resolve, stats};
 
 /// A connection is closed at this age, so that a change of the name's addresses is seen.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(300);
@@ -29,9 +29,6 @@ const MAX_RECEIVED: usize = 1024 * 1024;
 
 /// The least room offered to one read.
 const MIN_READ: usize = 4 * 1024;
-
-/// Above this a buffer is given back after the call.
-const KEPT_BUFFER: usize = 16 * 1024;
 
 /// The call under way, as far as the connection must know about it. Shared by an agent's connector
 /// and its connection, and written anew for each call.
@@ -61,107 +58,6 @@ pub(super) enum Failure {
 impl From<Failure> for ureq::Error {
     fn from(failure: Failure) -> Self {
         ureq::Error::Other(Box::new(failure))
-    }
-}
-
-/// Dials for `ureq`: name, TCP, TLS.
-pub(super) struct Dialler {
-    exchange: Arc<Mutex<Exchange>>,
-}
-
-impl Dialler {
-    pub(super) fn new(exchange: Arc<Mutex<Exchange>>) -> Self {
-        Dialler { exchange }
-    }
-
-    fn dial(&self) -> Result<Link, CallError> {
-        stats::count_dialled();
-        let (endpoint, tls, deadline) = {
-            let exchange = self.exchange.lock();
-            let deadline = exchange.deadline.min(Instant::now() + exchange.connect_timeout);
-            (exchange.endpoint.clone(), exchange.tls.clone(), deadline)
-        };
-        let (host, port) = endpoint.dial_target();
-        let mut socket = match host {
-            Host::Address(address) => connect(&[*address], port, deadline)?,
-            Host::Name(name) => connect(&resolve::SYSTEM.resolve(name, deadline)?, port, deadline)?,
-        };
-        let session = if endpoint.is_https() {
-            let session = Session::handshake(&endpoint, &tls, &mut socket, deadline)
-                .map_err(handshake_failure)?;
-            Some(Box::new(session))
-        } else {
-            None
-        };
-        Ok(Link {
-            exchange: self.exchange.clone(),
-            socket,
-            session,
-            dialled: Instant::now(),
-            call: LinkCall::none(),
-            reusable: true,
-            served: false,
-            output: Output::default(),
-            input: Input::default(),
-        })
-    }
-}
-
-/// Tries one address after the other, each with its share of the time left.
-fn connect(
-    addresses: &[std::net::IpAddr],
-    port: u16,
-    deadline: Instant,
-) -> Result<Socket, CallError> {
-    let mut failure: Option<CallError> = None;
-    for (tried, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(failure.unwrap_or(CallError::Timeout(Phase::Connect)));
-        }
-        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let error = match Socket::connect(*address, port, share.max(Duration::from_millis(1))) {
-            Ok(socket) => return Ok(socket),
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                CallError::Timeout(Phase::Connect)
-            }
-            Err(error) => CallError::Connect(ConnectCause::from(&error)),
-        };
-        // An address family this host has no route for says less than another address' answer.
-        let unreachable = CallError::Connect(ConnectCause::Unreachable);
-        if failure.is_none_or(|failure| failure == unreachable) {
-            failure = Some(error);
-        }
-    }
-    Err(failure.unwrap_or(CallError::Connect(ConnectCause::HostNotFound)))
-}
-
-fn handshake_failure(failure: session::Failure) -> CallError {
-    match failure {
-        session::Failure::Tls(cause) => CallError::Tls(cause),
-        session::Failure::Socket(Halt::Expired) => CallError::Timeout(Phase::Tls),
-        session::Failure::Socket(Halt::Closed | Halt::Io(_)) => CallError::Tls(TlsCause::Closed),
-    }
-}
-
-impl fmt::Debug for Dialler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Dialler")
-    }
-}
-
-impl Connector for Dialler {
-    type Out = Link;
-
-    fn connect(
-        &self,
-        _: &ConnectionDetails<'_>,
-        _: Option<()>,
-    ) -> Result<Option<Link>, ureq::Error> {
-        match self.dial() {
-            Ok(link) => Ok(Some(link)),
-            Err(error) => Err(Failure::Call(error).into()),
-        }
     }
 }
 
@@ -196,6 +92,24 @@ impl LinkCall {
 }
 
 impl Link {
+    pub(super) fn new(
+        exchange: Arc<Mutex<Exchange>>,
+        socket: Socket,
+        session: Option<Box<Session>>,
+    ) -> Self {
+        Link {
+            exchange,
+            socket,
+            session,
+            dialled: Instant::now(),
+            call: LinkCall::none(),
+            reusable: true,
+            served: false,
+            output: Output::default(),
+            input: Input::default(),
+        }
+    }
+
     /// Takes up the call that is written in the exchange, where it is a new one.
     fn begin(&mut self) {
         let exchange = self.exchange.lock();
@@ -385,94 +299,35 @@ impl fmt::Debug for Link {
     }
 }
 
-/// The request as `ureq` writes it, kept until it is sent. It holds credentials and a token, so
-/// every byte is wiped.
-#[derive(Default)]
-struct Output {
-    bytes: Vec<u8>,
-    written: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::tls::TlsOptions;
+    use std::net::TcpListener;
 
-impl Output {
-    /// Makes room for `more` bytes.
-    fn reserve(&mut self, more: usize) {
-        if self.bytes.len() - self.written >= more {
-            return;
-        }
-        // By hand, since a growing `Vec` leaves a copy behind.
-        let mut grown = vec![0; self.written + more];
-        grown[..self.written].copy_from_slice(self.written());
-        self.bytes.zeroize();
-        self.bytes = grown;
-    }
-
-    fn free(&mut self) -> &mut [u8] {
-        if self.bytes.len() == self.written {
-            self.reserve(1024);
-        }
-        &mut self.bytes[self.written..]
-    }
-
-    fn wrote(&mut self, amount: usize) {
-        self.written += amount;
-    }
-
-    fn written(&self) -> &[u8] {
-        &self.bytes[..self.written]
-    }
-
-    fn clear(&mut self) {
-        self.bytes[..self.written].zeroize();
-        self.written = 0;
-        if self.bytes.len() > KEPT_BUFFER {
-            self.bytes = Vec::new();
-        }
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        self.bytes.zeroize();
-    }
-}
-
-/// What came and `ureq` has not used yet.
-#[derive(Default)]
-struct Input {
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// Whether `ureq` could use something of what is there when it last looked.
-    progress: bool,
-}
-
-impl Input {
-    fn unread(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-
-    /// Room for at least `least` bytes behind what is unread.
-    fn room(&mut self, least: usize) -> &mut [u8] {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
-        if self.bytes.len() - self.end < least {
-            self.bytes.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-            if self.bytes.len() - self.end < least {
-                self.bytes.resize(self.end + 2 * least, 0);
-            }
-        }
-        &mut self.bytes[self.end..]
-    }
-
-    fn filled(&mut self, amount: usize) {
-        self.end += amount;
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.progress = amount > 0;
-        self.start += amount;
-        debug_assert!(self.start <= self.end);
+    #[test]
+    fn a_connection_ends_at_five_minutes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let exchange = Exchange {
+            number: 0,
+            endpoint: Arc::new(Endpoint::parse(&format!("http://{address}/"), None).unwrap()),
+            tls: Tls::new(TlsOptions { verify: false, ..TlsOptions::default() }).unwrap(),
+            deadline: Instant::now(),
+            connect_timeout: Duration::ZERO,
+            request_size: 0,
+            ends_with_connection: false,
+        };
+        let socket =
+            Socket::connect(address.ip(), address.port(), Duration::from_secs(20)).unwrap();
+        let mut link = Link::new(Arc::new(Mutex::new(exchange)), socket, None);
+        assert!(link.is_open());
+        let Some(long_ago) = link.dialled.checked_sub(MAX_AGE) else {
+            return; // the machine has not run for five minutes
+        };
+        link.dialled = long_ago + Duration::from_secs(60);
+        assert!(link.is_open());
+        link.dialled = long_ago;
+        assert!(!link.is_open());
     }
 }

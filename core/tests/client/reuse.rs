@@ -226,13 +226,22 @@ fn no_failure_leaves_a_connection_behind() {
 }
 
 #[test]
-fn an_early_answer_is_read_even_where_the_request_could_not_be_sent_whole() {
-    // The server refuses without reading: the client's write fails or not, the answer counts.
-    let server = Server::start(|mut peer| {
-        peer.send("HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+fn an_early_answer_counts_even_where_the_request_could_not_be_sent_whole() {
+    const REFUSAL: &str =
+        "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let reading = Server::start(|mut peer| {
+        peer.send(REFUSAL);
         peer.wait_for_end();
     });
-    let mut call = call(&server.url());
-    call.body = Zeroizing::new(vec![b'x'; 8 * 1024 * 1024]);
-    assert_eq!(introspect(&call).ok().unwrap().status, 413);
+    // This one closes on what it has not read, which resets the connection.
+    let closing = Server::start(|mut peer| {
+        peer.send(REFUSAL);
+        peer.wait_until_delivered();
+    });
+    for server in [reading, closing] {
+        let mut call = call(&server.url());
+        call.body = Zeroizing::new(vec![b'x'; 32 * 1024 * 1024]);
+        assert_eq!(introspect(&call).ok().unwrap().status, 413);
+        assert_eq!(server.accepted(), 1);
+    }
 }

@@ -136,3 +136,25 @@ fn half_a_tls_record_behind_the_answer_completed_later() {
     let mut call = call_with(&url, Some(&address), authority.trusting());
     second_is_its_own(&server, &mut call, || ());
 }
+
+#[test]
+fn bytes_behind_the_tls_goodbye() {
+    let authority = Authority::new();
+    let server = Server::start_tls(authority.server(&["localhost"]), |mut peer| {
+        let request = peer.request().unwrap();
+        let tls = peer.tls.as_mut().unwrap();
+        let mut records = Vec::new();
+        tls.writer().write_all(ok(&request.body).as_bytes()).unwrap();
+        tls.send_close_notify();
+        while tls.wants_write() {
+            tls.write_tls(&mut records).unwrap();
+        }
+        records.extend([b'x'; 14_000]);
+        peer.socket.write_all(&records).unwrap();
+        peer.wait_for_end();
+    });
+    let url = format!("https://localhost:{}/i", server.address.port());
+    let address = server.address.to_string();
+    let mut call = call_with(&url, Some(&address), authority.trusting());
+    second_is_its_own(&server, &mut call, || ());
+}

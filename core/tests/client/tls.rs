@@ -1,5 +1,6 @@
 //! Which servers are believed, and what servers are told about the client.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use phantom_token_core::client::{
@@ -11,7 +12,7 @@ use rustls::{RootCertStore, ServerConfig};
 use zeroize::Zeroizing;
 
 use crate::pki::{Authority, Identity, builder, params, trusting};
-use crate::server::{Peer, Server};
+use crate::server::{Peer, Server, ok};
 use crate::{body, call, call_with, error};
 
 fn echo(mut peer: Peer) {
@@ -379,4 +380,44 @@ fn mistakes_in_the_files_are_named() {
     assert_eq!(check(None, certificate, Some(old)), Some(EncryptedClientKey));
     let odd = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
     assert_eq!(check(None, certificate, Some(odd)), Some(UnsupportedClientKey));
+}
+
+#[test]
+fn a_tls_answer_cut_anywhere_is_an_error() {
+    let authority = Authority::new();
+    let server = Server::start_tls(authority.server(&["as.example"]), |mut peer| {
+        let request = peer.request().unwrap();
+        let tls = peer.tls.as_mut().unwrap();
+        let mut records = Vec::new();
+        tls.writer().write_all(ok(&request.body).as_bytes()).unwrap();
+        tls.write_tls(&mut records).unwrap();
+        // Every third length, twice: ended in order, and reset.
+        let cut = peer.number / 2 * 3;
+        peer.socket.write_all(&records[..cut.min(records.len())]).unwrap();
+        peer.wait_until_delivered();
+        if peer.number % 2 == 1 {
+            peer.reset();
+        }
+    });
+    let url = format!("https://as.example:{}/i", server.address.port());
+    let call = call_with(&url, Some(&server.address.to_string()), authority.trusting());
+    let record = 5 + ok("token=opaque").len() + 1 + 16; // header, content, its type, tag
+    for cut in (0..record).step_by(3) {
+        for _ in 0..2 {
+            let outcome = error(introspect(&call));
+            assert_eq!(outcome, CallError::Answer(AnswerCause::Closed), "after {cut} bytes");
+        }
+    }
+    assert_eq!(body(introspect(&call)), "token=opaque");
+}
+
+#[test]
+fn a_call_fits_the_small_stacks_of_musl() {
+    let authority = Authority::new();
+    let server = Server::start_tls(authority.server(&["as.example"]), echo);
+    let url = format!("https://as.example:{}/i", server.address.port());
+    let call = call_with(&url, Some(&server.address.to_string()), authority.trusting());
+    let thread = std::thread::Builder::new().stack_size(128 * 1024);
+    let caller = thread.spawn(move || body(introspect(&call))).unwrap();
+    assert_eq!(caller.join().unwrap(), "token=opaque");
 }

@@ -1,0 +1,280 @@
+//! `ureq`, set up for introspection: what it is asked, what its answers and errors mean.
+
+use std::cell::RefCell;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ureq::http::{Request, Version};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
+use ureq_proto::Error as Protocol;
+
+use super::dial::Dialler;
+use super::error::{AnswerCause, CallError, RequestCause};
+use super::transport::{Exchange, Failure, MAX_AGE};
+use super::{Call, MAX_BODY};
+use crate::answer::Response;
+
+/// The most an answer's status line and header section may have, in bytes.
+const MAX_HEADER: usize = 32 * 1024;
+
+/// How the module names itself to the authorization server.
+const USER_AGENT: &str = concat!("ngx-phantom-token/", env!("CARGO_PKG_VERSION"));
+
+thread_local! {
+    pub(super) static AGENTS: RefCell<Agents> = const { RefCell::new(Agents(Vec::new())) };
+}
+
+/// A thread's agents, least recently used first.
+#[derive(Default)]
+pub(super) struct Agents(Vec<Agent>);
+
+impl Agents {
+    /// Takes the agent for `call` out, or makes one; drops those not used for long.
+    pub(super) fn take(&mut self, call: &Call, now: Instant) -> Agent {
+        let long_unused =
+            self.0.iter().take_while(|agent| now.duration_since(agent.last_use) > MAX_AGE).count();
+        self.0.drain(..long_unused);
+        match self.0.iter().position(|agent| agent.serves(call)) {
+            Some(found) => self.0.remove(found),
+            None => Agent::new(call, now),
+        }
+    }
+
+    /// Keeps an agent that was used at `now`.
+    pub(super) fn keep(&mut self, mut agent: Agent, now: Instant) {
+        agent.last_use = now;
+        self.0.push(agent);
+    }
+}
+
+/// A `ureq` agent for one endpoint and TLS setting, and so with one idle connection at most.
+pub(super) struct Agent {
+    ureq: ureq::Agent,
+    exchange: Arc<Mutex<Exchange>>,
+    last_use: Instant,
+}
+
+impl Agent {
+    fn new(call: &Call, now: Instant) -> Self {
+        let exchange = Arc::new(Mutex::new(Exchange {
+            number: 0,
+            endpoint: call.endpoint.clone(),
+            tls: call.tls.clone(),
+            deadline: call.deadline,
+            connect_timeout: call.connect_timeout,
+            request_size: 0,
+            ends_with_connection: false,
+        }));
+        // Timeouts are unset here on purpose: the transport ends every wait at the deadline.
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .accept_encoding("")
+            .user_agent(USER_AGENT)
+            .max_response_header_size(MAX_HEADER)
+            .max_idle_connections(1)
+            .max_idle_connections_per_host(1)
+            .max_idle_age(MAX_AGE)
+            .build();
+        let ureq = ureq::Agent::with_parts(config, Dialler::new(exchange.clone()), Later);
+        Agent { ureq, exchange, last_use: now }
+    }
+
+    /// Whether a connection of this agent is one `call` could have made.
+    fn serves(&self, call: &Call) -> bool {
+        let exchange = self.exchange.lock();
+        exchange.endpoint.origin() == call.endpoint.origin()
+            && (!call.endpoint.is_https() || exchange.tls.id() == call.tls.id())
+    }
+
+    /// Sends `call` and reads the answer to its end.
+    pub(super) fn run(&self, call: &Call) -> Result<Response, Failure> {
+        let request = request(call)?;
+        {
+            let mut exchange = self.exchange.lock();
+            exchange.number += 1;
+            exchange.endpoint = call.endpoint.clone();
+            exchange.deadline = call.deadline;
+            exchange.connect_timeout = call.connect_timeout;
+            exchange.request_size = request_size(&request);
+            exchange.ends_with_connection = false;
+        }
+        let answer = self.ureq.run(request).map_err(failure)?;
+        let (head, mut body) = answer.into_parts();
+        if head.status.is_informational() {
+            return Err(CallError::Answer(AnswerCause::Upgrade).into());
+        }
+        let length = length(head.version, &head.headers)?;
+        self.exchange.lock().ends_with_connection = length == Length::Connection;
+        if matches!(length, Length::Bytes(bytes) if bytes > MAX_BODY as u64) {
+            return Err(CallError::Answer(AnswerCause::BodyTooLarge).into());
+        }
+
+        let capacity = if let Length::Bytes(bytes) = length { bytes as usize } else { 4096 };
+        let mut content = Vec::with_capacity(capacity + 1);
+        body.as_reader()
+            .take(MAX_BODY as u64 + 1)
+            .read_to_end(&mut content)
+            .map_err(|error| failure(ureq::Error::from(error)))?;
+        if content.len() > MAX_BODY {
+            return Err(CallError::Answer(AnswerCause::BodyTooLarge).into());
+        }
+        Ok(Response {
+            status: head.status.as_u16(),
+            content_type: joined(&head.headers, header::CONTENT_TYPE),
+            cache_control: head
+                .headers
+                .get_all(header::CACHE_CONTROL)
+                .iter()
+                .map(|value| value.as_bytes().to_vec())
+                .collect(),
+            age: joined(&head.headers, header::AGE),
+            retry_after: joined(&head.headers, header::RETRY_AFTER),
+            content_encoding: joined(&head.headers, header::CONTENT_ENCODING),
+            body: content,
+        })
+    }
+}
+
+/// Resolves nothing: `ureq` asks before it looks for an idle connection, the dialler only when it
+/// needs an address.
+#[derive(Debug)]
+struct Later;
+
+impl Resolver for Later {
+    fn resolve(
+        &self,
+        _: &ureq::http::Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
+    }
+}
+
+fn request(call: &Call) -> Result<Request<&[u8]>, CallError> {
+    const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+    let invalid = CallError::Request(RequestCause::Header);
+
+    let mut request = Request::new(call.body.as_slice());
+    *request.method_mut() = ureq::http::Method::POST;
+    *request.uri_mut() = call.endpoint.uri().clone();
+    let headers = request.headers_mut();
+    headers.reserve(3 + call.headers.len());
+    if let Some(authorization) = &call.authorization {
+        // The header map shares these bytes and wipes them with its last copy.
+        let bytes = Bytes::from_owner(authorization.clone());
+        let mut value = HeaderValue::from_maybe_shared(bytes).map_err(|_| invalid)?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    headers.insert(header::CONTENT_TYPE, FORM);
+    let accept = HeaderValue::from_str(&call.accept).map_err(|_| invalid)?;
+    headers.insert(header::ACCEPT, accept);
+    for (name, value) in &call.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| invalid)?;
+        headers.append(name, value);
+    }
+    Ok(request)
+}
+
+/// Bytes the request takes on the wire, an upper bound.
+fn request_size(request: &Request<&[u8]>) -> usize {
+    const REST: usize = 256; // request line's fixed parts, User-Agent, Content-Length
+    let headers: usize =
+        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    // The URI holds the target and Host's value.
+    let uri = request.uri();
+    let target = uri.path().len() + uri.query().map_or(0, str::len);
+    let host = uri.authority().map_or(0, |authority| authority.as_str().len());
+    REST + headers + target + host + request.body().len()
+}
+
+/// How an answer's content ends (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    Bytes(u64),
+    Chunks,
+    Connection,
+}
+
+/// Judges the framing more strictly than `ureq`, which lets chunks win over a length and takes any
+/// list of codings that has `chunked` in it.
+fn length(version: Version, headers: &HeaderMap) -> Result<Length, CallError> {
+    let ambiguous = CallError::Answer(AnswerCause::AmbiguousLength);
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lengths.next(), codings.next()) {
+        (Some(_), Some(_)) => Err(ambiguous),
+        (None, None) => Ok(Length::Connection),
+        (None, Some(coding)) => {
+            let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+            if chunked && codings.next().is_none() && version == Version::HTTP_11 {
+                Ok(Length::Chunks)
+            } else {
+                Err(CallError::Answer(AnswerCause::TransferCoding))
+            }
+        }
+        // `ureq` has refused lengths that differ; only the form is left to read.
+        (Some(length), None) => std::str::from_utf8(length.as_bytes())
+            .ok()
+            .and_then(|text| text.split(',').next())
+            .and_then(|text| text.trim().parse().ok())
+            .map(Length::Bytes)
+            .ok_or(ambiguous),
+    }
+}
+
+/// A header's value. Several lines become one list, as RFC 9110 §5.3 has it, which for a header
+/// that takes one value is then not understood: better than picking one.
+fn joined(headers: &HeaderMap, name: HeaderName) -> Option<Vec<u8>> {
+    let mut values = headers.get_all(name).iter();
+    let mut joined = values.next()?.as_bytes().to_vec();
+    for value in values {
+        joined.extend_from_slice(b", ");
+        joined.extend_from_slice(value.as_bytes());
+    }
+    Some(joined)
+}
+
+/// What an error of `ureq`'s means here. Its texts may quote the server, so none is kept.
+fn failure(error: ureq::Error) -> Failure {
+    let cause = match error {
+        ureq::Error::Other(inner) => match inner.downcast::<Failure>() {
+            Ok(failure) => return *failure,
+            Err(_) => AnswerCause::NotHttp,
+        },
+        ureq::Error::Protocol(error) => match error {
+            Protocol::TooManyContentLengthHeaders | Protocol::BadContentLengthHeader => {
+                AnswerCause::AmbiguousLength
+            }
+            Protocol::ChunkLenNotAscii
+            | Protocol::ChunkLenNotANumber
+            | Protocol::ChunkExpectedCrLf => AnswerCause::TransferCoding,
+            Protocol::HttpParseTooManyHeaders => AnswerCause::HeaderTooLarge,
+            Protocol::OutputOverflow | Protocol::BadHeader(_) => {
+                return CallError::Request(RequestCause::Refused).into();
+            }
+            _ => AnswerCause::NotHttp,
+        },
+        ureq::Error::LargeResponseHeader(..) => AnswerCause::HeaderTooLarge,
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            AnswerCause::Closed
+        }
+        ureq::Error::Io(error) => AnswerCause::Io(error.kind()),
+        ureq::Error::BodyStalled => AnswerCause::Closed,
+        ureq::Error::Http(_) | ureq::Error::BadUri(_) => {
+            return CallError::Request(RequestCause::Refused).into();
+        }
+        _ => AnswerCause::NotHttp,
+    };
+    CallError::Answer(cause).into()
+}
