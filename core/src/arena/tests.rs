@@ -35,11 +35,12 @@ impl Zone {
     }
 }
 
+/// A key that costs less than a hash and is spread as well.
 pub(super) fn key(token: u32, identity: u32) -> Key {
-    let hash_key = HashKey([7; 16]);
+    let spread = |n: u32| u128::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     Key {
-        token: hash_key.token(&token.to_le_bytes()),
-        identity: hash_key.identity([identity.to_le_bytes().as_slice()]),
+        token: TokenHash(spread(token).to_be_bytes()),
+        identity: IdentityHash(spread(identity).to_be_bytes()),
     }
 }
 
