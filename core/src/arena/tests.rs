@@ -410,3 +410,47 @@ fn hashes_are_used_whole() {
     }
     assert!(find(&zone, &base).is_some());
 }
+
+/// Damages one word of a zone with one entry of several blocks and asks for it and another one.
+fn damaged(
+    word: impl Fn(&Locked<'_>, memory::Block) -> (usize, u32),
+) -> (Zone, [Option<Vec<u8>>; 2]) {
+    let zone = Zone::new(MIN_SIZE);
+    zone.with(|arena| {
+        arena.store(&key(1, 1), &active(&[b'j'; 500]));
+        let (at, value) = word(arena, arena.entry(&key(1, 1)).unwrap().unwrap());
+        arena.memory.store32(at, value);
+    });
+    let found = [find(&zone, &key(1, 2)), find(&zone, &key(1, 1))];
+    (zone, found)
+}
+
+#[test]
+fn a_chain_that_is_a_ring_ends() {
+    let (zone, found) =
+        damaged(|arena, block| (arena.memory.field(block, layout::item::NEXT), block.raw()));
+    assert_eq!(found, [None, None]);
+    assert_eq!(zone.arena.stats().resets, 1);
+    zone.check();
+}
+
+#[test]
+fn a_run_of_blocks_that_does_not_end_where_it_should_is_noticed() {
+    let link = |n: u32| {
+        damaged(move |arena, first| {
+            let block = (0..n).fold(first, |at, _| arena.memory.after(at).unwrap().unwrap());
+            (arena.memory.link(block), first.raw())
+        })
+    };
+    let tail = |by: u32| {
+        damaged(move |arena, block| {
+            let at = arena.memory.field(block, layout::item::TAIL);
+            (at, arena.memory.load32(at) - by)
+        })
+    };
+    for (zone, found) in [link(0), link(1), link(4), tail(1), tail(4)] {
+        assert_eq!(found, [None, None]);
+        assert_eq!(zone.arena.stats().resets, 1);
+        zone.check();
+    }
+}
