@@ -35,11 +35,12 @@ impl Zone {
     }
 }
 
+/// A key that costs less than a hash and is spread as well.
 pub(super) fn key(token: u32, identity: u32) -> Key {
-    let hash_key = HashKey([7; 16]);
+    let spread = |n: u32| u128::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     Key {
-        token: hash_key.token(&token.to_le_bytes()),
-        identity: hash_key.identity([identity.to_le_bytes().as_slice()]),
+        token: TokenHash(spread(token).to_be_bytes()),
+        identity: IdentityHash(spread(identity).to_be_bytes()),
     }
 }
 
@@ -408,4 +409,48 @@ fn hashes_are_used_whole() {
         assert_eq!((find(&zone, &token), find(&zone, &identity)), (None, None));
     }
     assert!(find(&zone, &base).is_some());
+}
+
+/// Damages one word of a zone with one entry of several blocks and asks for it and another one.
+fn damaged(
+    word: impl Fn(&Locked<'_>, memory::Block) -> (usize, u32),
+) -> (Zone, [Option<Vec<u8>>; 2]) {
+    let zone = Zone::new(MIN_SIZE);
+    zone.with(|arena| {
+        arena.store(&key(1, 1), &active(&[b'j'; 500]));
+        let (at, value) = word(arena, arena.entry(&key(1, 1)).unwrap().unwrap());
+        arena.memory.store32(at, value);
+    });
+    let found = [find(&zone, &key(1, 2)), find(&zone, &key(1, 1))];
+    (zone, found)
+}
+
+#[test]
+fn a_chain_that_is_a_ring_ends() {
+    let (zone, found) =
+        damaged(|arena, block| (arena.memory.field(block, layout::item::NEXT), block.raw()));
+    assert_eq!(found, [None, None]);
+    assert_eq!(zone.arena.stats().resets, 1);
+    zone.check();
+}
+
+#[test]
+fn a_run_of_blocks_that_does_not_end_where_it_should_is_noticed() {
+    let link = |n: u32| {
+        damaged(move |arena, first| {
+            let block = (0..n).fold(first, |at, _| arena.memory.after(at).unwrap().unwrap());
+            (arena.memory.link(block), first.raw())
+        })
+    };
+    let tail = |by: u32| {
+        damaged(move |arena, block| {
+            let at = arena.memory.field(block, layout::item::TAIL);
+            (at, arena.memory.load32(at) - by)
+        })
+    };
+    for (zone, found) in [link(0), link(1), link(4), tail(1), tail(4)] {
+        assert_eq!(found, [None, None]);
+        assert_eq!(zone.arena.stats().resets, 1);
+        zone.check();
+    }
 }
