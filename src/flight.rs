@@ -513,7 +513,8 @@ impl Flight {
                     );
                 }
                 let times = &self.policy.cache;
-                let life = (times.inactive_ms > 0).then(|| Life::of_inactive(now_ms()));
+                let life =
+                    (times.inactive_ms > 0).then(|| Life::of_inactive(now_ms(), times.inactive_ms));
                 Settled::Outcome(Outcome::Inactive, life)
             }
             Attempt::Answered(Answer::Active(grant), response) => {
