@@ -54,18 +54,21 @@ pub(crate) fn nearest(
 }
 
 /// The zone: looks for a fresh answer and, in the same breath, for the call that is under way, so
-/// that exactly one is.
+/// that exactly one is. `lead` is the number and the deadline of the flight that would lead one;
+/// without it no mark is set and none followed.
 pub(crate) fn shared(
     worker: &mut Worker,
     zone: &Zone,
     key: &Key,
     times: &CacheTimes,
-    flight: u64,
-    deadline: u64,
+    lead: Option<(u64, u64)>,
 ) -> Found {
     let generation = worker.state.generation(&key.token);
-    let mine =
-        worker.slot.map(|slot| Flight { id: flight, owner: Owner { pid: pid(), slot }, deadline });
+    let mine = worker.slot.zip(lead).map(|(slot, (id, deadline))| Flight {
+        id,
+        owner: Owner { pid: pid(), slot },
+        deadline,
+    });
     let (now_ms, now) = (now_ms(), now_secs());
     loop {
         let record = &mut worker.record;

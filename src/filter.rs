@@ -61,8 +61,7 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 fn take_over_headers(r: Request) -> Result<(), NoMemory> {
     let Some(ctx) = Ctx::in_slot(r) else {
-        // An `error_page` of our 500 in a location that runs no access phase.
-        refusal::keep_connection(r);
+        keep_after_error_page(r);
         return Ok(());
     };
     let status = r.raw().headers_out.status as u32;
@@ -72,10 +71,10 @@ fn take_over_headers(r: Request) -> Result<(), NoMemory> {
         if ctx.challenge.is_some() && unsafe { pt_request_err_status(r.as_ptr()) } == 0 {
             refusal::hide_challenge(ctx);
         }
+        keep_after_error_page(r);
         return Ok(());
     };
     reply.sending = true;
-    let keepalive = ctx.keepalive;
     let len = reply.body.len();
     r.add_header_out(b"Cache-Control", str_of(b"no-store"))?;
     // SAFETY: a live request; the strings are constants of this binary.
@@ -86,11 +85,19 @@ fn take_over_headers(r: Request) -> Result<(), NoMemory> {
         (*out).content_type_lowcase = ptr::null_mut();
         (*out).charset = ngx_str_t { len: 0, data: ptr::null_mut() };
         (*out).content_length_n = len as off_t;
-        if keepalive {
-            pt_request_set_keepalive(r.as_ptr(), 1);
-        }
+    }
+    if status == NGX_HTTP_INTERNAL_SERVER_ERROR {
+        refusal::keep_settled(r, ctx);
     }
     Ok(())
+}
+
+/// The response is an `error_page` of our 500.
+fn keep_after_error_page(r: Request) {
+    // SAFETY: a live request.
+    if unsafe { pt_request_err_status(r.as_ptr()) } == NGX_HTTP_INTERNAL_SERVER_ERROR as usize {
+        refusal::keep_connection(r);
+    }
 }
 
 unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {

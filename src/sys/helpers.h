@@ -232,3 +232,15 @@ pt_request_body_in_memory(ngx_http_request_t *r)
     r->request_body_in_single_buf = 1;
     r->request_body_in_file_only = 0;
 }
+
+/*
+ * Whether nothing of the request's body can be taken for another request: it has none, all of it
+ * was read, or NGINX is reading it away and closes the connection itself where it is broken.
+ */
+static inline ngx_uint_t
+pt_request_body_is_settled(ngx_http_request_t *r)
+{
+    return r->discard_body
+           || r->headers_in.content_length_n == 0
+           || (r->headers_in.content_length_n < 0 && !r->headers_in.chunked);
+}
