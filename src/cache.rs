@@ -54,21 +54,18 @@ pub(crate) fn nearest(
 }
 
 /// The zone: looks for a fresh answer and, in the same breath, for the call that is under way, so
-/// that exactly one is. `lead` is the number and the deadline of the flight that would lead one;
-/// without it no mark is set and none followed.
+/// that exactly one is. `flight` and `deadline` (milliseconds) are those of the one that would lead.
 pub(crate) fn shared(
     worker: &mut Worker,
     zone: &Zone,
     key: &Key,
     times: &CacheTimes,
-    lead: Option<(u64, u64)>,
+    flight: u64,
+    deadline: u64,
 ) -> Found {
     let generation = worker.state.generation(&key.token);
-    let mine = worker.slot.zip(lead).map(|(slot, (id, deadline))| Flight {
-        id,
-        owner: Owner { pid: pid(), slot },
-        deadline,
-    });
+    let mine =
+        worker.slot.map(|slot| Flight { id: flight, owner: Owner { pid: pid(), slot }, deadline });
     let (now_ms, now) = (now_ms(), now_secs());
     loop {
         let record = &mut worker.record;

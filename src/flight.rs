@@ -131,12 +131,10 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     }
 
     let id = worker.state.next_flight_id();
-    let full = worker.pending >= worker.max_pending;
     let (role, id) = match question.policy.zone {
         Some(zone) if shares => {
             let times = &question.policy.cache;
-            let lead = (!full).then_some((id, question.deadline));
-            match cache::shared(worker, &zone, &question.key, times, lead) {
+            match cache::shared(worker, &zone, &key, times, id, question.deadline) {
                 Found::Granted(cached) => return Asked::Known(Outcome::Granted(cached)),
                 Found::Inactive => return Asked::Known(Outcome::Inactive),
                 Found::Lead { marked: true } => (Role::Leader, id),
@@ -146,7 +144,11 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         }
         _ => (Role::Alone, id),
     };
-    if full && role == Role::Alone {
+    // Only now: what is known, or asked for by another worker, takes no call of ours.
+    if role != Role::Follower && worker.pending >= worker.max_pending {
+        if let (Role::Leader, Some(zone)) = (role, question.policy.zone) {
+            zone.locked(|locked| locked.cancel(&key, id));
+        }
         overflow(worker, &question, "too many introspection calls are pending");
         return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
     }
@@ -764,8 +766,7 @@ impl Flight {
         self.generation = worker.state.generation(&self.key.token);
         let id = worker.state.next_flight_id();
         let times = self.policy.cache;
-        let lead = Some((id, self.latest_deadline()));
-        match cache::shared(worker, &zone, &self.key, &times, lead) {
+        match cache::shared(worker, &zone, &self.key, &times, id, self.latest_deadline()) {
             Found::Granted(cached) => self.resolve(worker, &Outcome::Granted(cached), None),
             Found::Inactive => self.resolve(worker, &Outcome::Inactive, None),
             Found::Lead { marked: true } => self.take_lead(worker, Role::Leader, id),
