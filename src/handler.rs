@@ -50,7 +50,11 @@ pub(crate) unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t 
         INTERNAL_SERVER_ERROR,
         || {
             let Some(policy) = LocConf::of(r).policy.as_ref() else {
-                refusal::keep_connection(r);
+                if r.is_internal()
+                    && let Some(ctx) = Ctx::find(r)
+                {
+                    refusal::keep_connection(r, ctx);
+                }
                 return DECLINED;
             };
             journey(r, policy).unwrap_or(INTERNAL_SERVER_ERROR)
@@ -63,7 +67,7 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
     if ctx.wait.as_ref().is_some_and(|wait| !wait.is_over()) {
         return Ok(AGAIN); // a stray event: NGINX runs the phases on any
     }
-    refusal::keep_connection(r);
+    refusal::keep_connection(r, ctx);
 
     let decision = match ctx.wait.take() {
         Some(wait) => landed(r, ctx, policy, *wait)?,

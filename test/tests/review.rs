@@ -1,0 +1,102 @@
+//! The module's decisions beside those of others: what is theirs stays theirs, over redirects too.
+
+use phantom_token_test::rig::UNAUTHORIZED;
+use phantom_token_test::{AuthorizationServer, Client, Rig, Script};
+
+/// `user:password`, for `auth_basic`.
+const BASIC: (&str, &str) = ("Authorization", "Basic dXNlcjpwYXNzd29yZA==");
+
+/// A request whose chunked body is none, and behind it what must not be taken for another request.
+fn malformed(path: &str, authorization: &str) -> Vec<u8> {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\n{authorization}Transfer-Encoding: chunked\r\n\r\n\
+         xyz\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// Reads one response, and asserts that the connection then ends without another.
+#[track_caller]
+fn assert_ends(mut client: Client) {
+    assert_eq!(client.pending(), b"", "nothing is answered behind it");
+    assert!(client.closes(), "the connection ends");
+}
+
+#[test]
+fn a_malformed_body_ends_the_connection() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder
+            .endpoint(&format!("{} max_fails=0", server.introspection_url()))
+            .location("/paged", "phantom_token on;\nerror_page 500 /page;\ntry_files /none =204;")
+            .location("/page", "return 200 \"page\\n\";")
+            .location("/checked", "phantom_token on;\nerror_page 500 /open;\ntry_files /none =204;")
+            .location("/open", "try_files /none =404;")
+            .location("/smuggled", "return 200 \"smuggled\\n\";")
+    });
+    rig.server.script("failing", Script::status(500));
+    for (path, authorization, status) in [
+        ("/api", "", 401),
+        ("/api", "Authorization: Bearer failing\r\n", 500),
+        ("/paged", "Authorization: Bearer failing\r\n", 400),
+        ("/checked", "Authorization: Bearer failing\r\n", 404),
+    ] {
+        let mut client = rig.gateway.client();
+        client.send(&malformed(path, authorization));
+        let response = client.read();
+        assert_eq!(response.status, status, "{path}");
+        assert_eq!(response.header("connection"), Some("close"), "{path} {status}");
+        assert_ends(client);
+    }
+}
+
+#[test]
+fn a_failure_keeps_the_connection_whose_body_is_read_or_to_be_dropped() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder
+            .endpoint(&format!("{} max_fails=0", server.introspection_url()))
+            .location("/paged", "phantom_token on;\nerror_page 500 /page;\ntry_files /none =204;")
+            .location("/page", "return 200 \"page\\n\";")
+            .location("/checked", "phantom_token on;\nerror_page 500 /open;\ntry_files /none =204;")
+            .location("/open", "try_files /none =404;")
+    });
+    rig.server.script("failing", Script::status(500));
+    let mut client = rig.gateway.client();
+    for path in ["/api", "/paged", "/checked"] {
+        for framing in [
+            "Content-Length: 3\r\n\r\nabc",
+            "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        ] {
+            client.send(
+                format!(
+                    "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer failing\r\n{framing}"
+                )
+                .as_bytes(),
+            );
+            let response = client.read();
+            assert_eq!(response.header("connection"), Some("keep-alive"), "{path} {framing}");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_behind_the_access_phase_keeps_its_body() {
+    let rig = Rig::start(|builder| {
+        let basic = "satisfy any;\nauth_basic x;\nauth_basic_user_file users;";
+        builder
+            .file("users", "user:{PLAIN}password\n")
+            .directives(basic)
+            .location("/own", &format!("phantom_token on;\n{basic}\ntry_files /none =401;"))
+    });
+    // The API refuses what is no JWT.
+    let refused = rig.gateway.get("/api", &[BASIC]);
+    assert_eq!(refused.status, 401);
+    assert_ne!(refused.text(), UNAUTHORIZED);
+    assert_eq!(rig.api.last().authorization(), [BASIC.1]);
+    let own = rig.gateway.get("/own", &[BASIC]);
+    assert_eq!(own.status, 401);
+    assert!(own.text().contains("<html>"), "{own:?}");
+    // Neither of the two lets it in: the body is ours.
+    let refused = rig.gateway.get("/api", &[]);
+    assert_eq!((refused.status, refused.text().as_str()), (401, UNAUTHORIZED));
+    assert_eq!(refused.headers.all("www-authenticate").count(), 2);
+}
