@@ -13,7 +13,7 @@ use phantom_token_core::scope;
 use phantom_token_core::state::Notice;
 
 use crate::cache;
-use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, Policy};
+use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, MainConf, Policy};
 use crate::ctx::Ctx;
 use crate::flight::{self, Asked, Question};
 use crate::guard;
@@ -80,6 +80,7 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
         Decision::Options => {
             remember_header(r, ctx);
             r.remove_authorization()?;
+            forget_header(r);
             Ok(DECLINED)
         }
         Decision::Refuse(refusal) => refusal::give(r, ctx, policy, refusal),
@@ -245,11 +246,16 @@ fn forward(
             r.remove_authorization()?;
         }
     }
-    if let Some(index) = worker::with(|worker| worker.http_authorization) {
-        r.forget_variable(index);
-    }
+    forget_header(r);
     ctx.grants.push(grant);
     Ok(OK)
+}
+
+/// Forgets the header as an earlier phase saw it: `$http_authorization` is evaluated anew.
+fn forget_header(r: Request) {
+    if let Some(index) = MainConf::of(r).http_authorization {
+        r.forget_variable(index);
+    }
 }
 
 /// Suspends the request until its introspection ends, its deadline passes or its client leaves.

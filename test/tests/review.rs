@@ -100,3 +100,18 @@ fn a_refusal_behind_the_access_phase_keeps_its_body() {
     assert_eq!((refused.status, refused.text().as_str()), (401, UNAUTHORIZED));
     assert_eq!(refused.headers.all("www-authenticate").count(), 2);
 }
+
+#[test]
+fn what_options_loses_is_forgotten_everywhere() {
+    let rig = Rig::start(|builder| {
+        builder
+            .directives("if ($http_authorization = x) { return 418; }")
+            .directives("proxy_set_header X-Seen $http_authorization;")
+    });
+    let mut client = rig.gateway.client();
+    client.send_request("OPTIONS", "/api/echo", &[("Authorization", "Bearer opaque")], b"");
+    assert_eq!(client.read().status, 200);
+    let seen = rig.api.last();
+    assert_eq!(seen.head.headers.get("x-seen"), None);
+    assert!(seen.authorization().is_empty());
+}
