@@ -182,6 +182,10 @@ fn verdict(
     outcome: Outcome,
     status: Status,
 ) -> Decision {
+    // As it was learnt: whether a stale answer may stand in is for each location to say.
+    if ctx.learnt(&key).is_none() {
+        ctx.learnt.push((key, outcome.clone(), status));
+    }
     let (outcome, status) = match outcome {
         Outcome::Failed(fail) => match stale(r, policy, &key, fail) {
             Some(grant) => (Outcome::Granted(grant), Status::Stale),
@@ -189,9 +193,6 @@ fn verdict(
         },
         _ => (outcome, status),
     };
-    if !matches!(status, Status::Hit) && ctx.learnt(&key).is_none() {
-        ctx.learnt.push((key, outcome.clone(), status));
-    }
     ctx.status = Some(status);
     match outcome {
         Outcome::Granted(grant) => judge(ctx, policy, grant),

@@ -115,3 +115,43 @@ fn what_options_loses_is_forgotten_everywhere() {
     assert_eq!(seen.head.headers.get("x-seen"), None);
     assert!(seen.authorization().is_empty());
 }
+
+#[test]
+fn a_resting_endpoint_is_met_once_by_a_request() {
+    let nobody = phantom_token_test::port::free();
+    let rig = Rig::start(|builder| {
+        builder
+            .endpoint(&format!("http://127.0.0.1:{nobody}/ max_fails=1 fail_timeout=60s"))
+            .server("error_page 503 /protected;")
+            .location("/protected", "phantom_token on;\nreturn 200 \"never\\n\";")
+            .location("/status", "phantom_token_status;")
+    });
+    assert_eq!(rig.get_as("first").status, 500);
+    assert_eq!(rig.get_as("other").status, 503);
+    let status = rig.gateway.get("/status", &[]).text();
+    let resting: Vec<_> = status
+        .lines()
+        .filter(|line| line.contains("failures") && line.contains("resting"))
+        .collect();
+    assert!(resting.iter().any(|line| line.ends_with(" 1")), "{resting:?}");
+}
+
+#[test]
+fn a_hit_too_is_kept_for_its_request() {
+    let rig = Rig::start(|builder| {
+        builder
+            .directives("phantom_token_cache_valid 300s;")
+            .location(
+                "/first",
+                "phantom_token on;\nerror_page 404 /second;\ntry_files /none =404;\n",
+            )
+            .location(
+                "/second",
+                "phantom_token on;\nphantom_token_cache_valid 0;\ntry_files /none =204;",
+            )
+    });
+    let token = rig.server.issue();
+    rig.assert_passes(&token);
+    assert_eq!(rig.gateway.get_as("/first", &token.token).status, 204);
+    assert_eq!(rig.server.introspections(), 1);
+}
