@@ -624,10 +624,12 @@ impl Flight {
         outcome: &Outcome,
         life: Option<Life>,
     ) {
-        if self.refresh {
-            // What other workers keep near must not outlive the new answer.
-            worker.state.purge_token(&self.key.token);
-            self.generation = worker.state.generation(&self.key.token);
+        if self.refresh
+            && let Some(renewed) = worker.state.renew(&self.key.token, self.generation)
+        {
+            // What other workers keep near must not outlive the new answer. Where the token was
+            // purged since the call began, the answer is from before, and is not kept.
+            self.generation = renewed;
         }
         let (key, id, generation) = (self.key, self.id, self.generation);
         let state = worker.state;
