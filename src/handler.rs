@@ -70,7 +70,8 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
     refusal::keep_connection(r, ctx);
 
     let decision = match ctx.wait.take() {
-        Some(wait) => landed(r, ctx, policy, *wait)?,
+        // In its box: NGINX's queue may point into it until it is dropped.
+        Some(mut wait) => landed(r, ctx, policy, &mut wait)?,
         None => decide(r, ctx, policy)?,
     };
     count(ctx, &decision);
@@ -164,7 +165,7 @@ fn landed(
     r: Request,
     ctx: &mut Ctx,
     policy: &Rc<Policy>,
-    mut wait: crate::flight::Wait,
+    wait: &mut crate::flight::Wait,
 ) -> Result<Decision, NoMemory> {
     refusal::stop_watching_client(r)?;
     ctx.introspection_ms = Some(ctx.introspection_ms.unwrap_or(0) + wait.elapsed_ms());
