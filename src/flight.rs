@@ -11,6 +11,7 @@
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_core::answer::Answer;
@@ -73,7 +74,8 @@ pub(crate) enum Asked {
 /// One introspection under way.
 pub(crate) struct Flight {
     task: ngx_thread_task_t,
-    work: Option<Box<Work>>,
+    /// Shared with the pool thread by pointer: not in a `Box`, which would claim to be alone.
+    work: Option<Arc<Work>>,
     key: Key,
     token: Zeroizing<Vec<u8>>,
     policy: Rc<Policy>,
@@ -373,13 +375,13 @@ impl Flight {
         endpoint: &PolicyEndpoint,
         share_ms: u64,
     ) -> Result<(), Fail> {
-        let work = Box::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
+        let work = Arc::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
         // SAFETY: the task and its work live in this flight until completion, which is handled on
         // the event loop; a zeroed task is how NGINX begins.
         let posted = unsafe {
             self.task = core::mem::zeroed();
             self.task.handler = Some(work::run);
-            self.task.ctx = (&raw const *work).cast_mut().cast::<c_void>();
+            self.task.ctx = Arc::as_ptr(&work).cast_mut().cast::<c_void>();
             self.task.event.data = ptr::from_mut(self).cast();
             self.task.event.handler = Some(completed);
             self.task.event.log = guard::cycle_log();
@@ -649,10 +651,13 @@ impl Flight {
         outcome: &Outcome,
         life: Option<Life>,
     ) {
-        if self.refresh {
-            // What other workers keep near must not outlive the new answer.
-            worker.state.purge_token(&self.key.token);
-            self.generation = worker.state.generation(&self.key.token);
+        if self.refresh
+            && !matches!(outcome, Outcome::Failed(_))
+            && let Some(renewed) = worker.state.renew(&self.key.token, self.generation)
+        {
+            // What other workers keep near must not outlive the new answer. Where the token was
+            // purged since the call began, the answer is from before, and is not kept.
+            self.generation = renewed;
         }
         let (key, id, generation) = (self.key, self.id, self.generation);
         let state = worker.state;
@@ -662,7 +667,8 @@ impl Flight {
             // generation before it did.
             let current = state.generation(&key.token) == generation;
             let stored = match (outcome, &life) {
-                _ if !current => Stored::Purged,
+                (Outcome::Granted(_), _) if !current => Stored::Purged,
+                _ if !current => Stored::No,
                 (Outcome::Granted(cached), Some(life)) => {
                     locked.store(&key, &entry_of(cached, *life)).into()
                 }
@@ -680,7 +686,11 @@ impl Flight {
             (stored, others)
         });
         match done {
-            None => metrics::uncached(worker, UncachedReason::ZoneLocked),
+            None => {
+                if matches!(outcome, Outcome::Granted(_)) {
+                    metrics::uncached(worker, UncachedReason::ZoneLocked);
+                }
+            }
             Some((stored, others)) => {
                 if others {
                     worker.state.announce_answer();
