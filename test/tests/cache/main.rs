@@ -2,9 +2,15 @@
 //! answers, purges, and what is left of it all after reloads, upgrades and kills.
 
 mod bypass;
+mod flood;
 mod identity;
+mod kills;
 mod lifetimes;
 mod one_call;
+mod purge;
+mod reload;
+mod sizes;
 mod stale;
 mod support;
 mod takeover;
+mod worker_cache;
