@@ -2,6 +2,7 @@
 //! answers, purges, and what is left of it all after reloads, upgrades and kills.
 
 mod bypass;
+mod configuration;
 mod flood;
 mod identity;
 mod kills;
@@ -13,4 +14,5 @@ mod sizes;
 mod stale;
 mod support;
 mod takeover;
+mod upgrade;
 mod worker_cache;
