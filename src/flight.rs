@@ -94,6 +94,8 @@ pub(crate) struct Flight {
     /// The failure that stands if no endpoint is left.
     failed: Option<Fail>,
     deadline: u64,
+    /// Everyone was told: nothing points to it any more, and whoever called frees it.
+    over: bool,
 }
 
 /// Who makes the call.
@@ -109,29 +111,30 @@ enum Role {
 
 /// Asks for the answer to a question: from the zone, from a call under way, or by a new call.
 pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
-    let generation = worker.state.generation(&question.key.token);
+    let key = question.key;
+    let generation = worker.state.generation(&key.token);
     let shares = question.policy.zone.is_some() && !question.refresh;
 
     if shares && let Some(flight) = worker.flights.get(&question.key).copied() {
-        // SAFETY: the map holds live flights only; each is removed before it is dropped.
-        let flight = unsafe { &mut *flight.as_ptr() };
-        if flight.generation == generation {
-            return flight.join(worker, question.deadline, false);
+        let join = |flight: &mut Flight| {
+            if flight.generation == generation {
+                return Some(flight.join(worker, question.deadline, false));
+            }
+            // Purged since: those who came before keep it, nobody else gets it.
+            flight.detach(worker);
+            None
+        };
+        // SAFETY: the map holds live flights only; each is removed before it is freed.
+        if let Some(asked) = unsafe { Flight::with(flight, join) } {
+            return asked;
         }
-        // Purged since: those who came before keep it, nobody else gets it.
-        flight.detach(worker);
-    }
-
-    if worker.pending >= worker.max_pending {
-        overflow(worker, &question, "too many introspection calls are pending");
-        return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
     }
 
     let id = worker.state.next_flight_id();
     let (role, id) = match question.policy.zone {
         Some(zone) if shares => {
             let times = &question.policy.cache;
-            match cache::shared(worker, &zone, &question.key, times, id, question.deadline) {
+            match cache::shared(worker, &zone, &key, times, id, question.deadline) {
                 Found::Granted(cached) => return Asked::Known(Outcome::Granted(cached)),
                 Found::Inactive => return Asked::Known(Outcome::Inactive),
                 Found::Lead { marked: true } => (Role::Leader, id),
@@ -141,31 +144,39 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         }
         _ => (Role::Alone, id),
     };
+    // Only now: what is known, or asked for by another worker, takes no call of ours.
+    if role != Role::Follower && worker.pending >= worker.max_pending {
+        if let (Role::Leader, Some(zone)) = (role, question.policy.zone) {
+            zone.locked(|locked| locked.cancel(&key, id));
+        }
+        overflow(worker, &question, "too many introspection calls are pending");
+        return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
+    }
 
-    let log = question.log;
+    debug!(question.log, "introspection flight {id} begins");
     let deadline = question.deadline;
     let flight = Flight::begin(question, role, id, generation);
-    // SAFETY: just made; freed only by `resolve`, which gives it up.
-    let flight = unsafe { &mut *flight.as_ptr() };
     if shares {
-        flight.joinable = true;
-        worker.flights.insert(flight.key, NonNull::from(&mut *flight));
+        worker.flights.insert(key, flight);
     }
-    debug!(log, "introspection flight {} begins", flight.id);
-
-    if role == Role::Follower {
-        flight.follow(worker);
-        return flight.join(worker, deadline, false);
-    }
-    let waiting = flight.join(worker, deadline, true);
-    match flight.attempt(worker) {
-        Ok(()) => waiting,
-        Err(fail) => {
-            let outcome = Outcome::Failed(fail);
-            flight.resolve(worker, &outcome, None);
-            Asked::Known(outcome)
+    let depart = |flight: &mut Flight| {
+        flight.joinable = shares;
+        if role == Role::Follower {
+            flight.follow(worker);
+            return flight.join(worker, deadline, false);
         }
-    }
+        let waiting = flight.join(worker, deadline, true);
+        match flight.attempt(worker) {
+            Ok(()) => waiting,
+            Err(fail) => {
+                let outcome = Outcome::Failed(fail);
+                flight.resolve(worker, &outcome, None);
+                Asked::Known(outcome)
+            }
+        }
+    };
+    // SAFETY: just made.
+    unsafe { Flight::with(flight, depart) }
 }
 
 fn overflow(worker: &Worker, question: &Question<'_>, what: &str) {
@@ -199,6 +210,7 @@ impl Flight {
             trial: None,
             failed: None,
             deadline: question.deadline,
+            over: false,
         });
         NonNull::from(Box::leak(flight))
     }
@@ -234,7 +246,7 @@ impl Flight {
             }
             self.detach(worker);
             self.unfollow(worker);
-            self.free();
+            self.over = true;
         } else if !self.is_followed(worker)
             && self.work.as_ref().is_some_and(|work| work.drop_unsent())
         {
@@ -287,11 +299,23 @@ impl Flight {
         }
     }
 
-    /// Frees a flight that no task and no waiter points to.
-    fn free(&mut self) {
-        debug_assert!(self.waiters.is_empty() && self.work.is_none());
-        // SAFETY: it was leaked by `begin`; the caller makes no use of it after this.
-        drop(unsafe { Box::from_raw(ptr::from_mut(self)) });
+    /// Works on a flight, and frees it where that ended it.
+    ///
+    /// # Safety
+    /// `flight` must be live, and not be worked on by a caller of the caller; it must not be used
+    /// afterwards unless something still points to it: its task, a waiter or the worker's lists.
+    unsafe fn with<T>(flight: NonNull<Self>, work: impl FnOnce(&mut Self) -> T) -> T {
+        // SAFETY: live, and the only reference (see above).
+        let (out, over) = unsafe {
+            let flight = &mut *flight.as_ptr();
+            (work(flight), flight.over)
+        };
+        if over {
+            // SAFETY: leaked by `begin`; an ended flight is in no list, and has no task and no
+            // waiter that points to it.
+            drop(unsafe { Box::from_raw(flight.as_ptr()) });
+        }
+        out
     }
 
     /// Posts one attempt at the next endpoint that is not resting.
@@ -513,7 +537,8 @@ impl Flight {
                     );
                 }
                 let times = &self.policy.cache;
-                let life = (times.inactive_ms > 0).then(|| Life::of_inactive(now_ms()));
+                let life =
+                    (times.inactive_ms > 0).then(|| Life::of_inactive(now_ms(), times.inactive_ms));
                 Settled::Outcome(Outcome::Inactive, life)
             }
             Attempt::Answered(Answer::Active(grant), response) => {
@@ -613,7 +638,7 @@ impl Flight {
             // SAFETY: a waiter is unlinked before it is freed.
             unsafe { (*wait.as_ptr()).resolve(outcome.clone()) };
         }
-        self.free();
+        self.over = true;
     }
 
     /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
@@ -830,7 +855,11 @@ unsafe extern "C" fn completed(event: *mut ngx_event_t) {
     guard::entry("the end of an introspection", guard::cycle_log, (), || {
         // SAFETY: `post` put the flight there; it lives until it is resolved, which only happens
         // on the event loop and not while its task is out.
-        let flight = unsafe { &mut *(*event).data.cast::<Flight>() };
-        worker::with(|worker| flight.complete(worker));
+        unsafe {
+            let flight = NonNull::new((*event).data.cast::<Flight>());
+            if let Some(flight) = flight {
+                worker::with(|worker| Flight::with(flight, |flight| flight.complete(worker)));
+            }
+        }
     });
 }

@@ -13,7 +13,7 @@ use phantom_token_core::scope;
 use phantom_token_core::state::Notice;
 
 use crate::cache;
-use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, Policy};
+use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, MainConf, Policy};
 use crate::ctx::Ctx;
 use crate::flight::{self, Asked, Question};
 use crate::guard;
@@ -50,7 +50,11 @@ pub(crate) unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t 
         INTERNAL_SERVER_ERROR,
         || {
             let Some(policy) = LocConf::of(r).policy.as_ref() else {
-                refusal::keep_connection(r);
+                if r.is_internal()
+                    && let Some(ctx) = Ctx::find(r)
+                {
+                    refusal::keep_connection(r, ctx);
+                }
                 return DECLINED;
             };
             journey(r, policy).unwrap_or(INTERNAL_SERVER_ERROR)
@@ -63,7 +67,7 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
     if ctx.wait.as_ref().is_some_and(|wait| !wait.is_over()) {
         return Ok(AGAIN); // a stray event: NGINX runs the phases on any
     }
-    refusal::keep_connection(r);
+    refusal::keep_connection(r, ctx);
 
     let decision = match ctx.wait.take() {
         Some(wait) => landed(r, ctx, policy, *wait)?,
@@ -76,6 +80,7 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
         Decision::Options => {
             remember_header(r, ctx);
             r.remove_authorization()?;
+            forget_header(r);
             Ok(DECLINED)
         }
         Decision::Refuse(refusal) => refusal::give(r, ctx, policy, refusal),
@@ -177,6 +182,10 @@ fn verdict(
     outcome: Outcome,
     status: Status,
 ) -> Decision {
+    // As it was learnt: whether a stale answer may stand in is for each location to say.
+    if ctx.learnt(&key).is_none() {
+        ctx.learnt.push((key, outcome.clone(), status));
+    }
     let (outcome, status) = match outcome {
         Outcome::Failed(fail) => match stale(r, policy, &key, fail) {
             Some(grant) => (Outcome::Granted(grant), Status::Stale),
@@ -184,9 +193,6 @@ fn verdict(
         },
         _ => (outcome, status),
     };
-    if !matches!(status, Status::Hit) && ctx.learnt(&key).is_none() {
-        ctx.learnt.push((key, outcome.clone(), status));
-    }
     ctx.status = Some(status);
     match outcome {
         Outcome::Granted(grant) => judge(ctx, policy, grant),
@@ -241,11 +247,16 @@ fn forward(
             r.remove_authorization()?;
         }
     }
-    if let Some(index) = worker::with(|worker| worker.http_authorization) {
-        r.forget_variable(index);
-    }
+    forget_header(r);
     ctx.grants.push(grant);
     Ok(OK)
+}
+
+/// Forgets the header as an earlier phase saw it: `$http_authorization` is evaluated anew.
+fn forget_header(r: Request) {
+    if let Some(index) = MainConf::of(r).http_authorization {
+        r.forget_variable(index);
+    }
 }
 
 /// Suspends the request until its introspection ends, its deadline passes or its client leaves.
