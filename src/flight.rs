@@ -124,11 +124,6 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         flight.detach(worker);
     }
 
-    if worker.pending >= worker.max_pending {
-        overflow(worker, &question, "too many introspection calls are pending");
-        return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
-    }
-
     let id = worker.state.next_flight_id();
     let (role, id) = match question.policy.zone {
         Some(zone) if shares => {
@@ -143,6 +138,15 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         }
         _ => (Role::Alone, id),
     };
+
+    // Only now: what the zone knows, or another worker is asking, costs no call.
+    if role != Role::Follower && worker.pending >= worker.max_pending {
+        if let (Role::Leader, Some(zone)) = (role, question.policy.zone) {
+            zone.locked(|locked| locked.cancel(&question.key, id));
+        }
+        overflow(worker, &question, "too many introspection calls are pending");
+        return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
+    }
 
     let log = question.log;
     let deadline = question.deadline;
