@@ -213,3 +213,35 @@ fn too_many_calls_do_not_affect_what_the_zone_knows() {
     // The refused one has left no mark behind that somebody would wait for.
     assert_eq!(rig.get_as("another").status, 401);
 }
+
+#[test]
+fn a_delayed_refusal_is_still_ours() {
+    let rig = Rig::start(|builder| builder.directives("auth_delay 50ms;"));
+    let refused = rig.gateway.get("/api", &[]);
+    assert_eq!((refused.status, refused.text().as_str()), (401, UNAUTHORIZED));
+}
+
+#[test]
+fn a_second_refusal_takes_the_challenge_of_the_first_away() {
+    let nobody = phantom_token_test::port::free();
+    let rig = Rig::start(|builder| {
+        builder
+            .location(
+                "/first",
+                "phantom_token on;\nphantom_token_scope execute;\nerror_page 403 /second;\n\
+                 try_files /none =204;",
+            )
+            .location(
+                "/second",
+                &format!(
+                    "phantom_token on;\n\
+                     phantom_token_introspection_endpoint http://127.0.0.1:{nobody}/;\n\
+                     try_files /none =204;"
+                ),
+            )
+    });
+    let token = rig.server.issue();
+    let failed = rig.gateway.get_as("/first", &token.token);
+    assert_eq!(failed.status, 500);
+    assert_eq!(failed.header("www-authenticate"), None);
+}
