@@ -23,7 +23,7 @@ use phantom_token_core::key::Key;
 use phantom_token_core::lifetime::{self, Keep, Life, Uncached};
 use phantom_token_core::local::Cached;
 use phantom_token_core::lock;
-use phantom_token_core::state::{Generation, Notice};
+use phantom_token_core::state::{self, Generation, Notice};
 use zeroize::Zeroizing;
 
 use crate::cache::{self, Found, Texts};
@@ -686,9 +686,8 @@ impl Flight {
             Stored::TooLarge => {
                 metrics::uncached(worker, UncachedReason::TooLarge);
                 if let Outcome::Granted(cached) = outcome {
-                    let hash = u64::from(zone.name().len() as u32);
-                    if worker.state.once(Notice::Overflow, hash ^ u64::MAX, now_ms(), Some(60_000))
-                    {
+                    let hash = state::hash_of(&[zone.name().as_bytes()]);
+                    if worker.state.once(Notice::TooLarge, hash, now_ms(), Some(60_000)) {
                         warning!(
                             guard::cycle_log(),
                             "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
