@@ -24,6 +24,14 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed={HELPERS}");
 
+    let given = |name| env::var_os(name).map(PathBuf::from);
+    if let (Some(source), Some(build)) = (given("NGINX_SOURCE_DIR"), given("NGINX_BUILD_DIR"))
+        && source.ends_with("build/stable/source")
+        && build != source.join("objs")
+    {
+        fail("NGINX_BUILD_DIR is another NGINX's than NGINX_SOURCE_DIR: give both, or use make");
+    }
+
     let features = dep("FEATURES");
     if !features.split(',').any(|feature| feature.trim() == "threads") {
         fail("this NGINX was configured without --with-threads; configure it with --with-threads");

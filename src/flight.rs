@@ -11,6 +11,7 @@
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_core::answer::Answer;
@@ -23,7 +24,7 @@ use phantom_token_core::key::Key;
 use phantom_token_core::lifetime::{self, Keep, Life, Uncached};
 use phantom_token_core::local::Cached;
 use phantom_token_core::lock;
-use phantom_token_core::state::{self, Generation, Notice};
+use phantom_token_core::state::{Generation, Notice, hash_of};
 use zeroize::Zeroizing;
 
 use crate::cache::{self, Found, Texts};
@@ -73,7 +74,8 @@ pub(crate) enum Asked {
 /// One introspection under way.
 pub(crate) struct Flight {
     task: ngx_thread_task_t,
-    work: Option<Box<Work>>,
+    /// Shared with the pool thread by pointer: not in a `Box`, which would claim to be alone.
+    work: Option<Arc<Work>>,
     key: Key,
     token: Zeroizing<Vec<u8>>,
     policy: Rc<Policy>,
@@ -94,6 +96,8 @@ pub(crate) struct Flight {
     /// The failure that stands if no endpoint is left.
     failed: Option<Fail>,
     deadline: u64,
+    /// Everyone was told: nothing points to it any more, and whoever called frees it.
+    over: bool,
 }
 
 /// Who makes the call.
@@ -109,24 +113,30 @@ enum Role {
 
 /// Asks for the answer to a question: from the zone, from a call under way, or by a new call.
 pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
-    let generation = worker.state.generation(&question.key.token);
+    let key = question.key;
+    let generation = worker.state.generation(&key.token);
     let shares = question.policy.zone.is_some() && !question.refresh;
 
     if shares && let Some(flight) = worker.flights.get(&question.key).copied() {
-        // SAFETY: the map holds live flights only; each is removed before it is dropped.
-        let flight = unsafe { &mut *flight.as_ptr() };
-        if flight.generation == generation {
-            return flight.join(worker, question.deadline, false);
+        let join = |flight: &mut Flight| {
+            if flight.generation == generation {
+                return Some(flight.join(worker, question.deadline, false));
+            }
+            // Purged since: those who came before keep it, nobody else gets it.
+            flight.detach(worker);
+            None
+        };
+        // SAFETY: the map holds live flights only; each is removed before it is freed.
+        if let Some(asked) = unsafe { Flight::with(flight, join) } {
+            return asked;
         }
-        // Purged since: those who came before keep it, nobody else gets it.
-        flight.detach(worker);
     }
 
     let id = worker.state.next_flight_id();
     let (role, id) = match question.policy.zone {
         Some(zone) if shares => {
             let times = &question.policy.cache;
-            match cache::shared(worker, &zone, &question.key, times, id, question.deadline) {
+            match cache::shared(worker, &zone, &key, times, id, question.deadline) {
                 Found::Granted(cached) => return Asked::Known(Outcome::Granted(cached)),
                 Found::Inactive => return Asked::Known(Outcome::Inactive),
                 Found::Lead { marked: true } => (Role::Leader, id),
@@ -136,40 +146,39 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         }
         _ => (Role::Alone, id),
     };
-
     // Only now: what is known, or asked for by another worker, takes no call of ours.
     if role != Role::Follower && worker.pending >= worker.max_pending {
         if let (Role::Leader, Some(zone)) = (role, question.policy.zone) {
-            zone.locked(|locked| locked.cancel(&question.key, id));
+            zone.locked(|locked| locked.cancel(&key, id));
         }
         overflow(worker, &question, "too many introspection calls are pending");
         return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
     }
 
-    let log = question.log;
+    debug!(question.log, "introspection flight {id} begins");
     let deadline = question.deadline;
     let flight = Flight::begin(question, role, id, generation);
-    // SAFETY: just made; freed only by `resolve`, which gives it up.
-    let flight = unsafe { &mut *flight.as_ptr() };
     if shares {
-        flight.joinable = true;
-        worker.flights.insert(flight.key, NonNull::from(&mut *flight));
+        worker.flights.insert(key, flight);
     }
-    debug!(log, "introspection flight {} begins", flight.id);
-
-    if role == Role::Follower {
-        flight.follow(worker);
-        return flight.join(worker, deadline, false);
-    }
-    let waiting = flight.join(worker, deadline, true);
-    match flight.attempt(worker) {
-        Ok(()) => waiting,
-        Err(fail) => {
-            let outcome = Outcome::Failed(fail);
-            flight.resolve(worker, &outcome, Keeping::Leave);
-            Asked::Known(outcome)
+    let depart = |flight: &mut Flight| {
+        flight.joinable = shares;
+        if role == Role::Follower {
+            flight.follow(worker);
+            return flight.join(worker, deadline, false);
         }
-    }
+        let waiting = flight.join(worker, deadline, true);
+        match flight.attempt(worker) {
+            Ok(()) => waiting,
+            Err(fail) => {
+                let outcome = Outcome::Failed(fail);
+                flight.resolve(worker, &outcome, Keeping::Leave);
+                Asked::Known(outcome)
+            }
+        }
+    };
+    // SAFETY: just made.
+    unsafe { Flight::with(flight, depart) }
 }
 
 fn overflow(worker: &Worker, question: &Question<'_>, what: &str) {
@@ -203,6 +212,7 @@ impl Flight {
             trial: None,
             failed: None,
             deadline: question.deadline,
+            over: false,
         });
         NonNull::from(Box::leak(flight))
     }
@@ -238,7 +248,7 @@ impl Flight {
             }
             self.detach(worker);
             self.unfollow(worker);
-            self.free();
+            self.over = true;
         } else if !self.is_followed(worker)
             && self.work.as_ref().is_some_and(|work| work.drop_unsent())
         {
@@ -291,11 +301,23 @@ impl Flight {
         }
     }
 
-    /// Frees a flight that no task and no waiter points to.
-    fn free(&mut self) {
-        debug_assert!(self.waiters.is_empty() && self.work.is_none());
-        // SAFETY: it was leaked by `begin`; the caller makes no use of it after this.
-        drop(unsafe { Box::from_raw(ptr::from_mut(self)) });
+    /// Works on a flight, and frees it where that ended it.
+    ///
+    /// # Safety
+    /// `flight` must be live, and not be worked on by a caller of the caller; it must not be used
+    /// afterwards unless something still points to it: its task, a waiter or the worker's lists.
+    unsafe fn with<T>(flight: NonNull<Self>, work: impl FnOnce(&mut Self) -> T) -> T {
+        // SAFETY: live, and the only reference (see above).
+        let (out, over) = unsafe {
+            let flight = &mut *flight.as_ptr();
+            (work(flight), flight.over)
+        };
+        if over {
+            // SAFETY: leaked by `begin`; an ended flight is in no list, and has no task and no
+            // waiter that points to it.
+            drop(unsafe { Box::from_raw(flight.as_ptr()) });
+        }
+        out
     }
 
     /// Posts one attempt at the next endpoint that is not resting.
@@ -353,13 +375,13 @@ impl Flight {
         endpoint: &PolicyEndpoint,
         share_ms: u64,
     ) -> Result<(), Fail> {
-        let work = Box::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
+        let work = Arc::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
         // SAFETY: the task and its work live in this flight until completion, which is handled on
         // the event loop; a zeroed task is how NGINX begins.
         let posted = unsafe {
             self.task = core::mem::zeroed();
             self.task.handler = Some(work::run);
-            self.task.ctx = (&raw const *work).cast_mut().cast::<c_void>();
+            self.task.ctx = Arc::as_ptr(&work).cast_mut().cast::<c_void>();
             self.task.event.data = ptr::from_mut(self).cast();
             self.task.event.handler = Some(completed);
             self.task.event.log = guard::cycle_log();
@@ -519,7 +541,7 @@ impl Flight {
                 let times = &self.policy.cache;
                 let keeping = match times.inactive_ms {
                     0 => Keeping::Forget,
-                    _ => Keeping::Store(Life::of_inactive(now_ms())),
+                    valid_ms => Keeping::Store(Life::of_inactive(now_ms(), valid_ms)),
                 };
                 Settled::Outcome(Outcome::Inactive, keeping)
             }
@@ -625,15 +647,18 @@ impl Flight {
             // SAFETY: a waiter is unlinked before it is freed.
             unsafe { (*wait.as_ptr()).resolve(outcome.clone()) };
         }
-        self.free();
+        self.over = true;
     }
 
     /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
     fn publish(&mut self, worker: &mut Worker, zone: ZoneRef, outcome: &Outcome, keeping: Keeping) {
-        if self.refresh {
-            // What other workers keep near must not outlive the new answer.
-            worker.state.purge_token(&self.key.token);
-            self.generation = worker.state.generation(&self.key.token);
+        if self.refresh
+            && !matches!(outcome, Outcome::Failed(_))
+            && let Some(renewed) = worker.state.renew(&self.key.token, self.generation)
+        {
+            // What other workers keep near must not outlive the new answer. Where the token was
+            // purged since the call began, the answer is from before, and is not kept.
+            self.generation = renewed;
         }
         let (key, id, generation) = (self.key, self.id, self.generation);
         let state = worker.state;
@@ -643,7 +668,8 @@ impl Flight {
             // generation before it did.
             let current = state.generation(&key.token) == generation;
             let stored = match (outcome, &keeping) {
-                _ if !current => Stored::Purged,
+                (Outcome::Granted(_), _) if !current => Stored::Purged,
+                _ if !current => Stored::No,
                 (Outcome::Granted(cached), Keeping::Store(life)) => {
                     locked.store(&key, &entry_of(cached, *life)).into()
                 }
@@ -666,7 +692,11 @@ impl Flight {
             (stored, others)
         });
         match done {
-            None => metrics::uncached(worker, UncachedReason::ZoneLocked),
+            None => {
+                if matches!(outcome, Outcome::Granted(_)) {
+                    metrics::uncached(worker, UncachedReason::ZoneLocked);
+                }
+            }
             Some((stored, others)) => {
                 if others {
                     worker.state.announce_answer();
@@ -686,8 +716,8 @@ impl Flight {
             Stored::TooLarge => {
                 metrics::uncached(worker, UncachedReason::TooLarge);
                 if let Outcome::Granted(cached) = outcome {
-                    let hash = state::hash_of(&[zone.name().as_bytes()]);
-                    if worker.state.once(Notice::TooLarge, hash, now_ms(), Some(60_000)) {
+                    let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
+                    if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
                         warning!(
                             guard::cycle_log(),
                             "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
@@ -850,7 +880,11 @@ unsafe extern "C" fn completed(event: *mut ngx_event_t) {
     guard::entry("the end of an introspection", guard::cycle_log, (), || {
         // SAFETY: `post` put the flight there; it lives until it is resolved, which only happens
         // on the event loop and not while its task is out.
-        let flight = unsafe { &mut *(*event).data.cast::<Flight>() };
-        worker::with(|worker| flight.complete(worker));
+        unsafe {
+            let flight = NonNull::new((*event).data.cast::<Flight>());
+            if let Some(flight) = flight {
+                worker::with(|worker| Flight::with(flight, |flight| flight.complete(worker)));
+            }
+        }
     });
 }

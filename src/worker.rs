@@ -49,8 +49,6 @@ pub(crate) struct Worker {
     pub(crate) poller: Box<Poller>,
     /// For keys of locations without a cache.
     pub(crate) hash_key: HashKey,
-    /// Index of `$http_authorization`.
-    pub(crate) http_authorization: usize,
 }
 
 /// Keys are keyed hashes already: any eight bytes of them will do.
@@ -94,7 +92,6 @@ pub(crate) fn start(conf: &MainConf) {
         max_pending: conf.max_pending.unwrap_or(MAX_PENDING),
         poller: Poller::new(),
         hash_key: HashKey(zone::worker_key()),
-        http_authorization: conf.http_authorization.unwrap_or_default(),
     };
     WORKER.with(|slot| *slot.borrow_mut() = Some(worker));
 }

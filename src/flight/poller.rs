@@ -61,8 +61,7 @@ unsafe extern "C" fn tick(_: *mut ngx_event_t) {
             if worker.poller.is_due(worker.state.answered()) {
                 for flight in worker.followers.clone() {
                     // SAFETY: the list holds live flights only, and polling one frees no other.
-                    let flight: &mut Flight = unsafe { &mut *flight.as_ptr() };
-                    flight.poll(worker);
+                    unsafe { Flight::with(flight, |flight| flight.poll(worker)) };
                 }
             }
             if !worker.followers.is_empty() {

@@ -119,7 +119,9 @@ impl Wait {
         if let Some(flight) = self.flight.take() {
             let index = self.index;
             // SAFETY: a flight lives as long as a waiter is linked to it.
-            worker::with(|worker| unsafe { (*flight.as_ptr()).leave(worker, index) });
+            worker::with(|worker| unsafe {
+                Flight::with(flight, |flight| flight.leave(worker, index));
+            });
         }
     }
 }

@@ -20,8 +20,6 @@ pub enum Notice {
     ZoneLocked = 6,
     /// A claim asked for as a variable holds control bytes.
     UnprintableClaim = 7,
-    /// A JWT is larger than a zone can hold.
-    TooLarge = 8,
 }
 
 pub(super) fn once(
