@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use phantom_token_test::rig::INVALID_TOKEN;
-use phantom_token_test::{Response, Rig, Script};
+use phantom_token_test::{Client, Response, Rig, Script};
 
 use crate::support::*;
 
@@ -198,6 +198,33 @@ fn a_call_that_times_out_is_not_repeated_for_those_who_waited() {
     for (crowd, token) in crowds.iter_mut().zip(&tokens) {
         assert!(crowd.read().0.iter().all(|response| response.status == 500));
         assert_eq!(rig.server.introspections_of(token), 1);
+    }
+}
+
+#[test]
+fn a_server_that_fails_is_asked_by_one_at_a_time() {
+    for (directives, script) in [
+        ("", Script::status(500)),
+        ("", Script::ok("application/jwt", "rubbish")),
+        ("phantom_token_cache_inactive_valid 0;", Script::status(204)),
+    ] {
+        let rig = spread(directives);
+        rig.server.script("failing", script);
+        rig.server.set_delay(Duration::from_millis(10));
+        let port = rig.gateway.port();
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(move || {
+                    let mut client = Client::connect(port);
+                    for _ in 0..20 {
+                        let status = client.get_as("/asked", "failing").status;
+                        assert!(status == 500 || status == 401, "{status}");
+                    }
+                });
+            }
+        });
+        assert!(rig.server.introspections() > 1);
+        assert_eq!(rig.server.most_at_once_of("failing"), 1);
     }
 }
 
