@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_core::answer::Answer;
-use phantom_token_core::arena::{self, Answer as Mark, AnsweredFor, Entry, Owner, Poll};
+use phantom_token_core::arena::{self, Answer as Mark, AnsweredFor, Entry, Poll};
 use phantom_token_core::client::Call;
 use phantom_token_core::form;
 use phantom_token_core::grant::Grant;
@@ -735,11 +735,7 @@ impl Flight {
     pub(crate) fn poll(&mut self, worker: &mut Worker) {
         let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) else { return };
         let (key, id) = (self.key, self.id);
-        let mine = arena::Flight {
-            id: worker.state.next_flight_id(),
-            owner: Owner { pid: pid(), slot },
-            deadline: self.latest_deadline(),
-        };
+        let mine = cache::mark(worker.state.next_flight_id(), slot, self.latest_deadline());
         let polled = loop {
             let record = &mut worker.record;
             let polled =
