@@ -11,6 +11,7 @@
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_core::answer::Answer;
@@ -20,10 +21,10 @@ use phantom_token_core::form;
 use phantom_token_core::grant::Grant;
 use phantom_token_core::health::{Availability, EndpointId, Gate, Transition, Trial};
 use phantom_token_core::key::Key;
-use phantom_token_core::lifetime::{self, Keep, Life};
+use phantom_token_core::lifetime::{self, Keep, Life, Uncached};
 use phantom_token_core::local::Cached;
 use phantom_token_core::lock;
-use phantom_token_core::state::{Generation, Notice};
+use phantom_token_core::state::{Generation, Notice, hash_of};
 use zeroize::Zeroizing;
 
 use crate::cache::{self, Found, Texts};
@@ -73,7 +74,8 @@ pub(crate) enum Asked {
 /// One introspection under way.
 pub(crate) struct Flight {
     task: ngx_thread_task_t,
-    work: Option<Box<Work>>,
+    /// Shared with the pool thread by pointer: not in a `Box`, which would claim to be alone.
+    work: Option<Arc<Work>>,
     key: Key,
     token: Zeroizing<Vec<u8>>,
     policy: Rc<Policy>,
@@ -172,7 +174,7 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
             Ok(()) => waiting,
             Err(fail) => {
                 let outcome = Outcome::Failed(fail);
-                flight.resolve(worker, &outcome, None);
+                flight.resolve(worker, &outcome, Keeping::Leave);
                 Asked::Known(outcome)
             }
         }
@@ -376,13 +378,13 @@ impl Flight {
         endpoint: &PolicyEndpoint,
         share_ms: u64,
     ) -> Result<(), Fail> {
-        let work = Box::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
+        let work = Arc::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
         // SAFETY: the task and its work live in this flight until completion, which is handled on
         // the event loop; a zeroed task is how NGINX begins.
         let posted = unsafe {
             self.task = core::mem::zeroed();
             self.task.handler = Some(work::run);
-            self.task.ctx = (&raw const *work).cast_mut().cast::<c_void>();
+            self.task.ctx = Arc::as_ptr(&work).cast_mut().cast::<c_void>();
             self.task.event.data = ptr::from_mut(self).cast();
             self.task.event.handler = Some(completed);
             self.task.event.log = guard::cycle_log();
@@ -453,11 +455,11 @@ impl Flight {
             worker.state.trial_abandoned(id, trial);
         }
         match settled {
-            Settled::Outcome(outcome, life) => self.resolve(worker, &outcome, life),
+            Settled::Outcome(outcome, keeping) => self.resolve(worker, &outcome, keeping),
             Settled::NextEndpoint(fail) => {
                 self.failed = Some(fail);
                 if let Err(fail) = self.attempt(worker) {
-                    self.resolve(worker, &Outcome::Failed(fail), None);
+                    self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
                 }
             }
         }
@@ -473,18 +475,18 @@ impl Flight {
             Attempt::Unsent => {
                 let fail = Fail::of(Why::Timeout);
                 if self.waiters.is_empty() {
-                    return Settled::Outcome(Outcome::Failed(fail), None);
+                    return Settled::Outcome(Outcome::Failed(fail), Keeping::Leave);
                 }
                 metrics::failure(worker, id, fail.label());
                 error!(
                     log,
                     "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
                 );
-                Settled::Outcome(Outcome::Failed(fail), None)
+                Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Panicked(place) => {
                 crate::log::crit!(log, "caught a panic in introspection at {place}");
-                Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), None)
+                Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave)
             }
             Attempt::Failed(error) => {
                 let fail = Fail::of_call(&error);
@@ -519,7 +521,7 @@ impl Flight {
                     return Settled::NextEndpoint(fail);
                 }
                 self.count_success(worker, endpoint);
-                Settled::Outcome(Outcome::Failed(fail), None)
+                Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Answered(Answer::Inactive(skew), _) => {
                 metrics::introspection(worker, id, CallResult::Inactive);
@@ -540,9 +542,11 @@ impl Flight {
                     );
                 }
                 let times = &self.policy.cache;
-                let life =
-                    (times.inactive_ms > 0).then(|| Life::of_inactive(now_ms(), times.inactive_ms));
-                Settled::Outcome(Outcome::Inactive, life)
+                let keeping = match times.inactive_ms {
+                    0 => Keeping::Forget,
+                    valid_ms => Keeping::Store(Life::of_inactive(now_ms(), valid_ms)),
+                };
+                Settled::Outcome(Outcome::Inactive, keeping)
             }
             Attempt::Answered(Answer::Active(grant), response) => {
                 metrics::introspection(worker, id, CallResult::Active);
@@ -578,11 +582,11 @@ impl Flight {
 
     /// An active answer, and whether it is kept.
     fn granted(&mut self, worker: &mut Worker, grant: Grant, keep: Keep) -> Settled {
-        let (life, kept) = match keep {
-            Keep::Yes(life) if self.policy.zone.is_some() => (life, Some(life)),
+        let (life, keeping) = match keep {
+            Keep::Yes(life) if self.policy.zone.is_some() => (life, Keeping::Store(life)),
             Keep::Yes(life) => {
                 self.not_kept(worker, UncachedReason::CacheOff);
-                (life, None)
+                (life, Keeping::Leave)
             }
             Keep::No(why) => {
                 if let Some(reason) = UncachedReason::from_word(why.reason()) {
@@ -594,13 +598,18 @@ impl Flight {
                     exp: grant.exp,
                     may_stale: false,
                 };
-                (life, None)
+                let keeping = match why {
+                    // This location keeps nothing; what others keep is theirs.
+                    Uncached::CacheValidZero => Keeping::Leave,
+                    _ => Keeping::Forget,
+                };
+                (life, keeping)
             }
         };
         let texts = Texts { jwt: &grant.jwt, scope: &grant.scope, claims: &grant.claims };
         match cache::cached(texts, grant.dpop_bound, life, self.generation) {
-            Some(cached) => Settled::Outcome(Outcome::Granted(cached), kept),
-            None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), None),
+            Some(cached) => Settled::Outcome(Outcome::Granted(cached), keeping),
+            None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave),
         }
     }
 
@@ -635,12 +644,12 @@ impl Flight {
     }
 
     /// Tells everyone, stores what may be stored, and frees the flight.
-    fn resolve(&mut self, worker: &mut Worker, outcome: &Outcome, life: Option<Life>) {
+    fn resolve(&mut self, worker: &mut Worker, outcome: &Outcome, keeping: Keeping) {
         self.detach(worker);
         if self.role == Role::Follower {
             self.unfollow(worker);
         } else if let Some(zone) = self.policy.zone {
-            self.publish(worker, zone, outcome, life);
+            self.publish(worker, zone, outcome, keeping);
         }
         for wait in self.waiters.drain(..) {
             metrics::waiting(worker, -1);
@@ -651,17 +660,14 @@ impl Flight {
     }
 
     /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
-    fn publish(
-        &mut self,
-        worker: &mut Worker,
-        zone: ZoneRef,
-        outcome: &Outcome,
-        life: Option<Life>,
-    ) {
-        if self.refresh {
-            // What other workers keep near must not outlive the new answer.
-            worker.state.purge_token(&self.key.token);
-            self.generation = worker.state.generation(&self.key.token);
+    fn publish(&mut self, worker: &mut Worker, zone: ZoneRef, outcome: &Outcome, keeping: Keeping) {
+        if self.refresh
+            && !matches!(outcome, Outcome::Failed(_))
+            && let Some(renewed) = worker.state.renew(&self.key.token, self.generation)
+        {
+            // What other workers keep near must not outlive the new answer. Where the token was
+            // purged since the call began, the answer is from before, and is not kept.
+            self.generation = renewed;
         }
         let (key, id, generation) = (self.key, self.id, self.generation);
         let state = worker.state;
@@ -670,15 +676,21 @@ impl Flight {
             // Under the lock: a purge has either not walked the chain yet, or has raised the
             // generation before it did.
             let current = state.generation(&key.token) == generation;
-            let stored = match (outcome, &life) {
-                _ if !current => Stored::Purged,
-                (Outcome::Granted(cached), Some(life)) => {
+            let stored = match (outcome, &keeping) {
+                (Outcome::Granted(_), _) if !current => Stored::Purged,
+                _ if !current => Stored::No,
+                (Outcome::Granted(cached), Keeping::Store(life)) => {
                     locked.store(&key, &entry_of(cached, *life)).into()
                 }
-                (Outcome::Inactive, Some(life)) => {
+                (Outcome::Inactive, Keeping::Store(life)) => {
                     locked.store(&key, &Entry::inactive(*life)).into()
                 }
-                (Outcome::Inactive, None) if self.refresh => {
+                (Outcome::Inactive, Keeping::Forget) => {
+                    // What another location keeps for its moment is no less true.
+                    locked.remove_active(&key);
+                    Stored::No
+                }
+                (_, Keeping::Forget) => {
                     locked.remove(&key);
                     Stored::No
                 }
@@ -689,7 +701,7 @@ impl Flight {
             (stored, others)
         });
         match done {
-            None => self.report(worker, zone, &Stored::Locked, outcome, life.is_some()),
+            None => self.report(worker, zone, &Stored::Locked, outcome),
             Some((stored, others)) => {
                 if others {
                     worker.state.announce_answer();
@@ -697,24 +709,14 @@ impl Flight {
                 if let (Stored::Yes, Outcome::Granted(cached)) = (&stored, outcome) {
                     worker.local.insert(key, cached);
                 }
-                self.report(worker, zone, &stored, outcome, life.is_some());
+                self.report(worker, zone, &stored, outcome);
             }
         }
     }
 
     /// Says why an active answer that was to be kept is not.
-    fn report(
-        &mut self,
-        worker: &Worker,
-        zone: ZoneRef,
-        stored: &Stored,
-        outcome: &Outcome,
-        wanted: bool,
-    ) {
-        let Outcome::Granted(cached) = outcome else { return };
-        if !wanted {
-            return;
-        }
+    fn report(&mut self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
+        let (Outcome::Granted(cached), None) = (outcome, self.uncached) else { return };
         let reason = match stored {
             Stored::Yes | Stored::No => return,
             Stored::Locked => UncachedReason::ZoneLocked,
@@ -724,8 +726,8 @@ impl Flight {
         };
         self.not_kept(worker, reason);
         if reason == UncachedReason::TooLarge {
-            let hash = u64::from(zone.name().len() as u32);
-            if worker.state.once(Notice::Overflow, hash ^ u64::MAX, now_ms(), Some(60_000)) {
+            let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
+            if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
                 warning!(
                     guard::cycle_log(),
                     "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
@@ -759,9 +761,11 @@ impl Flight {
             None | Some(Poll::Waiting | Poll::NeedSpace(_)) => {}
             Some(Poll::Answer(Mark::Failed { code, retry_after })) => {
                 let fail = Fail { why: Why::of_code(code), retry_after };
-                self.resolve(worker, &Outcome::Failed(fail), None);
+                self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
             }
-            Some(Poll::Answer(Mark::Inactive)) => self.resolve(worker, &Outcome::Inactive, None),
+            Some(Poll::Answer(Mark::Inactive)) => {
+                self.resolve(worker, &Outcome::Inactive, Keeping::Leave)
+            }
             Some(Poll::Answer(mark)) => {
                 let outcome = match cache::cached_of(&worker.record, self.generation) {
                     Some(cached) => Outcome::Granted(cached),
@@ -771,7 +775,7 @@ impl Flight {
                 if let (Mark::Stored, Outcome::Granted(cached)) = (mark, &outcome) {
                     worker.local.insert(key, cached);
                 }
-                self.resolve(worker, &outcome, None);
+                self.resolve(worker, &outcome, Keeping::Leave);
             }
             Some(Poll::Lead) => {
                 debug!(guard::cycle_log(), "introspection flight {id} is taken over");
@@ -787,8 +791,10 @@ impl Flight {
         let id = worker.state.next_flight_id();
         let times = self.policy.cache;
         match cache::shared(worker, &zone, &self.key, &times, id, self.latest_deadline()) {
-            Found::Granted(cached) => self.resolve(worker, &Outcome::Granted(cached), None),
-            Found::Inactive => self.resolve(worker, &Outcome::Inactive, None),
+            Found::Granted(cached) => {
+                self.resolve(worker, &Outcome::Granted(cached), Keeping::Leave)
+            }
+            Found::Inactive => self.resolve(worker, &Outcome::Inactive, Keeping::Leave),
             Found::Lead { marked: true } => self.take_lead(worker, Role::Leader, id),
             Found::Lead { marked: false } => self.take_lead(worker, Role::Alone, id),
             Found::Follow { flight } => self.id = flight,
@@ -801,7 +807,7 @@ impl Flight {
         self.id = id;
         self.deadline = self.latest_deadline();
         if let Err(fail) = self.attempt(worker) {
-            self.resolve(worker, &Outcome::Failed(fail), None);
+            self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
         }
     }
 
@@ -812,10 +818,20 @@ impl Flight {
     }
 }
 
+/// What becomes of the key's entry in the zone when its flight ends.
+enum Keeping {
+    /// The answer takes its place, for so long.
+    Store(Life),
+    /// It goes: the answer may not be kept, and has overtaken it. It must not serve as a stale one.
+    Forget,
+    /// It stays: nothing was learnt, or nothing is kept by the location that asked.
+    Leave,
+}
+
 /// How an attempt leaves its flight.
 enum Settled {
-    /// It is over; with a life where the answer may be stored.
-    Outcome(Outcome, Option<Life>),
+    /// It is over.
+    Outcome(Outcome, Keeping),
     /// Another endpoint may know better.
     NextEndpoint(Fail),
 }

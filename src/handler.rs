@@ -69,10 +69,13 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
     }
     refusal::keep_connection(r, ctx);
 
-    let decision = match ctx.wait.take() {
-        Some(wait) => landed(r, ctx, policy, *wait)?,
-        None => decide(r, ctx, policy)?,
+    let wait = ctx.wait.take();
+    let decision = match wait {
+        // In its box: NGINX's queue may point into it until it is dropped.
+        Some(mut wait) => landed(r, ctx, policy, &mut wait)?,
+        None => decide(r, policy)?,
     };
+    let ctx = Ctx::of(r)?;
     count(ctx, &decision);
     match decision {
         Decision::Forward(grant) => forward(r, ctx, policy, grant),
@@ -89,30 +92,38 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
 }
 
 /// Judges a request that has not asked yet.
-fn decide(r: Request, ctx: &mut Ctx, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
+///
+/// The operator's values may hold the module's own variables, which look into the context: it is
+/// not held while they are evaluated.
+fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
+    let ctx = Ctx::of(r)?;
     ctx.reason = "";
     ctx.status = None;
     if any_set(r, &policy.bypass)? {
-        ctx.status = Some(Status::Bypass);
+        Ctx::of(r)?.status = Some(Status::Bypass);
         return Ok(Decision::Bypass);
     }
     if passes_as_options(r, policy) {
-        ctx.status = Some(Status::Bypass);
+        Ctx::of(r)?.status = Some(Status::Bypass);
         return Ok(Decision::Options);
     }
 
-    let token = match presented(r, ctx, policy) {
-        Credentials::Absent => return Ok(denied(ctx, "missing", Refusal::Missing)),
-        Credentials::Unusable => return Ok(denied(ctx, "malformed", Refusal::InvalidToken)),
+    let token = match presented(r, policy)? {
+        Credentials::Absent => return Ok(denied(Ctx::of(r)?, "missing", Refusal::Missing)),
+        Credentials::Unusable => {
+            return Ok(denied(Ctx::of(r)?, "malformed", Refusal::InvalidToken));
+        }
         Credentials::Token(token) => token,
     };
 
-    let Some((headers, params)) = extra_values(r, policy)? else {
+    let values = extra_values(r, policy)?;
+    let refresh = any_set(r, &policy.cache_bypass)?;
+    let ctx = Ctx::of(r)?;
+    let Some((headers, params)) = values else {
         ctx.status = Some(Status::Error);
         ctx.reason = "internal";
         return Ok(Decision::Refuse(Refusal::ServerError));
     };
-    let refresh = any_set(r, &policy.cache_bypass)?;
     let asked = worker::with(|worker| {
         let hash_key = match policy.zone.and_then(|zone| zone.arena()) {
             Some(arena) => arena.hash_key(),
@@ -164,7 +175,7 @@ fn landed(
     r: Request,
     ctx: &mut Ctx,
     policy: &Rc<Policy>,
-    mut wait: crate::flight::Wait,
+    wait: &mut crate::flight::Wait,
 ) -> Result<Decision, NoMemory> {
     refusal::stop_watching_client(r)?;
     ctx.introspection_ms = Some(ctx.introspection_ms.unwrap_or(0) + wait.elapsed_ms());
@@ -291,14 +302,14 @@ fn denied(ctx: &mut Ctx, reason: &'static str, refusal: Refusal) -> Decision {
 }
 
 /// The opaque token, as first presented: after a rewrite the header holds the JWT.
-fn presented(r: Request, ctx: &mut Ctx, policy: &Policy) -> Credentials<'static> {
-    match policy.token {
-        None => bearer::from_authorization(remember_header(r, ctx), policy.syntax),
-        Some(index) => {
-            let value = remember(ctx, policy.token, || Some(r.variable(index)));
-            bearer::from_bare(value.unwrap_or_default(), policy.syntax)
-        }
-    }
+fn presented(r: Request, policy: &Policy) -> Result<Credentials<'static>, NoMemory> {
+    let Some(index) = policy.token else {
+        let value = remember_header(r, Ctx::of(r)?);
+        return Ok(bearer::from_authorization(value, policy.syntax));
+    };
+    let value = r.variable(index);
+    let value = remember(Ctx::of(r)?, policy.token, || Some(value));
+    Ok(bearer::from_bare(value.unwrap_or_default(), policy.syntax))
 }
 
 /// The client's own `Authorization`, kept before anything changes it.

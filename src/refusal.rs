@@ -126,8 +126,8 @@ pub(crate) fn watch_client(r: Request) -> Result<(), NoMemory> {
     // SAFETY: a live request and its connection.
     unsafe {
         let read = (*(*r.as_ptr()).connection).read;
-        if (*read).ready() != 0 {
-            ngx_post_event(read, &raw mut ngx_posted_events);
+        if pt_event_ready(read) != 0 {
+            pt_post_event(read);
         } else if ngx_handle_read_event(read, 0) != OK {
             return Err(NoMemory);
         }

@@ -3,13 +3,15 @@
 //! [`AuthorizationServer`] and [`Api`] are the gateway's two neighbours, small enough to run inside a
 //! test and whole enough to try the tutorial with. [`Gateway`] writes a configuration, starts the
 //! real NGINX with the built module and, when it ends, reads the error log for what must never be
-//! there. [`Rig`] is all three. [`Client`] speaks HTTP/1.1 byte by byte, [`curl`] as people do. [`OidcProvider`]
-//! is an authorization server no one here wrote. [`demo`] puts it all together for `make run`.
+//! there. [`Rig`] is all three. [`Client`] speaks HTTP/1.1 byte by byte, [`curl`] as people do,
+//! [`Browser`] is one. [`OidcProvider`] is an authorization server no one here wrote. [`demo`] puts
+//! it all together for `make run`.
 //!
 //! Everything listens on loopback only.
 
 pub mod api;
 pub mod authorization_server;
+pub mod browser;
 pub mod client;
 pub mod demo;
 pub mod http;
@@ -24,6 +26,7 @@ pub mod tls;
 
 pub use api::Api;
 pub use authorization_server::{AuthorizationServer, Mint, Script};
+pub use browser::Browser;
 pub use client::{Client, Response, curl};
 pub use nginx::Gateway;
 pub use oidc_provider::OidcProvider;

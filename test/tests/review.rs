@@ -155,3 +155,42 @@ fn a_hit_too_is_kept_for_its_request() {
     assert_eq!(rig.gateway.get_as("/first", &token.token).status, 204);
     assert_eq!(rig.server.introspections(), 1);
 }
+
+#[test]
+fn a_purge_reaches_a_refreshing_call_too() {
+    let rig = Rig::start(|builder| {
+        builder
+            .directives("phantom_token_cache_bypass $arg_fresh;")
+            .location("/purge", "phantom_token_purge;")
+    });
+    let token = rig.server.issue();
+    let hold = rig.server.hold_token(&token.token);
+    let mut client = rig.gateway.client();
+    let bearer = token.bearer();
+    client.send_request("GET", "/api?fresh=1", &[("Authorization", &bearer)], b"");
+    rig.server.wait_for_introspections(1);
+    let mut purger = rig.gateway.client();
+    let body = format!("token={}", token.token);
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    purger.send_request("POST", "/purge", &form, body.as_bytes());
+    assert_eq!(purger.read().status, 204);
+    drop(hold);
+    assert_eq!(client.read().status, 200);
+    rig.assert_passes(&token);
+    assert_eq!(rig.server.introspections(), 2, "the answer from before the purge is not stored");
+}
+
+#[test]
+fn a_token_from_a_variable_that_changes_is_the_last_one() {
+    let rig = Rig::start(|builder| {
+        builder.server("if ($arg_token = x) { return 418; }").location(
+            "/changed",
+            "phantom_token on token=$arg_token;\nset $args token=$http_x_token;\n\
+             try_files /none =204;",
+        )
+    });
+    let token = rig.server.issue();
+    let got = rig.gateway.get("/changed?token=other", &[("X-Token", &token.token)]);
+    assert_eq!(got.status, 204);
+    assert_eq!(rig.server.introspections_of("other"), 0);
+}
