@@ -11,7 +11,7 @@ use phantom_token_core::key::Key;
 use phantom_token_core::local::Cached;
 
 use crate::flight::Wait;
-use crate::metrics::Outcome as Status;
+use crate::metrics::{Outcome as Status, UncachedReason};
 use crate::outcome::Outcome;
 use crate::request::{NoMemory, Request};
 use crate::sys::*;
@@ -42,6 +42,8 @@ pub(crate) struct Ctx {
     pub(crate) has_cleanup: bool,
     pub(crate) status: Option<Status>,
     pub(crate) reason: &'static str,
+    /// Why the answer the request waited for was not kept.
+    pub(crate) uncached: Option<UncachedReason>,
     /// What introspection cost this request, in milliseconds.
     pub(crate) introspection_ms: Option<u64>,
 }

@@ -95,6 +95,8 @@ pub(crate) struct Flight {
     trial: Option<Trial>,
     /// The failure that stands if no endpoint is left.
     failed: Option<Fail>,
+    /// Why the active answer was not kept.
+    uncached: Option<UncachedReason>,
     deadline: u64,
     /// Everyone was told: nothing points to it any more, and whoever called frees it.
     over: bool,
@@ -211,6 +213,7 @@ impl Flight {
             next: 0,
             trial: None,
             failed: None,
+            uncached: None,
             deadline: question.deadline,
             over: false,
         });
@@ -582,14 +585,13 @@ impl Flight {
         let (life, keeping) = match keep {
             Keep::Yes(life) if self.policy.zone.is_some() => (life, Keeping::Store(life)),
             Keep::Yes(life) => {
-                metrics::uncached(worker, UncachedReason::CacheOff);
+                self.not_kept(worker, UncachedReason::CacheOff);
                 (life, Keeping::Leave)
             }
             Keep::No(why) => {
                 if let Some(reason) = UncachedReason::from_word(why.reason()) {
-                    metrics::uncached(worker, reason);
+                    self.not_kept(worker, reason);
                 }
-                debug!(guard::cycle_log(), "an answer is not cached: {}", why.reason());
                 let life = Life {
                     stored: now_ms(),
                     until: Some(now_ms()),
@@ -609,6 +611,13 @@ impl Flight {
             Some(cached) => Settled::Outcome(Outcome::Granted(cached), keeping),
             None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave),
         }
+    }
+
+    /// An active answer is not kept: counted, and told to those who wait for it.
+    fn not_kept(&mut self, worker: &Worker, reason: UncachedReason) {
+        self.uncached = Some(reason);
+        metrics::uncached(worker, reason);
+        debug!(guard::cycle_log(), "an answer is not cached: {}", reason.word());
     }
 
     fn count_failure(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
@@ -645,7 +654,7 @@ impl Flight {
         for wait in self.waiters.drain(..) {
             metrics::waiting(worker, -1);
             // SAFETY: a waiter is unlinked before it is freed.
-            unsafe { (*wait.as_ptr()).resolve(outcome.clone()) };
+            unsafe { (*wait.as_ptr()).resolve(outcome.clone(), self.uncached) };
         }
         self.over = true;
     }
@@ -692,11 +701,7 @@ impl Flight {
             (stored, others)
         });
         match done {
-            None => {
-                if matches!(outcome, Outcome::Granted(_)) {
-                    metrics::uncached(worker, UncachedReason::ZoneLocked);
-                }
-            }
+            None => self.report(worker, zone, &Stored::Locked, outcome),
             Some((stored, others)) => {
                 if others {
                     worker.state.announce_answer();
@@ -709,25 +714,27 @@ impl Flight {
         }
     }
 
-    fn report(&self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
-        match stored {
-            Stored::Purged => metrics::uncached(worker, UncachedReason::Purged),
-            Stored::NoRoom => metrics::uncached(worker, UncachedReason::NoRoom),
-            Stored::TooLarge => {
-                metrics::uncached(worker, UncachedReason::TooLarge);
-                if let Outcome::Granted(cached) = outcome {
-                    let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
-                    if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
-                        warning!(
-                            guard::cycle_log(),
-                            "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
-                            cached.jwt().len(),
-                            zone.name()
-                        );
-                    }
-                }
+    /// Says why an active answer that was to be kept is not.
+    fn report(&mut self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
+        let (Outcome::Granted(cached), None) = (outcome, self.uncached) else { return };
+        let reason = match stored {
+            Stored::Yes | Stored::No => return,
+            Stored::Locked => UncachedReason::ZoneLocked,
+            Stored::Purged => UncachedReason::Purged,
+            Stored::NoRoom => UncachedReason::NoRoom,
+            Stored::TooLarge => UncachedReason::TooLarge,
+        };
+        self.not_kept(worker, reason);
+        if reason == UncachedReason::TooLarge {
+            let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
+            if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
+                warning!(
+                    guard::cycle_log(),
+                    "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
+                    cached.jwt().len(),
+                    zone.name()
+                );
             }
-            Stored::Yes | Stored::No => {}
         }
     }
 
@@ -832,6 +839,8 @@ enum Stored {
     NoRoom,
     TooLarge,
     Purged,
+    /// The zone's lock could not be had.
+    Locked,
 }
 
 impl From<arena::Stored> for Stored {
