@@ -17,6 +17,9 @@ use crate::outcome::Outcome;
 use crate::request::{NoMemory, Request};
 use crate::sys::*;
 
+/// A place a token may stand in, the header (`None`) or a variable, and what stood there first.
+pub(crate) type Presented = (Option<usize>, Option<&'static [u8]>);
+
 /// A request's context.
 #[derive(Default)]
 pub(crate) struct Ctx {
@@ -24,9 +27,8 @@ pub(crate) struct Ctx {
     pub(crate) wait: Option<Box<Wait>>,
     /// What was learnt so far, latest last: nothing is asked twice for one request and identity.
     pub(crate) learnt: SmallVec<[(Key, Outcome, Status); 1]>,
-    /// The opaque token as first presented in each place: the header (`None`) or a variable. After
-    /// a rewrite the header holds the JWT.
-    pub(crate) presented: SmallVec<[(Option<usize>, Option<&'static [u8]>); 1]>,
+    /// The opaque token as first presented in each place. After a rewrite the header holds the JWT.
+    pub(crate) presented: SmallVec<[Presented; 1]>,
     /// What NGINX's headers point into, or the variables of an earlier pass.
     pub(crate) grants: SmallVec<[Rc<Cached>; 1]>,
     /// The reply this pass gave.
