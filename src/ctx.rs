@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use phantom_token_core::key::Key;
 use phantom_token_core::local::Cached;
+use smallvec::SmallVec;
 
 use crate::flight::Wait;
 use crate::metrics::{Outcome as Status, UncachedReason};
@@ -16,18 +17,20 @@ use crate::outcome::Outcome;
 use crate::request::{NoMemory, Request};
 use crate::sys::*;
 
+/// A place a token may stand in, the header (`None`) or a variable, and what stood there first.
+pub(crate) type Presented = (Option<usize>, Option<&'static [u8]>);
+
 /// A request's context.
 #[derive(Default)]
 pub(crate) struct Ctx {
     /// The introspection the request waits for.
     pub(crate) wait: Option<Box<Wait>>,
     /// What was learnt so far, latest last: nothing is asked twice for one request and identity.
-    pub(crate) learnt: Vec<(Key, Outcome, Status)>,
-    /// The opaque token as first presented in each place: the header (`None`) or a variable. After
-    /// a rewrite the header holds the JWT.
-    pub(crate) presented: Vec<(Option<usize>, Option<&'static [u8]>)>,
+    pub(crate) learnt: SmallVec<[(Key, Outcome, Status); 1]>,
+    /// The opaque token as first presented in each place. After a rewrite the header holds the JWT.
+    pub(crate) presented: SmallVec<[Presented; 1]>,
     /// What NGINX's headers point into, or the variables of an earlier pass.
-    pub(crate) grants: Vec<Rc<Cached>>,
+    pub(crate) grants: SmallVec<[Rc<Cached>; 1]>,
     /// The reply this pass gave.
     pub(crate) reply: Option<Reply>,
     /// The challenge and the delay that were added to the response, changed in place by a second

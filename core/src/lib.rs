@@ -25,3 +25,4 @@ pub mod lock;
 pub mod metrics;
 pub mod scope;
 pub mod state;
+pub mod wipe;
