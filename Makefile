@@ -112,6 +112,16 @@ test: setup-test build ## Run all tests; with NGINX=debian on the distribution's
 	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-core --package phantom-token-test $(TEST_FLAGS)
 	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 
+# Nothing of it runs at the same time as a measurement.
+.PHONY: bench
+bench: setup-bench build ## Measure what the module costs: docs/benchmarks.md
+	$(SAY) 'building the benchmarks'
+	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-bench --profile bench --bins --benches
+	$(SAY) 'single steps of the engine'
+	@$(CARGO) bench $(CARGO_FLAGS) --package phantom-token-bench --bench engine -- --sample-count 50
+	$(SAY) 'whole gateways (BENCH_SECONDS, BENCH_PAIRS, BENCH_ONLY; PEER_URL, PEER_PID)'
+	@$(with_gateway) '$(TARGET)/release/phantom-token-bench'
+
 .PHONY: lint
 lint: setup-lint nginx ## Check formatting, clippy, documentation, licences
 	$(SAY) 'checking the formatting'
@@ -123,9 +133,9 @@ lint: setup-lint nginx ## Check formatting, clippy, documentation, licences
 	@tools/check-dependencies
 	$(SAY) 'lint: all clean'
 
-.PHONY: setup setup-build setup-debian setup-lint setup-test
-setup: setup-build setup-debian setup-lint setup-test ## Install what building and testing need
-setup-build setup-debian setup-lint setup-test: setup-%:
+.PHONY: setup setup-bench setup-build setup-debian setup-lint setup-test
+setup: setup-build setup-debian setup-lint setup-test setup-bench ## Install what building and testing need
+setup-bench setup-build setup-debian setup-lint setup-test: setup-%:
 	@tools/setup $*
 
 .PHONY: clean
