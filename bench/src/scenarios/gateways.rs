@@ -222,7 +222,7 @@ pub(super) fn start(settings: &Settings, report: &mut Report) -> Result<(), Stri
     for _ in 0..settings.pairs.max(5) {
         for (n, recipe) in all.iter().enumerate() {
             let text = format!(
-                "pid nginx.pid;\n{}\nevents {{}}\nhttp {{\nupstream api {{ server 127.0.0.1:9; }}\n{}\nserver {{ listen \
+                "pid nginx.pid;\n{}\nevents {{}}\nhttp {{\naccess_log off;\nupstream api {{ server 127.0.0.1:9; }}\n{}\nserver {{ listen \
                  127.0.0.1:1; {} }}\n}}\n",
                 recipe.main, recipe.http, recipe.server
             );
