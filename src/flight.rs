@@ -36,10 +36,12 @@ use crate::sys::*;
 use crate::worker::{self, Worker};
 use crate::zone::ZoneRef;
 
+mod failures;
 mod poller;
 mod wait;
 mod work;
 
+pub(crate) use failures::Failures;
 pub(crate) use poller::Poller;
 pub(crate) use wait::Wait;
 use work::{Attempt, Done, Work};
@@ -93,6 +95,8 @@ pub(crate) struct Flight {
     trial: Option<Trial>,
     /// The failure that stands if no endpoint is left.
     failed: Option<Fail>,
+    /// Why its active answer is not kept.
+    uncached: Option<UncachedReason>,
     deadline: u64,
 }
 
@@ -123,7 +127,7 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     }
 
     if worker.pending >= worker.max_pending {
-        overflow(worker, &question, "too many introspection calls are pending");
+        overflow(worker, question.log, "too many introspection calls are pending");
         return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
     }
 
@@ -168,11 +172,11 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     }
 }
 
-fn overflow(worker: &Worker, question: &Question<'_>, what: &str) {
+fn overflow(worker: &Worker, log: *mut ngx_log_t, what: &str) {
     metrics::failure(worker, None, FailureReason::Overflow);
     if worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
         error!(
-            question.log,
+            log,
             "{what}: answering 503; see phantom_token_max_pending, thread_pool and the authorization server's answering time"
         );
     }
@@ -198,6 +202,7 @@ impl Flight {
             next: 0,
             trial: None,
             failed: None,
+            uncached: None,
             deadline: question.deadline,
         });
         NonNull::from(Box::leak(flight))
@@ -206,7 +211,7 @@ impl Flight {
     /// Makes a request wait for this flight.
     fn join(&mut self, worker: &mut Worker, deadline: u64, first: bool) -> Asked {
         if self.waiters.len() >= MAX_WAITERS {
-            metrics::failure(worker, None, FailureReason::Overflow);
+            overflow(worker, guard::cycle_log(), "too many requests wait for one token");
             return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
         }
         let wait =
@@ -449,10 +454,12 @@ impl Flight {
                     return Settled::Outcome(Outcome::Failed(fail), None);
                 }
                 metrics::failure(worker, id, fail.label());
-                error!(
-                    log,
-                    "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
-                );
+                if worker.failures.happened(label, "not begun in time") {
+                    error!(
+                        log,
+                        "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
+                    );
+                }
                 Settled::Outcome(Outcome::Failed(fail), None)
             }
             Attempt::Panicked(place) => {
@@ -463,7 +470,10 @@ impl Flight {
                 let fail = Fail::of_call(&error);
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
-                error!(log, "introspection at \"{label}\" failed: {error}");
+                if worker.failures.happened(label, fail.reason()) {
+                    let advice = fail.advice();
+                    error!(log, "introspection at \"{label}\" failed: {error}; {advice}");
+                }
                 if matches!(fail.why, Why::Connect | Why::Tls | Why::Timeout) {
                     self.count_failure(worker, endpoint);
                 }
@@ -475,17 +485,16 @@ impl Flight {
                 metrics::failure(worker, id, fail.label());
                 if fail.why == Why::Credentials {
                     worker.state.credentials_refused(endpoint.client_hash, now_ms());
-                    let hint = if self.policy.introspection.secret_is_encoded {
-                        ", or try \"phantom_token_client_auth basic_raw\""
-                    } else {
-                        ""
+                }
+                if worker.failures.happened(label, fail.reason()) {
+                    let encoded =
+                        fail.why == Why::Credentials && self.policy.introspection.secret_is_encoded;
+                    let hint = match encoded {
+                        true => ", or try \"phantom_token_client_auth basic_raw\"",
+                        false => "",
                     };
-                    error!(
-                        log,
-                        "introspection at \"{label}\" failed: {failure}; check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect{hint}"
-                    );
-                } else {
-                    error!(log, "introspection at \"{label}\" failed: {failure}");
+                    let advice = fail.advice();
+                    error!(log, "introspection at \"{label}\" failed: {failure}; {advice}{hint}");
                 }
                 if failure.is_outage() && !alone {
                     self.count_failure(worker, endpoint);
@@ -554,14 +563,13 @@ impl Flight {
         let (life, kept) = match keep {
             Keep::Yes(life) if self.policy.zone.is_some() => (life, Some(life)),
             Keep::Yes(life) => {
-                metrics::uncached(worker, UncachedReason::CacheOff);
+                self.not_kept(worker, UncachedReason::CacheOff);
                 (life, None)
             }
             Keep::No(why) => {
                 if let Some(reason) = UncachedReason::from_word(why.reason()) {
-                    metrics::uncached(worker, reason);
+                    self.not_kept(worker, reason);
                 }
-                debug!(guard::cycle_log(), "an answer is not cached: {}", why.reason());
                 let life = Life {
                     stored: now_ms(),
                     until: Some(now_ms()),
@@ -576,6 +584,13 @@ impl Flight {
             Some(cached) => Settled::Outcome(Outcome::Granted(cached), kept),
             None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), None),
         }
+    }
+
+    /// Counts an active answer that is not kept, and lets its requests know why.
+    fn not_kept(&mut self, worker: &Worker, reason: UncachedReason) {
+        metrics::uncached(worker, reason);
+        self.uncached = Some(reason);
+        debug!(guard::cycle_log(), "an answer is not cached: {}", reason.word());
     }
 
     fn count_failure(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
@@ -612,7 +627,7 @@ impl Flight {
         for wait in self.waiters.drain(..) {
             metrics::waiting(worker, -1);
             // SAFETY: a waiter is unlinked before it is freed.
-            unsafe { (*wait.as_ptr()).resolve(outcome.clone()) };
+            unsafe { (*wait.as_ptr()).resolve(outcome.clone(), self.uncached) };
         }
         self.free();
     }
@@ -656,7 +671,10 @@ impl Flight {
             (stored, others)
         });
         match done {
-            None => metrics::uncached(worker, UncachedReason::ZoneLocked),
+            None if matches!(outcome, Outcome::Granted(_)) && life.is_some() => {
+                self.not_kept(worker, UncachedReason::ZoneLocked);
+            }
+            None => {}
             Some((stored, others)) => {
                 if others {
                     worker.state.announce_answer();
@@ -669,13 +687,18 @@ impl Flight {
         }
     }
 
-    fn report(&self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
+    fn report(&mut self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
+        // Only active answers are missed; one that was not to be kept has its reason already.
+        let Outcome::Granted(cached) = outcome else { return };
+        if self.uncached.is_some() {
+            return;
+        }
         match stored {
-            Stored::Purged => metrics::uncached(worker, UncachedReason::Purged),
-            Stored::NoRoom => metrics::uncached(worker, UncachedReason::NoRoom),
+            Stored::Purged => self.not_kept(worker, UncachedReason::Purged),
+            Stored::NoRoom => self.not_kept(worker, UncachedReason::NoRoom),
             Stored::TooLarge => {
-                metrics::uncached(worker, UncachedReason::TooLarge);
-                if let Outcome::Granted(cached) = outcome {
+                self.not_kept(worker, UncachedReason::TooLarge);
+                {
                     let hash = u64::from(zone.name().len() as u32);
                     if worker.state.once(Notice::Overflow, hash ^ u64::MAX, now_ms(), Some(60_000))
                     {

@@ -198,6 +198,9 @@ fn pictures() {
     let mut number = 0_usize;
     let mut client = rig.gateway.client();
     for round in 0..3600_usize {
+        if round % 500 == 499 {
+            client = rig.gateway.client(); // NGINX closes a connection after a thousand requests
+        }
         number =
             number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let chance = (number >> 33) % 1000;
