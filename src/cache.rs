@@ -54,7 +54,7 @@ pub(crate) fn nearest(
 }
 
 /// The zone: looks for a fresh answer and, in the same breath, for the call that is under way, so
-/// that exactly one is.
+/// that exactly one is. `flight` and `deadline` (milliseconds) are those of the one that would lead.
 pub(crate) fn shared(
     worker: &mut Worker,
     zone: &Zone,

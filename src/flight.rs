@@ -11,6 +11,7 @@
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_core::answer::Answer;
@@ -20,10 +21,10 @@ use phantom_token_core::form;
 use phantom_token_core::grant::Grant;
 use phantom_token_core::health::{Availability, EndpointId, Gate, Transition, Trial};
 use phantom_token_core::key::Key;
-use phantom_token_core::lifetime::{self, Keep, Life};
+use phantom_token_core::lifetime::{self, Keep, Life, Uncached};
 use phantom_token_core::local::Cached;
 use phantom_token_core::lock;
-use phantom_token_core::state::{Generation, Notice};
+use phantom_token_core::state::{Generation, Notice, hash_of};
 use zeroize::Zeroizing;
 
 use crate::cache::{self, Found, Texts};
@@ -75,7 +76,8 @@ pub(crate) enum Asked {
 /// One introspection under way.
 pub(crate) struct Flight {
     task: ngx_thread_task_t,
-    work: Option<Box<Work>>,
+    /// Shared with the pool thread by pointer: not in a `Box`, which would claim to be alone.
+    work: Option<Arc<Work>>,
     key: Key,
     token: Zeroizing<Vec<u8>>,
     policy: Rc<Policy>,
@@ -98,6 +100,8 @@ pub(crate) struct Flight {
     /// Why its active answer is not kept.
     uncached: Option<UncachedReason>,
     deadline: u64,
+    /// Everyone was told: nothing points to it any more, and whoever called frees it.
+    over: bool,
 }
 
 /// Who makes the call.
@@ -113,29 +117,30 @@ enum Role {
 
 /// Asks for the answer to a question: from the zone, from a call under way, or by a new call.
 pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
-    let generation = worker.state.generation(&question.key.token);
+    let key = question.key;
+    let generation = worker.state.generation(&key.token);
     let shares = question.policy.zone.is_some() && !question.refresh;
 
     if shares && let Some(flight) = worker.flights.get(&question.key).copied() {
-        // SAFETY: the map holds live flights only; each is removed before it is dropped.
-        let flight = unsafe { &mut *flight.as_ptr() };
-        if flight.generation == generation {
-            return flight.join(worker, question.deadline, false);
+        let join = |flight: &mut Flight| {
+            if flight.generation == generation {
+                return Some(flight.join(worker, question.deadline, false));
+            }
+            // Purged since: those who came before keep it, nobody else gets it.
+            flight.detach(worker);
+            None
+        };
+        // SAFETY: the map holds live flights only; each is removed before it is freed.
+        if let Some(asked) = unsafe { Flight::with(flight, join) } {
+            return asked;
         }
-        // Purged since: those who came before keep it, nobody else gets it.
-        flight.detach(worker);
-    }
-
-    if worker.pending >= worker.max_pending {
-        overflow(worker, question.log, "too many introspection calls are pending");
-        return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
     }
 
     let id = worker.state.next_flight_id();
     let (role, id) = match question.policy.zone {
         Some(zone) if shares => {
             let times = &question.policy.cache;
-            match cache::shared(worker, &zone, &question.key, times, id, question.deadline) {
+            match cache::shared(worker, &zone, &key, times, id, question.deadline) {
                 Found::Granted(cached) => return Asked::Known(Outcome::Granted(cached)),
                 Found::Inactive => return Asked::Known(Outcome::Inactive),
                 Found::Lead { marked: true } => (Role::Leader, id),
@@ -145,31 +150,39 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         }
         _ => (Role::Alone, id),
     };
+    // Only now: what is known, or asked for by another worker, takes no call of ours.
+    if role != Role::Follower && worker.pending >= worker.max_pending {
+        if let (Role::Leader, Some(zone)) = (role, question.policy.zone) {
+            zone.locked(|locked| locked.cancel(&key, id));
+        }
+        overflow(worker, question.log, "too many introspection calls are pending");
+        return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
+    }
 
-    let log = question.log;
+    debug!(question.log, "introspection flight {id} begins");
     let deadline = question.deadline;
     let flight = Flight::begin(question, role, id, generation);
-    // SAFETY: just made; freed only by `resolve`, which gives it up.
-    let flight = unsafe { &mut *flight.as_ptr() };
     if shares {
-        flight.joinable = true;
-        worker.flights.insert(flight.key, NonNull::from(&mut *flight));
+        worker.flights.insert(key, flight);
     }
-    debug!(log, "introspection flight {} begins", flight.id);
-
-    if role == Role::Follower {
-        flight.follow(worker);
-        return flight.join(worker, deadline, false);
-    }
-    let waiting = flight.join(worker, deadline, true);
-    match flight.attempt(worker) {
-        Ok(()) => waiting,
-        Err(fail) => {
-            let outcome = Outcome::Failed(fail);
-            flight.resolve(worker, &outcome, None);
-            Asked::Known(outcome)
+    let depart = |flight: &mut Flight| {
+        flight.joinable = shares;
+        if role == Role::Follower {
+            flight.follow(worker);
+            return flight.join(worker, deadline, false);
         }
-    }
+        let waiting = flight.join(worker, deadline, true);
+        match flight.attempt(worker) {
+            Ok(()) => waiting,
+            Err(fail) => {
+                let outcome = Outcome::Failed(fail);
+                flight.resolve(worker, &outcome, Keeping::Leave);
+                Asked::Known(outcome)
+            }
+        }
+    };
+    // SAFETY: just made.
+    unsafe { Flight::with(flight, depart) }
 }
 
 fn overflow(worker: &Worker, log: *mut ngx_log_t, what: &str) {
@@ -204,6 +217,7 @@ impl Flight {
             failed: None,
             uncached: None,
             deadline: question.deadline,
+            over: false,
         });
         NonNull::from(Box::leak(flight))
     }
@@ -239,7 +253,7 @@ impl Flight {
             }
             self.detach(worker);
             self.unfollow(worker);
-            self.free();
+            self.over = true;
         } else if !self.is_followed(worker)
             && self.work.as_ref().is_some_and(|work| work.drop_unsent())
         {
@@ -292,11 +306,23 @@ impl Flight {
         }
     }
 
-    /// Frees a flight that no task and no waiter points to.
-    fn free(&mut self) {
-        debug_assert!(self.waiters.is_empty() && self.work.is_none());
-        // SAFETY: it was leaked by `begin`; the caller makes no use of it after this.
-        drop(unsafe { Box::from_raw(ptr::from_mut(self)) });
+    /// Works on a flight, and frees it where that ended it.
+    ///
+    /// # Safety
+    /// `flight` must be live, and not be worked on by a caller of the caller; it must not be used
+    /// afterwards unless something still points to it: its task, a waiter or the worker's lists.
+    unsafe fn with<T>(flight: NonNull<Self>, work: impl FnOnce(&mut Self) -> T) -> T {
+        // SAFETY: live, and the only reference (see above).
+        let (out, over) = unsafe {
+            let flight = &mut *flight.as_ptr();
+            (work(flight), flight.over)
+        };
+        if over {
+            // SAFETY: leaked by `begin`; an ended flight is in no list, and has no task and no
+            // waiter that points to it.
+            drop(unsafe { Box::from_raw(flight.as_ptr()) });
+        }
+        out
     }
 
     /// Posts one attempt at the next endpoint that is not resting.
@@ -354,13 +380,13 @@ impl Flight {
         endpoint: &PolicyEndpoint,
         share_ms: u64,
     ) -> Result<(), Fail> {
-        let work = Box::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
+        let work = Arc::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
         // SAFETY: the task and its work live in this flight until completion, which is handled on
         // the event loop; a zeroed task is how NGINX begins.
         let posted = unsafe {
             self.task = core::mem::zeroed();
             self.task.handler = Some(work::run);
-            self.task.ctx = (&raw const *work).cast_mut().cast::<c_void>();
+            self.task.ctx = Arc::as_ptr(&work).cast_mut().cast::<c_void>();
             self.task.event.data = ptr::from_mut(self).cast();
             self.task.event.handler = Some(completed);
             self.task.event.log = guard::cycle_log();
@@ -431,11 +457,11 @@ impl Flight {
             worker.state.trial_abandoned(id, trial);
         }
         match settled {
-            Settled::Outcome(outcome, life) => self.resolve(worker, &outcome, life),
+            Settled::Outcome(outcome, keeping) => self.resolve(worker, &outcome, keeping),
             Settled::NextEndpoint(fail) => {
                 self.failed = Some(fail);
                 if let Err(fail) = self.attempt(worker) {
-                    self.resolve(worker, &Outcome::Failed(fail), None);
+                    self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
                 }
             }
         }
@@ -451,7 +477,7 @@ impl Flight {
             Attempt::Unsent => {
                 let fail = Fail::of(Why::Timeout);
                 if self.waiters.is_empty() {
-                    return Settled::Outcome(Outcome::Failed(fail), None);
+                    return Settled::Outcome(Outcome::Failed(fail), Keeping::Leave);
                 }
                 metrics::failure(worker, id, fail.label());
                 if worker.failures.happened(label, "not begun in time") {
@@ -460,11 +486,11 @@ impl Flight {
                         "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
                     );
                 }
-                Settled::Outcome(Outcome::Failed(fail), None)
+                Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Panicked(place) => {
                 crate::log::crit!(log, "caught a panic in introspection at {place}");
-                Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), None)
+                Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave)
             }
             Attempt::Failed(error) => {
                 let fail = Fail::of_call(&error);
@@ -501,7 +527,7 @@ impl Flight {
                     return Settled::NextEndpoint(fail);
                 }
                 self.count_success(worker, endpoint);
-                Settled::Outcome(Outcome::Failed(fail), None)
+                Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Answered(Answer::Inactive(skew), _) => {
                 metrics::introspection(worker, id, CallResult::Inactive);
@@ -522,9 +548,11 @@ impl Flight {
                     );
                 }
                 let times = &self.policy.cache;
-                let life =
-                    (times.inactive_ms > 0).then(|| Life::of_inactive(now_ms(), times.inactive_ms));
-                Settled::Outcome(Outcome::Inactive, life)
+                let keeping = match times.inactive_ms {
+                    0 => Keeping::Forget,
+                    valid_ms => Keeping::Store(Life::of_inactive(now_ms(), valid_ms)),
+                };
+                Settled::Outcome(Outcome::Inactive, keeping)
             }
             Attempt::Answered(Answer::Active(grant), response) => {
                 metrics::introspection(worker, id, CallResult::Active);
@@ -560,11 +588,11 @@ impl Flight {
 
     /// An active answer, and whether it is kept.
     fn granted(&mut self, worker: &mut Worker, grant: Grant, keep: Keep) -> Settled {
-        let (life, kept) = match keep {
-            Keep::Yes(life) if self.policy.zone.is_some() => (life, Some(life)),
+        let (life, keeping) = match keep {
+            Keep::Yes(life) if self.policy.zone.is_some() => (life, Keeping::Store(life)),
             Keep::Yes(life) => {
                 self.not_kept(worker, UncachedReason::CacheOff);
-                (life, None)
+                (life, Keeping::Leave)
             }
             Keep::No(why) => {
                 if let Some(reason) = UncachedReason::from_word(why.reason()) {
@@ -576,13 +604,18 @@ impl Flight {
                     exp: grant.exp,
                     may_stale: false,
                 };
-                (life, None)
+                let keeping = match why {
+                    // This location keeps nothing; what others keep is theirs.
+                    Uncached::CacheValidZero => Keeping::Leave,
+                    _ => Keeping::Forget,
+                };
+                (life, keeping)
             }
         };
         let texts = Texts { jwt: &grant.jwt, scope: &grant.scope, claims: &grant.claims };
         match cache::cached(texts, grant.dpop_bound, life, self.generation) {
-            Some(cached) => Settled::Outcome(Outcome::Granted(cached), kept),
-            None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), None),
+            Some(cached) => Settled::Outcome(Outcome::Granted(cached), keeping),
+            None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave),
         }
     }
 
@@ -617,33 +650,30 @@ impl Flight {
     }
 
     /// Tells everyone, stores what may be stored, and frees the flight.
-    fn resolve(&mut self, worker: &mut Worker, outcome: &Outcome, life: Option<Life>) {
+    fn resolve(&mut self, worker: &mut Worker, outcome: &Outcome, keeping: Keeping) {
         self.detach(worker);
         if self.role == Role::Follower {
             self.unfollow(worker);
         } else if let Some(zone) = self.policy.zone {
-            self.publish(worker, zone, outcome, life);
+            self.publish(worker, zone, outcome, keeping);
         }
         for wait in self.waiters.drain(..) {
             metrics::waiting(worker, -1);
             // SAFETY: a waiter is unlinked before it is freed.
             unsafe { (*wait.as_ptr()).resolve(outcome.clone(), self.uncached) };
         }
-        self.free();
+        self.over = true;
     }
 
     /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
-    fn publish(
-        &mut self,
-        worker: &mut Worker,
-        zone: ZoneRef,
-        outcome: &Outcome,
-        life: Option<Life>,
-    ) {
-        if self.refresh {
-            // What other workers keep near must not outlive the new answer.
-            worker.state.purge_token(&self.key.token);
-            self.generation = worker.state.generation(&self.key.token);
+    fn publish(&mut self, worker: &mut Worker, zone: ZoneRef, outcome: &Outcome, keeping: Keeping) {
+        if self.refresh
+            && !matches!(outcome, Outcome::Failed(_))
+            && let Some(renewed) = worker.state.renew(&self.key.token, self.generation)
+        {
+            // What other workers keep near must not outlive the new answer. Where the token was
+            // purged since the call began, the answer is from before, and is not kept.
+            self.generation = renewed;
         }
         let (key, id, generation) = (self.key, self.id, self.generation);
         let state = worker.state;
@@ -652,15 +682,21 @@ impl Flight {
             // Under the lock: a purge has either not walked the chain yet, or has raised the
             // generation before it did.
             let current = state.generation(&key.token) == generation;
-            let stored = match (outcome, &life) {
-                _ if !current => Stored::Purged,
-                (Outcome::Granted(cached), Some(life)) => {
+            let stored = match (outcome, &keeping) {
+                (Outcome::Granted(_), _) if !current => Stored::Purged,
+                _ if !current => Stored::No,
+                (Outcome::Granted(cached), Keeping::Store(life)) => {
                     locked.store(&key, &entry_of(cached, *life)).into()
                 }
-                (Outcome::Inactive, Some(life)) => {
+                (Outcome::Inactive, Keeping::Store(life)) => {
                     locked.store(&key, &Entry::inactive(*life)).into()
                 }
-                (Outcome::Inactive, None) if self.refresh => {
+                (Outcome::Inactive, Keeping::Forget) => {
+                    // What another location keeps for its moment is no less true.
+                    locked.remove_active(&key);
+                    Stored::No
+                }
+                (_, Keeping::Forget) => {
                     locked.remove(&key);
                     Stored::No
                 }
@@ -671,10 +707,11 @@ impl Flight {
             (stored, others)
         });
         match done {
-            None if matches!(outcome, Outcome::Granted(_)) && life.is_some() => {
-                self.not_kept(worker, UncachedReason::ZoneLocked);
+            None => {
+                if matches!(outcome, Outcome::Granted(_)) && self.uncached.is_none() {
+                    self.not_kept(worker, UncachedReason::ZoneLocked);
+                }
             }
-            None => {}
             Some((stored, others)) => {
                 if others {
                     worker.state.announce_answer();
@@ -698,17 +735,14 @@ impl Flight {
             Stored::NoRoom => self.not_kept(worker, UncachedReason::NoRoom),
             Stored::TooLarge => {
                 self.not_kept(worker, UncachedReason::TooLarge);
-                {
-                    let hash = u64::from(zone.name().len() as u32);
-                    if worker.state.once(Notice::Overflow, hash ^ u64::MAX, now_ms(), Some(60_000))
-                    {
-                        warning!(
-                            guard::cycle_log(),
-                            "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
-                            cached.jwt().len(),
-                            zone.name()
-                        );
-                    }
+                let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
+                if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
+                    warning!(
+                        guard::cycle_log(),
+                        "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
+                        cached.jwt().len(),
+                        zone.name()
+                    );
                 }
             }
             Stored::Yes | Stored::No => {}
@@ -738,9 +772,11 @@ impl Flight {
             None | Some(Poll::Waiting | Poll::NeedSpace(_)) => {}
             Some(Poll::Answer(Mark::Failed { code, retry_after })) => {
                 let fail = Fail { why: Why::of_code(code), retry_after };
-                self.resolve(worker, &Outcome::Failed(fail), None);
+                self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
             }
-            Some(Poll::Answer(Mark::Inactive)) => self.resolve(worker, &Outcome::Inactive, None),
+            Some(Poll::Answer(Mark::Inactive)) => {
+                self.resolve(worker, &Outcome::Inactive, Keeping::Leave)
+            }
             Some(Poll::Answer(mark)) => {
                 let outcome = match cache::cached_of(&worker.record, self.generation) {
                     Some(cached) => Outcome::Granted(cached),
@@ -750,7 +786,7 @@ impl Flight {
                 if let (Mark::Stored, Outcome::Granted(cached)) = (mark, &outcome) {
                     worker.local.insert(key, cached);
                 }
-                self.resolve(worker, &outcome, None);
+                self.resolve(worker, &outcome, Keeping::Leave);
             }
             Some(Poll::Lead) => {
                 debug!(guard::cycle_log(), "introspection flight {id} is taken over");
@@ -766,8 +802,10 @@ impl Flight {
         let id = worker.state.next_flight_id();
         let times = self.policy.cache;
         match cache::shared(worker, &zone, &self.key, &times, id, self.latest_deadline()) {
-            Found::Granted(cached) => self.resolve(worker, &Outcome::Granted(cached), None),
-            Found::Inactive => self.resolve(worker, &Outcome::Inactive, None),
+            Found::Granted(cached) => {
+                self.resolve(worker, &Outcome::Granted(cached), Keeping::Leave)
+            }
+            Found::Inactive => self.resolve(worker, &Outcome::Inactive, Keeping::Leave),
             Found::Lead { marked: true } => self.take_lead(worker, Role::Leader, id),
             Found::Lead { marked: false } => self.take_lead(worker, Role::Alone, id),
             Found::Follow { flight } => self.id = flight,
@@ -780,7 +818,7 @@ impl Flight {
         self.id = id;
         self.deadline = self.latest_deadline();
         if let Err(fail) = self.attempt(worker) {
-            self.resolve(worker, &Outcome::Failed(fail), None);
+            self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
         }
     }
 
@@ -791,10 +829,20 @@ impl Flight {
     }
 }
 
+/// What becomes of the key's entry in the zone when its flight ends.
+enum Keeping {
+    /// The answer takes its place, for so long.
+    Store(Life),
+    /// It goes: the answer may not be kept, and has overtaken it. It must not serve as a stale one.
+    Forget,
+    /// It stays: nothing was learnt, or nothing is kept by the location that asked.
+    Leave,
+}
+
 /// How an attempt leaves its flight.
 enum Settled {
-    /// It is over; with a life where the answer may be stored.
-    Outcome(Outcome, Option<Life>),
+    /// It is over.
+    Outcome(Outcome, Keeping),
     /// Another endpoint may know better.
     NextEndpoint(Fail),
 }
@@ -854,7 +902,11 @@ unsafe extern "C" fn completed(event: *mut ngx_event_t) {
     guard::entry("the end of an introspection", guard::cycle_log, (), || {
         // SAFETY: `post` put the flight there; it lives until it is resolved, which only happens
         // on the event loop and not while its task is out.
-        let flight = unsafe { &mut *(*event).data.cast::<Flight>() };
-        worker::with(|worker| flight.complete(worker));
+        unsafe {
+            let flight = NonNull::new((*event).data.cast::<Flight>());
+            if let Some(flight) = flight {
+                worker::with(|worker| Flight::with(flight, |flight| flight.complete(worker)));
+            }
+        }
     });
 }

@@ -50,8 +50,6 @@ pub(crate) struct Worker {
     pub(crate) failures: Box<Failures>,
     /// For keys of locations without a cache.
     pub(crate) hash_key: HashKey,
-    /// Index of `$http_authorization`.
-    pub(crate) http_authorization: usize,
 }
 
 /// Keys are keyed hashes already: any eight bytes of them will do.
@@ -100,7 +98,6 @@ pub(crate) fn start(conf: &MainConf) {
         poller: Poller::new(),
         failures: Failures::new(),
         hash_key: HashKey(zone::worker_key()),
-        http_authorization: conf.http_authorization.unwrap_or_default(),
     };
     WORKER.with(|slot| *slot.borrow_mut() = Some(worker));
 }

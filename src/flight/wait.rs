@@ -62,7 +62,7 @@ impl Wait {
             self.event.data = ptr::from_mut(self).cast();
             self.event.handler = Some(resume);
             self.event.log = r.log();
-            ngx_add_timer(&mut self.event, self.deadline.saturating_sub(now_ms()) as ngx_msec_t);
+            pt_add_timer(&mut self.event, self.deadline.saturating_sub(now_ms()) as ngx_msec_t);
         }
     }
 
@@ -113,14 +113,12 @@ impl Wait {
         }
         self.stop_timer();
         // SAFETY: the event is boxed and taken out of the queue before it is freed.
-        unsafe { ngx_post_event(&mut self.event, &raw mut ngx_posted_events) };
+        unsafe { pt_post_event(&mut self.event) };
     }
 
     fn stop_timer(&mut self) {
-        if self.event.timer_set() != 0 {
-            // SAFETY: it is among the timers.
-            unsafe { ngx_del_timer(&mut self.event) };
-        }
+        // SAFETY: an event of ours, among the timers or not.
+        unsafe { pt_stop_timer(&mut self.event) };
     }
 
     /// Leaves the flight, if it is still linked to one.
@@ -128,7 +126,9 @@ impl Wait {
         if let Some(flight) = self.flight.take() {
             let index = self.index;
             // SAFETY: a flight lives as long as a waiter is linked to it.
-            worker::with(|worker| unsafe { (*flight.as_ptr()).leave(worker, index) });
+            worker::with(|worker| unsafe {
+                Flight::with(flight, |flight| flight.leave(worker, index));
+            });
         }
     }
 }
@@ -136,10 +136,8 @@ impl Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         self.stop_timer();
-        if self.event.posted() != 0 {
-            // SAFETY: it is in NGINX's queue.
-            unsafe { ngx_delete_posted_event(&mut self.event) };
-        }
+        // SAFETY: an event of ours, in NGINX's queue or not.
+        unsafe { pt_unpost_event(&mut self.event) };
         self.unlink();
     }
 }
@@ -151,8 +149,7 @@ unsafe extern "C" fn resume(event: *mut ngx_event_t) {
         // freed, so it is live here, and so is its request, whose end drops the wait.
         let r = unsafe {
             let wait = &mut *(*event).data.cast::<Wait>();
-            if (*event).timedout() != 0 {
-                (*event).set_timedout(0);
+            if pt_take_timedout(event) != 0 {
                 wait.unlink();
                 wait.outcome = Some(Outcome::Failed(Fail::of(Why::Timeout)));
             }

@@ -4,7 +4,8 @@
 //! test and whole enough to try the tutorial with. [`Gateway`] writes a configuration, starts the
 //! real NGINX with the built module and, when it ends, reads the error log for what must never be
 //! there. [`Rig`] is all three. [`Client`] speaks HTTP/1.1 byte by byte, [`curl`] as people do,
-//! [`Browser`] is one. [`demo`] puts it all together for `make run`.
+//! [`Browser`] is one. [`OidcProvider`] is an authorization server no one here wrote. [`demo`] puts
+//! it all together for `make run`.
 //!
 //! Everything listens on loopback only.
 
@@ -17,6 +18,7 @@ pub mod http;
 pub mod jwt;
 pub mod metrics;
 pub mod nginx;
+pub mod oidc_provider;
 pub mod port;
 pub mod process;
 pub mod rig;
@@ -30,4 +32,5 @@ pub use browser::Browser;
 pub use client::{Client, Response, curl};
 pub use metrics::Metrics;
 pub use nginx::Gateway;
+pub use oidc_provider::OidcProvider;
 pub use rig::{Reply, Rig};

@@ -105,6 +105,16 @@ impl Locked<'_> {
         })
     }
 
+    /// Forgets the entry of a key where it is an active one; `false` where it is not.
+    pub fn remove_active(&mut self, key: &Key) -> bool {
+        self.sound(false, |arena| match arena.entry(key)? {
+            Some(block) if arena.tag(block)? == Tag::Active => {
+                arena.change(|arena| arena.drop_entry(block)).map(|()| true)
+            }
+            _ => Ok(false),
+        })
+    }
+
     /// Keeps an answer, in place of what the key had.
     ///
     /// An active entry drives out the least recently used; it fails only where it is larger than

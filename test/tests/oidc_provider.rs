@@ -1,0 +1,160 @@
+//! A certified OpenID provider, npm's `oidc-provider`, behind the real gateway.
+
+use phantom_token_test::nginx::Builder;
+use phantom_token_test::oidc_provider::SECRET;
+use phantom_token_test::process::wait_until;
+use phantom_token_test::rig::{INVALID_TOKEN, UNAUTHORIZED};
+use phantom_token_test::{Api, Gateway, OidcProvider, Reply, jwt};
+use serde_json::{Value, json};
+
+struct Parts {
+    gateway: Gateway,
+    provider: OidcProvider,
+    api: Api,
+}
+
+/// A gateway whose locations ask the provider, each its own way: a path, the client that
+/// introspects, and more directives.
+fn start(locations: &[(&str, &str, &str)]) -> Parts {
+    let provider = OidcProvider::start();
+    let api = Api::start();
+    let mut builder: Builder = Gateway::builder()
+        .secret(SECRET)
+        .http(&format!("phantom_token_introspection_endpoint {};", provider.introspection_url()));
+    for (path, client, directives) in locations {
+        builder = builder.location(
+            path,
+            &format!(
+                "phantom_token on;\nphantom_token_client_id {client};\n{directives}\n\
+                 proxy_pass {};",
+                api.url()
+            ),
+        );
+    }
+    Parts { gateway: builder.start(), provider, api }
+}
+
+const RIGHT: &str = "phantom_token_client_secret Password1;";
+
+impl Parts {
+    fn status(&self, path: &str, token: &str) -> u16 {
+        self.gateway.secret(token);
+        self.gateway.get_as(path, token).status
+    }
+
+    /// The claims of the JWT the API got last.
+    fn claims(&self) -> Value {
+        let received = self.api.last();
+        let authorization = received.authorization();
+        jwt::payload(authorization[0].strip_prefix("Bearer ").unwrap()).expect("a JWT")
+    }
+}
+
+#[test]
+fn active_unknown_revoked_and_wrong_scope() {
+    let scope = format!("{RIGHT}\nphantom_token_scope write;");
+    let parts = start(&[
+        ("/api", "introspection-client", RIGHT),
+        ("/write", "introspection-client", &scope),
+    ]);
+    let token = parts.provider.token("test-client", "read");
+    for _ in 0..2 {
+        assert_eq!(parts.status("/api", &token), 200);
+    }
+    let claims = parts.claims();
+    assert_eq!(claims["iss"], parts.provider.url());
+    assert_eq!(claims["client_id"], "test-client");
+    assert_eq!(claims["scope"], "read");
+
+    let challenge = "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"write\"";
+    Reply::forbidden(challenge).assert(&parts.gateway.get_as("/write", &token));
+    let both = parts.provider.token("test-client", "read write");
+    assert_eq!(parts.status("/write", &both), 200);
+
+    let revoked = parts.provider.token("test-client", "read");
+    parts.provider.revoke("test-client", &revoked);
+    for token in [&*revoked, "unknown"] {
+        let response = parts.gateway.get_as("/api", token);
+        Reply::unauthorized(INVALID_TOKEN).assert(&response);
+    }
+    assert_eq!(parts.api.count(), 3);
+    // It sends "no-store" with every answer, active or not.
+    parts.gateway.wait_for_log(&["[notice]", "forbids caching by Cache-Control"]);
+}
+
+#[test]
+fn a_cached_token_ends_with_its_time() {
+    let parts = start(&[("/api", "introspection-client", RIGHT)]);
+    let token = parts.provider.token("short-lived", "read");
+    assert_eq!(parts.status("/api", &token), 200);
+    wait_until("the token's end", || parts.status("/api", &token) == 401);
+    assert_eq!(parts.gateway.get_as("/api", &token).text(), UNAUTHORIZED);
+}
+
+#[test]
+fn signed_introspection_responses() {
+    let accept =
+        format!("{RIGHT}\nphantom_token_introspection_accept application/token-introspection+jwt;");
+    let parts = start(&[
+        ("/signed", "introspection-signed", &accept),
+        // This client is not registered for them and gets JSON.
+        ("/plain", "introspection-client", &accept),
+    ]);
+    let token = parts.provider.token("test-client", "read");
+    for path in ["/signed", "/plain"] {
+        assert_eq!(parts.status(path, &token), 200, "{path}");
+        let claims = parts.claims();
+        assert_eq!(claims["client_id"], "test-client", "the access token's JWT, not the answer's");
+        assert!(claims.get("token_introspection").is_none());
+        assert_eq!(parts.status(path, "unknown"), 401);
+    }
+}
+
+#[test]
+fn claims_without_a_jwt() {
+    let claims = format!(
+        "{RIGHT}\nphantom_token_forward none;\n\
+         proxy_set_header X-Client $phantom_token_claim_client_id;\n\
+         proxy_set_header X-Scope $phantom_token_claim_scope;"
+    );
+    let parts = start(&[
+        ("/api", "introspection-client", RIGHT),
+        ("/claims", "introspection-client", &claims),
+    ]);
+    let token = parts.provider.token("without-jwt", "read");
+    let response = parts.gateway.get_as("/claims/echo", &token);
+    assert_eq!(response.status, 200);
+    let echo: Value = serde_json::from_slice(&response.body).unwrap();
+    let headers = echo["headers"].as_array().unwrap();
+    assert!(headers.contains(&json!(["X-Client", "without-jwt"])), "{echo}");
+    assert!(headers.contains(&json!(["X-Scope", "read"])), "{echo}");
+    assert!(parts.api.last().authorization().is_empty());
+    assert_eq!(parts.status("/claims/echo", "unknown"), 401);
+
+    // Where the API needs a JWT, a token without one is the server's failure, not the client's.
+    Reply::failure().assert(&parts.gateway.get_as("/api", &token));
+    parts.gateway.wait_for_log(&["[error]", "no JWT came with it", "phantom_token_forward none"]);
+    assert_eq!(parts.api.count(), 1);
+}
+
+#[test]
+fn ways_to_authenticate() {
+    let encoded = "phantom_token_client_secret \"p+ss w%rd/&\";";
+    let raw = format!("{encoded}\nphantom_token_client_auth basic_raw;");
+    let post = format!("{RIGHT}\nphantom_token_client_auth post;");
+    let parts = start(&[
+        ("/encoded", "introspection:client", encoded),
+        ("/post", "introspection-post", &post),
+        ("/wrong", "introspection-client", "phantom_token_client_secret wrong;"),
+        ("/raw", "introspection-post", &raw),
+    ]);
+    let token = parts.provider.token("test-client", "read");
+    assert_eq!(parts.status("/encoded", &token), 200);
+    assert_eq!(parts.status("/post", &token), 200);
+    assert_eq!(parts.api.count(), 2);
+    for path in ["/wrong", "/raw"] {
+        Reply::failure().assert(&parts.gateway.get_as(path, &token));
+    }
+    parts.gateway.wait_for_log(&["[error]", "refused this client's credentials with status 401"]);
+    assert_eq!(parts.api.count(), 2);
+}
