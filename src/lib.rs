@@ -134,6 +134,7 @@ impl MainConf {
 }
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    guard::install();
     // SAFETY: NGINX's own call.
     unsafe { create::<MainConf>(cf) }
 }
@@ -149,7 +150,7 @@ unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
 /// `cf` must be live.
 unsafe fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
     unsafe extern "C" fn drop_conf<T>(data: *mut c_void) {
-        let dropped = guard::catch(|| {
+        let dropped = guard::catch("the end of a configuration", || {
             // SAFETY: the box `create` made; NGINX runs a pool's cleanups once.
             drop(unsafe { Box::from_raw(data.cast::<T>()) });
         });

@@ -44,6 +44,12 @@ pt_request_err_status(ngx_http_request_t *r)
 }
 
 static inline ngx_uint_t
+pt_request_filter_finalize(ngx_http_request_t *r)
+{
+    return r->filter_finalize;
+}
+
+static inline ngx_uint_t
 pt_request_header_only(ngx_http_request_t *r)
 {
     return r->header_only;

@@ -71,6 +71,7 @@ impl Gateway {
                 command.env("LD_PRELOAD", counter(prefix.path()));
                 command.env("COUNT_CALLS", prefix.path().join("calls"));
             }
+            command.envs(builder.environment.iter().map(|(name, value)| (name, value)));
             let stderr = fs::File::create(prefix.path().join("stderr")).expect("a file");
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
             process::bind_to_starter(&mut command);
@@ -351,7 +352,8 @@ fn prefix(builder: &Builder) -> TempDir {
     }
     if builder.module {
         let link = prefix.path().join("modules/ngx_http_phantom_token_module.so");
-        std::os::unix::fs::symlink(module(), link).expect("a link");
+        std::os::unix::fs::symlink(builder.module_file.clone().unwrap_or_else(module), link)
+            .expect("a link");
     }
     for (name, content) in &builder.files {
         fs::write(prefix.path().join(name), content).expect("writes a file");
@@ -369,7 +371,9 @@ fn check(builder: &Builder) -> Check {
     let prefix = prefix(builder);
     let config = builder.text(prefix.path(), crate::port::free());
     fs::write(prefix.path().join("nginx.conf"), &config).expect("writes nginx.conf");
-    let output = command(prefix.path()).arg("-t").output().expect("starts NGINX");
+    let mut command = command(prefix.path());
+    command.envs(builder.environment.iter().map(|(name, value)| (name, value)));
+    let output = command.arg("-t").output().expect("starts NGINX");
     let messages = String::from_utf8_lossy(&output.stderr).into_owned();
     Check { ok: output.status.success(), messages, config }
 }

@@ -1,6 +1,6 @@
 //! The configuration of a gateway under test.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::api::Api;
 use crate::authorization_server::{AuthorizationServer, INTROSPECTION_CLIENT};
@@ -22,6 +22,8 @@ pub struct Builder {
     pub(super) workers: usize,
     pub(super) module: bool,
     pub(super) count_calls: bool,
+    pub(super) module_file: Option<PathBuf>,
+    pub(super) environment: Vec<(String, String)>,
     pub(super) fixed_port: Option<u16>,
     pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) allowed: Vec<String>,
@@ -61,6 +63,8 @@ impl Builder {
             workers: 1,
             module: true,
             count_calls: false,
+            module_file: None,
+            environment: Vec::new(),
             fixed_port: None,
             files: Vec::new(),
             allowed: Vec::new(),
@@ -200,6 +204,18 @@ impl Builder {
     /// Counts look-ups of host names and threads: see [`Gateway::calls`].
     pub fn count_calls(mut self) -> Self {
         self.count_calls = true;
+        self
+    }
+
+    /// Loads another build of the module.
+    pub fn module_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.module_file = Some(path.into());
+        self
+    }
+
+    /// Adds a variable to the master's environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
