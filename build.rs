@@ -160,7 +160,9 @@ fn assert_layout(includes: &[PathBuf]) {
     }
 
     let out = out_dir();
-    let mut header = String::from("#include <ngx_config.h>\n#include <ngx_core.h>\n#include <ngx_event.h>\n#include <ngx_http.h>\nenum pt_layout {\n");
+    let mut header = String::from(
+        "#include <ngx_config.h>\n#include <ngx_core.h>\n#include <ngx_event.h>\n#include <ngx_http.h>\nenum pt_layout {\n",
+    );
     for (i, (c, _)) in questions.iter().enumerate() {
         header.push_str(&format!("    PT_LAYOUT_{i} = {c},\n"));
     }
