@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::api::Api;
 use crate::authorization_server::{AuthorizationServer, INTROSPECTION_CLIENT};
 
-use super::{Check, Gateway, configured_with, version};
+use super::{Check, Daemon, Gateway, configured_with, version};
 
 /// What an `nginx.conf` is made from. Snippets are NGINX's own language; those given twice add up.
 pub struct Builder {
@@ -251,7 +251,20 @@ impl Builder {
 
     /// Asks `nginx -t` about the configuration.
     pub fn check(&self) -> Check {
-        super::check(self)
+        super::check(self, "-t")
+    }
+
+    /// Asks `nginx -T`, which prints the configuration too.
+    pub fn check_and_print(&self) -> Check {
+        super::check(self, "-T")
+    }
+
+    /// Starts NGINX as a daemon.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub fn start_daemon(self) -> Daemon {
+        Daemon::start(self)
     }
 
     /// The whole configuration.
