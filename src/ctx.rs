@@ -168,7 +168,7 @@ const _: () = assert!(align_of::<Ctx>() <= NGX_ALIGNMENT, "pools must align cont
 const DROP: unsafe extern "C" fn(*mut core::ffi::c_void) = drop_ctx;
 
 unsafe extern "C" fn drop_ctx(data: *mut core::ffi::c_void) {
-    let dropped = crate::guard::catch(|| {
+    let dropped = crate::guard::catch("the end of a context", || {
         // SAFETY: NGINX runs a pool's cleanups once, and the data is the context `create` made.
         unsafe { data.cast::<Ctx>().drop_in_place() }
     });
@@ -176,7 +176,7 @@ unsafe extern "C" fn drop_ctx(data: *mut core::ffi::c_void) {
 }
 
 unsafe extern "C" fn end_wait(data: *mut core::ffi::c_void) {
-    let ended = crate::guard::catch(|| {
+    let ended = crate::guard::catch("the end of a request", || {
         // SAFETY: the context is in the request's pool, which outlives the request's cleanups.
         let ctx = unsafe { &mut *data.cast::<Ctx>() };
         if ctx.wait.take().is_some() {

@@ -123,10 +123,10 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
 
     if shares && let Some(flight) = worker.flights.get(&question.key).copied() {
         let join = |flight: &mut Flight| {
-            if flight.generation == generation {
+            if flight.generation.has_purges_of(generation) && flight.deadline > now_ms() {
                 return Some(flight.join(worker, question.deadline, false));
             }
-            // Purged since: those who came before keep it, nobody else gets it.
+            // Purged since, or out of time: those who came before keep it, nobody else gets it.
             flight.detach(worker);
             None
         };
