@@ -6,7 +6,7 @@
 //! there. [`Rig`] is all three. [`Client`] speaks HTTP/1.1 byte by byte, [`curl`] as people do. [`OidcProvider`]
 //! is an authorization server no one here wrote. [`demo`] puts it all together for `make run`.
 //!
-//! Everything listens on loopback only.
+//! Everything listens on loopback only, unless one of the two servers is told otherwise.
 
 pub mod api;
 pub mod authorization_server;
