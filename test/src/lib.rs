@@ -7,7 +7,7 @@
 //! [`Browser`] is one. [`OidcProvider`] is an authorization server no one here wrote. [`demo`] puts
 //! it all together for `make run`.
 //!
-//! Everything listens on loopback only.
+//! Everything listens on loopback only, unless one of the two servers is told otherwise.
 
 pub mod api;
 pub mod authorization_server;
