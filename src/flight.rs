@@ -95,6 +95,8 @@ pub(crate) struct Flight {
     trial: Option<Trial>,
     /// The failure that stands if no endpoint is left.
     failed: Option<Fail>,
+    /// Why the active answer is not kept.
+    uncached: Option<UncachedReason>,
     deadline: u64,
     /// Everyone was told: nothing points to it any more, and whoever called frees it.
     over: bool,
@@ -211,6 +213,7 @@ impl Flight {
             next: 0,
             trial: None,
             failed: None,
+            uncached: None,
             deadline: question.deadline,
             over: false,
         });
@@ -582,12 +585,12 @@ impl Flight {
         let (life, keeping) = match keep {
             Keep::Yes(life) if self.policy.zone.is_some() => (life, Keeping::Store(life)),
             Keep::Yes(life) => {
-                metrics::uncached(worker, UncachedReason::CacheOff);
+                self.uncached(worker, UncachedReason::CacheOff);
                 (life, Keeping::Leave)
             }
             Keep::No(why) => {
                 if let Some(reason) = UncachedReason::from_word(why.reason()) {
-                    metrics::uncached(worker, reason);
+                    self.uncached(worker, reason);
                 }
                 debug!(guard::cycle_log(), "an answer is not cached: {}", why.reason());
                 let life = Life {
@@ -645,7 +648,7 @@ impl Flight {
         for wait in self.waiters.drain(..) {
             metrics::waiting(worker, -1);
             // SAFETY: a waiter is unlinked before it is freed.
-            unsafe { (*wait.as_ptr()).resolve(outcome.clone()) };
+            unsafe { (*wait.as_ptr()).resolve(outcome.clone(), self.uncached) };
         }
         self.over = true;
     }
@@ -694,7 +697,7 @@ impl Flight {
         match done {
             None => {
                 if matches!(outcome, Outcome::Granted(_)) {
-                    metrics::uncached(worker, UncachedReason::ZoneLocked);
+                    self.uncached(worker, UncachedReason::ZoneLocked);
                 }
             }
             Some((stored, others)) => {
@@ -709,25 +712,33 @@ impl Flight {
         }
     }
 
-    fn report(&self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
+    /// Says why an active answer that was to be stored is not.
+    fn report(&mut self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
+        let Outcome::Granted(cached) = outcome else { return };
         match stored {
-            Stored::Purged => metrics::uncached(worker, UncachedReason::Purged),
-            Stored::NoRoom => metrics::uncached(worker, UncachedReason::NoRoom),
+            Stored::Purged => self.uncached(worker, UncachedReason::Purged),
+            Stored::NoRoom => self.uncached(worker, UncachedReason::NoRoom),
             Stored::TooLarge => {
-                metrics::uncached(worker, UncachedReason::TooLarge);
-                if let Outcome::Granted(cached) = outcome {
-                    let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
-                    if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
-                        warning!(
-                            guard::cycle_log(),
-                            "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
-                            cached.jwt().len(),
-                            zone.name()
-                        );
-                    }
+                self.uncached(worker, UncachedReason::TooLarge);
+                let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
+                if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
+                    warning!(
+                        guard::cycle_log(),
+                        "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
+                        cached.jwt().len(),
+                        zone.name()
+                    );
                 }
             }
             Stored::Yes | Stored::No => {}
+        }
+    }
+
+    /// Counts an active answer that is not kept, once, and remembers why for those who wait.
+    fn uncached(&mut self, worker: &Worker, reason: UncachedReason) {
+        if self.uncached.is_none() {
+            self.uncached = Some(reason);
+            metrics::uncached(worker, reason);
         }
     }
 

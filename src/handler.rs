@@ -181,7 +181,11 @@ fn landed(
     ctx.introspection_ms = Some(ctx.introspection_ms.unwrap_or(0) + wait.elapsed_ms());
     let outcome = wait.take().unwrap_or(Outcome::Failed(Fail::of(Why::Internal)));
     let status = if wait.is_first() { Status::Miss } else { Status::Wait };
-    Ok(verdict(r, ctx, policy, wait.key(), outcome, status))
+    let decision = verdict(r, ctx, policy, wait.key(), outcome, status);
+    if ctx.reason.is_empty() {
+        ctx.reason = wait.uncached().map_or("", |reason| reason.word());
+    }
+    Ok(decision)
 }
 
 /// Judges a request by what is known of its token.

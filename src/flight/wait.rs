@@ -6,6 +6,7 @@ use phantom_token_core::key::Key;
 
 use crate::flight::Flight;
 use crate::guard;
+use crate::metrics::UncachedReason;
 use crate::outcome::{Fail, Outcome, Why};
 use crate::request::Request;
 use crate::sys::*;
@@ -26,6 +27,7 @@ pub(crate) struct Wait {
     first: bool,
     key: Key,
     outcome: Option<Outcome>,
+    uncached: Option<UncachedReason>,
 }
 
 impl Wait {
@@ -48,6 +50,7 @@ impl Wait {
             first,
             key,
             outcome: None,
+            uncached: None,
         })
     }
 
@@ -66,6 +69,11 @@ impl Wait {
     /// The outcome, once there is one.
     pub(crate) fn take(&mut self) -> Option<Outcome> {
         self.outcome.take()
+    }
+
+    /// Why the answer was not kept, where this worker asked.
+    pub(crate) fn uncached(&self) -> Option<UncachedReason> {
+        self.uncached
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -95,8 +103,9 @@ impl Wait {
     }
 
     /// The flight tells the outcome; the request goes on with an event of its own.
-    pub(super) fn resolve(&mut self, outcome: Outcome) {
+    pub(super) fn resolve(&mut self, outcome: Outcome, uncached: Option<UncachedReason>) {
         self.flight = None;
+        self.uncached = uncached;
         self.outcome = Some(outcome);
         if self.request.is_null() {
             // Not suspended yet: whoever asked sees the outcome at once.
