@@ -37,10 +37,12 @@ use crate::sys::*;
 use crate::worker::{self, Worker};
 use crate::zone::ZoneRef;
 
+mod failures;
 mod poller;
 mod wait;
 mod work;
 
+pub(crate) use failures::Failures;
 pub(crate) use poller::Poller;
 pub(crate) use wait::Wait;
 use work::{Attempt, Done, Work};
@@ -95,7 +97,7 @@ pub(crate) struct Flight {
     trial: Option<Trial>,
     /// The failure that stands if no endpoint is left.
     failed: Option<Fail>,
-    /// Why the active answer is not kept.
+    /// Why the active answer was not kept.
     uncached: Option<UncachedReason>,
     deadline: u64,
     /// Everyone was told: nothing points to it any more, and whoever called frees it.
@@ -121,10 +123,10 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
 
     if shares && let Some(flight) = worker.flights.get(&question.key).copied() {
         let join = |flight: &mut Flight| {
-            if flight.generation == generation {
+            if flight.generation.has_purges_of(generation) && flight.deadline > now_ms() {
                 return Some(flight.join(worker, question.deadline, false));
             }
-            // Purged since: those who came before keep it, nobody else gets it.
+            // Purged since, or out of time: those who came before keep it, nobody else gets it.
             flight.detach(worker);
             None
         };
@@ -153,7 +155,7 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         if let (Role::Leader, Some(zone)) = (role, question.policy.zone) {
             zone.locked(|locked| locked.cancel(&key, id));
         }
-        overflow(worker, &question, "too many introspection calls are pending");
+        overflow(worker, question.log, "too many introspection calls are pending");
         return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
     }
 
@@ -183,11 +185,11 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     unsafe { Flight::with(flight, depart) }
 }
 
-fn overflow(worker: &Worker, question: &Question<'_>, what: &str) {
+fn overflow(worker: &Worker, log: *mut ngx_log_t, what: &str) {
     metrics::failure(worker, None, FailureReason::Overflow);
     if worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
         error!(
-            question.log,
+            log,
             "{what}: answering 503; see phantom_token_max_pending, thread_pool and the authorization server's answering time"
         );
     }
@@ -223,7 +225,7 @@ impl Flight {
     /// Makes a request wait for this flight.
     fn join(&mut self, worker: &mut Worker, deadline: u64, first: bool) -> Asked {
         if self.waiters.len() >= MAX_WAITERS {
-            metrics::failure(worker, None, FailureReason::Overflow);
+            overflow(worker, guard::cycle_log(), "too many requests wait for one token");
             return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
         }
         let wait =
@@ -478,10 +480,12 @@ impl Flight {
                     return Settled::Outcome(Outcome::Failed(fail), Keeping::Leave);
                 }
                 metrics::failure(worker, id, fail.label());
-                error!(
-                    log,
-                    "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
-                );
+                if worker.failures.happened(label, "not begun in time") {
+                    error!(
+                        log,
+                        "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
+                    );
+                }
                 Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Panicked(place) => {
@@ -492,7 +496,10 @@ impl Flight {
                 let fail = Fail::of_call(&error);
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
-                error!(log, "introspection at \"{label}\" failed: {error}");
+                if worker.failures.happened(label, fail.reason()) {
+                    let advice = fail.advice();
+                    error!(log, "introspection at \"{label}\" failed: {error}; {advice}");
+                }
                 if matches!(fail.why, Why::Connect | Why::Tls | Why::Timeout) {
                     self.count_failure(worker, endpoint);
                 }
@@ -504,17 +511,16 @@ impl Flight {
                 metrics::failure(worker, id, fail.label());
                 if fail.why == Why::Credentials {
                     worker.state.credentials_refused(endpoint.client_hash, now_ms());
-                    let hint = if self.policy.introspection.secret_is_encoded {
-                        ", or try \"phantom_token_client_auth basic_raw\""
-                    } else {
-                        ""
+                }
+                if worker.failures.happened(label, fail.reason()) {
+                    let encoded =
+                        fail.why == Why::Credentials && self.policy.introspection.secret_is_encoded;
+                    let hint = match encoded {
+                        true => ", or try \"phantom_token_client_auth basic_raw\"",
+                        false => "",
                     };
-                    error!(
-                        log,
-                        "introspection at \"{label}\" failed: {failure}; check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect{hint}"
-                    );
-                } else {
-                    error!(log, "introspection at \"{label}\" failed: {failure}");
+                    let advice = fail.advice();
+                    error!(log, "introspection at \"{label}\" failed: {failure}; {advice}{hint}");
                 }
                 if failure.is_outage() && !alone {
                     self.count_failure(worker, endpoint);
@@ -585,14 +591,13 @@ impl Flight {
         let (life, keeping) = match keep {
             Keep::Yes(life) if self.policy.zone.is_some() => (life, Keeping::Store(life)),
             Keep::Yes(life) => {
-                self.uncached(worker, UncachedReason::CacheOff);
+                self.not_kept(worker, UncachedReason::CacheOff);
                 (life, Keeping::Leave)
             }
             Keep::No(why) => {
                 if let Some(reason) = UncachedReason::from_word(why.reason()) {
-                    self.uncached(worker, reason);
+                    self.not_kept(worker, reason);
                 }
-                debug!(guard::cycle_log(), "an answer is not cached: {}", why.reason());
                 let life = Life {
                     stored: now_ms(),
                     until: Some(now_ms()),
@@ -612,6 +617,13 @@ impl Flight {
             Some(cached) => Settled::Outcome(Outcome::Granted(cached), keeping),
             None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave),
         }
+    }
+
+    /// An active answer is not kept: counted, and told to those who wait for it.
+    fn not_kept(&mut self, worker: &Worker, reason: UncachedReason) {
+        self.uncached = Some(reason);
+        metrics::uncached(worker, reason);
+        debug!(guard::cycle_log(), "an answer is not cached: {}", reason.word());
     }
 
     fn count_failure(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
@@ -695,11 +707,7 @@ impl Flight {
             (stored, others)
         });
         match done {
-            None => {
-                if matches!(outcome, Outcome::Granted(_)) {
-                    self.uncached(worker, UncachedReason::ZoneLocked);
-                }
-            }
+            None => self.report(worker, zone, &Stored::Locked, outcome),
             Some((stored, others)) => {
                 if others {
                     worker.state.announce_answer();
@@ -712,33 +720,27 @@ impl Flight {
         }
     }
 
-    /// Says why an active answer that was to be stored is not.
+    /// Says why an active answer that was to be kept is not.
     fn report(&mut self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
-        let Outcome::Granted(cached) = outcome else { return };
-        match stored {
-            Stored::Purged => self.uncached(worker, UncachedReason::Purged),
-            Stored::NoRoom => self.uncached(worker, UncachedReason::NoRoom),
-            Stored::TooLarge => {
-                self.uncached(worker, UncachedReason::TooLarge);
-                let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
-                if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
-                    warning!(
-                        guard::cycle_log(),
-                        "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
-                        cached.jwt().len(),
-                        zone.name()
-                    );
-                }
+        let (Outcome::Granted(cached), None) = (outcome, self.uncached) else { return };
+        let reason = match stored {
+            Stored::Yes | Stored::No => return,
+            Stored::Locked => UncachedReason::ZoneLocked,
+            Stored::Purged => UncachedReason::Purged,
+            Stored::NoRoom => UncachedReason::NoRoom,
+            Stored::TooLarge => UncachedReason::TooLarge,
+        };
+        self.not_kept(worker, reason);
+        if reason == UncachedReason::TooLarge {
+            let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
+            if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
+                warning!(
+                    guard::cycle_log(),
+                    "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
+                    cached.jwt().len(),
+                    zone.name()
+                );
             }
-            Stored::Yes | Stored::No => {}
-        }
-    }
-
-    /// Counts an active answer that is not kept, once, and remembers why for those who wait.
-    fn uncached(&mut self, worker: &Worker, reason: UncachedReason) {
-        if self.uncached.is_none() {
-            self.uncached = Some(reason);
-            metrics::uncached(worker, reason);
         }
     }
 
@@ -843,6 +845,8 @@ enum Stored {
     NoRoom,
     TooLarge,
     Purged,
+    /// The zone's lock could not be had.
+    Locked,
 }
 
 impl From<arena::Stored> for Stored {

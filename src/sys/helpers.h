@@ -70,6 +70,12 @@ pt_request_in_access(ngx_http_request_t *r)
 }
 
 static inline ngx_uint_t
+pt_request_filter_finalize(ngx_http_request_t *r)
+{
+    return r->filter_finalize;
+}
+
+static inline ngx_uint_t
 pt_request_header_only(ngx_http_request_t *r)
 {
     return r->header_only;
@@ -119,6 +125,19 @@ pt_forget_variable(ngx_http_request_t *r, ngx_uint_t index)
     r->variables[index].not_found = 0;
 }
 
+/* NULL where the variable is not found or empty. */
+static inline u_char *
+pt_variable_data(ngx_http_variable_value_t *v, size_t *len)
+{
+    if (v == NULL || v->not_found || v->len == 0) {
+        return NULL;
+    }
+
+    *len = v->len;
+
+    return v->data;
+}
+
 static inline void
 pt_variable_not_found(ngx_http_variable_value_t *v)
 {
@@ -137,6 +156,66 @@ pt_variable_set(ngx_http_variable_value_t *v, u_char *data, size_t len, ngx_uint
     v->not_found = 0;
     v->len = (unsigned) len;
     v->data = data;
+}
+
+/* Timers and posted events are kept by bit-fields and macros. */
+static inline void
+pt_add_timer(ngx_event_t *ev, ngx_msec_t timer)
+{
+    ngx_add_timer(ev, timer);
+}
+
+/* A worker that ends gracefully does not wait for the event's timer. */
+static inline void
+pt_event_cancelable(ngx_event_t *ev)
+{
+    ev->cancelable = 1;
+}
+
+static inline ngx_uint_t
+pt_timer_is_set(ngx_event_t *ev)
+{
+    return ev->timer_set;
+}
+
+static inline void
+pt_stop_timer(ngx_event_t *ev)
+{
+    if (ev->timer_set) {
+        ngx_del_timer(ev);
+    }
+}
+
+/* Whether the timer ran out; asked once. */
+static inline ngx_uint_t
+pt_take_timedout(ngx_event_t *ev)
+{
+    ngx_uint_t  timedout;
+
+    timedout = ev->timedout;
+    ev->timedout = 0;
+
+    return timedout;
+}
+
+static inline ngx_uint_t
+pt_event_ready(ngx_event_t *ev)
+{
+    return ev->ready;
+}
+
+static inline void
+pt_post_event(ngx_event_t *ev)
+{
+    ngx_post_event(ev, &ngx_posted_events);
+}
+
+static inline void
+pt_unpost_event(ngx_event_t *ev)
+{
+    if (ev->posted) {
+        ngx_delete_posted_event(ev);
+    }
 }
 
 static inline ngx_buf_t *
