@@ -33,10 +33,11 @@ pub struct Life {
 }
 
 impl Life {
-    /// The life of an inactive answer: the location's own `phantom_token_cache_inactive_valid`
-    /// alone ends it, and it never serves after that.
-    pub fn of_inactive(now_ms: u64) -> Life {
-        Life { stored: now_ms, until: None, exp: None, may_stale: false }
+    /// The life of an inactive answer: `valid_ms` milliseconds of the location that asked
+    /// (`phantom_token_cache_inactive_valid`), and it never serves after that.
+    pub fn of_inactive(now_ms: u64, valid_ms: u64) -> Life {
+        let until = Some(now_ms.saturating_add(valid_ms));
+        Life { stored: now_ms, until, exp: None, may_stale: false }
     }
 }
 

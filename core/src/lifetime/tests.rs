@@ -190,7 +190,7 @@ fn stale_is_bounded_on_every_side() {
 
 #[test]
 fn an_inactive_answer_never_serves_stale() {
-    let life = Life::of_inactive(NOW_MS);
+    let life = Life::of_inactive(NOW_MS, 1_000);
     assert_eq!(freshness(&life, 1000, 60_000, NOW_MS + 999, NOW), Freshness::Fresh);
     assert_eq!(freshness(&life, 1000, 60_000, NOW_MS + 1000, NOW), Freshness::Gone);
 }
