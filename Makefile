@@ -130,4 +130,4 @@ setup-build setup-debian setup-lint setup-test: setup-%:
 
 .PHONY: clean
 clean: ## Remove everything built
-	@rm -rf build '$(TARGET)'
+	@rm -rf build '$(TARGET)' test/oidc-provider/node_modules
