@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_core::answer::Answer;
-use phantom_token_core::arena::{self, Answer as Mark, AnsweredFor, Entry, Owner, Poll};
+use phantom_token_core::arena::{self, Answer as Mark, AnsweredFor, Entry, Poll};
 use phantom_token_core::client::Call;
 use phantom_token_core::form;
 use phantom_token_core::grant::Grant;
@@ -37,10 +37,12 @@ use crate::sys::*;
 use crate::worker::{self, Worker};
 use crate::zone::ZoneRef;
 
+mod failures;
 mod poller;
 mod wait;
 mod work;
 
+pub(crate) use failures::Failures;
 pub(crate) use poller::Poller;
 pub(crate) use wait::Wait;
 use work::{Attempt, Done, Work};
@@ -153,7 +155,7 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         if let (Role::Leader, Some(zone)) = (role, question.policy.zone) {
             zone.locked(|locked| locked.cancel(&key, id));
         }
-        overflow(worker, &question, "too many introspection calls are pending");
+        overflow(worker, question.log, "too many introspection calls are pending");
         return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
     }
 
@@ -183,11 +185,11 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     unsafe { Flight::with(flight, depart) }
 }
 
-fn overflow(worker: &Worker, question: &Question<'_>, what: &str) {
+fn overflow(worker: &Worker, log: *mut ngx_log_t, what: &str) {
     metrics::failure(worker, None, FailureReason::Overflow);
     if worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
         error!(
-            question.log,
+            log,
             "{what}: answering 503; see phantom_token_max_pending, thread_pool and the authorization server's answering time"
         );
     }
@@ -223,7 +225,7 @@ impl Flight {
     /// Makes a request wait for this flight.
     fn join(&mut self, worker: &mut Worker, deadline: u64, first: bool) -> Asked {
         if self.waiters.len() >= MAX_WAITERS {
-            metrics::failure(worker, None, FailureReason::Overflow);
+            overflow(worker, guard::cycle_log(), "too many requests wait for one token");
             return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
         }
         let wait =
@@ -478,10 +480,12 @@ impl Flight {
                     return Settled::Outcome(Outcome::Failed(fail), Keeping::Leave);
                 }
                 metrics::failure(worker, id, fail.label());
-                error!(
-                    log,
-                    "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
-                );
+                if worker.failures.happened(label, "not begun in time") {
+                    error!(
+                        log,
+                        "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
+                    );
+                }
                 Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Panicked(place) => {
@@ -492,7 +496,10 @@ impl Flight {
                 let fail = Fail::of_call(&error);
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
-                error!(log, "introspection at \"{label}\" failed: {error}");
+                if worker.failures.happened(label, fail.reason()) {
+                    let advice = fail.advice();
+                    error!(log, "introspection at \"{label}\" failed: {error}; {advice}");
+                }
                 if matches!(fail.why, Why::Connect | Why::Tls | Why::Timeout) {
                     self.count_failure(worker, endpoint);
                 }
@@ -504,17 +511,16 @@ impl Flight {
                 metrics::failure(worker, id, fail.label());
                 if fail.why == Why::Credentials {
                     worker.state.credentials_refused(endpoint.client_hash, now_ms());
-                    let hint = if self.policy.introspection.secret_is_encoded {
-                        ", or try \"phantom_token_client_auth basic_raw\""
-                    } else {
-                        ""
+                }
+                if worker.failures.happened(label, fail.reason()) {
+                    let encoded =
+                        fail.why == Why::Credentials && self.policy.introspection.secret_is_encoded;
+                    let hint = match encoded {
+                        true => ", or try \"phantom_token_client_auth basic_raw\"",
+                        false => "",
                     };
-                    error!(
-                        log,
-                        "introspection at \"{label}\" failed: {failure}; check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect{hint}"
-                    );
-                } else {
-                    error!(log, "introspection at \"{label}\" failed: {failure}");
+                    let advice = fail.advice();
+                    error!(log, "introspection at \"{label}\" failed: {failure}; {advice}{hint}");
                 }
                 if failure.is_outage() && !alone {
                     self.count_failure(worker, endpoint);
@@ -742,11 +748,7 @@ impl Flight {
     pub(crate) fn poll(&mut self, worker: &mut Worker) {
         let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) else { return };
         let (key, id) = (self.key, self.id);
-        let mine = arena::Flight {
-            id: worker.state.next_flight_id(),
-            owner: Owner { pid: pid(), slot },
-            deadline: self.latest_deadline(),
-        };
+        let mine = cache::mark(worker.state.next_flight_id(), slot, self.latest_deadline());
         let polled = loop {
             let record = &mut worker.record;
             let polled =

@@ -3,10 +3,10 @@
 use core::ptr::{self, NonNull};
 
 use phantom_token_core::key::Key;
+use phantom_token_core::metrics::UncachedReason;
 
 use crate::flight::Flight;
 use crate::guard;
-use crate::metrics::UncachedReason;
 use crate::outcome::{Fail, Outcome, Why};
 use crate::request::Request;
 use crate::sys::*;
