@@ -7,7 +7,7 @@
 use core::cell::UnsafeCell;
 use core::ptr;
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Reply};
 use crate::guard;
 use crate::refusal;
 use crate::request::{NoMemory, Request};
@@ -76,17 +76,25 @@ enum Unready {
 
 fn take_over_headers(r: Request) -> Result<(), NoMemory> {
     let Some(ctx) = Ctx::in_slot(r) else {
-        keep_after_error_page(r);
+        // An `error_page` of our 500 in a location that runs no access phase.
+        if let Some(ctx) = Ctx::earlier(r) {
+            keep_connection(r, ctx);
+        }
         return Ok(());
     };
     let status = r.raw().headers_out.status as u32;
-    let Some(reply) = ctx.reply.as_mut().filter(|reply| reply.status == status && !reply.sending)
-    else {
-        // SAFETY: a live request.
-        if ctx.challenge.is_some() && unsafe { pt_request_err_status(r.as_ptr()) } == 0 {
+    // SAFETY: a live request.
+    let (in_access, error) = unsafe {
+        (pt_request_in_access(r.as_ptr()) != 0, pt_request_err_status(r.as_ptr()) as u32)
+    };
+    // The same status from the upstream is not ours: "satisfy any" may have let the request in.
+    let ours = |reply: &&mut Reply| {
+        in_access && error == status && reply.status == status && !reply.sending
+    };
+    let Some(reply) = ctx.reply.as_mut().filter(ours) else {
+        if !in_access && !matches!(error, NGX_HTTP_UNAUTHORIZED | NGX_HTTP_FORBIDDEN) {
             refusal::hide_challenge(ctx);
         }
-        keep_after_error_page(r);
         return Ok(());
     };
     reply.sending = true;
@@ -101,17 +109,16 @@ fn take_over_headers(r: Request) -> Result<(), NoMemory> {
         (*out).charset = ngx_str_t { len: 0, data: ptr::null_mut() };
         (*out).content_length_n = len as off_t;
     }
-    if status == NGX_HTTP_INTERNAL_SERVER_ERROR {
-        refusal::keep_settled(r, ctx);
-    }
+    keep_connection(r, ctx);
     Ok(())
 }
 
-/// The response is an `error_page` of our 500.
-fn keep_after_error_page(r: Request) {
+/// Keeps the connection after our 500, but where NGINX had to give up the request's body: what is
+/// left of that one must not be read as another request.
+fn keep_connection(r: Request, ctx: &mut Ctx) {
     // SAFETY: a live request.
-    if unsafe { pt_request_err_status(r.as_ptr()) } == NGX_HTTP_INTERNAL_SERVER_ERROR as usize {
-        refusal::keep_connection(r);
+    if unsafe { pt_request_body_is_settled(r.as_ptr()) } != 0 {
+        refusal::keep_connection(r, ctx);
     }
 }
 

@@ -201,6 +201,10 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         // SAFETY: NGINX passes the running cycle; where there is no `http` block there is no
         // context.
         unsafe {
+            // The cache manager and other helpers start here too, and serve no requests.
+            if !matches!(ngx_process as u32, NGX_PROCESS_WORKER | NGX_PROCESS_SINGLE) {
+                return OK;
+            }
             let http = *(*cycle).conf_ctx.add(ngx_http_module.index);
             let Some(ctx) = http.cast::<ngx_http_conf_ctx_t>().as_ref() else { return OK };
             let main = (*ctx.main_conf.add(ctx_index())).cast::<MainConf>();

@@ -3,6 +3,7 @@
 use core::ptr::{self, NonNull};
 
 use phantom_token_core::key::Key;
+use phantom_token_core::metrics::UncachedReason;
 
 use crate::flight::Flight;
 use crate::guard;
@@ -26,6 +27,7 @@ pub(crate) struct Wait {
     first: bool,
     key: Key,
     outcome: Option<Outcome>,
+    uncached: Option<UncachedReason>,
 }
 
 impl Wait {
@@ -48,6 +50,7 @@ impl Wait {
             first,
             key,
             outcome: None,
+            uncached: None,
         })
     }
 
@@ -66,6 +69,11 @@ impl Wait {
     /// The outcome, once there is one.
     pub(crate) fn take(&mut self) -> Option<Outcome> {
         self.outcome.take()
+    }
+
+    /// Why the answer was not kept, where this worker had it and did not.
+    pub(crate) fn uncached(&self) -> Option<UncachedReason> {
+        self.uncached
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -95,9 +103,10 @@ impl Wait {
     }
 
     /// The flight tells the outcome; the request goes on with an event of its own.
-    pub(super) fn resolve(&mut self, outcome: Outcome) {
+    pub(super) fn resolve(&mut self, outcome: Outcome, uncached: Option<UncachedReason>) {
         self.flight = None;
         self.outcome = Some(outcome);
+        self.uncached = uncached;
         if self.request.is_null() {
             // Not suspended yet: whoever asked sees the outcome at once.
             return;

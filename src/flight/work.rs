@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use phantom_token_core::answer::{self, Answer, Forward, Response};
 use phantom_token_core::client::{self, Call, CallError};
-use zeroize::Zeroize as _;
+use phantom_token_core::wipe::wipe_vec;
 
 use crate::guard::{self, Place};
 use crate::sys::*;
@@ -101,7 +101,7 @@ impl Work {
                 // NGINX's cached time is stale in pool threads.
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
                 let answer = answer::read(&response, self.forward, now);
-                response.body.zeroize();
+                wipe_vec(&mut response.body);
                 Attempt::Answered(answer, Box::new(response))
             }
             Err(error) => Attempt::Failed(error),

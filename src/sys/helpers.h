@@ -43,6 +43,32 @@ pt_request_err_status(ngx_http_request_t *r)
     return r->err_status;
 }
 
+/*
+ * Whether nothing of the request's body can be left in the connection by surprise: there is none,
+ * all of it was read, or it is being dropped. False where it was malformed.
+ */
+static inline ngx_uint_t
+pt_request_body_is_settled(ngx_http_request_t *r)
+{
+    return r->discard_body
+           || r->headers_in.content_length_n == 0
+           || (r->headers_in.content_length_n < 0 && !r->headers_in.chunked);
+}
+
+/* Whether the request has not passed its access phase: a refusal is that phase's. */
+static inline ngx_uint_t
+pt_request_in_access(ngx_http_request_t *r)
+{
+    ngx_http_phase_handler_pt   checker;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    checker = cmcf->phase_engine.handlers[r->phase_handler].checker;
+
+    return checker == ngx_http_core_access_phase
+           || checker == ngx_http_core_post_access_phase;
+}
+
 static inline ngx_uint_t
 pt_request_filter_finalize(ngx_http_request_t *r)
 {
@@ -137,6 +163,13 @@ static inline void
 pt_add_timer(ngx_event_t *ev, ngx_msec_t timer)
 {
     ngx_add_timer(ev, timer);
+}
+
+/* A worker that ends gracefully does not wait for the event's timer. */
+static inline void
+pt_event_cancelable(ngx_event_t *ev)
+{
+    ev->cancelable = 1;
 }
 
 static inline ngx_uint_t
@@ -303,16 +336,4 @@ pt_request_body_in_memory(ngx_http_request_t *r)
 {
     r->request_body_in_single_buf = 1;
     r->request_body_in_file_only = 0;
-}
-
-/*
- * Whether nothing of the request's body can be taken for another request: it has none, all of it
- * was read, or NGINX is reading it away and closes the connection itself where it is broken.
- */
-static inline ngx_uint_t
-pt_request_body_is_settled(ngx_http_request_t *r)
-{
-    return r->discard_body
-           || r->headers_in.content_length_n == 0
-           || (r->headers_in.content_length_n < 0 && !r->headers_in.chunked);
 }

@@ -357,7 +357,11 @@ fn prefix(builder: &Builder) -> TempDir {
             .expect("a link");
     }
     for (name, content) in &builder.files {
-        fs::write(prefix.path().join(name), content).expect("writes a file");
+        let path = prefix.path().join(name);
+        fs::write(&path, content).expect("writes a file");
+        if name.ends_with(".secret") || name.ends_with(".key") {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+        }
     }
     prefix
 }

@@ -183,7 +183,7 @@ impl Builder {
     }
 
     /// Puts a file into the prefix directory; snippets name it by its bare name, which NGINX takes
-    /// to be beside `nginx.conf`.
+    /// to be beside `nginx.conf`. Those named `*.secret` and `*.key` can be read by their owner alone.
     pub fn file(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.push((name.to_owned(), content.into()));
         self
@@ -202,6 +202,9 @@ impl Builder {
     }
 
     /// Counts look-ups of host names and threads: see [`Gateway::calls`].
+    ///
+    /// It also knows `two-addresses.test` (127.0.0.2, then 127.0.0.1), `nobody.test` (no address)
+    /// and `hangs.test` (never an answer).
     pub fn count_calls(mut self) -> Self {
         self.count_calls = true;
         self
