@@ -119,7 +119,7 @@ lint: setup-lint nginx ## Check formatting, clippy, documentation, licences
 	$(SAY) 'running clippy'
 	@$(for_nginx) $(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets --target-dir '$(target_dir)' -- -D warnings
 	$(SAY) 'building the documentation'
-	@$(for_nginx) RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps --quiet --target-dir '$(target_dir)'
+	@$(for_nginx) RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps --document-private-items --quiet --target-dir '$(target_dir)'
 	@tools/check-dependencies
 	$(SAY) 'lint: all clean'
 

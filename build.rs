@@ -3,13 +3,16 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use bindgen::Builder;
+use bindgen::callbacks::{EnumVariantCustomBehavior, EnumVariantValue, ParseCallbacks};
 
 use base64::Engine as _;
 use sha2::Digest as _;
 
 const HELPERS: &str = "src/sys/helpers.h";
+const LAYOUT: &str = "src/sys/layout.txt";
 const PAGE: &str = "src/status/page.html";
 
 /// nginx-sys passes on what it found in the configured tree only to direct dependents, as
@@ -41,13 +44,18 @@ fn main() {
     if version < 1_022_000 {
         fail("NGINX 1.22 or later is needed");
     }
-    println!("cargo:rustc-env=PHANTOM_TOKEN_NGINX_VERSION={}", dep("VERSION"));
+    // As nginx-sys has it, the name comes first: nginx/1.28.0. OpenResty keeps its own.
+    let name_and_version = dep("VERSION");
+    let version = name_and_version.strip_prefix("nginx/").unwrap_or(&name_and_version);
+    println!("cargo:rustc-env=PHANTOM_TOKEN_NGINX_VERSION={version}");
 
     // A Rust library that has thread-locals must stay mapped: pool threads run their destructors.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
 
     write_page_policy();
-    bind(&env::split_paths(&dep("INCLUDE")).collect::<Vec<_>>());
+    let includes = env::split_paths(&dep("INCLUDE")).collect::<Vec<_>>();
+    bind(&includes);
+    assert_layout(&includes);
 }
 
 /// One line that says what is wrong and what to do, and no backtrace.
@@ -109,4 +117,83 @@ fn bind(includes: &[PathBuf]) {
         .includes(includes)
         .flag_if_supported("-Wno-unused-parameter")
         .compile("phantom_token_helpers");
+}
+
+/// Keeps the values libclang gives to an enumeration's constants.
+#[derive(Clone, Debug, Default)]
+struct Values(Arc<Mutex<Vec<i64>>>);
+
+impl ParseCallbacks for Values {
+    fn enum_variant_behavior(
+        &self,
+        _: Option<&str>,
+        name: &str,
+        value: EnumVariantValue,
+    ) -> Option<EnumVariantCustomBehavior> {
+        if name.starts_with("PT_LAYOUT_") {
+            self.0.lock().expect("one thread").push(match value {
+                EnumVariantValue::Signed(value) => value,
+                EnumVariantValue::Unsigned(value) => value as i64,
+                EnumVariantValue::Boolean(value) => value.into(),
+            });
+        }
+        None
+    }
+}
+
+/// Compares the layouts the Rust side relies on three times over: NGINX's headers as libclang reads
+/// them against the C compiler (`layout.c`) and against the bindings (`layout.rs`, which
+/// `src/sys.rs` includes). What differs fails to compile.
+fn assert_layout(includes: &[PathBuf]) {
+    println!("cargo:rerun-if-changed={LAYOUT}");
+    let table = std::fs::read_to_string(LAYOUT).expect("the table is part of the source");
+    // Pairs of the same question in C and in Rust.
+    let mut questions = Vec::new();
+    for line in table.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (name, fields) = line.split_once(':').expect("a structure, a colon, its fields");
+        questions.push((format!("sizeof({name})"), format!("core::mem::size_of::<{name}>()")));
+        for field in fields.split_whitespace() {
+            // A keyword in Rust.
+            let escaped = if field == "type" { "type_" } else { field };
+            questions.push((
+                format!("offsetof({name}, {field})"),
+                format!("core::mem::offset_of!({name}, {escaped})"),
+            ));
+        }
+    }
+
+    let out = out_dir();
+    let mut header = String::from(
+        "#include <ngx_config.h>\n#include <ngx_core.h>\n#include <ngx_event.h>\n#include <ngx_http.h>\nenum pt_layout {\n",
+    );
+    for (i, (c, _)) in questions.iter().enumerate() {
+        header.push_str(&format!("    PT_LAYOUT_{i} = {c},\n"));
+    }
+    header.push_str("};\n");
+    let path = out.join("layout.h");
+    std::fs::write(&path, header).expect("OUT_DIR can be written");
+
+    let values = Values::default();
+    let read = Builder::default()
+        .header(path.display().to_string())
+        .clang_args(includes.iter().map(|dir| format!("-I{}", dir.display())))
+        .allowlist_type("pt_layout")
+        .parse_callbacks(Box::new(values.clone()))
+        .generate();
+    if let Err(error) = read {
+        fail(&format!("NGINX's structures are not those the module knows: {error}"));
+    }
+    let values = values.0.lock().expect("one thread").clone();
+    assert_eq!(values.len(), questions.len(), "libclang gave every size and offset");
+
+    let mut rust = String::new();
+    let mut c = format!("#include \"{}\"\n", path.display());
+    for ((in_c, in_rust), value) in questions.iter().zip(values) {
+        let message = format!("{in_c} is not what NGINX's headers say");
+        rust.push_str(&format!("const _: () = assert!({in_rust} == {value}, \"{message}\");\n"));
+        c.push_str(&format!("_Static_assert({in_c} == {value}, \"{message}\");\n"));
+    }
+    std::fs::write(out.join("layout.rs"), rust).expect("OUT_DIR can be written");
+    std::fs::write(out.join("layout.c"), c).expect("OUT_DIR can be written");
+    cc::Build::new().file(out.join("layout.c")).includes(includes).compile("phantom_token_layout");
 }

@@ -7,7 +7,7 @@
 use core::cell::UnsafeCell;
 use core::ptr;
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, Reply};
 use crate::guard;
 use crate::refusal;
 use crate::request::{NoMemory, Request};
@@ -44,11 +44,20 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     let ready = guard::entry(
         "the header filter",
         || request.log(),
-        false,
-        || !request.is_main() || take_over_headers(request).is_ok(),
+        Err(Unready::Panic),
+        || match !request.is_main() || take_over_headers(request).is_ok() {
+            true => Ok(()),
+            false => Err(Unready::NoMemory),
+        },
     );
-    if !ready {
-        return ERROR;
+    match ready {
+        Ok(()) => {}
+        // SAFETY: a live request whose headers are not sent; the 500 comes by this filter too, but
+        // not again to this place.
+        Err(Unready::Panic) if unsafe { pt_request_filter_finalize(r) } == 0 => unsafe {
+            return ngx_http_filter_finalize_request(r, ptr::null_mut(), INTERNAL_SERVER_ERROR);
+        },
+        Err(_) => return ERROR,
     }
     // SAFETY: set by `postconfiguration`; the next filter takes the same request.
     unsafe {
@@ -59,19 +68,33 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     }
 }
 
+/// Why headers cannot go out.
+enum Unready {
+    NoMemory,
+    Panic,
+}
+
 fn take_over_headers(r: Request) -> Result<(), NoMemory> {
     let Some(ctx) = Ctx::in_slot(r) else {
-        keep_after_error_page(r);
+        // An `error_page` of our 500 in a location that runs no access phase.
+        if let Some(ctx) = Ctx::earlier(r) {
+            keep_connection(r, ctx);
+        }
         return Ok(());
     };
     let status = r.raw().headers_out.status as u32;
-    let Some(reply) = ctx.reply.as_mut().filter(|reply| reply.status == status && !reply.sending)
-    else {
-        // SAFETY: a live request.
-        if ctx.challenge.is_some() && unsafe { pt_request_err_status(r.as_ptr()) } == 0 {
+    // SAFETY: a live request.
+    let (in_access, error) = unsafe {
+        (pt_request_in_access(r.as_ptr()) != 0, pt_request_err_status(r.as_ptr()) as u32)
+    };
+    // The same status from the upstream is not ours: "satisfy any" may have let the request in.
+    let ours = |reply: &&mut Reply| {
+        in_access && error == status && reply.status == status && !reply.sending
+    };
+    let Some(reply) = ctx.reply.as_mut().filter(ours) else {
+        if !in_access && !matches!(error, NGX_HTTP_UNAUTHORIZED | NGX_HTTP_FORBIDDEN) {
             refusal::hide_challenge(ctx);
         }
-        keep_after_error_page(r);
         return Ok(());
     };
     reply.sending = true;
@@ -86,17 +109,16 @@ fn take_over_headers(r: Request) -> Result<(), NoMemory> {
         (*out).charset = ngx_str_t { len: 0, data: ptr::null_mut() };
         (*out).content_length_n = len as off_t;
     }
-    if status == NGX_HTTP_INTERNAL_SERVER_ERROR {
-        refusal::keep_settled(r, ctx);
-    }
+    keep_connection(r, ctx);
     Ok(())
 }
 
-/// The response is an `error_page` of our 500.
-fn keep_after_error_page(r: Request) {
+/// Keeps the connection after our 500, but where NGINX had to give up the request's body: what is
+/// left of that one must not be read as another request.
+fn keep_connection(r: Request, ctx: &mut Ctx) {
     // SAFETY: a live request.
-    if unsafe { pt_request_err_status(r.as_ptr()) } == NGX_HTTP_INTERNAL_SERVER_ERROR as usize {
-        refusal::keep_connection(r);
+    if unsafe { pt_request_body_is_settled(r.as_ptr()) } != 0 {
+        refusal::keep_connection(r, ctx);
     }
 }
 

@@ -11,19 +11,20 @@
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_core::answer::Answer;
-use phantom_token_core::arena::{self, Answer as Mark, AnsweredFor, Entry, Owner, Poll};
+use phantom_token_core::arena::{self, Answer as Mark, AnsweredFor, Entry, Poll};
 use phantom_token_core::client::Call;
 use phantom_token_core::form;
 use phantom_token_core::grant::Grant;
 use phantom_token_core::health::{Availability, EndpointId, Gate, Transition, Trial};
 use phantom_token_core::key::Key;
-use phantom_token_core::lifetime::{self, Keep, Life};
+use phantom_token_core::lifetime::{self, Keep, Life, Uncached};
 use phantom_token_core::local::Cached;
 use phantom_token_core::lock;
-use phantom_token_core::state::{Generation, Notice};
+use phantom_token_core::state::{Generation, Notice, hash_of};
 use zeroize::Zeroizing;
 
 use crate::cache::{self, Found, Texts};
@@ -36,10 +37,12 @@ use crate::sys::*;
 use crate::worker::{self, Worker};
 use crate::zone::ZoneRef;
 
+mod failures;
 mod poller;
 mod wait;
 mod work;
 
+pub(crate) use failures::Failures;
 pub(crate) use poller::Poller;
 pub(crate) use wait::Wait;
 use work::{Attempt, Done, Work};
@@ -73,7 +76,8 @@ pub(crate) enum Asked {
 /// One introspection under way.
 pub(crate) struct Flight {
     task: ngx_thread_task_t,
-    work: Option<Box<Work>>,
+    /// Shared with the pool thread by pointer: not in a `Box`, which would claim to be alone.
+    work: Option<Arc<Work>>,
     key: Key,
     token: Zeroizing<Vec<u8>>,
     policy: Rc<Policy>,
@@ -93,6 +97,8 @@ pub(crate) struct Flight {
     trial: Option<Trial>,
     /// The failure that stands if no endpoint is left.
     failed: Option<Fail>,
+    /// Why the active answer was not kept.
+    uncached: Option<UncachedReason>,
     deadline: u64,
     /// Everyone was told: nothing points to it any more, and whoever called frees it.
     over: bool,
@@ -117,10 +123,10 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
 
     if shares && let Some(flight) = worker.flights.get(&question.key).copied() {
         let join = |flight: &mut Flight| {
-            if flight.generation == generation {
+            if flight.generation.has_purges_of(generation) && flight.deadline > now_ms() {
                 return Some(flight.join(worker, question.deadline, false));
             }
-            // Purged since: those who came before keep it, nobody else gets it.
+            // Purged since, or out of time: those who came before keep it, nobody else gets it.
             flight.detach(worker);
             None
         };
@@ -149,7 +155,7 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         if let (Role::Leader, Some(zone)) = (role, question.policy.zone) {
             zone.locked(|locked| locked.cancel(&key, id));
         }
-        overflow(worker, &question, "too many introspection calls are pending");
+        overflow(worker, question.log, "too many introspection calls are pending");
         return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
     }
 
@@ -170,7 +176,7 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
             Ok(()) => waiting,
             Err(fail) => {
                 let outcome = Outcome::Failed(fail);
-                flight.resolve(worker, &outcome, None);
+                flight.resolve(worker, &outcome, Keeping::Leave);
                 Asked::Known(outcome)
             }
         }
@@ -179,11 +185,11 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     unsafe { Flight::with(flight, depart) }
 }
 
-fn overflow(worker: &Worker, question: &Question<'_>, what: &str) {
+fn overflow(worker: &Worker, log: *mut ngx_log_t, what: &str) {
     metrics::failure(worker, None, FailureReason::Overflow);
     if worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
         error!(
-            question.log,
+            log,
             "{what}: answering 503; see phantom_token_max_pending, thread_pool and the authorization server's answering time"
         );
     }
@@ -209,6 +215,7 @@ impl Flight {
             next: 0,
             trial: None,
             failed: None,
+            uncached: None,
             deadline: question.deadline,
             over: false,
         });
@@ -218,7 +225,7 @@ impl Flight {
     /// Makes a request wait for this flight.
     fn join(&mut self, worker: &mut Worker, deadline: u64, first: bool) -> Asked {
         if self.waiters.len() >= MAX_WAITERS {
-            metrics::failure(worker, None, FailureReason::Overflow);
+            overflow(worker, guard::cycle_log(), "too many requests wait for one token");
             return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
         }
         let wait =
@@ -373,13 +380,13 @@ impl Flight {
         endpoint: &PolicyEndpoint,
         share_ms: u64,
     ) -> Result<(), Fail> {
-        let work = Box::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
+        let work = Arc::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
         // SAFETY: the task and its work live in this flight until completion, which is handled on
         // the event loop; a zeroed task is how NGINX begins.
         let posted = unsafe {
             self.task = core::mem::zeroed();
             self.task.handler = Some(work::run);
-            self.task.ctx = (&raw const *work).cast_mut().cast::<c_void>();
+            self.task.ctx = Arc::as_ptr(&work).cast_mut().cast::<c_void>();
             self.task.event.data = ptr::from_mut(self).cast();
             self.task.event.handler = Some(completed);
             self.task.event.log = guard::cycle_log();
@@ -450,11 +457,11 @@ impl Flight {
             worker.state.trial_abandoned(id, trial);
         }
         match settled {
-            Settled::Outcome(outcome, life) => self.resolve(worker, &outcome, life),
+            Settled::Outcome(outcome, keeping) => self.resolve(worker, &outcome, keeping),
             Settled::NextEndpoint(fail) => {
                 self.failed = Some(fail);
                 if let Err(fail) = self.attempt(worker) {
-                    self.resolve(worker, &Outcome::Failed(fail), None);
+                    self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
                 }
             }
         }
@@ -470,24 +477,29 @@ impl Flight {
             Attempt::Unsent => {
                 let fail = Fail::of(Why::Timeout);
                 if self.waiters.is_empty() {
-                    return Settled::Outcome(Outcome::Failed(fail), None);
+                    return Settled::Outcome(Outcome::Failed(fail), Keeping::Leave);
                 }
                 metrics::failure(worker, id, fail.label());
-                error!(
-                    log,
-                    "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
-                );
-                Settled::Outcome(Outcome::Failed(fail), None)
+                if worker.failures.happened(label, "not begun in time") {
+                    error!(
+                        log,
+                        "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
+                    );
+                }
+                Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Panicked(place) => {
                 crate::log::crit!(log, "caught a panic in introspection at {place}");
-                Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), None)
+                Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave)
             }
             Attempt::Failed(error) => {
                 let fail = Fail::of_call(&error);
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
-                error!(log, "introspection at \"{label}\" failed: {error}");
+                if worker.failures.happened(label, fail.reason()) {
+                    let advice = fail.advice();
+                    error!(log, "introspection at \"{label}\" failed: {error}; {advice}");
+                }
                 if matches!(fail.why, Why::Connect | Why::Tls | Why::Timeout) {
                     self.count_failure(worker, endpoint);
                 }
@@ -499,24 +511,23 @@ impl Flight {
                 metrics::failure(worker, id, fail.label());
                 if fail.why == Why::Credentials {
                     worker.state.credentials_refused(endpoint.client_hash, now_ms());
-                    let hint = if self.policy.introspection.secret_is_encoded {
-                        ", or try \"phantom_token_client_auth basic_raw\""
-                    } else {
-                        ""
+                }
+                if worker.failures.happened(label, fail.reason()) {
+                    let encoded =
+                        fail.why == Why::Credentials && self.policy.introspection.secret_is_encoded;
+                    let hint = match encoded {
+                        true => ", or try \"phantom_token_client_auth basic_raw\"",
+                        false => "",
                     };
-                    error!(
-                        log,
-                        "introspection at \"{label}\" failed: {failure}; check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect{hint}"
-                    );
-                } else {
-                    error!(log, "introspection at \"{label}\" failed: {failure}");
+                    let advice = fail.advice();
+                    error!(log, "introspection at \"{label}\" failed: {failure}; {advice}{hint}");
                 }
                 if failure.is_outage() && !alone {
                     self.count_failure(worker, endpoint);
                     return Settled::NextEndpoint(fail);
                 }
                 self.count_success(worker, endpoint);
-                Settled::Outcome(Outcome::Failed(fail), None)
+                Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Answered(Answer::Inactive(skew), _) => {
                 metrics::introspection(worker, id, CallResult::Inactive);
@@ -537,9 +548,11 @@ impl Flight {
                     );
                 }
                 let times = &self.policy.cache;
-                let life =
-                    (times.inactive_ms > 0).then(|| Life::of_inactive(now_ms(), times.inactive_ms));
-                Settled::Outcome(Outcome::Inactive, life)
+                let keeping = match times.inactive_ms {
+                    0 => Keeping::Forget,
+                    valid_ms => Keeping::Store(Life::of_inactive(now_ms(), valid_ms)),
+                };
+                Settled::Outcome(Outcome::Inactive, keeping)
             }
             Attempt::Answered(Answer::Active(grant), response) => {
                 metrics::introspection(worker, id, CallResult::Active);
@@ -575,31 +588,42 @@ impl Flight {
 
     /// An active answer, and whether it is kept.
     fn granted(&mut self, worker: &mut Worker, grant: Grant, keep: Keep) -> Settled {
-        let (life, kept) = match keep {
-            Keep::Yes(life) if self.policy.zone.is_some() => (life, Some(life)),
+        let (life, keeping) = match keep {
+            Keep::Yes(life) if self.policy.zone.is_some() => (life, Keeping::Store(life)),
             Keep::Yes(life) => {
-                metrics::uncached(worker, UncachedReason::CacheOff);
-                (life, None)
+                self.not_kept(worker, UncachedReason::CacheOff);
+                (life, Keeping::Leave)
             }
             Keep::No(why) => {
                 if let Some(reason) = UncachedReason::from_word(why.reason()) {
-                    metrics::uncached(worker, reason);
+                    self.not_kept(worker, reason);
                 }
-                debug!(guard::cycle_log(), "an answer is not cached: {}", why.reason());
                 let life = Life {
                     stored: now_ms(),
                     until: Some(now_ms()),
                     exp: grant.exp,
                     may_stale: false,
                 };
-                (life, None)
+                let keeping = match why {
+                    // This location keeps nothing; what others keep is theirs.
+                    Uncached::CacheValidZero => Keeping::Leave,
+                    _ => Keeping::Forget,
+                };
+                (life, keeping)
             }
         };
         let texts = Texts { jwt: &grant.jwt, scope: &grant.scope, claims: &grant.claims };
         match cache::cached(texts, grant.dpop_bound, life, self.generation) {
-            Some(cached) => Settled::Outcome(Outcome::Granted(cached), kept),
-            None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), None),
+            Some(cached) => Settled::Outcome(Outcome::Granted(cached), keeping),
+            None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave),
         }
+    }
+
+    /// An active answer is not kept: counted, and told to those who wait for it.
+    fn not_kept(&mut self, worker: &Worker, reason: UncachedReason) {
+        self.uncached = Some(reason);
+        metrics::uncached(worker, reason);
+        debug!(guard::cycle_log(), "an answer is not cached: {}", reason.word());
     }
 
     fn count_failure(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
@@ -626,33 +650,30 @@ impl Flight {
     }
 
     /// Tells everyone, stores what may be stored, and frees the flight.
-    fn resolve(&mut self, worker: &mut Worker, outcome: &Outcome, life: Option<Life>) {
+    fn resolve(&mut self, worker: &mut Worker, outcome: &Outcome, keeping: Keeping) {
         self.detach(worker);
         if self.role == Role::Follower {
             self.unfollow(worker);
         } else if let Some(zone) = self.policy.zone {
-            self.publish(worker, zone, outcome, life);
+            self.publish(worker, zone, outcome, keeping);
         }
         for wait in self.waiters.drain(..) {
             metrics::waiting(worker, -1);
             // SAFETY: a waiter is unlinked before it is freed.
-            unsafe { (*wait.as_ptr()).resolve(outcome.clone()) };
+            unsafe { (*wait.as_ptr()).resolve(outcome.clone(), self.uncached) };
         }
         self.over = true;
     }
 
     /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
-    fn publish(
-        &mut self,
-        worker: &mut Worker,
-        zone: ZoneRef,
-        outcome: &Outcome,
-        life: Option<Life>,
-    ) {
-        if self.refresh {
-            // What other workers keep near must not outlive the new answer.
-            worker.state.purge_token(&self.key.token);
-            self.generation = worker.state.generation(&self.key.token);
+    fn publish(&mut self, worker: &mut Worker, zone: ZoneRef, outcome: &Outcome, keeping: Keeping) {
+        if self.refresh
+            && !matches!(outcome, Outcome::Failed(_))
+            && let Some(renewed) = worker.state.renew(&self.key.token, self.generation)
+        {
+            // What other workers keep near must not outlive the new answer. Where the token was
+            // purged since the call began, the answer is from before, and is not kept.
+            self.generation = renewed;
         }
         let (key, id, generation) = (self.key, self.id, self.generation);
         let state = worker.state;
@@ -661,15 +682,21 @@ impl Flight {
             // Under the lock: a purge has either not walked the chain yet, or has raised the
             // generation before it did.
             let current = state.generation(&key.token) == generation;
-            let stored = match (outcome, &life) {
-                _ if !current => Stored::Purged,
-                (Outcome::Granted(cached), Some(life)) => {
+            let stored = match (outcome, &keeping) {
+                (Outcome::Granted(_), _) if !current => Stored::Purged,
+                _ if !current => Stored::No,
+                (Outcome::Granted(cached), Keeping::Store(life)) => {
                     locked.store(&key, &entry_of(cached, *life)).into()
                 }
-                (Outcome::Inactive, Some(life)) => {
+                (Outcome::Inactive, Keeping::Store(life)) => {
                     locked.store(&key, &Entry::inactive(*life)).into()
                 }
-                (Outcome::Inactive, None) if self.refresh => {
+                (Outcome::Inactive, Keeping::Forget) => {
+                    // What another location keeps for its moment is no less true.
+                    locked.remove_active(&key);
+                    Stored::No
+                }
+                (_, Keeping::Forget) => {
                     locked.remove(&key);
                     Stored::No
                 }
@@ -680,7 +707,7 @@ impl Flight {
             (stored, others)
         });
         match done {
-            None => metrics::uncached(worker, UncachedReason::ZoneLocked),
+            None => self.report(worker, zone, &Stored::Locked, outcome),
             Some((stored, others)) => {
                 if others {
                     worker.state.announce_answer();
@@ -693,26 +720,27 @@ impl Flight {
         }
     }
 
-    fn report(&self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
-        match stored {
-            Stored::Purged => metrics::uncached(worker, UncachedReason::Purged),
-            Stored::NoRoom => metrics::uncached(worker, UncachedReason::NoRoom),
-            Stored::TooLarge => {
-                metrics::uncached(worker, UncachedReason::TooLarge);
-                if let Outcome::Granted(cached) = outcome {
-                    let hash = u64::from(zone.name().len() as u32);
-                    if worker.state.once(Notice::Overflow, hash ^ u64::MAX, now_ms(), Some(60_000))
-                    {
-                        warning!(
-                            guard::cycle_log(),
-                            "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
-                            cached.jwt().len(),
-                            zone.name()
-                        );
-                    }
-                }
+    /// Says why an active answer that was to be kept is not.
+    fn report(&mut self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
+        let (Outcome::Granted(cached), None) = (outcome, self.uncached) else { return };
+        let reason = match stored {
+            Stored::Yes | Stored::No => return,
+            Stored::Locked => UncachedReason::ZoneLocked,
+            Stored::Purged => UncachedReason::Purged,
+            Stored::NoRoom => UncachedReason::NoRoom,
+            Stored::TooLarge => UncachedReason::TooLarge,
+        };
+        self.not_kept(worker, reason);
+        if reason == UncachedReason::TooLarge {
+            let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
+            if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
+                warning!(
+                    guard::cycle_log(),
+                    "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
+                    cached.jwt().len(),
+                    zone.name()
+                );
             }
-            Stored::Yes | Stored::No => {}
         }
     }
 
@@ -720,11 +748,7 @@ impl Flight {
     pub(crate) fn poll(&mut self, worker: &mut Worker) {
         let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) else { return };
         let (key, id) = (self.key, self.id);
-        let mine = arena::Flight {
-            id: worker.state.next_flight_id(),
-            owner: Owner { pid: pid(), slot },
-            deadline: self.latest_deadline(),
-        };
+        let mine = cache::mark(worker.state.next_flight_id(), slot, self.latest_deadline());
         let polled = loop {
             let record = &mut worker.record;
             let polled =
@@ -739,9 +763,11 @@ impl Flight {
             None | Some(Poll::Waiting | Poll::NeedSpace(_)) => {}
             Some(Poll::Answer(Mark::Failed { code, retry_after })) => {
                 let fail = Fail { why: Why::of_code(code), retry_after };
-                self.resolve(worker, &Outcome::Failed(fail), None);
+                self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
             }
-            Some(Poll::Answer(Mark::Inactive)) => self.resolve(worker, &Outcome::Inactive, None),
+            Some(Poll::Answer(Mark::Inactive)) => {
+                self.resolve(worker, &Outcome::Inactive, Keeping::Leave)
+            }
             Some(Poll::Answer(mark)) => {
                 let outcome = match cache::cached_of(&worker.record, self.generation) {
                     Some(cached) => Outcome::Granted(cached),
@@ -751,7 +777,7 @@ impl Flight {
                 if let (Mark::Stored, Outcome::Granted(cached)) = (mark, &outcome) {
                     worker.local.insert(key, cached);
                 }
-                self.resolve(worker, &outcome, None);
+                self.resolve(worker, &outcome, Keeping::Leave);
             }
             Some(Poll::Lead) => {
                 debug!(guard::cycle_log(), "introspection flight {id} is taken over");
@@ -767,8 +793,10 @@ impl Flight {
         let id = worker.state.next_flight_id();
         let times = self.policy.cache;
         match cache::shared(worker, &zone, &self.key, &times, id, self.latest_deadline()) {
-            Found::Granted(cached) => self.resolve(worker, &Outcome::Granted(cached), None),
-            Found::Inactive => self.resolve(worker, &Outcome::Inactive, None),
+            Found::Granted(cached) => {
+                self.resolve(worker, &Outcome::Granted(cached), Keeping::Leave)
+            }
+            Found::Inactive => self.resolve(worker, &Outcome::Inactive, Keeping::Leave),
             Found::Lead { marked: true } => self.take_lead(worker, Role::Leader, id),
             Found::Lead { marked: false } => self.take_lead(worker, Role::Alone, id),
             Found::Follow { flight } => self.id = flight,
@@ -781,7 +809,7 @@ impl Flight {
         self.id = id;
         self.deadline = self.latest_deadline();
         if let Err(fail) = self.attempt(worker) {
-            self.resolve(worker, &Outcome::Failed(fail), None);
+            self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
         }
     }
 
@@ -792,10 +820,20 @@ impl Flight {
     }
 }
 
+/// What becomes of the key's entry in the zone when its flight ends.
+enum Keeping {
+    /// The answer takes its place, for so long.
+    Store(Life),
+    /// It goes: the answer may not be kept, and has overtaken it. It must not serve as a stale one.
+    Forget,
+    /// It stays: nothing was learnt, or nothing is kept by the location that asked.
+    Leave,
+}
+
 /// How an attempt leaves its flight.
 enum Settled {
-    /// It is over; with a life where the answer may be stored.
-    Outcome(Outcome, Option<Life>),
+    /// It is over.
+    Outcome(Outcome, Keeping),
     /// Another endpoint may know better.
     NextEndpoint(Fail),
 }
@@ -807,6 +845,8 @@ enum Stored {
     NoRoom,
     TooLarge,
     Purged,
+    /// The zone's lock could not be had.
+    Locked,
 }
 
 impl From<arena::Stored> for Stored {

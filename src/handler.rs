@@ -10,15 +10,15 @@ use phantom_token_core::bearer::{self, Credentials};
 use phantom_token_core::key::Key;
 use phantom_token_core::local::Cached;
 use phantom_token_core::scope;
-use phantom_token_core::state::Notice;
+use phantom_token_core::state::{Notice, hash_of};
 
 use crate::cache;
-use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, Policy};
+use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, MainConf, Policy};
 use crate::ctx::Ctx;
 use crate::flight::{self, Asked, Question};
 use crate::guard;
-use crate::log::{info, warning};
-use crate::metrics::{self, Outcome as Status};
+use crate::log::{error, info, warning};
+use crate::metrics::{self, Outcome as Status, UncachedReason};
 use crate::outcome::{Fail, Outcome, Why};
 use crate::refusal::{self, Refusal};
 use crate::request::{NoMemory, Request};
@@ -50,7 +50,11 @@ pub(crate) unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t 
         INTERNAL_SERVER_ERROR,
         || {
             let Some(policy) = LocConf::of(r).policy.as_ref() else {
-                refusal::keep_connection(r);
+                if r.is_internal()
+                    && let Some(ctx) = Ctx::find(r)
+                {
+                    refusal::keep_connection(r, ctx);
+                }
                 return DECLINED;
             };
             journey(r, policy).unwrap_or(INTERNAL_SERVER_ERROR)
@@ -63,12 +67,15 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
     if ctx.wait.as_ref().is_some_and(|wait| !wait.is_over()) {
         return Ok(AGAIN); // a stray event: NGINX runs the phases on any
     }
-    refusal::keep_connection(r);
+    refusal::keep_connection(r, ctx);
 
-    let decision = match ctx.wait.take() {
-        Some(wait) => landed(r, ctx, policy, *wait)?,
-        None => decide(r, ctx, policy)?,
+    let wait = ctx.wait.take();
+    let decision = match wait {
+        // In its box: NGINX's queue may point into it until it is dropped.
+        Some(mut wait) => landed(r, ctx, policy, &mut wait)?,
+        None => decide(r, policy)?,
     };
+    let ctx = Ctx::of(r)?;
     count(ctx, &decision);
     match decision {
         Decision::Forward(grant) => forward(r, ctx, policy, grant),
@@ -76,6 +83,7 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
         Decision::Options => {
             remember_header(r, ctx);
             r.remove_authorization()?;
+            forget_header(r);
             Ok(DECLINED)
         }
         Decision::Refuse(refusal) => refusal::give(r, ctx, policy, refusal),
@@ -84,30 +92,38 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
 }
 
 /// Judges a request that has not asked yet.
-fn decide(r: Request, ctx: &mut Ctx, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
+///
+/// The operator's values may hold the module's own variables, which look into the context: it is
+/// not held while they are evaluated.
+fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
+    let ctx = Ctx::of(r)?;
     ctx.reason = "";
     ctx.status = None;
     if any_set(r, &policy.bypass)? {
-        ctx.status = Some(Status::Bypass);
+        Ctx::of(r)?.status = Some(Status::Bypass);
         return Ok(Decision::Bypass);
     }
     if passes_as_options(r, policy) {
-        ctx.status = Some(Status::Bypass);
+        Ctx::of(r)?.status = Some(Status::Bypass);
         return Ok(Decision::Options);
     }
 
-    let token = match presented(r, ctx, policy) {
-        Credentials::Absent => return Ok(denied(ctx, "missing", Refusal::Missing)),
-        Credentials::Unusable => return Ok(denied(ctx, "malformed", Refusal::InvalidToken)),
+    let token = match presented(r, policy)? {
+        Credentials::Absent => return Ok(denied(Ctx::of(r)?, "missing", Refusal::Missing)),
+        Credentials::Unusable => {
+            return Ok(denied(Ctx::of(r)?, "malformed", Refusal::InvalidToken));
+        }
         Credentials::Token(token) => token,
     };
 
-    let Some((headers, params)) = extra_values(r, policy)? else {
+    let values = extra_values(r, policy)?;
+    let refresh = any_set(r, &policy.cache_bypass)?;
+    let ctx = Ctx::of(r)?;
+    let Some((headers, params)) = values else {
         ctx.status = Some(Status::Error);
         ctx.reason = "internal";
         return Ok(Decision::Refuse(Refusal::ServerError));
     };
-    let refresh = any_set(r, &policy.cache_bypass)?;
     let asked = worker::with(|worker| {
         let hash_key = match policy.zone.and_then(|zone| zone.arena()) {
             Some(arena) => arena.hash_key(),
@@ -159,12 +175,14 @@ fn landed(
     r: Request,
     ctx: &mut Ctx,
     policy: &Rc<Policy>,
-    mut wait: crate::flight::Wait,
+    wait: &mut crate::flight::Wait,
 ) -> Result<Decision, NoMemory> {
     refusal::stop_watching_client(r)?;
     ctx.introspection_ms = Some(ctx.introspection_ms.unwrap_or(0) + wait.elapsed_ms());
+    ctx.reason = wait.uncached().map_or("", |reason| reason.word());
     let outcome = wait.take().unwrap_or(Outcome::Failed(Fail::of(Why::Internal)));
     let status = if wait.is_first() { Status::Miss } else { Status::Wait };
+    ctx.uncached = wait.uncached();
     Ok(verdict(r, ctx, policy, wait.key(), outcome, status))
 }
 
@@ -177,6 +195,10 @@ fn verdict(
     outcome: Outcome,
     status: Status,
 ) -> Decision {
+    // As it was learnt: whether a stale answer may stand in is for each location to say.
+    if ctx.learnt(&key).is_none() {
+        ctx.learnt.push((key, outcome.clone(), status));
+    }
     let (outcome, status) = match outcome {
         Outcome::Failed(fail) => match stale(r, policy, &key, fail) {
             Some(grant) => (Outcome::Granted(grant), Status::Stale),
@@ -184,9 +206,6 @@ fn verdict(
         },
         _ => (outcome, status),
     };
-    if !matches!(status, Status::Hit) && ctx.learnt(&key).is_none() {
-        ctx.learnt.push((key, outcome.clone(), status));
-    }
     ctx.status = Some(status);
     match outcome {
         Outcome::Granted(grant) => judge(ctx, policy, grant),
@@ -220,6 +239,9 @@ fn judge(ctx: &mut Ctx, policy: &Policy, grant: Rc<Cached>) -> Decision {
         ctx.reason = "answer";
         return Decision::Refuse(Refusal::ServerError);
     }
+    if matches!(ctx.status, Some(Status::Miss | Status::Wait)) {
+        ctx.reason = ctx.uncached.map_or("", UncachedReason::word);
+    }
     Decision::Forward(grant)
 }
 
@@ -241,11 +263,16 @@ fn forward(
             r.remove_authorization()?;
         }
     }
-    if let Some(index) = worker::with(|worker| worker.http_authorization) {
-        r.forget_variable(index);
-    }
+    forget_header(r);
     ctx.grants.push(grant);
     Ok(OK)
+}
+
+/// Forgets the header as an earlier phase saw it: `$http_authorization` is evaluated anew.
+fn forget_header(r: Request) {
+    if let Some(index) = MainConf::of(r).http_authorization {
+        r.forget_variable(index);
+    }
 }
 
 /// Suspends the request until its introspection ends, its deadline passes or its client leaves.
@@ -276,14 +303,14 @@ fn denied(ctx: &mut Ctx, reason: &'static str, refusal: Refusal) -> Decision {
 }
 
 /// The opaque token, as first presented: after a rewrite the header holds the JWT.
-fn presented(r: Request, ctx: &mut Ctx, policy: &Policy) -> Credentials<'static> {
-    match policy.token {
-        None => bearer::from_authorization(remember_header(r, ctx), policy.syntax),
-        Some(index) => {
-            let value = remember(ctx, policy.token, || Some(r.variable(index)));
-            bearer::from_bare(value.unwrap_or_default(), policy.syntax)
-        }
-    }
+fn presented(r: Request, policy: &Policy) -> Result<Credentials<'static>, NoMemory> {
+    let Some(index) = policy.token else {
+        let value = remember_header(r, Ctx::of(r)?);
+        return Ok(bearer::from_authorization(value, policy.syntax));
+    };
+    let value = r.variable(index);
+    let value = remember(Ctx::of(r)?, policy.token, || Some(value));
+    Ok(bearer::from_bare(value.unwrap_or_default(), policy.syntax))
 }
 
 /// The client's own `Authorization`, kept before anything changes it.
@@ -338,12 +365,7 @@ fn extra_values(
     let mut headers = Vec::new();
     for header in introspection.headers.iter() {
         let value = r.complex_value(header.value.0)?;
-        if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            crate::log::error!(
-                r.log(),
-                "the value of \"phantom_token_introspection_header {}\" holds CR, LF or NUL",
-                header.name
-            );
+        if is_unsendable(r, value, "phantom_token_introspection_header", &header.name) {
             return Ok(None);
         }
         headers.push(value.to_vec());
@@ -351,17 +373,30 @@ fn extra_values(
     let mut params = Vec::new();
     for param in introspection.params.iter() {
         let value = r.complex_value(param.value.0)?;
-        if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            crate::log::error!(
-                r.log(),
-                "the value of \"phantom_token_introspection_param {}\" holds CR, LF or NUL",
-                param.name
-            );
+        if is_unsendable(r, value, "phantom_token_introspection_param", &param.name) {
             return Ok(None);
         }
         params.push(value.to_vec());
     }
     Ok(Some((headers, params)))
+}
+
+/// Whether a value could end the field it is sent in. Said once a minute: clients may cause it.
+fn is_unsendable(r: Request, value: &[u8], directive: &str, name: &str) -> bool {
+    if !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return false;
+    }
+    let hash = hash_of(&[directive.as_bytes(), name.as_bytes()]);
+    let first = worker::with(|worker| {
+        worker.state.once(Notice::UnsendableValue, hash, now_ms(), Some(60_000))
+    });
+    if first == Some(true) {
+        error!(
+            r.log(),
+            "the value of \"{directive} {name}\" holds CR, LF or NUL: answering 500; take it from a variable that cannot"
+        );
+    }
+    true
 }
 
 /// Those of the values that the answer may depend on.

@@ -4,7 +4,8 @@
 //! with NGINX's own access modules. The body is put in by the filter of the module's second half,
 //! only where the response is still the one this refusal gave.
 
-use core::ptr::{self, NonNull};
+use core::mem;
+use core::ptr::NonNull;
 
 use phantom_token_core::challenge;
 
@@ -67,6 +68,9 @@ pub(crate) fn give(
         }
     };
 
+    // What a refusal of an earlier pass said is not what this one says.
+    hide(ctx.challenge);
+    hide(ctx.retry_after);
     if let Some(challenge) = challenge {
         // The challenge is made with the configuration and lives as long as its cycle.
         let value = ngx_str_t { len: challenge.len(), data: challenge.as_ptr().cast_mut() };
@@ -79,12 +83,10 @@ pub(crate) fn give(
         let value = unsafe { pool_copy(r.pool(), retry_after.to_string().as_bytes()) };
         set_header(r, &mut ctx.retry_after, b"Retry-After", value.ok_or(NoMemory)?)?;
     }
-    if status == NGX_HTTP_INTERNAL_SERVER_ERROR {
-        // NGINX drops the connection of every 500, and would turn an outage of the authorization
-        // server into a storm of reconnections.
-        // SAFETY: a live request.
-        ctx.keepalive |= unsafe { pt_request_keepalive(r.as_ptr()) != 0 };
-    }
+    // SAFETY: a live request. NGINX drops the connection of every 500, and would turn an outage of
+    // the authorization server into a storm of reconnections.
+    ctx.keepalive = status == NGX_HTTP_INTERNAL_SERVER_ERROR
+        && unsafe { pt_request_keepalive(r.as_ptr()) != 0 };
     ctx.reply = Some(Reply { status, body, sending: false, sent: false });
     Ok(status as ngx_int_t)
 }
@@ -113,24 +115,12 @@ fn set_header(
     }
 }
 
-/// After our 500 NGINX has decided to drop the connection; where an `error_page` now makes the
-/// response, keeps it as it was going to be. What then goes wrong may still drop it.
-pub(crate) fn keep_connection(r: Request) {
-    if r.is_internal()
-        && let Some(ctx) = Ctx::find(r)
-    {
-        keep_settled(r, ctx);
-    }
-}
-
-/// The same when a response's header goes out: NGINX may have found the request's body broken in
-/// the meantime, and then what follows on the connection is not a request.
-pub(crate) fn keep_settled(r: Request, ctx: &Ctx) {
-    // SAFETY: a live request.
-    unsafe {
-        if ctx.keepalive && pt_request_body_is_settled(r.as_ptr()) != 0 {
-            pt_request_set_keepalive(r.as_ptr(), 1);
-        }
+/// After our 500 NGINX has decided to drop the connection: keeps it as it was going to be. Once for
+/// each 500, since NGINX may find a better reason to drop it later.
+pub(crate) fn keep_connection(r: Request, ctx: &mut Ctx) {
+    if mem::take(&mut ctx.keepalive) {
+        // SAFETY: a live request.
+        unsafe { pt_request_set_keepalive(r.as_ptr(), 1) };
     }
 }
 
@@ -139,8 +129,8 @@ pub(crate) fn watch_client(r: Request) -> Result<(), NoMemory> {
     // SAFETY: a live request and its connection.
     unsafe {
         let read = (*(*r.as_ptr()).connection).read;
-        if (*read).ready() != 0 {
-            ngx_post_event(read, &raw mut ngx_posted_events);
+        if pt_event_ready(read) != 0 {
+            pt_post_event(read);
         } else if ngx_handle_read_event(read, 0) != OK {
             return Err(NoMemory);
         }
@@ -164,9 +154,13 @@ pub(crate) fn stop_watching_client(r: Request) -> Result<(), NoMemory> {
 
 /// Hides the challenge of a request that was let in on other grounds ("satisfy any" hides only the
 /// last module's).
-pub(crate) fn hide_challenge(ctx: &mut Ctx) {
-    if let Some(header) = ctx.challenge {
+pub(crate) fn hide_challenge(ctx: &Ctx) {
+    hide(ctx.challenge);
+}
+
+fn hide(header: Option<NonNull<ngx_table_elt_t>>) {
+    if let Some(header) = header {
         // SAFETY: elements of the response's header list keep their place in its pool.
-        unsafe { (*ptr::from_mut(&mut *header.as_ptr())).hash = 0 };
+        unsafe { (*header.as_ptr()).hash = 0 };
     }
 }

@@ -190,16 +190,15 @@ impl Request {
         }
     }
 
-    /// An indexed variable's value; empty where it is not found. The bytes live in the request.
+    /// An indexed variable's value, evaluated anew where NGINX says it may change; empty where it is
+    /// not found. The bytes live in the request.
     pub(crate) fn variable<'a>(self, index: usize) -> &'a [u8] {
         // SAFETY: the index was given by ngx_http_get_variable_index for this configuration.
         unsafe {
-            match ngx_http_get_indexed_variable(self.as_ptr(), index).as_ref() {
-                Some(v) if v.not_found() == 0 && v.len() > 0 => {
-                    core::slice::from_raw_parts(v.data, v.len() as usize)
-                }
-                _ => &[],
-            }
+            let mut len = 0;
+            let value = ngx_http_get_flushed_variable(self.as_ptr(), index);
+            let data = pt_variable_data(value, &mut len);
+            bytes(&ngx_str_t { len, data })
         }
     }
 

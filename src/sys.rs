@@ -10,6 +10,12 @@ mod helpers {
 }
 pub(crate) use helpers::*;
 
+/// An NGINX whose structures are laid out otherwise than the bindings say does not build.
+mod layout {
+    use ngx::ffi::*;
+    include!(concat!(env!("OUT_DIR"), "/layout.rs"));
+}
+
 /// `NGX_OK`, as callbacks return it.
 pub(crate) const OK: ngx_int_t = NGX_OK as ngx_int_t;
 /// `NGX_ERROR`.

@@ -50,6 +50,9 @@ const VERSION: u64 = 1;
 /// look outdated, which costs those a look into the shared zone.
 const STRIPES: usize = 1024;
 
+/// What a renewal adds to a stripe: purges are counted in the lower half, renewals in the upper.
+const RENEWAL: u64 = 1 << 32;
+
 /// A value on cache lines of its own (two, since the hardware fetches pairs).
 #[repr(C, align(128))]
 struct Padded<T>(T);
@@ -98,6 +101,13 @@ pub enum LayoutMismatch {
 pub struct Generation {
     token: u64,
     all: u64,
+}
+
+impl Generation {
+    /// Whether the token was not purged between the two, though its answer may have been renewed.
+    pub fn has_purges_of(self, other: Generation) -> bool {
+        self.token % RENEWAL == other.token % RENEWAL && self.all == other.all
+    }
 }
 
 impl State {
@@ -162,6 +172,18 @@ impl State {
     /// token's entries are removed.
     pub fn purge_token(&self, token: &TokenHash) {
         self.stripe(token).fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Raises the generation of one token because a newer answer replaces what was kept, and tells
+    /// the new one; `None` where the token has been purged since it was `seen`. Other replacements
+    /// do not count as purges: the last one stands.
+    pub fn renew(&self, token: &TokenHash, seen: Generation) -> Option<Generation> {
+        let before = self.stripe(token).fetch_add(RENEWAL, Ordering::SeqCst);
+        let now = Generation {
+            token: before.wrapping_add(RENEWAL),
+            all: self.0.purged_all.0.load(Ordering::Acquire),
+        };
+        now.has_purges_of(seen).then_some(now)
     }
 
     /// Raises the generation of every token. Call it before the cache zones are emptied.

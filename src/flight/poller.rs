@@ -31,15 +31,15 @@ impl Poller {
 
     /// Makes sure that the timer runs.
     pub(crate) fn run(&mut self) {
-        if self.event.timer_set() != 0 {
-            return;
-        }
         // SAFETY: the event is boxed in the worker's state, which lives as long as the process.
         unsafe {
+            if pt_timer_is_set(&mut self.event) != 0 {
+                return;
+            }
             self.event.data = ptr::from_mut(self).cast();
             self.event.handler = Some(tick);
             self.event.log = guard::cycle_log();
-            ngx_add_timer(&mut self.event, TICK_MS);
+            pt_add_timer(&mut self.event, TICK_MS);
         }
     }
 

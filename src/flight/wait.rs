@@ -3,6 +3,7 @@
 use core::ptr::{self, NonNull};
 
 use phantom_token_core::key::Key;
+use phantom_token_core::metrics::UncachedReason;
 
 use crate::flight::Flight;
 use crate::guard;
@@ -26,6 +27,7 @@ pub(crate) struct Wait {
     first: bool,
     key: Key,
     outcome: Option<Outcome>,
+    uncached: Option<UncachedReason>,
 }
 
 impl Wait {
@@ -48,6 +50,7 @@ impl Wait {
             first,
             key,
             outcome: None,
+            uncached: None,
         })
     }
 
@@ -59,13 +62,18 @@ impl Wait {
             self.event.data = ptr::from_mut(self).cast();
             self.event.handler = Some(resume);
             self.event.log = r.log();
-            ngx_add_timer(&mut self.event, self.deadline.saturating_sub(now_ms()) as ngx_msec_t);
+            pt_add_timer(&mut self.event, self.deadline.saturating_sub(now_ms()) as ngx_msec_t);
         }
     }
 
     /// The outcome, once there is one.
     pub(crate) fn take(&mut self) -> Option<Outcome> {
         self.outcome.take()
+    }
+
+    /// Why the answer was not kept, where this worker had it and did not.
+    pub(crate) fn uncached(&self) -> Option<UncachedReason> {
+        self.uncached
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -95,23 +103,22 @@ impl Wait {
     }
 
     /// The flight tells the outcome; the request goes on with an event of its own.
-    pub(super) fn resolve(&mut self, outcome: Outcome) {
+    pub(super) fn resolve(&mut self, outcome: Outcome, uncached: Option<UncachedReason>) {
         self.flight = None;
         self.outcome = Some(outcome);
+        self.uncached = uncached;
         if self.request.is_null() {
             // Not suspended yet: whoever asked sees the outcome at once.
             return;
         }
         self.stop_timer();
         // SAFETY: the event is boxed and taken out of the queue before it is freed.
-        unsafe { ngx_post_event(&mut self.event, &raw mut ngx_posted_events) };
+        unsafe { pt_post_event(&mut self.event) };
     }
 
     fn stop_timer(&mut self) {
-        if self.event.timer_set() != 0 {
-            // SAFETY: it is among the timers.
-            unsafe { ngx_del_timer(&mut self.event) };
-        }
+        // SAFETY: an event of ours, among the timers or not.
+        unsafe { pt_stop_timer(&mut self.event) };
     }
 
     /// Leaves the flight, if it is still linked to one.
@@ -129,37 +136,38 @@ impl Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         self.stop_timer();
-        if self.event.posted() != 0 {
-            // SAFETY: it is in NGINX's queue.
-            unsafe { ngx_delete_posted_event(&mut self.event) };
-        }
+        // SAFETY: an event of ours, in NGINX's queue or not.
+        unsafe { pt_unpost_event(&mut self.event) };
         self.unlink();
     }
 }
 
 /// The answer is there, or the deadline has passed: the request's phases run on.
 unsafe extern "C" fn resume(event: *mut ngx_event_t) {
-    guard::entry("resuming a request", guard::cycle_log, (), || {
-        // SAFETY: `suspend` set the data; the wait is unlinked from timers and queues before it is
-        // freed, so it is live here, and so is its request, whose end drops the wait.
-        let r = unsafe {
-            let wait = &mut *(*event).data.cast::<Wait>();
-            if (*event).timedout() != 0 {
-                (*event).set_timedout(0);
-                wait.unlink();
-                wait.outcome = Some(Outcome::Failed(Fail::of(Why::Timeout)));
-            }
-            wait.request
-        };
-        // SAFETY: as above. The handler may end the request: nothing of it is touched after, but
-        // its connection's posted requests, as everywhere in NGINX.
+    // SAFETY: `suspend` set the data; the wait is unlinked from timers and queues before it is
+    // freed, so it is live here, and so is its request, whose end drops the wait.
+    let wait = unsafe { (*event).data.cast::<Wait>() };
+    // SAFETY: as above.
+    let r = unsafe { (*wait).request };
+    let ready = guard::entry("resuming a request", guard::cycle_log, false, || {
+        // SAFETY: as above; one callback runs at a time.
         unsafe {
-            let c = (*r).connection;
-            pt_set_log_request((*c).log, r);
-            if let Some(handler) = (*r).write_event_handler {
-                handler(r);
+            if pt_take_timedout(event) != 0 {
+                (*wait).unlink();
+                (*wait).outcome = Some(Outcome::Failed(Fail::of(Why::Timeout)));
             }
-            ngx_http_run_posted_requests(c);
         }
+        true
     });
+    // SAFETY: as above. Either may end the request: nothing of it is touched after, but its
+    // connection's posted requests, as everywhere in NGINX.
+    unsafe {
+        let c = (*r).connection;
+        pt_set_log_request((*c).log, r);
+        match (*r).write_event_handler {
+            Some(handler) if ready => handler(r),
+            _ => ngx_http_finalize_request(r, INTERNAL_SERVER_ERROR),
+        }
+        ngx_http_run_posted_requests(c);
+    }
 }

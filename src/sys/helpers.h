@@ -43,6 +43,38 @@ pt_request_err_status(ngx_http_request_t *r)
     return r->err_status;
 }
 
+/*
+ * Whether nothing of the request's body can be left in the connection by surprise: there is none,
+ * all of it was read, or it is being dropped. False where it was malformed.
+ */
+static inline ngx_uint_t
+pt_request_body_is_settled(ngx_http_request_t *r)
+{
+    return r->discard_body
+           || r->headers_in.content_length_n == 0
+           || (r->headers_in.content_length_n < 0 && !r->headers_in.chunked);
+}
+
+/* Whether the request has not passed its access phase: a refusal is that phase's. */
+static inline ngx_uint_t
+pt_request_in_access(ngx_http_request_t *r)
+{
+    ngx_http_phase_handler_pt   checker;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    checker = cmcf->phase_engine.handlers[r->phase_handler].checker;
+
+    return checker == ngx_http_core_access_phase
+           || checker == ngx_http_core_post_access_phase;
+}
+
+static inline ngx_uint_t
+pt_request_filter_finalize(ngx_http_request_t *r)
+{
+    return r->filter_finalize;
+}
+
 static inline ngx_uint_t
 pt_request_header_only(ngx_http_request_t *r)
 {
@@ -93,6 +125,19 @@ pt_forget_variable(ngx_http_request_t *r, ngx_uint_t index)
     r->variables[index].not_found = 0;
 }
 
+/* NULL where the variable is not found or empty. */
+static inline u_char *
+pt_variable_data(ngx_http_variable_value_t *v, size_t *len)
+{
+    if (v == NULL || v->not_found || v->len == 0) {
+        return NULL;
+    }
+
+    *len = v->len;
+
+    return v->data;
+}
+
 static inline void
 pt_variable_not_found(ngx_http_variable_value_t *v)
 {
@@ -111,6 +156,66 @@ pt_variable_set(ngx_http_variable_value_t *v, u_char *data, size_t len, ngx_uint
     v->not_found = 0;
     v->len = (unsigned) len;
     v->data = data;
+}
+
+/* Timers and posted events are kept by bit-fields and macros. */
+static inline void
+pt_add_timer(ngx_event_t *ev, ngx_msec_t timer)
+{
+    ngx_add_timer(ev, timer);
+}
+
+/* A worker that ends gracefully does not wait for the event's timer. */
+static inline void
+pt_event_cancelable(ngx_event_t *ev)
+{
+    ev->cancelable = 1;
+}
+
+static inline ngx_uint_t
+pt_timer_is_set(ngx_event_t *ev)
+{
+    return ev->timer_set;
+}
+
+static inline void
+pt_stop_timer(ngx_event_t *ev)
+{
+    if (ev->timer_set) {
+        ngx_del_timer(ev);
+    }
+}
+
+/* Whether the timer ran out; asked once. */
+static inline ngx_uint_t
+pt_take_timedout(ngx_event_t *ev)
+{
+    ngx_uint_t  timedout;
+
+    timedout = ev->timedout;
+    ev->timedout = 0;
+
+    return timedout;
+}
+
+static inline ngx_uint_t
+pt_event_ready(ngx_event_t *ev)
+{
+    return ev->ready;
+}
+
+static inline void
+pt_post_event(ngx_event_t *ev)
+{
+    ngx_post_event(ev, &ngx_posted_events);
+}
+
+static inline void
+pt_unpost_event(ngx_event_t *ev)
+{
+    if (ev->posted) {
+        ngx_delete_posted_event(ev);
+    }
 }
 
 static inline ngx_buf_t *
@@ -231,16 +336,4 @@ pt_request_body_in_memory(ngx_http_request_t *r)
 {
     r->request_body_in_single_buf = 1;
     r->request_body_in_file_only = 0;
-}
-
-/*
- * Whether nothing of the request's body can be taken for another request: it has none, all of it
- * was read, or NGINX is reading it away and closes the connection itself where it is broken.
- */
-static inline ngx_uint_t
-pt_request_body_is_settled(ngx_http_request_t *r)
-{
-    return r->discard_body
-           || r->headers_in.content_length_n == 0
-           || (r->headers_in.content_length_n < 0 && !r->headers_in.chunked);
 }

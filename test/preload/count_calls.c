@@ -1,7 +1,10 @@
 /*
- * Counts a process's host name look-ups and threads: preloaded (ld.so(8), LD_PRELOAD), it appends a
- * letter to the file named by COUNT_CALLS for each call, `d` for getaddrinfo() and `t` for
- * pthread_create().
+ * Counts a process's host name look-ups, threads and sockets: preloaded (ld.so(8), LD_PRELOAD), it
+ * appends a letter to the file named by COUNT_CALLS for each call, `d` for getaddrinfo(), `t` for
+ * pthread_create() and `s` for socket().
+ *
+ * It also resolves three names itself: two-addresses.test is 127.0.0.2 and then 127.0.0.1, nobody.test
+ * is not known, and hangs.test is never answered.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -9,6 +12,8 @@
 #include <netdb.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int file = -1;
@@ -33,10 +38,32 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
                 struct addrinfo **result)
 {
     int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    struct addrinfo *last;
+    int error;
 
     count("d");
     *(void **) &real = dlsym(RTLD_NEXT, "getaddrinfo");
-    return real(node, service, hints, result);
+
+    if (node != NULL && strcmp(node, "hangs.test") == 0) {
+        for (;;) {
+            pause();
+        }
+    }
+    if (node != NULL && strcmp(node, "nobody.test") == 0) {
+        return EAI_NONAME;
+    }
+    if (node == NULL || strcmp(node, "two-addresses.test") != 0) {
+        return real(node, service, hints, result);
+    }
+
+    error = real("127.0.0.2", service, hints, result);
+    if (error == 0) {
+        for (last = *result; last->ai_next != NULL; last = last->ai_next) {
+            /* find the end */
+        }
+        error = real("127.0.0.1", service, hints, &last->ai_next);
+    }
+    return error;
 }
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
@@ -47,4 +74,13 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     count("t");
     *(void **) &real = dlsym(RTLD_NEXT, "pthread_create");
     return real(thread, attributes, start, argument);
+}
+
+int socket(int domain, int type, int protocol)
+{
+    int (*real)(int, int, int);
+
+    count("s");
+    *(void **) &real = dlsym(RTLD_NEXT, "socket");
+    return real(domain, type, protocol);
 }

@@ -76,6 +76,13 @@ struct Options {
     record: bool,
 }
 
+/// How many introspections of one token are being held back or delayed, and the most there have been.
+#[derive(Clone, Copy, Default)]
+struct AtOnce {
+    now: usize,
+    most: usize,
+}
+
 struct State {
     options: Options,
     key: Arc<SigningKey>,
@@ -87,6 +94,7 @@ struct State {
     released: Condvar,
     calls: AtomicU64,
     calls_of: Mutex<HashMap<String, usize>>,
+    at_once: Mutex<HashMap<String, AtOnce>>,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -210,6 +218,11 @@ impl AuthorizationServer {
     /// How many introspections of one token have arrived.
     pub fn introspections_of(&self, token: &str) -> usize {
         self.state.calls_of.lock().get(token).copied().unwrap_or(0)
+    }
+
+    /// How many introspections of one token have been held back or delayed at the same time, at most.
+    pub fn most_at_once_of(&self, token: &str) -> usize {
+        self.state.at_once.lock().get(token).map_or(0, |at_once| at_once.most)
     }
 
     /// Waits until `count` introspections have arrived.
@@ -342,6 +355,7 @@ impl Builder {
             released: Condvar::new(),
             calls: AtomicU64::new(0),
             calls_of: Mutex::default(),
+            at_once: Mutex::default(),
             seen: Mutex::default(),
         });
         let server = Server::listen((self.address, port).into(), self.tls, state.clone())?;

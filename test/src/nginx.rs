@@ -6,6 +6,7 @@
 //! fails the test.
 
 mod config;
+mod daemon;
 mod log;
 
 use std::fs;
@@ -21,6 +22,7 @@ use crate::client::{Client, Response};
 use crate::process::{self, PATIENCE, wait_for, wait_until};
 
 pub use config::Builder;
+pub use daemon::Daemon;
 
 /// A running gateway. It must be dropped by the thread that started it, or before that one ends.
 pub struct Gateway {
@@ -39,6 +41,8 @@ pub struct Check {
     pub ok: bool,
     /// All it said, warnings too.
     pub messages: String,
+    /// With [`Builder::count_calls`], a letter for each call: see [`Gateway::calls`].
+    pub calls: Vec<u8>,
     /// The configuration, its lines numbered from 1 as in the messages.
     pub config: String,
 }
@@ -67,10 +71,7 @@ impl Gateway {
                 .expect("writes nginx.conf");
             let mut command = command(prefix.path());
             command.args(["-g", "daemon off;"]);
-            if builder.count_calls {
-                command.env("LD_PRELOAD", counter(prefix.path()));
-                command.env("COUNT_CALLS", prefix.path().join("calls"));
-            }
+            set_environment(&mut command, &builder, prefix.path());
             let stderr = fs::File::create(prefix.path().join("stderr")).expect("a file");
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
             process::bind_to_starter(&mut command);
@@ -265,7 +266,8 @@ impl Gateway {
     }
 
     /// How often the master and its workers have called a function since they started, with
-    /// [`Builder::count_calls`]: `d` for `getaddrinfo()`, `t` for `pthread_create()`.
+    /// [`Builder::count_calls`]: `d` for `getaddrinfo()`, `t` for `pthread_create()`,
+    /// `s` for `socket()`.
     pub fn calls(&self, letter: u8) -> usize {
         let calls = fs::read(self.prefix.path().join("calls")).unwrap_or_default();
         calls.iter().filter(|&&call| call == letter).count()
@@ -351,10 +353,15 @@ fn prefix(builder: &Builder) -> TempDir {
     }
     if builder.module {
         let link = prefix.path().join("modules/ngx_http_phantom_token_module.so");
-        std::os::unix::fs::symlink(module(), link).expect("a link");
+        std::os::unix::fs::symlink(builder.module_file.clone().unwrap_or_else(module), link)
+            .expect("a link");
     }
     for (name, content) in &builder.files {
-        fs::write(prefix.path().join(name), content).expect("writes a file");
+        let path = prefix.path().join(name);
+        fs::write(&path, content).expect("writes a file");
+        if name.ends_with(".secret") || name.ends_with(".key") {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+        }
     }
     prefix
 }
@@ -365,13 +372,23 @@ fn command(prefix: &Path) -> Command {
     command
 }
 
-fn check(builder: &Builder) -> Check {
+fn set_environment(command: &mut Command, builder: &Builder, prefix: &Path) {
+    command.envs(builder.environment.iter().map(|(name, value)| (name, value)));
+    if builder.count_calls {
+        command.env("LD_PRELOAD", counter(prefix)).env("COUNT_CALLS", prefix.join("calls"));
+    }
+}
+
+fn check(builder: &Builder, option: &str) -> Check {
     let prefix = prefix(builder);
     let config = builder.text(prefix.path(), crate::port::free());
     fs::write(prefix.path().join("nginx.conf"), &config).expect("writes nginx.conf");
-    let output = command(prefix.path()).arg("-t").output().expect("starts NGINX");
+    let mut command = command(prefix.path());
+    set_environment(&mut command, builder, prefix.path());
+    let output = command.arg(option).output().expect("starts NGINX");
     let messages = String::from_utf8_lossy(&output.stderr).into_owned();
-    Check { ok: output.status.success(), messages, config }
+    let calls = fs::read(prefix.path().join("calls")).unwrap_or_default();
+    Check { ok: output.status.success(), messages, calls, config }
 }
 
 /// Waits until NGINX listens; its last words where it ends instead.

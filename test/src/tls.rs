@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -29,9 +29,21 @@ impl Identity {
     /// # Panics
     /// Where a name is neither a host name nor an address.
     pub fn self_signed(names: &[&str]) -> Self {
-        let key = KeyPair::generate().expect("a key pair");
         let mut params = params("self-signed", names);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self::sign(&params)
+    }
+
+    /// A self-signed server certificate that does not say it is a CA.
+    ///
+    /// # Panics
+    /// Where a name is neither a host name nor an address.
+    pub fn self_signed_leaf(names: &[&str]) -> Self {
+        Self::sign(&params("self-signed", names))
+    }
+
+    fn sign(params: &CertificateParams) -> Self {
+        let key = KeyPair::generate().expect("a key pair");
         let certificate = params.self_signed(&key).expect("a certificate").pem();
         Self { certificate, key: key.serialize_pem() }
     }
@@ -76,6 +88,17 @@ impl Authority {
     /// Where a name is neither a host name nor an address.
     pub fn server(&self, names: &[&str]) -> Identity {
         self.issue(params("server", names), ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A server certificate that has expired.
+    ///
+    /// # Panics
+    /// Where a name is neither a host name nor an address.
+    pub fn expired_server(&self, names: &[&str]) -> Identity {
+        let mut params = params("server", names);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+        self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// A client certificate with this common name.

@@ -179,7 +179,9 @@ impl From<&rustls::Error> for TlsCause {
                 | Alert::CertificateExpired
                 | Alert::CertificateUnknown
                 | Alert::UnknownCA
-                | Alert::AccessDenied => TlsCause::ClientCertificateRefused,
+                | Alert::AccessDenied
+                // What OpenSSL and rustls say of an issuer that has only the trusted one's name.
+                | Alert::DecryptError => TlsCause::ClientCertificateRefused,
                 Alert::UnrecognisedName => TlsCause::UnknownName,
                 Alert::HandshakeFailure
                 | Alert::ProtocolVersion

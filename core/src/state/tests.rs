@@ -44,6 +44,22 @@ fn the_zone_stays_small() {
 }
 
 #[test]
+fn a_renewal_knows_a_purge_from_another_renewal() {
+    let state = state();
+    let seen = state.generation(&token(1));
+    let first = state.renew(&token(1), seen).expect("nothing was purged");
+    assert_ne!(first, seen, "what is kept near is outdated");
+    assert_eq!(state.generation(&token(1)), first);
+    let second = state.renew(&token(1), seen).expect("nothing was purged");
+    assert_ne!(second, first);
+    state.purge_token(&token(1));
+    assert_eq!(state.renew(&token(1), second), None);
+    let seen = state.generation(&token(1));
+    state.purge_all();
+    assert_eq!(state.renew(&token(1), seen), None);
+}
+
+#[test]
 fn a_purge_changes_its_token_s_generation_and_one_of_all_changes_every_one() {
     let state = state();
     let (one, same_stripe, other) = (token(1), token(1 + STRIPES as u16), token(2));

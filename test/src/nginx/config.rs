@@ -1,11 +1,11 @@
 //! The configuration of a gateway under test.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::api::Api;
 use crate::authorization_server::{AuthorizationServer, INTROSPECTION_CLIENT};
 
-use super::{Check, Gateway, configured_with, version};
+use super::{Check, Daemon, Gateway, configured_with, version};
 
 /// What an `nginx.conf` is made from. Snippets are NGINX's own language; those given twice add up.
 pub struct Builder {
@@ -22,6 +22,8 @@ pub struct Builder {
     pub(super) workers: usize,
     pub(super) module: bool,
     pub(super) count_calls: bool,
+    pub(super) module_file: Option<PathBuf>,
+    pub(super) environment: Vec<(String, String)>,
     pub(super) fixed_port: Option<u16>,
     pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) allowed: Vec<String>,
@@ -61,6 +63,8 @@ impl Builder {
             workers: 1,
             module: true,
             count_calls: false,
+            module_file: None,
+            environment: Vec::new(),
             fixed_port: None,
             files: Vec::new(),
             allowed: Vec::new(),
@@ -179,7 +183,7 @@ impl Builder {
     }
 
     /// Puts a file into the prefix directory; snippets name it by its bare name, which NGINX takes
-    /// to be beside `nginx.conf`.
+    /// to be beside `nginx.conf`. Those named `*.secret` and `*.key` can be read by their owner alone.
     pub fn file(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.push((name.to_owned(), content.into()));
         self
@@ -198,8 +202,23 @@ impl Builder {
     }
 
     /// Counts look-ups of host names and threads: see [`Gateway::calls`].
+    ///
+    /// It also knows `two-addresses.test` (127.0.0.2, then 127.0.0.1), `nobody.test` (no address)
+    /// and `hangs.test` (never an answer).
     pub fn count_calls(mut self) -> Self {
         self.count_calls = true;
+        self
+    }
+
+    /// Loads another build of the module.
+    pub fn module_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.module_file = Some(path.into());
+        self
+    }
+
+    /// Adds a variable to the master's environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -235,7 +254,20 @@ impl Builder {
 
     /// Asks `nginx -t` about the configuration.
     pub fn check(&self) -> Check {
-        super::check(self)
+        super::check(self, "-t")
+    }
+
+    /// Asks `nginx -T`, which prints the configuration too.
+    pub fn check_and_print(&self) -> Check {
+        super::check(self, "-T")
+    }
+
+    /// Starts NGINX as a daemon.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub fn start_daemon(self) -> Daemon {
+        Daemon::start(self)
     }
 
     /// The whole configuration.

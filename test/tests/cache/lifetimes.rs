@@ -1,0 +1,206 @@
+//! How long an answer serves: the least of what the asking location, `exp` and `Cache-Control` say,
+//! counted from when it was stored.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use phantom_token_test::process::{PATIENCE, wait_until};
+use phantom_token_test::{Mint, Rig, Script};
+
+use crate::support::*;
+
+/// With the workers' own caches, and without.
+const NEAR: [&str; 2] = ["phantom_token_worker_cache 1024;", "phantom_token_worker_cache 0;"];
+
+/// One answer, good for long in one location and for a moment in the other.
+fn two_bounds(near: &str) -> Rig {
+    rig(1, |builder| {
+        builder
+            .http(near)
+            .location("/long", &shown("phantom_token_cache_valid 300s;"))
+            .location("/short", &shown("phantom_token_cache_valid 500ms;"))
+    })
+}
+
+#[test]
+fn each_location_has_its_own_bound() {
+    for near in NEAR {
+        let rig = two_bounds(near);
+        let token = rig.server.issue();
+        assert_eq!(pass(&rig.gateway, "/long", &token), "MISS");
+        assert_eq!(pass(&rig.gateway, "/short", &token), "HIT");
+        thread::sleep(Duration::from_millis(550));
+        assert_eq!(pass(&rig.gateway, "/long", &token), "HIT");
+        assert_eq!(pass(&rig.gateway, "/short", &token), "MISS");
+        assert_eq!(pass(&rig.gateway, "/short", &token), "HIT", "the new answer is kept");
+        assert_eq!(pass(&rig.gateway, "/long", &token), "HIT");
+        assert_eq!(rig.server.introspections(), 2);
+
+        let other = rig.server.issue();
+        assert_eq!(pass(&rig.gateway, "/short", &other), "MISS");
+        thread::sleep(Duration::from_millis(550));
+        assert_eq!(pass(&rig.gateway, "/long", &other), "HIT", "whoever stored it");
+    }
+}
+
+#[test]
+fn a_location_that_keeps_nothing_leaves_what_another_keeps() {
+    let rig = rig(1, |builder| builder.location("/never", &shown("phantom_token_cache_valid 0;")));
+    let token = rig.server.issue();
+    assert_eq!(pass(&rig.gateway, "/shown", &token), "MISS");
+    assert_eq!(pass(&rig.gateway, "/never", &token), "MISS");
+    assert_eq!(pass(&rig.gateway, "/never", &token), "MISS");
+    assert_eq!(pass(&rig.gateway, "/shown", &token), "HIT");
+    assert_eq!(rig.server.introspections(), 3);
+}
+
+#[test]
+fn hits_do_not_extend_a_life() {
+    for near in NEAR {
+        let rig = two_bounds(near);
+        let token = rig.server.issue();
+        pass(&rig.gateway, "/short", &token);
+        let mut client = rig.gateway.client();
+        let (began, mut hits) = (Instant::now(), 0);
+        while outcome(&client.get_as("/short", &token.token)) == "HIT" {
+            hits += 1;
+            assert!(began.elapsed() < PATIENCE, "{near} it never runs out");
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert!(hits > 0, "{near}");
+        assert_eq!(rig.server.introspections(), 2);
+    }
+}
+
+#[test]
+fn exp_is_looked_at_on_every_hit() {
+    for near in NEAR {
+        let rig = rig(1, |builder| builder.http(near));
+        let token = rig.server.mint(Mint::new().expires_in(2));
+        assert_eq!(pass(&rig.gateway, "/shown", &token), "MISS");
+        let mut client = rig.gateway.client();
+        // The server would still call it active.
+        let mut hits = 0;
+        wait_until("the token's end", || {
+            let response = client.get_as("/shown", &token.token);
+            hits += usize::from(response.status == 204);
+            response.status == 401
+        });
+        assert!(hits > 0);
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+        assert!(now >= token.exp.unwrap());
+        assert_eq!(rig.server.introspections(), 2);
+    }
+}
+
+fn times(seconds: &[(&str, &str)], token: &str) -> Script {
+    let script = Script::ok("application/jwt", token);
+    seconds.iter().fold(script, |script, (name, value)| script.header(name, value))
+}
+
+#[test]
+fn cache_control_caps_binds_or_is_ignored() {
+    let rig = rig(1, |builder| {
+        builder
+            .location("/cap", &shown("phantom_token_cache_control cap;"))
+            .location("/strict", &shown("phantom_token_cache_control strict;"))
+            .location("/ignore", &shown("phantom_token_cache_control ignore;"))
+    });
+    const CC: &str = "Cache-Control";
+    type Case = (&'static [(&'static str, &'static str)], [bool; 3]);
+    // Kept under cap, strict, ignore?
+    let cases: &[Case] = &[
+        (&[], [true, true, true]),
+        (&[(CC, "max-age=60")], [true, true, true]),
+        (&[(CC, "no-store")], [true, false, true]),
+        (&[(CC, "No-Store")], [true, false, true]),
+        (&[(CC, "no-cache")], [true, false, true]),
+        (&[(CC, "no-cache=\"Set-Cookie\"")], [true, false, true]),
+        (&[(CC, "private")], [true, false, true]),
+        (&[(CC, "private=\"x, no-store\"")], [true, false, true]),
+        (&[(CC, "x=\"no-store, max-age=0\"")], [true, true, true]),
+        (&[(CC, "no-store, max-age=0")], [true, false, true]),
+        (&[(CC, "max-age=0")], [false, false, true]),
+        (&[(CC, "MAX-AGE=\"0\"")], [false, false, true]),
+        (&[(CC, "max-age=60"), (CC, "max-age=0")], [false, false, true]),
+        (&[(CC, "max-age=60"), (CC, "no-store")], [true, false, true]),
+        (&[(CC, "max-age=60, s-maxage=0")], [false, false, true]),
+        (&[(CC, "max-age=0, s-maxage=60")], [true, true, true]),
+        (&[(CC, "max-age=99999999999999999999")], [true, true, true]),
+        (&[(CC, "max-age=soon")], [false, false, true]),
+        (&[(CC, "max-age=10"), ("Age", "9")], [true, true, true]),
+        (&[(CC, "max-age=10"), ("Age", "10")], [false, false, true]),
+        (&[(CC, "max-age=10"), ("Age", "99999999999999999999")], [false, false, true]),
+        (&[(CC, "must-revalidate, max-age=60")], [true, true, true]),
+    ];
+    for (headers, kept) in cases {
+        for (target, kept) in ["/cap", "/strict", "/ignore"].into_iter().zip(kept) {
+            let token = rig.server.issue();
+            rig.server.script(&token.token, times(headers, &token.jwt));
+            assert_eq!(pass(&rig.gateway, target, &token), "MISS");
+            let second = if *kept { "HIT" } else { "MISS" };
+            assert_eq!(pass(&rig.gateway, target, &token), second, "{target} {headers:?}");
+        }
+    }
+    let overruled: Vec<_> = rig.gateway.module_lines();
+    let overruled = overruled.iter().filter(|l| l.contains("[notice]") && l.contains("overruled"));
+    assert_eq!(overruled.count(), 1, "once per endpoint");
+    let uncached = &numbers(&rig.gateway)["uncached"];
+    for reason in ["no_store", "no_cache", "private", "max_age"] {
+        assert!(uncached[reason].as_u64().unwrap() > 0, "{reason}: {uncached}");
+    }
+}
+
+#[test]
+fn max_age_less_age_ends_a_life() {
+    for near in NEAR {
+        let rig = rig(1, |builder| builder.http(near));
+        let token = rig.server.issue();
+        let headers = [("Cache-Control", "max-age=60"), ("Age", "59")];
+        rig.server.script(&token.token, times(&headers, &token.jwt));
+        assert_eq!(pass(&rig.gateway, "/shown", &token), "MISS");
+        assert_eq!(pass(&rig.gateway, "/shown", &token), "HIT");
+        thread::sleep(Duration::from_millis(1_050));
+        assert_eq!(pass(&rig.gateway, "/shown", &token), "MISS");
+    }
+}
+
+#[test]
+fn an_inactive_answer_is_kept_for_a_moment_of_its_own() {
+    let rig = rig(1, |builder| {
+        builder
+            .location("/a-while", &shown("phantom_token_cache_inactive_valid 300s;"))
+            .location("/moment", &shown("phantom_token_cache_inactive_valid 300ms;"))
+            .location("/never", &shown("phantom_token_cache_inactive_valid 0;"))
+    });
+    let calls = |target: &str, expected: usize| {
+        let response = rig.gateway.get_as(target, "unknown");
+        assert_eq!((response.status, outcome(&response).as_str()), (401, "INACTIVE"));
+        assert_eq!(rig.server.introspections_of("unknown"), expected, "{target}");
+    };
+    calls("/a-while", 1);
+    calls("/a-while", 1);
+    calls("/moment", 1);
+    calls("/never", 2);
+    thread::sleep(Duration::from_millis(350));
+    calls("/a-while", 2);
+    calls("/moment", 3);
+    calls("/moment", 3);
+}
+
+#[test]
+fn a_failure_is_never_kept() {
+    let rig = rig(1, |builder| builder);
+    let token = rig.server.issue();
+    for script in [
+        Script::status(500),
+        Script::status(400),
+        Script::ok("application/jwt", "rubbish"),
+        Script::ok("application/jwt", ""),
+    ] {
+        rig.server.script(&token.token, script.times(1));
+        assert_eq!(rig.gateway.get_as("/shown", &token.token).status, 500);
+    }
+    assert_eq!(pass(&rig.gateway, "/shown", &token), "MISS");
+    assert_eq!(rig.server.introspections(), 5);
+}

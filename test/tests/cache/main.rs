@@ -1,0 +1,18 @@
+//! The cache, through the real NGINX: one call per token in all workers, lifetimes, identity, stale
+//! answers, purges, and what is left of it all after reloads, upgrades and kills.
+
+mod bypass;
+mod configuration;
+mod flood;
+mod identity;
+mod kills;
+mod lifetimes;
+mod one_call;
+mod purge;
+mod reload;
+mod sizes;
+mod stale;
+mod support;
+mod takeover;
+mod upgrade;
+mod worker_cache;

@@ -1,0 +1,187 @@
+//! `phantom_token_cache_stale`: what may serve while the authorization server cannot be asked.
+
+use std::thread;
+use std::time::Duration;
+
+use phantom_token_test::authorization_server::Token;
+use phantom_token_test::{AuthorizationServer, Mint, Response, Rig, Script};
+
+use crate::support::*;
+
+const RUN_OUT: Duration = Duration::from_millis(250);
+
+/// Answers are good for a moment, and stale ones for a minute.
+fn stale_rig(directives: &str) -> Rig {
+    rig_with(AuthorizationServer::start(), 1, |builder, server| {
+        let endpoint = format!("{} max_fails=0", server.introspection_url());
+        builder
+            .endpoint(&endpoint)
+            .http("phantom_token_cache_valid 200ms;\nphantom_token_timeout 500ms;")
+            .http("phantom_token_cache_inactive_valid 0;")
+            .location("/stale", &shown(&format!("phantom_token_cache_stale 60s;\n{directives}")))
+            .location("/briefly", &shown("phantom_token_cache_stale 200ms;"))
+    })
+}
+
+/// A token whose entry has run out.
+fn run_out(rig: &Rig, mint: Mint) -> Token {
+    let token = rig.server.mint(mint);
+    assert_eq!(pass(&rig.gateway, "/stale", &token), "MISS");
+    thread::sleep(RUN_OUT);
+    token
+}
+
+fn ask(rig: &Rig, token: &Token) -> Response {
+    rig.gateway.get_as("/stale", &token.token)
+}
+
+#[track_caller]
+fn assert_stale(rig: &Rig, token: &Token) {
+    let response = ask(rig, token);
+    assert_passes(&response, token);
+    assert_eq!(outcome(&response), "STALE");
+}
+
+#[test]
+fn serves_while_the_server_fails() {
+    let rig = stale_rig("");
+    for (what, script) in [
+        ("500", Script::status(500)),
+        ("502", Script::status(502)),
+        ("503", Script::status(503)),
+        ("504", Script::status(504)),
+        ("429", Script::status(429)),
+        ("no answer", Script::hang()),
+    ] {
+        let token = run_out(&rig, Mint::new());
+        rig.server.script(&token.token, script);
+        assert_stale(&rig, &token);
+        assert_stale(&rig, &token);
+        let calls = rig.server.introspections_of(&token.token);
+        // A request that comes while a call runs out of time shares it.
+        let least = if what == "no answer" { 2 } else { 3 };
+        assert!(calls >= least, "{what}: asked every time, {calls}");
+        assert_eq!(rig.gateway.get_as("/shown", &token.token).status / 100, 5, "where it is off");
+        rig.server.unscript();
+        assert_eq!(pass(&rig.gateway, "/stale", &token), "MISS", "once it answers again");
+        assert_eq!(pass(&rig.gateway, "/stale", &token), "HIT");
+    }
+    let lines = rig.gateway.module_lines();
+    let warned = lines.iter().filter(|line| line.contains("[warn]") && line.contains("stale"));
+    assert_eq!(warned.count(), 6, "once per token and minute");
+}
+
+#[test]
+fn serves_while_the_server_is_gone_or_rests() {
+    let rig = rig_with(AuthorizationServer::start(), 1, |builder, server| {
+        let endpoint = format!("{} max_fails=1 fail_timeout=60s", server.introspection_url());
+        builder
+            .endpoint(&endpoint)
+            .http("phantom_token_cache_valid 200ms;")
+            .location("/stale", &shown("phantom_token_cache_stale 60s;"))
+    });
+    let token = run_out(&rig, Mint::new());
+    let other = run_out(&rig, Mint::new());
+    let Rig { gateway, server, api } = rig;
+    let tokens = [&token, &other, &token];
+    let (secrets, calls) = (server.secrets(), server.introspections());
+    assert_eq!(calls, 2);
+    secrets().iter().for_each(|secret| gateway.secret(secret));
+    drop(server);
+    for token in tokens {
+        let response = gateway.get_as("/stale", &token.token);
+        assert_passes(&response, token);
+        assert_eq!(outcome(&response), "STALE");
+    }
+    gateway.wait_for_log(&["[warn]", "rests for"]);
+    drop((gateway, api));
+}
+
+#[test]
+fn never_serves_after_an_answer() {
+    let rig = stale_rig("");
+    for script in [
+        Script::status(400),
+        Script::status(404),
+        Script::status(302),
+        Script::ok("application/jwt", "rubbish"),
+        Script::ok("application/jwt", ""),
+        Script::ok("text/html", "<p>maintenance</p>"),
+        Script::status(403),
+    ] {
+        let token = run_out(&rig, Mint::new());
+        rig.server.script(&token.token, script);
+        assert_eq!(ask(&rig, &token).status, 500);
+    }
+}
+
+#[test]
+fn never_serves_once_a_token_was_inactive() {
+    let rig = stale_rig("");
+    let token = run_out(&rig, Mint::new());
+    rig.server.revoke(&token.token);
+    assert_eq!(ask(&rig, &token).status, 401);
+    rig.server.script_all(Script::status(500));
+    assert_eq!(ask(&rig, &token).status, 500, "the server has said that it is inactive");
+}
+
+#[test]
+fn never_serves_what_ran_out_too_long_ago() {
+    let rig = stale_rig("");
+    let token = run_out(&rig, Mint::new());
+    rig.server.script_all(Script::status(500));
+    thread::sleep(RUN_OUT);
+    assert_eq!(rig.gateway.get_as("/briefly", &token.token).status, 500);
+    assert_stale(&rig, &token);
+}
+
+#[test]
+fn never_serves_past_exp_or_without_one() {
+    let rig = stale_rig("");
+    let endless = run_out(&rig, Mint::new().without_expiry());
+    let token = run_out(&rig, Mint::new().expires_in(3));
+    rig.server.script_all(Script::status(500));
+    assert_eq!(ask(&rig, &endless).status, 500);
+    let mut served = 0;
+    phantom_token_test::process::wait_until("the token's end", || {
+        let response = ask(&rig, &token);
+        served += usize::from(response.status == 204);
+        response.status == 500
+    });
+    assert!(served > 0);
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    assert!(now >= token.exp.unwrap());
+}
+
+#[test]
+fn never_serves_what_the_server_forbids_to_keep() {
+    let rig = stale_rig("phantom_token_cache_control strict;");
+    for control in ["no-store", "no-cache", "max-age=60, must-revalidate"] {
+        let token = rig.server.issue();
+        let answer = Script::jwt(&token.jwt).header("Cache-Control", control);
+        rig.server.script(&token.token, answer);
+        assert_eq!(pass(&rig.gateway, "/stale", &token), "MISS");
+        thread::sleep(RUN_OUT);
+        rig.server.script(&token.token, Script::status(500));
+        assert_eq!(ask(&rig, &token).status, 500, "{control}");
+    }
+    // Kept first, and forbidden by a later answer.
+    for control in ["no-store", "no-cache", "private"] {
+        let token = run_out(&rig, Mint::new());
+        let answer = Script::jwt(&token.jwt).header("Cache-Control", control);
+        rig.server.script(&token.token, answer);
+        assert_eq!(pass(&rig.gateway, "/stale", &token), "MISS");
+        rig.server.script(&token.token, Script::status(500));
+        assert_eq!(ask(&rig, &token).status, 500, "{control}");
+    }
+}
+
+#[test]
+fn a_purge_takes_stale_entries_too() {
+    let rig = stale_rig("");
+    let token = run_out(&rig, Mint::new());
+    rig.server.script_all(Script::status(500));
+    assert_stale(&rig, &token);
+    assert_eq!(purge(&rig.gateway, &format!("token={}", token.token)), 204);
+    assert_eq!(ask(&rig, &token).status, 500);
+}

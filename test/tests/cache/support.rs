@@ -1,0 +1,144 @@
+//! What the tests of the cache share: a location that shows what it would send on, workers chosen
+//! by connection, crowds of clients, and the gateway's own numbers.
+
+use std::time::{Duration, Instant};
+
+use phantom_token_test::authorization_server::Token;
+use phantom_token_test::nginx::Builder;
+use phantom_token_test::process::wait_until;
+use phantom_token_test::{AuthorizationServer, Client, Gateway, Response, Rig};
+use serde_json::Value;
+
+/// A location that answers 204 to whoever gets in, and shows what the upstream would be sent, how
+/// the module came to it, and which worker it was.
+pub(crate) fn shown(directives: &str) -> String {
+    format!(
+        "phantom_token on;\n{directives}\n\
+         add_header Sent $http_authorization always;\n\
+         add_header Outcome $phantom_token_status always;\n\
+         add_header Took $phantom_token_introspection_time always;\n\
+         add_header Worker $pid always;\n\
+         try_files /none =204;"
+    )
+}
+
+/// A rig with `/shown`, `/status`, `/purge` and `/worker`.
+pub(crate) fn rig(workers: usize, change: impl FnOnce(Builder) -> Builder) -> Rig {
+    rig_with(AuthorizationServer::start(), workers, |builder, _| change(builder))
+}
+
+/// As [`rig`], with this authorization server.
+pub(crate) fn rig_with(
+    server: AuthorizationServer,
+    workers: usize,
+    change: impl FnOnce(Builder, &AuthorizationServer) -> Builder,
+) -> Rig {
+    Rig::with(server, |builder, server| {
+        let builder = builder
+            .workers(workers)
+            .events("worker_connections 4096;")
+            .location("/shown", &shown(""))
+            .location("/status", "phantom_token_status json;")
+            .location("/purge", "phantom_token_purge local;")
+            .location("/worker", "add_header Worker $pid;\nreturn 204;");
+        change(builder, server)
+    })
+}
+
+/// A response is the gateway's yes to this token, with no other token's JWT.
+#[track_caller]
+pub(crate) fn assert_passes(response: &Response, token: &Token) {
+    assert_eq!(response.status, 204, "{response:?}");
+    assert_eq!(response.header("sent"), Some(token.phantom().as_str()));
+}
+
+/// Asks a location for a token: the response must be a yes. How the module came to it.
+#[track_caller]
+pub(crate) fn pass(gateway: &Gateway, target: &str, token: &Token) -> String {
+    let response = gateway.get_as(target, &token.token);
+    assert_passes(&response, token);
+    outcome(&response)
+}
+
+/// `$phantom_token_status`.
+pub(crate) fn outcome(response: &Response) -> String {
+    response.header("outcome").unwrap_or_default().to_owned()
+}
+
+/// The numbers of `phantom_token_status`.
+pub(crate) fn numbers(gateway: &Gateway) -> Value {
+    serde_json::from_slice(&gateway.get("/status", &[]).body).expect("JSON")
+}
+
+/// Waits until so many requests wait for an answer, in all workers.
+pub(crate) fn wait_for_waiting(gateway: &Gateway, count: usize) {
+    let waiting = || numbers(gateway)["requests_waiting"].as_u64();
+    wait_until(&format!("{count} waiting requests"), || waiting() == Some(count as u64));
+}
+
+/// Active and inactive entries in the first zone.
+pub(crate) fn entries(gateway: &Gateway) -> (u64, u64) {
+    let numbers = numbers(gateway);
+    let entries = &numbers["caches"][0]["entries"];
+    (entries["active"].as_u64().expect("a number"), entries["inactive"].as_u64().expect("a number"))
+}
+
+/// Sends a purge; its status.
+pub(crate) fn purge(gateway: &Gateway, form: &str) -> u16 {
+    let mut client = gateway.client();
+    client.send_request("POST", "/purge", &[], form.as_bytes());
+    client.read().status
+}
+
+/// A connection to each worker, by its process id.
+pub(crate) fn client_of_each_worker(gateway: &Gateway) -> Vec<(u32, Client)> {
+    let mut clients: Vec<(u32, Client)> = Vec::new();
+    let workers = gateway.workers();
+    wait_until("a connection to each worker", || {
+        let mut client = gateway.client();
+        let worker = worker(&client.get("/worker", &[]));
+        if workers.contains(&worker) && clients.iter().all(|(known, _)| *known != worker) {
+            clients.push((worker, client));
+        }
+        clients.len() == workers.len()
+    });
+    clients
+}
+
+/// The worker that answered.
+pub(crate) fn worker(response: &Response) -> u32 {
+    response.header("worker").and_then(|pid| pid.parse().ok()).expect("a worker's process id")
+}
+
+/// Sends a request without waiting for its response.
+pub(crate) fn send(client: &mut Client, target: &str, token: &str) {
+    client.send_request("GET", target, &[("Authorization", &format!("Bearer {token}"))], b"");
+}
+
+/// Many clients that ask at once.
+pub(crate) struct Crowd {
+    clients: Vec<Client>,
+    began: Instant,
+}
+
+impl Crowd {
+    /// Connects.
+    pub(crate) fn connect(gateway: &Gateway, count: usize) -> Self {
+        let clients = (0..count).map(|_| gateway.client()).collect();
+        Self { clients, began: Instant::now() }
+    }
+
+    /// All ask.
+    pub(crate) fn send(&mut self, target: &str, token: &str) {
+        self.began = Instant::now();
+        for client in &mut self.clients {
+            send(client, target, token);
+        }
+    }
+
+    /// What each got, and how long after the first question the last answer was read.
+    pub(crate) fn read(&mut self) -> (Vec<Response>, Duration) {
+        let responses = self.clients.iter_mut().map(Client::read).collect();
+        (responses, self.began.elapsed())
+    }
+}

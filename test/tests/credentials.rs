@@ -1,0 +1,208 @@
+//! How the module authenticates at the authorization server, and what it does when it is refused.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use phantom_token_test::nginx::Builder;
+use phantom_token_test::process::wait_until;
+use phantom_token_test::{Api, AuthorizationServer, Gateway, Reply, Rig, Script};
+
+/// Form-urlencoding changes both (RFC 6749 §2.3.1).
+const ID: &str = "https://gateway";
+const SECRET: &str = "p+ss %&ä";
+
+fn rig(
+    server: phantom_token_test::authorization_server::Builder,
+    change: impl FnOnce(Builder) -> Builder,
+) -> Rig {
+    Rig::with(server.start().unwrap(), |builder, _| change(builder.client(ID, SECRET)))
+}
+
+/// The Authorization header and the body of the last introspection.
+fn last(rig: &Rig) -> (Option<String>, String) {
+    let seen = rig.server.seen().pop().expect("an introspection");
+    let values: Vec<_> = seen.head.headers.all("authorization").collect();
+    assert!(values.len() <= 1);
+    (values.first().map(|&value| value.to_owned()), String::from_utf8(seen.body).unwrap())
+}
+
+#[test]
+fn basic_encodes_both_parts() {
+    let rig = rig(AuthorizationServer::builder().introspection_client(ID, SECRET), |b| b);
+    let token = rig.server.issue();
+    rig.assert_passes(&token);
+    let encoded = "https%3A%2F%2Fgateway:p%2Bss+%25%26%C3%A4";
+    let basic = format!("Basic {}", STANDARD.encode(encoded));
+    assert_eq!(last(&rig), (Some(basic), format!("token={}", token.token)));
+}
+
+#[test]
+fn basic_raw_encodes_nothing() {
+    // With a colon in it, an id cannot be told from the secret.
+    let server = AuthorizationServer::builder().introspection_client("gateway", SECRET).raw_basic();
+    let rig = rig(server, |builder| {
+        builder.client("gateway", SECRET).directives("phantom_token_client_auth basic_raw;")
+    });
+    rig.assert_passes(&rig.server.issue());
+    let basic = format!("Basic {}", STANDARD.encode(format!("gateway:{SECRET}")));
+    assert_eq!(last(&rig).0, Some(basic));
+
+    let api = Api::start();
+    let builder = Gateway::builder().protect(&rig.server, &api).client(ID, SECRET);
+    let check = builder.directives("phantom_token_client_auth basic_raw;").check();
+    assert!(!check.ok && check.messages.contains("phantom_token_client_id"), "{}", check.messages);
+    assert!(!check.messages.contains(SECRET));
+}
+
+#[test]
+fn post_sends_both_in_the_body() {
+    let server = AuthorizationServer::builder().introspection_client(ID, SECRET);
+    let rig = rig(server, |builder| builder.directives("phantom_token_client_auth post;"));
+    let token = rig.server.issue();
+    rig.assert_passes(&token);
+    let body = format!(
+        "token={}&client_id=https%3A%2F%2Fgateway&client_secret=p%2Bss+%25%26%C3%A4",
+        token.token
+    );
+    assert_eq!(last(&rig), (None, body));
+}
+
+#[test]
+fn none_sends_nothing_or_what_is_configured() {
+    let none = "phantom_token_client_auth none;";
+    let server = || AuthorizationServer::builder().no_client_auth();
+    let rig_ = rig(server(), |builder| builder.without_client().directives(none));
+    let token = rig_.server.issue();
+    rig_.assert_passes(&token);
+    assert_eq!(last(&rig_), (None, format!("token={}", token.token)));
+
+    let header = "phantom_token_introspection_header Authorization \"Bearer of-the-gateway\";";
+    let rig_ =
+        rig(server(), |builder| builder.without_client().directives(none).directives(header));
+    rig_.assert_passes(&rig_.server.issue());
+    assert_eq!(last(&rig_).0.as_deref(), Some("Bearer of-the-gateway"));
+}
+
+#[test]
+fn a_secret_file_loses_one_line_end() {
+    for (content, secret) in [
+        ("s3cret s", "s3cret s"),
+        ("s3cret\n", "s3cret"),
+        ("s3cret\r\n", "s3cret"),
+        ("s3cret\n\n", "s3cret\n"),
+        ("s3cret\r", "s3cret\r"),
+        (" s3cret \n", " s3cret "),
+    ] {
+        let server = AuthorizationServer::builder().introspection_client("gateway", secret);
+        let rig = Rig::with(server.start().unwrap(), |builder, _| {
+            builder
+                .without_client()
+                .http("phantom_token_client_id gateway;")
+                .http("phantom_token_client_secret_file secret;")
+                .file("secret", content)
+        });
+        rig.assert_passes(&rig.server.issue());
+    }
+}
+
+#[test]
+fn a_secret_file_that_all_may_read_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    fs::write(&path, "s3cret\n").unwrap();
+    let check = |mode| {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let (server, api) = (AuthorizationServer::start(), Api::start());
+        let check = Gateway::builder()
+            .protect(&server, &api)
+            .without_client()
+            .http("phantom_token_client_id gateway;")
+            .http(&format!("phantom_token_client_secret_file {};", path.display()))
+            .check();
+        assert!(check.ok && !check.messages.contains("s3cret"), "{}", check.messages);
+        check.messages.contains("[warn]") && check.messages.contains("readable by all")
+    };
+    assert!(check(0o644));
+    assert!(!check(0o640));
+    assert!(!check(0o400));
+}
+
+#[test]
+fn secret_files_that_cannot_be_right_are_refused() {
+    for (content, words) in [
+        (&b""[..], "empty"),
+        (b"\n", "empty"),
+        (b"\r\n", "empty"),
+        (b"s3c\0ret", "NUL"),
+        (&[b'x'; 4097], "4096 bytes"),
+    ] {
+        let (server, api) = (AuthorizationServer::start(), Api::start());
+        let check = Gateway::builder()
+            .protect(&server, &api)
+            .without_client()
+            .http("phantom_token_client_id gateway;")
+            .http("phantom_token_client_secret_file secret;")
+            .file("secret", content)
+            .check();
+        let line = check.messages.lines().find(|line| line.contains("[emerg]"));
+        let line = line.expect("an [emerg]");
+        assert!(
+            line.contains("phantom_token_client_secret_file") && line.contains(words),
+            "{line}"
+        );
+        assert!(!line.contains("s3c"), "{line}");
+    }
+}
+
+#[test]
+fn refused_credentials_are_asked_once_a_second() {
+    for status in [401, 403] {
+        let rig = Rig::start(|builder| builder.workers(2));
+        rig.server.script_all(Script::status(status));
+        let begin = Instant::now();
+        for n in 0..60 {
+            Reply::failure().assert(&rig.get_as(&format!("token-{n}")));
+        }
+        let asked = rig.server.introspections();
+        let most = begin.elapsed().as_secs() + 2;
+        assert!((1..=most).contains(&asked), "{asked} calls, {most} at most");
+        assert_eq!(rig.api.count(), 0);
+        let line = rig.gateway.wait_for_log(&["[error]", "refused this client's credentials"]);
+        assert!(line.contains(&status.to_string()) && line.contains("phantom_token_client_secret"));
+        assert!(!line.contains("basic_raw"), "encoding does not change this secret: {line}");
+
+        // A corrected server is noticed within a second, and by all.
+        rig.server.unscript();
+        let token = rig.server.issue();
+        wait_until("a good answer", || rig.get_as(&token.token).status == 200);
+        for _ in 0..10 {
+            rig.assert_passes(&rig.server.issue());
+        }
+    }
+}
+
+#[test]
+fn a_secret_that_encoding_changes_comes_with_a_hint() {
+    // A server that does not decode, as several do not.
+    let server = AuthorizationServer::builder().introspection_client("gateway", SECRET).raw_basic();
+    let rig = rig(server, |builder| builder.client("gateway", SECRET));
+    Reply::failure().assert(&rig.get_as("opaque"));
+    rig.gateway.wait_for_log(&["[error]", "phantom_token_client_auth basic_raw"]);
+}
+
+#[test]
+fn another_client_is_not_held_back_by_refused_credentials() {
+    let rig = Rig::start(|builder| {
+        builder.location(
+            "/wrong",
+            "phantom_token on;\nphantom_token_client_id nobody;\ntry_files /none =204;",
+        )
+    });
+    assert_eq!(rig.gateway.get_as("/wrong", "a").status, 500);
+    assert_eq!(rig.gateway.get_as("/wrong", "b").status, 500);
+    rig.assert_passes(&rig.server.issue());
+    assert_eq!(rig.gateway.get_as("/wrong", "c").status, 500);
+}
