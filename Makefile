@@ -64,7 +64,7 @@ export PATH := $(CURDIR)/build/tools/bin:$(PATH)
 
 .PHONY: help
 help: ## Show this
-	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | sed 's/$$(MODULE)/$(MODULE)/' | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | sed 's/$$(MODULE)/$(MODULE)/' | expand -t 20
 	@echo
 	@sed -n '/^#   NGINX/,/^$$/s/^#   //p' Makefile
 
@@ -113,19 +113,36 @@ test: setup-test build ## Run all tests; with NGINX=debian on the distribution's
 	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 
 .PHONY: lint
-lint: setup-lint nginx ## Check formatting, clippy, documentation, licences
+lint: setup-lint nginx ## Check formatting, clippy, documentation, links, licences
 	$(SAY) 'checking the formatting'
 	@$(CARGO) fmt --all --check
 	$(SAY) 'running clippy'
 	@$(for_nginx) $(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets --target-dir '$(target_dir)' -- -D warnings
 	$(SAY) 'building the documentation'
 	@$(for_nginx) RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps --document-private-items --quiet --target-dir '$(target_dir)'
+	@tools/check-links
 	@tools/check-dependencies
 	$(SAY) 'lint: all clean'
 
-.PHONY: setup setup-build setup-debian setup-lint setup-test
+.PHONY: package
+package: build debian setup-package ## Make a .deb for the distribution's NGINX, tarballs, checksums: build/package
+	@tools/package tarball stable build/nginx 'build/$(MODULE)'
+	@tools/package tarball debian build/debian/nginx 'build/debian/$(MODULE)'
+	@tools/package deb '$(CURDIR)/build/debian/$(MODULE)'
+	@tools/package sums
+
+.PHONY: package-check
+package-check: package ## Install the .deb into a Debian of its own, use it, remove it (root)
+	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bins
+	@tools/check-package
+
+.PHONY: image-check
+image-check: setup-image nginx ## Build and run the Docker images without a Docker engine (root)
+	@CARGO_FLAGS='$(or $(CARGO_FLAGS),--locked)' tools/check-image
+
+.PHONY: setup setup-build setup-debian setup-image setup-lint setup-package setup-test
 setup: setup-build setup-debian setup-lint setup-test ## Install what building and testing need
-setup-build setup-debian setup-lint setup-test: setup-%:
+setup-build setup-debian setup-image setup-lint setup-package setup-test: setup-%:
 	@tools/setup $*
 
 .PHONY: clean
