@@ -199,7 +199,7 @@ impl Flight {
                 let fail = Fail::of_call(&error);
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
-                if worker.failures.happened(label, fail.reason()) {
+                if worker.failures.happened(label, error) {
                     let advice = fail.advice();
                     error!(log, "introspection at \"{label}\" failed: {error}; {advice}");
                 }
@@ -215,7 +215,7 @@ impl Flight {
                 if fail.why == Why::Credentials {
                     worker.state.credentials_refused(endpoint.client_hash, now_ms());
                 }
-                if worker.failures.happened(label, fail.reason()) {
+                if worker.failures.happened(label, failure) {
                     let encoded =
                         fail.why == Why::Credentials && self.policy.introspection.secret_is_encoded;
                     let hint = match encoded {

@@ -1,6 +1,7 @@
 //! Failed calls in the error log: the first of each kind one by one, the rest summed up each minute,
 //! in each worker ([`Repeats`]).
 
+use core::fmt;
 use core::ptr;
 
 use phantom_token_core::repeats::Repeats;
@@ -10,8 +11,8 @@ use crate::log::error;
 use crate::sys::*;
 use crate::worker;
 
-/// What failed: the endpoint's label and the reason's word.
-type Kind = (String, &'static str);
+/// What failed: the endpoint's label and the cause, in fixed words. One cause must not hide another.
+type Kind = (String, String);
 
 /// The failures of this worker's calls, and the timer that sums them up.
 pub(crate) struct Failures {
@@ -27,18 +28,18 @@ impl Failures {
     }
 
     /// A call failed. Whether that is to be logged by itself.
-    pub(super) fn happened(&mut self, label: &str, reason: &'static str) -> bool {
-        let say = self.repeats.happened((label.to_owned(), reason), now_ms());
+    pub(super) fn happened(&mut self, label: &str, cause: impl fmt::Display) -> bool {
+        let say = self.repeats.happened((label.to_owned(), cause.to_string()), now_ms());
         self.wait();
         say
     }
 
     /// Logs what was counted and not said, of all kinds where `all`.
     pub(crate) fn sum_up(&mut self, all: bool) {
-        for ((label, reason), more) in self.repeats.ended(now_ms(), all) {
+        for ((label, cause), more) in self.repeats.ended(now_ms(), all) {
             error!(
                 guard::cycle_log(),
-                "introspection at \"{label}\" failed {more} more times within a minute, {reason}: see the first lines of this kind"
+                "introspection at \"{label}\" failed {more} more times within a minute: {cause}; see the first lines of this kind"
             );
         }
         if !all {
