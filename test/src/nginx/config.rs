@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::api::Api;
 use crate::authorization_server::{AuthorizationServer, INTROSPECTION_CLIENT};
 
-use super::{Check, Daemon, Gateway, configured_with, version};
+use super::{Check, Daemon, Gateway, configured_with, single_process, version};
 
 /// What an `nginx.conf` is made from. Snippets are NGINX's own language; those given twice add up.
 pub struct Builder {
@@ -278,6 +278,9 @@ impl Builder {
         let mut text = String::new();
         if self.module {
             text.push_str("load_module modules/ngx_http_phantom_token_module.so;\n");
+        }
+        if single_process() && !self.main.contains("master_process") {
+            text.push_str("master_process off;\n");
         }
         if runs_as_root() {
             text.push_str("user root;\n");
