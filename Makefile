@@ -147,4 +147,4 @@ setup-build setup-debian setup-image setup-lint setup-package setup-test: setup-
 
 .PHONY: clean
 clean: ## Remove everything built
-	@rm -rf build '$(TARGET)'
+	@rm -rf build '$(TARGET)' test/oidc-provider/node_modules

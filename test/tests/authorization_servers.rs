@@ -504,7 +504,6 @@ fn oidc_provider() {
 #[test]
 fn what_stands_in_front_of_a_server() {
     let html = "<html><body>Please log in</body></html>";
-    let running = Running::start(&KEYCLOAK);
     for (status, words) in [
         ("502 Bad Gateway", "with status 502"),
         ("503 Service Unavailable", "with status 503"),
@@ -513,6 +512,8 @@ fn what_stands_in_front_of_a_server() {
         ("200 OK", "its content type is none of"),
     ] {
         let answer = format!("{status}\nContent-Type: text/html\n\n{html}");
+        // A gateway each: failures that repeat themselves are summed up in the log.
+        let running = Running::start(&KEYCLOAK);
         running.expect(status, &answer, &Expect::Failure(words));
     }
 }

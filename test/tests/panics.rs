@@ -12,6 +12,8 @@ fn module() -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     match std::env::var_os("NGINX_INJECTED_MODULE") {
         Some(path) => Some(workspace.join(path)),
+        // One built for another NGINX than the one under test is of no use.
+        None if std::env::var_os("NGINX_MODULE").is_some() => None,
         None => {
             let usual = "build/inject-panics/ngx_http_phantom_token_module.so";
             Some(workspace.join(usual)).filter(|path| path.exists())
