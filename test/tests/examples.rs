@@ -142,7 +142,9 @@ fn production() {
     gateway.wait_for_access("token=MISS reason=- introspection=0.");
     gateway.wait_for_access("token=DENIED reason=scope");
 
-    let moved = gateway.get("/api/echo?x=1", &[("Host", "api.example.com")]);
+    let mut client = gateway.client();
+    client.send(b"GET /api/echo?x=1 HTTP/1.1\r\nHost: api.example.com\r\n\r\n");
+    let moved = client.read();
     assert_eq!(moved.status, 308);
     assert_eq!(moved.header("location"), Some("https://api.example.com/api/echo?x=1"));
 
