@@ -99,6 +99,9 @@ fn every_example_is_a_good_configuration() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let port = port::free();
         let config = read(&name).replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
+        if !config.contains("\nevents {") {
+            continue; // to be included in one
+        }
         let builder = Gateway::builder().verbatim(&config, port);
         let check = builder.file("phantom-token.secret", SECRET).check();
         assert!(check.ok, "{name}: {}", check.messages);
