@@ -101,17 +101,6 @@ impl Authority {
         self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// A server certificate that ran out years ago.
-    ///
-    /// # Panics
-    /// Where a name is neither a host name nor an address.
-    pub fn expired_server(&self, names: &[&str]) -> Identity {
-        let mut params = params("server", names);
-        params.not_before = rcgen::date_time_ymd(2019, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-        self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
-    }
-
     /// A client certificate with this common name.
     ///
     /// # Panics
