@@ -21,7 +21,7 @@ use crate::flight::Flight;
 use crate::flight::telling::Keeping;
 use crate::flight::work::{self, Attempt, Done, Work};
 use crate::guard;
-use crate::log::{debug, error, notice, warning};
+use crate::log::{debug, notice, warning};
 use crate::metrics::{self, CallResult, FailureReason, UncachedReason};
 use crate::outcome::{Fail, Outcome, Why};
 use crate::sys::*;
@@ -183,12 +183,9 @@ impl Flight {
                     return Settled::Outcome(Outcome::Failed(fail), Keeping::Leave);
                 }
                 metrics::failure(worker, id, fail.label());
-                if worker.failures.happened(label, "not begun in time") {
-                    error!(
-                        log,
-                        "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
-                    );
-                }
+                worker.failures.say(format!(
+                    "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
+                ));
                 Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Panicked(place) => {
@@ -199,10 +196,10 @@ impl Flight {
                 let fail = Fail::of_call(&error);
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
-                if worker.failures.happened(label, error) {
-                    let advice = fail.advice();
-                    error!(log, "introspection at \"{label}\" failed: {error}; {advice}");
-                }
+                let advice = fail.advice();
+                worker
+                    .failures
+                    .say(format!("introspection at \"{label}\" failed: {error}; {advice}"));
                 if matches!(fail.why, Why::Connect | Why::Tls | Why::Timeout) {
                     self.count_failure(worker, endpoint);
                 }
@@ -215,16 +212,16 @@ impl Flight {
                 if fail.why == Why::Credentials {
                     worker.state.credentials_refused(endpoint.client_hash, now_ms());
                 }
-                if worker.failures.happened(label, failure) {
-                    let encoded =
-                        fail.why == Why::Credentials && self.policy.introspection.secret_is_encoded;
-                    let hint = match encoded {
-                        true => ", or try \"phantom_token_client_auth basic_raw\"",
-                        false => "",
-                    };
-                    let advice = fail.advice();
-                    error!(log, "introspection at \"{label}\" failed: {failure}; {advice}{hint}");
-                }
+                let encoded =
+                    fail.why == Why::Credentials && self.policy.introspection.secret_is_encoded;
+                let hint = match encoded {
+                    true => ", or try \"phantom_token_client_auth basic_raw\"",
+                    false => "",
+                };
+                let advice = fail.advice();
+                worker
+                    .failures
+                    .say(format!("introspection at \"{label}\" failed: {failure}; {advice}{hint}"));
                 if failure.is_outage() && !alone {
                     self.count_failure(worker, endpoint);
                     return Settled::NextEndpoint(fail);

@@ -1,7 +1,6 @@
 //! Failed calls in the error log: the first of each kind one by one, the rest summed up each minute,
 //! in each worker ([`Repeats`]).
 
-use core::fmt;
 use core::ptr;
 
 use phantom_token_core::repeats::Repeats;
@@ -11,13 +10,11 @@ use crate::log::error;
 use crate::sys::*;
 use crate::worker;
 
-/// What failed: the endpoint's label and the cause, in fixed words. One cause must not hide another.
-type Kind = (String, String);
-
 /// The failures of this worker's calls, and the timer that sums them up.
 pub(crate) struct Failures {
     event: ngx_event_t,
-    repeats: Repeats<Kind>,
+    /// By what the line says: the endpoint's label and the cause, in fixed words.
+    repeats: Repeats<String>,
 }
 
 impl Failures {
@@ -27,20 +24,18 @@ impl Failures {
         Box::new(Self { event: unsafe { core::mem::zeroed() }, repeats: Repeats::default() })
     }
 
-    /// A call failed. Whether that is to be logged by itself.
-    pub(super) fn happened(&mut self, label: &str, cause: impl fmt::Display) -> bool {
-        let say = self.repeats.happened((label.to_owned(), cause.to_string()), now_ms());
+    /// Logs that a call failed, or counts it.
+    pub(super) fn say(&mut self, what: String) {
+        if self.repeats.happened(what.clone(), now_ms()) {
+            error!(guard::cycle_log(), "{what}");
+        }
         self.wait();
-        say
     }
 
     /// Logs what was counted and not said, of all kinds where `all`.
     pub(crate) fn sum_up(&mut self, all: bool) {
-        for ((label, cause), more) in self.repeats.ended(now_ms(), all) {
-            error!(
-                guard::cycle_log(),
-                "introspection at \"{label}\" failed {more} more times within a minute: {cause}; see the first lines of this kind"
-            );
+        for (what, more) in self.repeats.ended(now_ms(), all) {
+            error!(guard::cycle_log(), "{more} more times within a minute: {what}");
         }
         if !all {
             self.wait();
@@ -50,17 +45,17 @@ impl Failures {
     /// Makes sure that the timer runs while there is something to sum up.
     fn wait(&mut self) {
         let Some(left) = self.repeats.next_end(now_ms()) else { return };
+        if self.event.timer_set() != 0 {
+            return;
+        }
         // SAFETY: the event is boxed in the worker's state, which lives as long as the process.
         unsafe {
-            if pt_timer_is_set(&mut self.event) != 0 {
-                return;
-            }
             self.event.data = ptr::from_mut(self).cast();
             self.event.handler = Some(minute_is_over);
             self.event.log = guard::cycle_log();
             // A worker that ends does not wait for it.
-            pt_event_cancelable(&mut self.event);
-            pt_add_timer(&mut self.event, left.max(1) as ngx_msec_t);
+            self.event.set_cancelable(1);
+            ngx_add_timer(&mut self.event, left.max(1) as ngx_msec_t);
         }
     }
 }
