@@ -44,7 +44,10 @@ fn main() {
     if version < 1_022_000 {
         fail("NGINX 1.22 or later is needed");
     }
-    println!("cargo:rustc-env=PHANTOM_TOKEN_NGINX_VERSION={}", dep("VERSION"));
+    // As nginx-sys has it, the name comes first: nginx/1.28.0. OpenResty keeps its own.
+    let name_and_version = dep("VERSION");
+    let version = name_and_version.strip_prefix("nginx/").unwrap_or(&name_and_version);
+    println!("cargo:rustc-env=PHANTOM_TOKEN_NGINX_VERSION={version}");
 
     // A Rust library that has thread-locals must stay mapped: pool threads run their destructors.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");

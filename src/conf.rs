@@ -46,6 +46,8 @@ pub(crate) struct MainConf {
     pub(crate) http_authorization: Option<usize>,
     /// TLS settings are costly to make (a root store each): one for each set of options.
     pub(crate) tls: pem::TlsCache,
+    /// All endpoints of locations that are on, each once.
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
     /// Warnings given, so that each is given once and not for every location that inherits.
     pub(crate) warned: Vec<String>,
 }

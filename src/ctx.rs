@@ -12,10 +12,11 @@ use phantom_token_core::local::Cached;
 use smallvec::SmallVec;
 
 use crate::flight::Wait;
-use crate::metrics::{Outcome as Status, UncachedReason};
+use crate::metrics::{self, Outcome as Status, UncachedReason};
 use crate::outcome::Outcome;
 use crate::request::{NoMemory, Request};
 use crate::sys::*;
+use crate::worker;
 
 /// A place a token may stand in, the header (`None`) or a variable, and what stood there first.
 pub(crate) type Presented = (Option<usize>, Option<&'static [u8]>);
@@ -133,6 +134,15 @@ impl Ctx {
         Some((outcome.clone(), *status))
     }
 
+    /// The client has left before its token was judged. NGINX writes the access log after this.
+    fn gone(&mut self) {
+        self.status = Some(Status::Error);
+        self.reason = "client_closed";
+        if !std::mem::replace(&mut self.counted, true) {
+            worker::with(|worker| metrics::request(worker, Status::Error));
+        }
+    }
+
     /// Ends the wait when NGINX ends the request, which is before its pool is destroyed.
     pub(crate) fn end_wait_with_request(&mut self, r: Request) -> Result<(), NoMemory> {
         if !self.has_cleanup {
@@ -158,7 +168,7 @@ const _: () = assert!(align_of::<Ctx>() <= NGX_ALIGNMENT, "pools must align cont
 const DROP: unsafe extern "C" fn(*mut core::ffi::c_void) = drop_ctx;
 
 unsafe extern "C" fn drop_ctx(data: *mut core::ffi::c_void) {
-    let dropped = crate::guard::catch(|| {
+    let dropped = crate::guard::catch("the end of a context", || {
         // SAFETY: NGINX runs a pool's cleanups once, and the data is the context `create` made.
         unsafe { data.cast::<Ctx>().drop_in_place() }
     });
@@ -166,10 +176,12 @@ unsafe extern "C" fn drop_ctx(data: *mut core::ffi::c_void) {
 }
 
 unsafe extern "C" fn end_wait(data: *mut core::ffi::c_void) {
-    let ended = crate::guard::catch(|| {
+    let ended = crate::guard::catch("the end of a request", || {
         // SAFETY: the context is in the request's pool, which outlives the request's cleanups.
         let ctx = unsafe { &mut *data.cast::<Ctx>() };
-        ctx.wait = None;
+        if ctx.wait.take().is_some() {
+            ctx.gone();
+        }
         // NGINX has emptied the list this handler was on.
         ctx.has_cleanup = false;
     });

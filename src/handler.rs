@@ -10,14 +10,14 @@ use phantom_token_core::bearer::{self, Credentials};
 use phantom_token_core::key::Key;
 use phantom_token_core::local::Cached;
 use phantom_token_core::scope;
-use phantom_token_core::state::Notice;
+use phantom_token_core::state::{Notice, hash_of};
 
 use crate::cache;
 use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, MainConf, Policy};
 use crate::ctx::Ctx;
 use crate::flight::{self, Asked, Question};
 use crate::guard;
-use crate::log::{info, warning};
+use crate::log::{error, info, warning};
 use crate::metrics::{self, Outcome as Status, UncachedReason};
 use crate::outcome::{Fail, Outcome, Why};
 use crate::refusal::{self, Refusal};
@@ -179,6 +179,7 @@ fn landed(
 ) -> Result<Decision, NoMemory> {
     refusal::stop_watching_client(r)?;
     ctx.introspection_ms = Some(ctx.introspection_ms.unwrap_or(0) + wait.elapsed_ms());
+    ctx.reason = wait.uncached().map_or("", |reason| reason.word());
     let outcome = wait.take().unwrap_or(Outcome::Failed(Fail::of(Why::Internal)));
     let status = if wait.is_first() { Status::Miss } else { Status::Wait };
     ctx.uncached = wait.uncached();
@@ -364,12 +365,7 @@ fn extra_values(
     let mut headers = Vec::new();
     for header in introspection.headers.iter() {
         let value = r.complex_value(header.value.0)?;
-        if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            crate::log::error!(
-                r.log(),
-                "the value of \"phantom_token_introspection_header {}\" holds CR, LF or NUL",
-                header.name
-            );
+        if is_unsendable(r, value, "phantom_token_introspection_header", &header.name) {
             return Ok(None);
         }
         headers.push(value.to_vec());
@@ -377,17 +373,30 @@ fn extra_values(
     let mut params = Vec::new();
     for param in introspection.params.iter() {
         let value = r.complex_value(param.value.0)?;
-        if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            crate::log::error!(
-                r.log(),
-                "the value of \"phantom_token_introspection_param {}\" holds CR, LF or NUL",
-                param.name
-            );
+        if is_unsendable(r, value, "phantom_token_introspection_param", &param.name) {
             return Ok(None);
         }
         params.push(value.to_vec());
     }
     Ok(Some((headers, params)))
+}
+
+/// Whether a value could end the field it is sent in. Said once a minute: clients may cause it.
+fn is_unsendable(r: Request, value: &[u8], directive: &str, name: &str) -> bool {
+    if !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return false;
+    }
+    let hash = hash_of(&[directive.as_bytes(), name.as_bytes()]);
+    let first = worker::with(|worker| {
+        worker.state.once(Notice::UnsendableValue, hash, now_ms(), Some(60_000))
+    });
+    if first == Some(true) {
+        error!(
+            r.log(),
+            "the value of \"{directive} {name}\" holds CR, LF or NUL: answering 500; take it from a variable that cannot"
+        );
+    }
+    true
 }
 
 /// Those of the values that the answer may depend on.

@@ -121,6 +121,28 @@ impl Fail {
         FailureReason::from_word(self.reason()).unwrap_or(FailureReason::Answer)
     }
 
+    /// What to look at, for the line that tells of the failure.
+    pub(crate) fn advice(self) -> &'static str {
+        match self.why {
+            Why::Connect => "check that the server runs and can be reached from here",
+            Why::Tls => {
+                "check the server's certificate, phantom_token_ssl_trusted_certificate and both clocks"
+            }
+            Why::Timeout => {
+                "the server is slow or cannot be reached: see phantom_token_timeout and phantom_token_connect_timeout"
+            }
+            Why::ServerStatus | Why::Status => "see the server's own log",
+            Why::RateLimited => "ask less often: see phantom_token_cache_valid",
+            Why::Credentials => {
+                "check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect"
+            }
+            Why::Answer => {
+                "check the endpoint's URL, phantom_token_introspection_accept and what the server gives this client"
+            }
+            Why::Resting | Why::Overflow | Why::Internal => "see the lines before",
+        }
+    }
+
     /// The word for `$phantom_token_reason`.
     pub(crate) fn reason(self) -> &'static str {
         match self.why {

@@ -1,5 +1,6 @@
 //! `phantom_token_status`: the numbers, for Prometheus, for programs and for people.
 
+use phantom_token_core::health::kept_label;
 use phantom_token_core::lock;
 use phantom_token_core::metrics::{Build, Snapshot, ZoneEntries, ZoneFacts};
 
@@ -46,6 +47,7 @@ pub(crate) unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t
 
 fn show(r: Request) -> Result<ngx_int_t, NoMemory> {
     if r.method() & (NGX_HTTP_GET | NGX_HTTP_HEAD) == 0 {
+        r.add_header_out(b"Allow", str_of(b"GET, HEAD"))?;
         return Ok(NGX_HTTP_NOT_ALLOWED as ngx_int_t);
     }
     // SAFETY: a live request.
@@ -118,7 +120,13 @@ fn numbers(r: Request, format: Format) -> Option<String> {
         version: env!("CARGO_PKG_VERSION"),
         nginx: env!("PHANTOM_TOKEN_NGINX_VERSION"),
     });
-    let snapshot = Snapshot::take(&state, &zones, build, lock::alive);
+    let mut snapshot = Snapshot::take(&state, &zones, build, lock::alive);
+    // One that is no longer asked would rest for ever.
+    let labels: Vec<_> =
+        main.endpoints.iter().map(|endpoint| kept_label(endpoint.label())).collect();
+    snapshot
+        .endpoints
+        .retain(|one| one.endpoint.is_empty() || labels.contains(&one.endpoint.as_str().into()));
     Some(match format {
         Format::Json => snapshot.json(),
         _ => snapshot.prometheus(),

@@ -15,7 +15,7 @@ use phantom_token_core::lock;
 use phantom_token_core::state::State;
 
 use crate::conf::MainConf;
-use crate::flight::{Flight, Poller};
+use crate::flight::{Failures, Flight, Poller};
 use crate::sys::*;
 use crate::zone;
 
@@ -47,6 +47,7 @@ pub(crate) struct Worker {
     pub(crate) pending: usize,
     pub(crate) max_pending: usize,
     pub(crate) poller: Box<Poller>,
+    pub(crate) failures: Box<Failures>,
     /// For keys of locations without a cache.
     pub(crate) hash_key: HashKey,
 }
@@ -80,6 +81,10 @@ pub(crate) fn start(conf: &MainConf) {
     let Some(state) = conf.state.as_ref().and_then(|zone| zone.state()) else {
         return;
     };
+    // Shown from the start: what is first seen when it fails is no alert's rise.
+    for endpoint in &conf.endpoints {
+        state.endpoint(endpoint.label(), endpoint.connect().as_deref());
+    }
     let record_room = 4096;
     let worker = Worker {
         state,
@@ -91,18 +96,17 @@ pub(crate) fn start(conf: &MainConf) {
         pending: 0,
         max_pending: conf.max_pending.unwrap_or(MAX_PENDING),
         poller: Poller::new(),
+        failures: Failures::new(),
         hash_key: HashKey(zone::worker_key()),
     };
     WORKER.with(|slot| *slot.borrow_mut() = Some(worker));
 }
 
-/// Gives up the worker's slot: called when the worker process ends.
+/// Says what is yet to be said and gives up the worker's slot: called when the worker process ends.
 pub(crate) fn stop() {
-    WORKER.with(|worker| {
-        if let Ok(worker) = worker.try_borrow()
-            && let Some(worker) = worker.as_ref()
-            && let Some(slot) = worker.slot
-        {
+    with(|worker| {
+        worker.failures.sum_up(true);
+        if let Some(slot) = worker.slot {
             worker.state.release(slot, pid());
         }
     });

@@ -346,8 +346,9 @@ fn rest_end(limits: &Limits, now_ms: u64) -> u64 {
     now_ms.saturating_add(limits.fail_timeout_ms).max(1)
 }
 
-/// What is kept of a label: all of it, or as much as fits and a hash that tells two such apart.
-fn kept_label(label: &str) -> Cow<'_, str> {
+/// What is kept and shown of a label: all of it, or as much as fits and a hash that tells two such
+/// apart.
+pub fn kept_label(label: &str) -> Cow<'_, str> {
     if label.len() <= MAX_LABEL {
         return Cow::Borrowed(label);
     }

@@ -23,6 +23,7 @@ pub mod lifetime;
 pub mod local;
 pub mod lock;
 pub mod metrics;
+pub mod repeats;
 pub mod scope;
 pub mod state;
 pub mod wipe;

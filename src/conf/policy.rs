@@ -304,6 +304,13 @@ impl Introspection {
             }
         }
 
+        for setting in settings.iter() {
+            let known = &mut cf.main_conf().endpoints;
+            if !known.iter().any(|endpoint| Arc::ptr_eq(endpoint, &setting.endpoint)) {
+                known.push(setting.endpoint.clone());
+            }
+        }
+
         let client_hash =
             |endpoint: &Endpoint| state::hash_of(&[endpoint.label().as_bytes(), &id[..]]);
         let (first, backups): (Vec<_>, Vec<_>) =

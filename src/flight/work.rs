@@ -80,7 +80,7 @@ impl Work {
         let started = Instant::now();
         let result = match (begun, call) {
             (Ok(_), Some(call)) if started < call.deadline && !terminating() => {
-                guard::catch(|| self.attempt(&call)).unwrap_or_else(|place| {
+                guard::catch("an introspection", || self.attempt(&call)).unwrap_or_else(|place| {
                     // The connection the panic interrupted must not answer anybody else.
                     client::forget_connections();
                     Attempt::Panicked(place)
@@ -117,5 +117,5 @@ pub(crate) unsafe extern "C" fn run(work: *mut c_void, _: *mut ngx_log_t) {
     // SAFETY: the flight that posted the task owns the work and lives until completion.
     let work = unsafe { &*work.cast::<Work>() };
     // A second net: what `run` does beside the attempt does not panic.
-    drop(guard::catch(|| work.run()));
+    drop(guard::catch("a thread task", || work.run()));
 }

@@ -70,6 +70,12 @@ pt_request_in_access(ngx_http_request_t *r)
 }
 
 static inline ngx_uint_t
+pt_request_filter_finalize(ngx_http_request_t *r)
+{
+    return r->filter_finalize;
+}
+
+static inline ngx_uint_t
 pt_request_header_only(ngx_http_request_t *r)
 {
     return r->header_only;
@@ -157,6 +163,13 @@ static inline void
 pt_add_timer(ngx_event_t *ev, ngx_msec_t timer)
 {
     ngx_add_timer(ev, timer);
+}
+
+/* A worker that ends gracefully does not wait for the event's timer. */
+static inline void
+pt_event_cancelable(ngx_event_t *ev)
+{
+    ev->cancelable = 1;
 }
 
 static inline ngx_uint_t

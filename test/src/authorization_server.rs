@@ -12,6 +12,7 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -59,6 +60,7 @@ pub struct Seen {
 
 /// How a server is set up before it starts.
 pub struct Builder {
+    address: IpAddr,
     port: u16,
     tls: Option<Arc<ServerConfig>>,
     host: String,
@@ -107,6 +109,7 @@ impl AuthorizationServer {
     /// What to set before it starts. As it comes: plain HTTP, a free port, the tutorial's clients.
     pub fn builder() -> Builder {
         Builder {
+            address: Ipv4Addr::LOCALHOST.into(),
             port: 0,
             tls: None,
             host: "127.0.0.1".to_owned(),
@@ -270,7 +273,13 @@ impl AuthorizationServer {
 }
 
 impl Builder {
-    /// Listens on this port of 127.0.0.1.
+    /// Listens on this address instead of 127.0.0.1.
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// Listens on this port.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
@@ -349,7 +358,7 @@ impl Builder {
             at_once: Mutex::default(),
             seen: Mutex::default(),
         });
-        let server = Server::start(port, self.tls, state.clone())?;
+        let server = Server::listen((self.address, port).into(), self.tls, state.clone())?;
         Ok(AuthorizationServer { state, server, base })
     }
 }

@@ -46,12 +46,12 @@ fn shows_the_numbers_and_follows_them() {
     rig.gateway.get("/api", &[]);
     browser.wait_for("document.getElementById('total').textContent === '4 in total'");
     let outcomes = rows(&mut browser, "Requests by outcome");
-    let of = |word: &str| outcomes.iter().find(|row| row[0] == word).unwrap()[3].clone();
+    let of = |word: &str| outcomes.iter().find(|row| row[0] == word).unwrap()[2].clone();
     assert_eq!((of("hit"), of("miss"), of("denied")), ("2".into(), "1".into(), "1".into()));
     let endpoints = rows(&mut browser, "Endpoints");
     assert_eq!(endpoints[0][0], rig.server.introspection_url());
     assert_eq!(endpoints[0][1..], ["up", "1", "0", "0", "–"]);
-    assert_eq!(rows(&mut browser, "Cache zones")[0][2], "1");
+    assert_eq!(rows(&mut browser, "Cache zones")[0][1], "1");
     assert_eq!(browser.eval("document.getElementById('ratio-all').textContent"), "66.6 % in total");
 
     rig.server.script_all(Script::status(500));
@@ -198,6 +198,9 @@ fn pictures() {
     let mut number = 0_usize;
     let mut client = rig.gateway.client();
     for round in 0..3600_usize {
+        if round % 500 == 499 {
+            client = rig.gateway.client(); // NGINX closes a connection after a thousand requests
+        }
         number =
             number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let chance = (number >> 33) % 1000;

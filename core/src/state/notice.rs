@@ -20,6 +20,8 @@ pub enum Notice {
     ZoneLocked = 6,
     /// A claim asked for as a variable holds control bytes.
     UnprintableClaim = 7,
+    /// The value of a header or parameter for the server holds CR, LF or NUL.
+    UnsendableValue = 8,
 }
 
 pub(super) fn once(

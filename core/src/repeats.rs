@@ -1,0 +1,94 @@
+//! Saying what repeats itself a few times, and then how often it happened besides: an outage makes
+//! one failure for each call, and a log of those hides everything else.
+//!
+//! A row of repetitions begins with its first and lasts [`PERIOD_MS`]. The first [`SAID`] are said
+//! one by one; those that follow are counted, and summed up in one line when the period ends.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// How long a row lasts, in milliseconds.
+pub const PERIOD_MS: u64 = 60_000;
+
+/// How many of a row are said one by one.
+pub const SAID: u32 = 5;
+
+/// What repeated itself, by what is the same in it.
+#[derive(Debug)]
+pub struct Repeats<K>(HashMap<K, Row>);
+
+#[derive(Debug)]
+struct Row {
+    began_ms: u64,
+    count: u32,
+}
+
+impl<K> Default for Repeats<K> {
+    fn default() -> Self {
+        Repeats(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Repeats<K> {
+    /// It happened, at `now_ms`. Whether it is to be said; it is counted otherwise.
+    pub fn happened(&mut self, what: K, now_ms: u64) -> bool {
+        let row = self.0.entry(what).or_insert(Row { began_ms: now_ms, count: 0 });
+        row.count = row.count.saturating_add(1);
+        row.count <= SAID
+    }
+
+    /// Ends the rows whose period is over, all of them where `all`, and tells for each how often it
+    /// happened without being said, where it did.
+    pub fn ended(&mut self, now_ms: u64, all: bool) -> Vec<(K, u32)> {
+        let over = |row: &mut Row| all || now_ms.saturating_sub(row.began_ms) >= PERIOD_MS;
+        let ended = self.0.extract_if(|_, row| over(row));
+        ended
+            .filter(|(_, row)| row.count > SAID)
+            .map(|(what, row)| (what, row.count - SAID))
+            .collect()
+    }
+
+    /// Milliseconds until the next row ends; `None` where there is none.
+    pub fn next_end(&self, now_ms: u64) -> Option<u64> {
+        let ends = self.0.values().map(|row| row.began_ms.saturating_add(PERIOD_MS));
+        ends.min().map(|end| end.saturating_sub(now_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_are_said_and_the_rest_summed_up() {
+        let mut repeats = Repeats::default();
+        let said = (0..12).filter(|at| repeats.happened("a", 1000 + at)).count();
+        assert_eq!(said, SAID as usize);
+        assert_eq!(repeats.next_end(2000), Some(PERIOD_MS - 1000));
+        assert_eq!(repeats.ended(PERIOD_MS + 999, false), []);
+        assert_eq!(repeats.ended(PERIOD_MS + 1000, false), [("a", 7)]);
+        // A new row begins as the first did.
+        assert!(repeats.happened("a", PERIOD_MS + 1001));
+    }
+
+    #[test]
+    fn few_need_no_summary_and_leave_nothing_behind() {
+        let mut repeats = Repeats::default();
+        assert!((0..SAID).all(|_| repeats.happened("a", 0)));
+        assert_eq!(repeats.ended(PERIOD_MS, false), []);
+        assert_eq!(repeats.next_end(PERIOD_MS), None);
+    }
+
+    #[test]
+    fn rows_are_told_apart_and_can_all_be_ended() {
+        let mut repeats = Repeats::default();
+        for _ in 0..=SAID {
+            repeats.happened("a", 0);
+            repeats.happened("b", 10);
+        }
+        assert!(repeats.happened("c", 20));
+        assert_eq!(repeats.ended(PERIOD_MS, false), [("a", 1)]);
+        assert_eq!(repeats.ended(PERIOD_MS, true), [("b", 1)]);
+        assert_eq!(repeats.next_end(PERIOD_MS), None);
+    }
+}

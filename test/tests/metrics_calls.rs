@@ -1,0 +1,245 @@
+//! What is counted of calls to the authorization server and of the cache.
+
+use std::time::Duration;
+
+use phantom_token_test::nginx::Builder;
+use phantom_token_test::tls::{Identity, server_config};
+use phantom_token_test::{AuthorizationServer, Client, Metrics, Mint, Rig, Script, port};
+
+const SHOWN: (&str, &str) = ("/metrics", "phantom_token_status;");
+
+fn rig(parameters: &str, change: impl FnOnce(Builder) -> Builder) -> Rig {
+    Rig::with(AuthorizationServer::start(), |builder, server| {
+        let endpoint = format!("{} {parameters}", server.introspection_url());
+        change(builder.endpoint(&endpoint).location(SHOWN.0, SHOWN.1))
+    })
+}
+
+/// Asserts that of all failures just this one was counted, at this endpoint.
+#[track_caller]
+fn assert_failure(metrics: &Metrics, endpoint: &str, reason: &str, count: f64) {
+    let sample = format!("failures_total{{endpoint=\"{endpoint}\",reason=\"{reason}\"}}");
+    assert_eq!(metrics.get(&sample), count, "{sample}: {metrics:#?}");
+    assert_eq!(metrics.sum("failures_total", ""), count, "{metrics:#?}");
+}
+
+#[test]
+fn results_are_counted_by_endpoint() {
+    let rig = rig("max_fails=0", |builder| builder);
+    rig.assert_passes(&rig.server.issue());
+    rig.get_as("unknown");
+    rig.server.script_all(Script::status(500));
+    rig.get_as("failing");
+    let metrics = rig.gateway.metrics();
+    let url = rig.server.introspection_url();
+    for result in ["active", "inactive", "failed"] {
+        let sample = format!("introspections_total{{endpoint=\"{url}\",result=\"{result}\"}}");
+        assert_eq!(metrics.get(&sample), 1.0, "{sample}");
+    }
+    assert_failure(&metrics, &url, "status", 1.0);
+}
+
+#[test]
+fn labels_leave_query_strings_out() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        let endpoint = format!("{}?secret=s3cret-of-the-query", server.introspection_url());
+        builder.endpoint(&endpoint).location(SHOWN.0, SHOWN.1)
+    });
+    rig.assert_passes(&rig.server.issue());
+    let text = rig.gateway.get("/metrics", &[]).text();
+    assert!(!text.contains("s3cret"), "{text}");
+    assert!(text.contains(&format!("{{endpoint=\"{}\"}} 1", rig.server.introspection_url())));
+}
+
+#[test]
+fn nobody_listens() {
+    let endpoint = format!("http://127.0.0.1:{}/introspect", port::free());
+    let rig = Rig::start(|builder| {
+        builder.endpoint(&format!("{endpoint} max_fails=0")).location(SHOWN.0, SHOWN.1)
+    });
+    assert_eq!(rig.get_as("a").status, 500);
+    assert_failure(&rig.gateway.metrics(), &endpoint, "connect", 1.0);
+}
+
+#[test]
+fn a_certificate_nobody_trusts() {
+    let config = server_config(&Identity::self_signed(&["localhost"]), None);
+    let server = AuthorizationServer::builder().tls(config, "localhost").start().unwrap();
+    let rig = Rig::with(server, |builder, _| builder.location(SHOWN.0, SHOWN.1));
+    assert_eq!(rig.get_as("a").status, 500);
+    assert_failure(&rig.gateway.metrics(), &rig.server.introspection_url(), "tls", 1.0);
+}
+
+#[test]
+fn no_answer_in_time() {
+    let rig = rig("max_fails=0", |builder| builder.directives("phantom_token_timeout 200ms;"));
+    rig.server.script_all(Script::hang());
+    assert_eq!(rig.get_as("a").status, 500);
+    let metrics =
+        rig.gateway.wait_for_metrics("the call's end", |metrics| metrics.failures("timeout") > 0.0);
+    assert_failure(&metrics, &rig.server.introspection_url(), "timeout", 1.0);
+}
+
+#[test]
+fn credentials_refused_and_an_answer_not_understood() {
+    let rig = rig("max_fails=0", |builder| builder);
+    let url = rig.server.introspection_url();
+    rig.server.script("a", Script::ok("text/html", "<p>"));
+    assert_eq!(rig.get_as("a").status, 500);
+    assert_failure(&rig.gateway.metrics(), &url, "answer", 1.0);
+    rig.server.script("b", Script::status(401));
+    assert_eq!(rig.get_as("b").status, 500);
+    // Failed at once, without a call: counted as a failure, not as a call.
+    assert_eq!(rig.get_as("c").status, 500);
+    let metrics = rig.gateway.metrics();
+    assert_eq!(metrics.failures("credentials"), 2.0);
+    assert_eq!(metrics.sum("introspections_total", "failed"), 2.0);
+}
+
+#[test]
+fn an_endpoint_that_rests() {
+    let rig = rig("max_fails=1 fail_timeout=60s", |builder| {
+        builder.directives("phantom_token_timeout 200ms;")
+    });
+    let url = rig.server.introspection_url();
+    let up = format!("endpoint_up{{endpoint=\"{url}\"}}");
+    rig.assert_passes(&rig.server.issue());
+    assert_eq!(rig.gateway.metrics().get(&up), 1.0);
+    rig.server.script_all(Script::hang());
+    assert_eq!(rig.get_as("a").status, 500);
+    let metrics = rig.gateway.wait_for_metrics("the call's end", |m| m.failures("timeout") > 0.0);
+    assert!(metrics.0.contains_key(&up));
+    assert_eq!(metrics.get(&up), 0.0);
+    assert_eq!(rig.get_as("b").status, 503);
+    assert_eq!(rig.gateway.metrics().failures("resting"), 1.0);
+}
+
+#[test]
+fn too_many_calls() {
+    let rig = rig("max_fails=0", |builder| builder.http("phantom_token_max_pending 1;"));
+    let hold = rig.server.hold();
+    let mut first: Client = rig.gateway.client();
+    first.send_request("GET", "/api", &[("Authorization", "Bearer a")], b"");
+    rig.server.wait_for_introspections(1);
+    assert_eq!(rig.get_as("b").status, 503);
+    let metrics = rig.gateway.metrics();
+    assert_eq!((metrics.failures("overflow"), metrics.requests("error")), (1.0, 1.0));
+    drop(hold);
+    assert_eq!(first.read().status, 401);
+}
+
+#[test]
+fn what_is_not_cached_is_counted_by_reason_and_said_in_debug() {
+    let strict = "phantom_token_cache_control strict;";
+    let cases = [
+        ("cache_off", "phantom_token_cache off;", None),
+        ("cache_valid_zero", "phantom_token_cache_valid 0;", None),
+        ("no_store", strict, Some("no-store")),
+        ("no_cache", strict, Some("no-cache")),
+        ("private", strict, Some("private")),
+        ("max_age", "", Some("max-age=0")),
+    ];
+    for (reason, directive, cache_control) in cases {
+        let rig = rig("max_fails=0", |builder| {
+            builder
+                .log_level("debug")
+                .http(&format!("{FORMAT} access_log shown.log shown;"))
+                .directives(directive)
+        });
+        let token = rig.server.issue();
+        if let Some(value) = cache_control {
+            let script = Script::jwt(&token.jwt).header("Cache-Control", value);
+            rig.server.script(&token.token, script);
+        }
+        rig.assert_passes(&token);
+        rig.assert_passes(&token);
+        let metrics = rig.gateway.metrics();
+        assert_eq!(metrics.uncached(reason), 2.0, "{reason}");
+        assert_eq!(metrics.sum("uncached_total", ""), 2.0, "{reason}");
+        assert_eq!(metrics.requests("miss"), 2.0, "{reason}");
+        if phantom_token_test::nginx::configured_with("--with-debug") {
+            rig.gateway.wait_for_log(&["[debug]", "phantom token", reason]);
+        }
+        let lines = std::fs::read_to_string(rig.gateway.prefix().join("shown.log")).unwrap();
+        assert!(lines.lines().next().unwrap().ends_with(&format!("MISS {reason}")), "{lines}");
+    }
+}
+
+const FORMAT: &str = "log_format shown '$uri $phantom_token_status $phantom_token_reason';";
+
+#[test]
+fn an_answer_that_finds_no_place_is_counted() {
+    let rig = rig("max_fails=0", |builder| {
+        builder
+            .http("phantom_token_cache_zone zone=phantom_token:48k;")
+            .location("/none", "phantom_token on;\ntry_files /none =204;")
+    });
+    let token = rig.server.mint(Mint::new().jwt_size(40_000));
+    assert_eq!(rig.gateway.get_as("/none", &token.token).status, 204);
+    let metrics = rig.gateway.metrics();
+    assert_eq!(metrics.uncached("too_large"), 1.0, "{metrics:#?}");
+    rig.gateway.wait_for_log(&["[warn]", "phantom token", "too large"]);
+}
+
+#[test]
+fn a_purge_during_a_call_keeps_its_answer_out() {
+    let rig = rig("max_fails=0", |builder| builder.location("/purge", "phantom_token_purge;"));
+    let token = rig.server.issue();
+    let hold = rig.server.hold();
+    let mut client = rig.gateway.client();
+    client.send_request("GET", "/api", &[("Authorization", &token.bearer())], b"");
+    rig.server.wait_for_introspections(1);
+    let mut purger = rig.gateway.client();
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    purger.send_request("POST", "/purge", &[form], format!("token={}", token.token).as_bytes());
+    assert_eq!(purger.read().status, 204);
+    drop(hold);
+    assert_eq!(client.read().status, 200);
+    assert_eq!(rig.gateway.metrics().uncached("purged"), 1.0);
+}
+
+#[test]
+fn the_zone_is_shown_as_it_fills() {
+    let rig = rig("max_fails=0", |builder| {
+        builder
+            .http("phantom_token_cache_zone zone=phantom_token:256k;")
+            .directives("phantom_token_cache_inactive_valid 1h;")
+    });
+    let entries = |metrics: &Metrics, kind: &str| {
+        metrics.get(&format!("cache_entries{{zone=\"phantom_token\",kind=\"{kind}\"}}"))
+    };
+    let used = |metrics: &Metrics| metrics.sum("cache_used_bytes", "");
+    let empty = rig.gateway.metrics();
+    assert_eq!((entries(&empty, "active"), entries(&empty, "inactive")), (0.0, 0.0));
+    rig.assert_passes(&rig.server.issue());
+    rig.get_as("unknown");
+    let two = rig.gateway.metrics();
+    assert_eq!((entries(&two, "active"), entries(&two, "inactive")), (1.0, 1.0));
+    assert!(used(&two) > used(&empty));
+    assert!(used(&two) < two.sum("cache_size_bytes", ""));
+    assert_eq!(two.sum("cache_evictions_total", ""), 0.0);
+    rig.server.accept_prefix("many-", Mint::new().jwt_size(2000));
+    let mut client = rig.gateway.client();
+    for number in 0..200 {
+        assert_eq!(client.get_as("/api", &format!("many-{number}")).status, 200);
+    }
+    let full = rig.gateway.metrics();
+    assert!(full.sum("cache_evictions_total", "") > 0.0);
+    assert!(entries(&full, "active") > 50.0);
+    assert!(used(&full) <= full.sum("cache_size_bytes", ""));
+}
+
+#[test]
+fn the_time_a_call_waits_for_a_thread_is_shown() {
+    let rig = rig("max_fails=0", |builder| builder.main("thread_pool default threads=1;"));
+    rig.server.set_delay(Duration::from_millis(60));
+    let mut clients: Vec<Client> = (0..3).map(|_| rig.gateway.client()).collect();
+    for client in &mut clients {
+        let token = rig.server.issue();
+        client.send_request("GET", "/api", &[("Authorization", &token.bearer())], b"");
+    }
+    assert!(clients.iter_mut().all(|client| client.read().status == 200));
+    let metrics = rig.gateway.metrics();
+    assert!(metrics.get("queue_duration_seconds_sum") >= 0.150, "{metrics:#?}");
+    assert_eq!(metrics.get("queue_duration_seconds_count"), 3.0);
+}
