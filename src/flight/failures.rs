@@ -45,17 +45,15 @@ impl Failures {
     /// Makes sure that the timer runs while there is something to sum up.
     fn wait(&mut self) {
         let Some(left) = self.repeats.next_end(now_ms()) else { return };
-        if self.event.timer_set() != 0 {
-            return;
-        }
         // SAFETY: the event is boxed in the worker's state, which lives as long as the process.
         unsafe {
+            if pt_timer_is_set(&mut self.event) != 0 {
+                return;
+            }
             self.event.data = ptr::from_mut(self).cast();
             self.event.handler = Some(minute_is_over);
             self.event.log = guard::cycle_log();
-            // A worker that ends does not wait for it.
-            self.event.set_cancelable(1);
-            ngx_add_timer(&mut self.event, left.max(1) as ngx_msec_t);
+            pt_add_cancelable_timer(&mut self.event, left.max(1) as ngx_msec_t);
         }
     }
 }

@@ -159,6 +159,14 @@ pt_add_timer(ngx_event_t *ev, ngx_msec_t timer)
     ngx_add_timer(ev, timer);
 }
 
+/* A timer that a worker which ends does not wait for. */
+static inline void
+pt_add_cancelable_timer(ngx_event_t *ev, ngx_msec_t timer)
+{
+    ev->cancelable = 1;
+    ngx_add_timer(ev, timer);
+}
+
 static inline ngx_uint_t
 pt_timer_is_set(ngx_event_t *ev)
 {
