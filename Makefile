@@ -58,13 +58,14 @@ endif
 
 # For stable, .cargo/config.toml says it, so that plain cargo and make share what they compiled.
 for_nginx := $(if $(filter-out stable,$(flavour)),NGINX_SOURCE_DIR='$(source_dir)' NGINX_BUILD_DIR='$(build_dir)')
-with_gateway := NGINX_BINARY='$(CURDIR)/$(out)/nginx' NGINX_MODULE='$(CURDIR)/$(out)/$(MODULE)'
+with_gateway := NGINX_BINARY='$(CURDIR)/$(out)/nginx' NGINX_MODULE='$(CURDIR)/$(out)/$(MODULE)' \
+	NGINX_INJECTED_MODULE='$(CURDIR)/$(out)/inject-panics/$(MODULE)'
 # What `make setup` provides without installing it.
 export PATH := $(CURDIR)/build/tools/bin:$(PATH)
 
 .PHONY: help
 help: ## Show this
-	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | sed 's/$$(MODULE)/$(MODULE)/' | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | sed 's/$$(MODULE)/$(MODULE)/' | expand -t 20
 	@echo
 	@sed -n '/^#   NGINX/,/^$$/s/^#   //p' Makefile
 
@@ -109,25 +110,64 @@ run: ## Build all, then run a gateway (8080), an authorization server (9090) and
 test: setup-test build ## Run all tests; with NGINX=debian on the distribution's NGINX
 	@test -x '$(out)/nginx' || { echo 'make: no NGINX binary to test with: pass NGINX_BINARY=FILE' >&2; exit 1; }
 	$(SAY) "testing on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
+	@# The module with panics to inject: never the one that `make build` leaves.
+	@$(for_nginx) $(CARGO) build $(CARGO_FLAGS) --package ngx-phantom-token --features inject-panics --target-dir '$(target_dir)'
+	@tools/install-file '$(target_dir)/debug/libngx_http_phantom_token_module.so' '$(out)/inject-panics/$(MODULE)'
 	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-core --package phantom-token-test $(TEST_FLAGS)
 	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 
+# AddressSanitizer needs a nightly compiler, for the flag alone: the code is the same. gcc and rustc
+# share one runtime, NGINX's.
+ADDRESS_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+.PHONY: sanitize
+sanitize: setup-test nginx ## Run the tests under AddressSanitizer, and some under valgrind
+	@tools/build-nginx address
+	$(SAY) 'building the module with AddressSanitizer'
+	@NGINX_SOURCE_DIR='$(CURDIR)/build/address/source' CFLAGS_$(subst -,_,$(ADDRESS_TARGET))='-fsanitize=address -fno-omit-frame-pointer' \
+		RUSTFLAGS='-Zsanitizer=address -Zexternal-clangrt -Cforce-frame-pointers=yes' \
+		$(CARGO) +nightly build $(CARGO_FLAGS) --package ngx-phantom-token --target '$(ADDRESS_TARGET)' --target-dir '$(TARGET)/address'
+	@tools/install-file '$(TARGET)/address/$(ADDRESS_TARGET)/debug/libngx_http_phantom_token_module.so' 'build/address/$(MODULE)'
+	@tools/sanitize address build/address/nginx 'build/address/$(MODULE)'
+	@$(MAKE) --no-print-directory build
+	@tools/sanitize valgrind '$(out)/nginx' '$(out)/$(MODULE)'
+
+.PHONY: nginx-tests
+nginx-tests: build ## Run NGINX's own tests, in NGINX_TESTS_DIR, with the module loaded and without
+	@tools/nginx-tests '$(or $(NGINX_TESTS_DIR),$(error NGINX_TESTS_DIR=DIR names a clone of nginx/nginx-tests))' '$(out)/nginx' '$(out)/$(MODULE)'
+
 .PHONY: lint
-lint: setup-lint nginx ## Check formatting, clippy, documentation, licences
+lint: setup-lint nginx ## Check formatting, clippy, documentation, links, licences
 	$(SAY) 'checking the formatting'
 	@$(CARGO) fmt --all --check
 	$(SAY) 'running clippy'
 	@$(for_nginx) $(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets --target-dir '$(target_dir)' -- -D warnings
 	$(SAY) 'building the documentation'
 	@$(for_nginx) RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps --document-private-items --quiet --target-dir '$(target_dir)'
+	@tools/check-links
 	@tools/check-dependencies
 	$(SAY) 'lint: all clean'
 
-.PHONY: setup setup-build setup-debian setup-lint setup-test
+.PHONY: package
+package: build debian setup-package ## Make a .deb for the distribution's NGINX, tarballs, checksums: build/package
+	@tools/package tarball stable build/nginx 'build/$(MODULE)'
+	@tools/package tarball debian build/debian/nginx 'build/debian/$(MODULE)'
+	@tools/package deb '$(CURDIR)/build/debian/$(MODULE)'
+	@tools/package sums
+
+.PHONY: package-check
+package-check: package ## Install the .deb into a Debian of its own, use it, remove it (root)
+	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bins
+	@tools/check-package
+
+.PHONY: image-check
+image-check: setup-image nginx ## Build and run the Docker images without a Docker engine (root)
+	@CARGO_FLAGS='$(or $(CARGO_FLAGS),--locked)' tools/check-image
+
+.PHONY: setup setup-build setup-debian setup-image setup-lint setup-package setup-test
 setup: setup-build setup-debian setup-lint setup-test ## Install what building and testing need
-setup-build setup-debian setup-lint setup-test: setup-%:
+setup-build setup-debian setup-image setup-lint setup-package setup-test: setup-%:
 	@tools/setup $*
 
 .PHONY: clean
 clean: ## Remove everything built
-	@rm -rf build '$(TARGET)'
+	@rm -rf build '$(TARGET)' test/oidc-provider/node_modules

@@ -17,6 +17,10 @@ use crate::zone::Zone;
 /// How often a worker's own hits tell the zone that an entry is in use, in milliseconds.
 const TOUCH_MS: u64 = 1_000;
 
+/// How long a call that has run out of time is still left to its worker, which is alive and is
+/// about to say so, in milliseconds. Others would begin it anew in that moment.
+const HANDOVER_MS: u64 = 1_000;
+
 /// What the zone knows of a key.
 pub(crate) enum Found {
     /// A fresh active answer.
@@ -64,8 +68,7 @@ pub(crate) fn shared(
     deadline: u64,
 ) -> Found {
     let generation = worker.state.generation(&key.token);
-    let mine =
-        worker.slot.map(|slot| Flight { id: flight, owner: Owner { pid: pid(), slot }, deadline });
+    let mine = worker.slot.map(|slot| mark(flight, slot, deadline));
     let (now_ms, now) = (now_ms(), now_secs());
     loop {
         let record = &mut worker.record;
@@ -98,6 +101,12 @@ pub(crate) fn shared(
             Some(Step::Alone) | None => Found::Lead { marked: false },
         };
     }
+}
+
+/// This worker's mark for a call that ends by `deadline`, in monotonic milliseconds.
+pub(crate) fn mark(flight: u64, slot: u8, deadline: u64) -> Flight {
+    let owner = Owner { pid: pid(), slot };
+    Flight { id: flight, owner, deadline: deadline.saturating_add(HANDOVER_MS) }
 }
 
 enum Step {

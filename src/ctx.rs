@@ -9,13 +9,17 @@ use std::rc::Rc;
 
 use phantom_token_core::key::Key;
 use phantom_token_core::local::Cached;
+use smallvec::SmallVec;
 
 use crate::flight::Wait;
-use crate::metrics::{self, Outcome as Status};
+use crate::metrics::{self, Outcome as Status, UncachedReason};
 use crate::outcome::Outcome;
 use crate::request::{NoMemory, Request};
 use crate::sys::*;
 use crate::worker;
+
+/// A place a token may stand in, the header (`None`) or a variable, and what stood there first.
+pub(crate) type Presented = (Option<usize>, Option<&'static [u8]>);
 
 /// A request's context.
 #[derive(Default)]
@@ -23,12 +27,11 @@ pub(crate) struct Ctx {
     /// The introspection the request waits for.
     pub(crate) wait: Option<Box<Wait>>,
     /// What was learnt so far, latest last: nothing is asked twice for one request and identity.
-    pub(crate) learnt: Vec<(Key, Outcome, Status)>,
-    /// The opaque token as first presented in each place: the header (`None`) or a variable. After
-    /// a rewrite the header holds the JWT.
-    pub(crate) presented: Vec<(Option<usize>, Option<&'static [u8]>)>,
+    pub(crate) learnt: SmallVec<[(Key, Outcome, Status); 1]>,
+    /// The opaque token as first presented in each place. After a rewrite the header holds the JWT.
+    pub(crate) presented: SmallVec<[Presented; 1]>,
     /// What NGINX's headers point into, or the variables of an earlier pass.
-    pub(crate) grants: Vec<Rc<Cached>>,
+    pub(crate) grants: SmallVec<[Rc<Cached>; 1]>,
     /// The reply this pass gave.
     pub(crate) reply: Option<Reply>,
     /// The challenge and the delay that were added to the response, changed in place by a second
@@ -43,6 +46,8 @@ pub(crate) struct Ctx {
     pub(crate) has_cleanup: bool,
     pub(crate) status: Option<Status>,
     pub(crate) reason: &'static str,
+    /// Why the answer the request waited for was not kept.
+    pub(crate) uncached: Option<UncachedReason>,
     /// What introspection cost this request, in milliseconds.
     pub(crate) introspection_ms: Option<u64>,
 }
@@ -163,7 +168,7 @@ const _: () = assert!(align_of::<Ctx>() <= NGX_ALIGNMENT, "pools must align cont
 const DROP: unsafe extern "C" fn(*mut core::ffi::c_void) = drop_ctx;
 
 unsafe extern "C" fn drop_ctx(data: *mut core::ffi::c_void) {
-    let dropped = crate::guard::catch(|| {
+    let dropped = crate::guard::catch("the end of a context", || {
         // SAFETY: NGINX runs a pool's cleanups once, and the data is the context `create` made.
         unsafe { data.cast::<Ctx>().drop_in_place() }
     });
@@ -171,7 +176,7 @@ unsafe extern "C" fn drop_ctx(data: *mut core::ffi::c_void) {
 }
 
 unsafe extern "C" fn end_wait(data: *mut core::ffi::c_void) {
-    let ended = crate::guard::catch(|| {
+    let ended = crate::guard::catch("the end of a request", || {
         // SAFETY: the context is in the request's pool, which outlives the request's cleanups.
         let ctx = unsafe { &mut *data.cast::<Ctx>() };
         if ctx.wait.take().is_some() {

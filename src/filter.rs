@@ -44,11 +44,20 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     let ready = guard::entry(
         "the header filter",
         || request.log(),
-        false,
-        || !request.is_main() || take_over_headers(request).is_ok(),
+        Err(Unready::Panic),
+        || match !request.is_main() || take_over_headers(request).is_ok() {
+            true => Ok(()),
+            false => Err(Unready::NoMemory),
+        },
     );
-    if !ready {
-        return ERROR;
+    match ready {
+        Ok(()) => {}
+        // SAFETY: a live request whose headers are not sent; the 500 comes by this filter too, but
+        // not again to this place.
+        Err(Unready::Panic) if unsafe { pt_request_filter_finalize(r) } == 0 => unsafe {
+            return ngx_http_filter_finalize_request(r, ptr::null_mut(), INTERNAL_SERVER_ERROR);
+        },
+        Err(_) => return ERROR,
     }
     // SAFETY: set by `postconfiguration`; the next filter takes the same request.
     unsafe {
@@ -57,6 +66,12 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
             None => ERROR,
         }
     }
+}
+
+/// Why headers cannot go out.
+enum Unready {
+    NoMemory,
+    Panic,
 }
 
 fn take_over_headers(r: Request) -> Result<(), NoMemory> {

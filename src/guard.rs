@@ -30,6 +30,8 @@ impl std::fmt::Display for Place {
 /// Replaces the default panic hook, which would print the message to standard error (NGINX's error
 /// log, often). Called before anything of ours can panic.
 pub(crate) fn install() {
+    #[cfg(feature = "inject-panics")]
+    injected::read();
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         panic::set_hook(Box::new(|info| {
@@ -46,8 +48,15 @@ pub(crate) fn install() {
     });
 }
 
-/// Runs `body`; where it panics, gives the place instead.
-pub(crate) fn catch<T>(body: impl FnOnce() -> T) -> Result<T, Place> {
+/// Runs `body`, the entry `what`; where it panics, gives the place instead.
+pub(crate) fn catch<T>(what: &str, body: impl FnOnce() -> T) -> Result<T, Place> {
+    let body = || {
+        #[cfg(feature = "inject-panics")]
+        injected::panic_once(what);
+        #[cfg(not(feature = "inject-panics"))]
+        let _ = what;
+        body()
+    };
     panic::catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
         // The payload's own drop must not be able to panic out of here.
         std::mem::forget(payload);
@@ -62,7 +71,7 @@ pub(crate) fn entry<T>(
     otherwise: T,
     body: impl FnOnce() -> T,
 ) -> T {
-    catch(body).unwrap_or_else(|place| {
+    catch(what, body).unwrap_or_else(|place| {
         crit!(log(), "caught a panic in {what} at {place}");
         otherwise
     })
@@ -72,4 +81,26 @@ pub(crate) fn entry<T>(
 pub(crate) fn cycle_log() -> *mut ngx_log_t {
     // SAFETY: `ngx_cycle` points to a cycle from NGINX's first step on, and its log is always set.
     unsafe { (*core::ptr::addr_of!(crate::sys::ngx_cycle).read()).log }
+}
+
+/// Panics on demand, for tests of this very file: `PHANTOM_TOKEN_PANIC_AT` names an entry, which
+/// then panics once in each process.
+#[cfg(feature = "inject-panics")]
+mod injected {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static AT: OnceLock<String> = OnceLock::new();
+    static PANICKED: AtomicBool = AtomicBool::new(false);
+
+    /// In the master: workers have no environment.
+    pub(super) fn read() {
+        AT.get_or_init(|| std::env::var("PHANTOM_TOKEN_PANIC_AT").unwrap_or_default());
+    }
+
+    pub(super) fn panic_once(what: &str) {
+        if AT.get().is_some_and(|at| at == what) && !PANICKED.swap(true, Ordering::Relaxed) {
+            panic!("injected");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use crate::ctx::Ctx;
 use crate::flight::{self, Asked, Question};
 use crate::guard;
 use crate::log::{error, info, warning};
-use crate::metrics::{self, Outcome as Status};
+use crate::metrics::{self, Outcome as Status, UncachedReason};
 use crate::outcome::{Fail, Outcome, Why};
 use crate::refusal::{self, Refusal};
 use crate::request::{NoMemory, Request};
@@ -182,6 +182,7 @@ fn landed(
     ctx.reason = wait.uncached().map_or("", |reason| reason.word());
     let outcome = wait.take().unwrap_or(Outcome::Failed(Fail::of(Why::Internal)));
     let status = if wait.is_first() { Status::Miss } else { Status::Wait };
+    ctx.uncached = wait.uncached();
     Ok(verdict(r, ctx, policy, wait.key(), outcome, status))
 }
 
@@ -237,6 +238,9 @@ fn judge(ctx: &mut Ctx, policy: &Policy, grant: Rc<Cached>) -> Decision {
         ctx.status = Some(Status::Error);
         ctx.reason = "answer";
         return Decision::Refuse(Refusal::ServerError);
+    }
+    if matches!(ctx.status, Some(Status::Miss | Status::Wait)) {
+        ctx.reason = ctx.uncached.map_or("", UncachedReason::word);
     }
     Decision::Forward(grant)
 }

@@ -134,6 +134,7 @@ impl MainConf {
 }
 
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
+    guard::install();
     // SAFETY: NGINX's own call.
     unsafe { create::<MainConf>(cf) }
 }
@@ -149,7 +150,7 @@ unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
 /// `cf` must be live.
 unsafe fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
     unsafe extern "C" fn drop_conf<T>(data: *mut c_void) {
-        let dropped = guard::catch(|| {
+        let dropped = guard::catch("the end of a configuration", || {
             // SAFETY: the box `create` made; NGINX runs a pool's cleanups once.
             drop(unsafe { Box::from_raw(data.cast::<T>()) });
         });
@@ -200,6 +201,10 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         // SAFETY: NGINX passes the running cycle; where there is no `http` block there is no
         // context.
         unsafe {
+            // The cache manager and other helpers start here too, and serve no requests.
+            if !matches!(ngx_process as u32, NGX_PROCESS_WORKER | NGX_PROCESS_SINGLE) {
+                return OK;
+            }
             let http = *(*cycle).conf_ctx.add(ngx_http_module.index);
             let Some(ctx) = http.cast::<ngx_http_conf_ctx_t>().as_ref() else { return OK };
             let main = (*ctx.main_conf.add(ctx_index())).cast::<MainConf>();

@@ -5,7 +5,7 @@
 //! only where the response is still the one this refusal gave.
 
 use core::mem;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 use phantom_token_core::challenge;
 
@@ -68,6 +68,9 @@ pub(crate) fn give(
         }
     };
 
+    // What a refusal of an earlier pass said is not what this one says.
+    hide(ctx.challenge);
+    hide(ctx.retry_after);
     if let Some(challenge) = challenge {
         // The challenge is made with the configuration and lives as long as its cycle.
         let value = ngx_str_t { len: challenge.len(), data: challenge.as_ptr().cast_mut() };
@@ -151,9 +154,13 @@ pub(crate) fn stop_watching_client(r: Request) -> Result<(), NoMemory> {
 
 /// Hides the challenge of a request that was let in on other grounds ("satisfy any" hides only the
 /// last module's).
-pub(crate) fn hide_challenge(ctx: &mut Ctx) {
-    if let Some(header) = ctx.challenge {
+pub(crate) fn hide_challenge(ctx: &Ctx) {
+    hide(ctx.challenge);
+}
+
+fn hide(header: Option<NonNull<ngx_table_elt_t>>) {
+    if let Some(header) = header {
         // SAFETY: elements of the response's header list keep their place in its pool.
-        unsafe { (*ptr::from_mut(&mut *header.as_ptr())).hash = 0 };
+        unsafe { (*header.as_ptr()).hash = 0 };
     }
 }

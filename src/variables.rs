@@ -23,7 +23,10 @@ type Get = unsafe extern "C" fn(
 
 /// Adds the variables, before the configuration that may use them is read.
 pub(crate) unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    guard::install();
+    guard::entry("the variables", guard::cycle_log, ERROR, || add(cf))
+}
+
+fn add(cf: *mut ngx_conf_t) -> ngx_int_t {
     let variables: [(&'static [u8], Get, u32); 4] = [
         (b"phantom_token_status", status, 0),
         (b"phantom_token_reason", reason, 0),

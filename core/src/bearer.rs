@@ -5,6 +5,8 @@ use std::fmt;
 /// The longest opaque token that is looked at, in bytes.
 pub const MAX_TOKEN_LEN: usize = 8192;
 
+const SCHEME: &[u8] = b"bearer";
+
 /// Which bytes an opaque token may consist of (`phantom_token_token_syntax`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum TokenSyntax {
@@ -45,14 +47,17 @@ impl fmt::Debug for Credentials<'_> {
 pub fn from_authorization(value: Option<&[u8]>, syntax: TokenSyntax) -> Credentials<'_> {
     let Some(value) = value else { return Credentials::Absent };
     let value = trim_spaces(value);
-    let scheme_len = value.iter().take_while(|byte| is_tchar(**byte)).count();
-    let (scheme, rest) = value.split_at(scheme_len);
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
+    let Some((scheme, rest)) = value.split_at_checked(SCHEME.len()) else {
+        return Credentials::Absent;
+    };
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
         return Credentials::Absent;
     }
-    match rest.strip_prefix(b" ") {
-        Some(rest) => checked(trim_spaces(rest), syntax),
-        None => Credentials::Unusable,
+    match rest {
+        [b' ', rest @ ..] => checked(trim_spaces(rest), syntax),
+        // The scheme's name goes on: it is another one.
+        [byte, ..] if is_tchar(*byte) => Credentials::Absent,
+        _ => Credentials::Unusable,
     }
 }
 
@@ -62,11 +67,11 @@ pub fn from_bare(token: &[u8], syntax: TokenSyntax) -> Credentials<'_> {
 }
 
 fn checked(token: &[u8], syntax: TokenSyntax) -> Credentials<'_> {
-    let fits = match syntax {
+    let fits = |token| match syntax {
         TokenSyntax::B64token => is_b64token(token),
         TokenSyntax::Vschar => token.iter().all(|byte| is_bare_vschar(*byte)),
     };
-    if fits && (1..=MAX_TOKEN_LEN).contains(&token.len()) {
+    if (1..=MAX_TOKEN_LEN).contains(&token.len()) && fits(token) {
         Credentials::Token(token)
     } else {
         Credentials::Unusable
@@ -74,13 +79,24 @@ fn checked(token: &[u8], syntax: TokenSyntax) -> Credentials<'_> {
 }
 
 fn is_b64token(token: &[u8]) -> bool {
-    let padding = token.iter().rev().take_while(|byte| **byte == b'=').count();
-    let body = &token[..token.len() - padding];
-    !body.is_empty()
-        && body.iter().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
-        })
+    let mut body = token;
+    while let [rest @ .., b'='] = body {
+        body = rest;
+    }
+    !body.is_empty() && body.iter().all(|byte| B64TOKEN[usize::from(*byte)])
 }
+
+/// The bytes of a `b64token` but for its padding, in a table: every request's token is checked.
+const B64TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric()
+            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        byte += 1;
+    }
+    table
+};
 
 fn is_bare_vschar(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'"' && byte != b','

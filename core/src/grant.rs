@@ -2,14 +2,13 @@
 
 use std::fmt;
 
-use zeroize::Zeroize;
+use crate::wipe::wipe_vec;
 
 /// An active token's facts, as answered by the authorization server and as kept in the cache.
 ///
 /// Scope and binding are judged anew on every request, because two locations may ask different
 /// things of the same answer. Dropping it wipes the phantom token.
-#[derive(Clone, Default, PartialEq, Eq, Zeroize)]
-#[zeroize(drop)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Grant {
     /// The phantom token: a compact JWS or JWE. Empty where the server gave none and the location
     /// does not forward one (`phantom_token_forward none`).
@@ -25,6 +24,14 @@ pub struct Grant {
     /// The token is bound to a DPoP key (`cnf.jkt`, RFC 9449) and must not pass as a Bearer token
     /// unless the location says so.
     pub dpop_bound: bool,
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        for secret in [&mut self.jwt, &mut self.scope, &mut self.claims] {
+            wipe_vec(secret);
+        }
+    }
 }
 
 impl fmt::Debug for Grant {

@@ -26,3 +26,4 @@ pub mod metrics;
 pub mod repeats;
 pub mod scope;
 pub mod state;
+pub mod wipe;

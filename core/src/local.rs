@@ -11,11 +11,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use lru::LruCache;
-use zeroize::Zeroize;
 
 use crate::key::Key;
 use crate::lifetime::Life;
 use crate::state::Generation;
+use crate::wipe::wipe;
 
 #[cfg(test)]
 mod tests;
@@ -133,7 +133,7 @@ impl Cached {
 
 impl Drop for Cached {
     fn drop(&mut self) {
-        self.bytes.zeroize();
+        wipe(&mut self.bytes);
     }
 }
 

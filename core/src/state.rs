@@ -103,6 +103,13 @@ pub struct Generation {
     all: u64,
 }
 
+impl Generation {
+    /// Whether the token was not purged between the two, though its answer may have been renewed.
+    pub fn has_purges_of(self, other: Generation) -> bool {
+        self.token % RENEWAL == other.token % RENEWAL && self.all == other.all
+    }
+}
+
 impl State {
     /// Makes an empty state zone in `len` bytes at `base`.
     ///
@@ -176,7 +183,7 @@ impl State {
             token: before.wrapping_add(RENEWAL),
             all: self.0.purged_all.0.load(Ordering::Acquire),
         };
-        (now.token % RENEWAL == seen.token % RENEWAL && now.all == seen.all).then_some(now)
+        now.has_purges_of(seen).then_some(now)
     }
 
     /// Raises the generation of every token. Call it before the cache zones are emptied.

@@ -53,7 +53,9 @@ impl Failures {
             self.event.data = ptr::from_mut(self).cast();
             self.event.handler = Some(minute_is_over);
             self.event.log = guard::cycle_log();
-            pt_add_cancelable_timer(&mut self.event, left.max(1) as ngx_msec_t);
+            // A worker that ends does not wait for it.
+            pt_event_cancelable(&mut self.event);
+            pt_add_timer(&mut self.event, left.max(1) as ngx_msec_t);
         }
     }
 }

@@ -71,7 +71,7 @@ impl Wait {
         self.outcome.take()
     }
 
-    /// Why the answer was not kept, where it was not.
+    /// Why the answer was not kept, where this worker had it and did not.
     pub(crate) fn uncached(&self) -> Option<UncachedReason> {
         self.uncached
     }
@@ -144,26 +144,30 @@ impl Drop for Wait {
 
 /// The answer is there, or the deadline has passed: the request's phases run on.
 unsafe extern "C" fn resume(event: *mut ngx_event_t) {
-    guard::entry("resuming a request", guard::cycle_log, (), || {
-        // SAFETY: `suspend` set the data; the wait is unlinked from timers and queues before it is
-        // freed, so it is live here, and so is its request, whose end drops the wait.
-        let r = unsafe {
-            let wait = &mut *(*event).data.cast::<Wait>();
-            if pt_take_timedout(event) != 0 {
-                wait.unlink();
-                wait.outcome = Some(Outcome::Failed(Fail::of(Why::Timeout)));
-            }
-            wait.request
-        };
-        // SAFETY: as above. The handler may end the request: nothing of it is touched after, but
-        // its connection's posted requests, as everywhere in NGINX.
+    // SAFETY: `suspend` set the data; the wait is unlinked from timers and queues before it is
+    // freed, so it is live here, and so is its request, whose end drops the wait.
+    let wait = unsafe { (*event).data.cast::<Wait>() };
+    // SAFETY: as above.
+    let r = unsafe { (*wait).request };
+    let ready = guard::entry("resuming a request", guard::cycle_log, false, || {
+        // SAFETY: as above; one callback runs at a time.
         unsafe {
-            let c = (*r).connection;
-            pt_set_log_request((*c).log, r);
-            if let Some(handler) = (*r).write_event_handler {
-                handler(r);
+            if pt_take_timedout(event) != 0 {
+                (*wait).unlink();
+                (*wait).outcome = Some(Outcome::Failed(Fail::of(Why::Timeout)));
             }
-            ngx_http_run_posted_requests(c);
         }
+        true
     });
+    // SAFETY: as above. Either may end the request: nothing of it is touched after, but its
+    // connection's posted requests, as everywhere in NGINX.
+    unsafe {
+        let c = (*r).connection;
+        pt_set_log_request((*c).log, r);
+        match (*r).write_event_handler {
+            Some(handler) if ready => handler(r),
+            _ => ngx_http_finalize_request(r, INTERNAL_SERVER_ERROR),
+        }
+        ngx_http_run_posted_requests(c);
+    }
 }

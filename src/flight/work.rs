@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use phantom_token_core::answer::{self, Answer, Forward, Response};
 use phantom_token_core::client::{self, Call, CallError};
-use zeroize::Zeroize as _;
+use phantom_token_core::wipe::wipe_vec;
 
 use crate::guard::{self, Place};
 use crate::sys::*;
@@ -80,7 +80,7 @@ impl Work {
         let started = Instant::now();
         let result = match (begun, call) {
             (Ok(_), Some(call)) if started < call.deadline && !terminating() => {
-                guard::catch(|| self.attempt(&call)).unwrap_or_else(|place| {
+                guard::catch("an introspection", || self.attempt(&call)).unwrap_or_else(|place| {
                     // The connection the panic interrupted must not answer anybody else.
                     client::forget_connections();
                     Attempt::Panicked(place)
@@ -101,7 +101,7 @@ impl Work {
                 // NGINX's cached time is stale in pool threads.
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
                 let answer = answer::read(&response, self.forward, now);
-                response.body.zeroize();
+                wipe_vec(&mut response.body);
                 Attempt::Answered(answer, Box::new(response))
             }
             Err(error) => Attempt::Failed(error),
@@ -117,5 +117,5 @@ pub(crate) unsafe extern "C" fn run(work: *mut c_void, _: *mut ngx_log_t) {
     // SAFETY: the flight that posted the task owns the work and lives until completion.
     let work = unsafe { &*work.cast::<Work>() };
     // A second net: what `run` does beside the attempt does not panic.
-    drop(guard::catch(|| work.run()));
+    drop(guard::catch("a thread task", || work.run()));
 }

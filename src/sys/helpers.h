@@ -70,6 +70,12 @@ pt_request_in_access(ngx_http_request_t *r)
 }
 
 static inline ngx_uint_t
+pt_request_filter_finalize(ngx_http_request_t *r)
+{
+    return r->filter_finalize;
+}
+
+static inline ngx_uint_t
 pt_request_header_only(ngx_http_request_t *r)
 {
     return r->header_only;
@@ -159,12 +165,11 @@ pt_add_timer(ngx_event_t *ev, ngx_msec_t timer)
     ngx_add_timer(ev, timer);
 }
 
-/* A timer that a worker which ends does not wait for. */
+/* A worker that ends gracefully does not wait for the event's timer. */
 static inline void
-pt_add_cancelable_timer(ngx_event_t *ev, ngx_msec_t timer)
+pt_event_cancelable(ngx_event_t *ev)
 {
     ev->cancelable = 1;
-    ngx_add_timer(ev, timer);
 }
 
 static inline ngx_uint_t

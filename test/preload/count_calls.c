@@ -1,7 +1,7 @@
 /*
- * Counts a process's host name look-ups and threads: preloaded (ld.so(8), LD_PRELOAD), it appends a
- * letter to the file named by COUNT_CALLS for each call, `d` for getaddrinfo() and `t` for
- * pthread_create().
+ * Counts a process's host name look-ups, threads and sockets: preloaded (ld.so(8), LD_PRELOAD), it
+ * appends a letter to the file named by COUNT_CALLS for each call, `d` for getaddrinfo(), `t` for
+ * pthread_create() and `s` for socket().
  *
  * It also resolves three names itself: two-addresses.test is 127.0.0.2 and then 127.0.0.1, nobody.test
  * is not known, and hangs.test is never answered.
@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int file = -1;
@@ -73,4 +74,13 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     count("t");
     *(void **) &real = dlsym(RTLD_NEXT, "pthread_create");
     return real(thread, attributes, start, argument);
+}
+
+int socket(int domain, int type, int protocol)
+{
+    int (*real)(int, int, int);
+
+    count("s");
+    *(void **) &real = dlsym(RTLD_NEXT, "socket");
+    return real(domain, type, protocol);
 }

@@ -6,6 +6,7 @@
 //! upgrade the connection (`Upgrade`) gets its bytes back.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -59,13 +60,21 @@ impl Api {
         Self::on(0, true).expect("starts an API")
     }
 
-    /// Starts one on a port; `record` makes it keep what it gets.
+    /// Starts one on a port of 127.0.0.1; `record` makes it keep what it gets.
     ///
     /// # Errors
     /// Where the port is taken.
     pub fn on(port: u16, record: bool) -> io::Result<Self> {
+        Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), record)
+    }
+
+    /// Starts one on this address; `record` makes it keep what it gets.
+    ///
+    /// # Errors
+    /// Where the port is taken, or the address is none of this host's.
+    pub fn at(address: SocketAddr, record: bool) -> io::Result<Self> {
         let handler = Arc::new(Handler { record, received: Mutex::default() });
-        let server = Server::start(port, None, handler.clone())?;
+        let server = Server::listen(address, None, handler.clone())?;
         Ok(Self { handler, server })
     }
 

@@ -12,6 +12,7 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -59,6 +60,7 @@ pub struct Seen {
 
 /// How a server is set up before it starts.
 pub struct Builder {
+    address: IpAddr,
     port: u16,
     tls: Option<Arc<ServerConfig>>,
     host: String,
@@ -74,6 +76,13 @@ struct Options {
     record: bool,
 }
 
+/// How many introspections of one token are being held back or delayed, and the most there have been.
+#[derive(Clone, Copy, Default)]
+struct AtOnce {
+    now: usize,
+    most: usize,
+}
+
 struct State {
     options: Options,
     key: Arc<SigningKey>,
@@ -85,6 +94,7 @@ struct State {
     released: Condvar,
     calls: AtomicU64,
     calls_of: Mutex<HashMap<String, usize>>,
+    at_once: Mutex<HashMap<String, AtOnce>>,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -99,6 +109,7 @@ impl AuthorizationServer {
     /// What to set before it starts. As it comes: plain HTTP, a free port, the tutorial's clients.
     pub fn builder() -> Builder {
         Builder {
+            address: Ipv4Addr::LOCALHOST.into(),
             port: 0,
             tls: None,
             host: "127.0.0.1".to_owned(),
@@ -209,6 +220,11 @@ impl AuthorizationServer {
         self.state.calls_of.lock().get(token).copied().unwrap_or(0)
     }
 
+    /// How many introspections of one token have been held back or delayed at the same time, at most.
+    pub fn most_at_once_of(&self, token: &str) -> usize {
+        self.state.at_once.lock().get(token).map_or(0, |at_once| at_once.most)
+    }
+
     /// Waits until `count` introspections have arrived.
     ///
     /// # Panics
@@ -257,7 +273,13 @@ impl AuthorizationServer {
 }
 
 impl Builder {
-    /// Listens on this port of 127.0.0.1.
+    /// Listens on this address instead of 127.0.0.1.
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address = address;
+        self
+    }
+
+    /// Listens on this port.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
@@ -333,9 +355,10 @@ impl Builder {
             released: Condvar::new(),
             calls: AtomicU64::new(0),
             calls_of: Mutex::default(),
+            at_once: Mutex::default(),
             seen: Mutex::default(),
         });
-        let server = Server::start(port, self.tls, state.clone())?;
+        let server = Server::listen((self.address, port).into(), self.tls, state.clone())?;
         Ok(AuthorizationServer { state, server, base })
     }
 }

@@ -7,13 +7,14 @@
 //! [`Browser`] is one. [`OidcProvider`] is an authorization server no one here wrote. [`demo`] puts
 //! it all together for `make run`.
 //!
-//! Everything listens on loopback only.
+//! Everything listens on loopback only, unless one of the two servers is told otherwise.
 
 pub mod api;
 pub mod authorization_server;
 pub mod browser;
 pub mod client;
 pub mod demo;
+pub mod grpc;
 pub mod http;
 pub mod jwt;
 pub mod metrics;
@@ -30,6 +31,7 @@ pub use api::Api;
 pub use authorization_server::{AuthorizationServer, Mint, Script};
 pub use browser::Browser;
 pub use client::{Client, Response, curl};
+pub use grpc::GrpcServer;
 pub use metrics::Metrics;
 pub use nginx::Gateway;
 pub use oidc_provider::OidcProvider;

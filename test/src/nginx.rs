@@ -6,6 +6,7 @@
 //! fails the test.
 
 mod config;
+mod daemon;
 mod log;
 
 use std::fs;
@@ -21,6 +22,7 @@ use crate::client::{Client, Response};
 use crate::process::{self, PATIENCE, wait_for, wait_until};
 
 pub use config::Builder;
+pub use daemon::Daemon;
 
 /// A running gateway. It must be dropped by the thread that started it, or before that one ends.
 pub struct Gateway {
@@ -39,6 +41,8 @@ pub struct Check {
     pub ok: bool,
     /// All it said, warnings too.
     pub messages: String,
+    /// With [`Builder::count_calls`], a letter for each call: see [`Gateway::calls`].
+    pub calls: Vec<u8>,
     /// The configuration, its lines numbered from 1 as in the messages.
     pub config: String,
 }
@@ -67,10 +71,7 @@ impl Gateway {
                 .expect("writes nginx.conf");
             let mut command = command(prefix.path());
             command.args(["-g", "daemon off;"]);
-            if builder.count_calls {
-                command.env("LD_PRELOAD", counter(prefix.path()));
-                command.env("COUNT_CALLS", prefix.path().join("calls"));
-            }
+            set_environment(&mut command, &builder, prefix.path());
             let stderr = fs::File::create(prefix.path().join("stderr")).expect("a file");
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
             process::bind_to_starter(&mut command);
@@ -91,7 +92,8 @@ impl Gateway {
                 secrets: Mutex::new(std::mem::take(&mut builder.secrets)),
                 builder,
             };
-            wait_until("the workers", || gateway.workers().len() >= gateway.builder.workers);
+            let wanted = if single_process() { 1 } else { gateway.builder.workers };
+            wait_until("the workers", || gateway.workers().len() >= wanted);
             return Ok(gateway);
         }
         Err("every port tried was taken".to_owned())
@@ -152,6 +154,9 @@ impl Gateway {
     }
 
     fn children(&self, wanted: impl Fn(&str) -> bool) -> Vec<u32> {
+        if single_process() {
+            return vec![self.pid()];
+        }
         let mut pids = process::children(self.pid());
         pids.retain(|&pid| wanted(&process::title(pid)));
         pids.sort_unstable();
@@ -265,7 +270,8 @@ impl Gateway {
     }
 
     /// How often the master and its workers have called a function since they started, with
-    /// [`Builder::count_calls`]: `d` for `getaddrinfo()`, `t` for `pthread_create()`.
+    /// [`Builder::count_calls`]: `d` for `getaddrinfo()`, `t` for `pthread_create()`,
+    /// `s` for `socket()`.
     pub fn calls(&self, letter: u8) -> usize {
         let calls = fs::read(self.prefix.path().join("calls")).unwrap_or_default();
         calls.iter().filter(|&&call| call == letter).count()
@@ -290,6 +296,13 @@ impl Drop for Gateway {
         assert!(ended, "NGINX did not end when told to");
         assert!(complaints.is_empty(), "in the error log:\n{}", complaints.join("\n"));
     }
+}
+
+/// Whether each gateway is one process, its own worker (`PHANTOM_TOKEN_SINGLE_PROCESS`): for tools
+/// that look into a process from inside, such as valgrind. Tests of signals and several workers
+/// cannot pass then.
+pub fn single_process() -> bool {
+    std::env::var_os("PHANTOM_TOKEN_SINGLE_PROCESS").is_some()
 }
 
 /// The NGINX binary under test.
@@ -351,7 +364,8 @@ fn prefix(builder: &Builder) -> TempDir {
     }
     if builder.module {
         let link = prefix.path().join("modules/ngx_http_phantom_token_module.so");
-        std::os::unix::fs::symlink(module(), link).expect("a link");
+        std::os::unix::fs::symlink(builder.module_file.clone().unwrap_or_else(module), link)
+            .expect("a link");
     }
     for (name, content) in &builder.files {
         let path = prefix.path().join(name);
@@ -369,13 +383,23 @@ fn command(prefix: &Path) -> Command {
     command
 }
 
-fn check(builder: &Builder) -> Check {
+fn set_environment(command: &mut Command, builder: &Builder, prefix: &Path) {
+    command.envs(builder.environment.iter().map(|(name, value)| (name, value)));
+    if builder.count_calls {
+        command.env("LD_PRELOAD", counter(prefix)).env("COUNT_CALLS", prefix.join("calls"));
+    }
+}
+
+fn check(builder: &Builder, option: &str) -> Check {
     let prefix = prefix(builder);
     let config = builder.text(prefix.path(), crate::port::free());
     fs::write(prefix.path().join("nginx.conf"), &config).expect("writes nginx.conf");
-    let output = command(prefix.path()).arg("-t").output().expect("starts NGINX");
+    let mut command = command(prefix.path());
+    set_environment(&mut command, builder, prefix.path());
+    let output = command.arg(option).output().expect("starts NGINX");
     let messages = String::from_utf8_lossy(&output.stderr).into_owned();
-    Check { ok: output.status.success(), messages, config }
+    let calls = fs::read(prefix.path().join("calls")).unwrap_or_default();
+    Check { ok: output.status.success(), messages, calls, config }
 }
 
 /// Waits until NGINX listens; its last words where it ends instead.

@@ -1,10 +1,10 @@
-//! Free ports for tests that run in parallel.
+//! Free ports for tests that run in parallel, and the ports of the development servers.
 //!
-//! A port from below the system's ephemeral range: no outgoing connection can take it while it is
-//! handed over, so that a server may even be stopped and started again on it.
+//! A free port is one from below the system's ephemeral range: no outgoing connection can take it
+//! while it is handed over, so that a server may even be stopped and started again on it.
 
 use std::collections::HashSet;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -37,6 +37,20 @@ pub fn free() -> u16 {
     panic!("no free port between {low} and {high}");
 }
 
+/// Where the program's one argument says to listen: `ADDRESS:PORT`, or a port of 127.0.0.1, which is
+/// `default` without an argument. `None` where it is neither.
+pub fn listen_argument(default: u16) -> Option<SocketAddr> {
+    std::env::args().nth(1).map_or(Some(loopback(default)), |argument| listen_address(&argument))
+}
+
+fn listen_address(argument: &str) -> Option<SocketAddr> {
+    argument.parse().ok().or_else(|| argument.parse().ok().map(loopback))
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
 fn ephemeral_start() -> u16 {
     std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
         .ok()
@@ -47,6 +61,16 @@ fn ephemeral_start() -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bare_port_is_one_of_loopback() {
+        assert_eq!(listen_address("9090"), Some(loopback(9090)));
+        assert_eq!(listen_address("0.0.0.0:80"), "0.0.0.0:80".parse().ok());
+        assert_eq!(listen_address("[::1]:80"), "[::1]:80".parse().ok());
+        for wrong in ["", "65536", "localhost:80", "0.0.0.0"] {
+            assert_eq!(listen_address(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn no_port_is_given_twice() {

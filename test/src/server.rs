@@ -1,4 +1,5 @@
-//! A small HTTP/1.1 server: one thread a connection, plain or TLS, on 127.0.0.1.
+//! A small HTTP/1.1 server: one thread a connection, plain or TLS, on 127.0.0.1 unless told
+//! otherwise.
 //!
 //! It persists connections, reads chunked bodies and answers `Expect: 100-continue`. What it serves
 //! is a [`Service`]'s business, which may also write raw bytes to play a server that misbehaves.
@@ -166,7 +167,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on 127.0.0.1 and serves; port 0 takes a free one.
+    /// Listens on a port of 127.0.0.1 and serves; port 0 takes a free one.
     ///
     /// # Errors
     /// Where the port is taken.
@@ -175,7 +176,19 @@ impl Server {
         tls: Option<Arc<ServerConfig>>,
         service: Arc<dyn Service>,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        Self::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), tls, service)
+    }
+
+    /// Listens on this address and serves: in a container, the neighbours come from outside.
+    ///
+    /// # Errors
+    /// Where the port is taken, or the address is none of this host's.
+    pub fn listen(
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        service: Arc<dyn Service>,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             service,

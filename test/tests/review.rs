@@ -194,3 +194,54 @@ fn a_token_from_a_variable_that_changes_is_the_last_one() {
     assert_eq!(got.status, 204);
     assert_eq!(rig.server.introspections_of("other"), 0);
 }
+
+#[test]
+fn too_many_calls_do_not_affect_what_the_zone_knows() {
+    let rig = Rig::start(|builder| {
+        builder.http("phantom_token_max_pending 1;\nphantom_token_worker_cache 0;")
+    });
+    let (known, slow) = (rig.server.issue(), rig.server.issue());
+    rig.assert_passes(&known);
+    let hold = rig.server.hold_token(&slow.token);
+    let mut client = rig.gateway.client();
+    client.send_request("GET", "/api", &[("Authorization", &slow.bearer())], b"");
+    rig.server.wait_for_introspections(2);
+    rig.assert_passes(&known);
+    assert_eq!(rig.get_as("another").status, 503);
+    drop(hold);
+    assert_eq!(client.read().status, 200);
+    // The refused one has left no mark behind that somebody would wait for.
+    assert_eq!(rig.get_as("another").status, 401);
+}
+
+#[test]
+fn a_delayed_refusal_is_still_ours() {
+    let rig = Rig::start(|builder| builder.directives("auth_delay 50ms;"));
+    let refused = rig.gateway.get("/api", &[]);
+    assert_eq!((refused.status, refused.text().as_str()), (401, UNAUTHORIZED));
+}
+
+#[test]
+fn a_second_refusal_takes_the_challenge_of_the_first_away() {
+    let nobody = phantom_token_test::port::free();
+    let rig = Rig::start(|builder| {
+        builder
+            .location(
+                "/first",
+                "phantom_token on;\nphantom_token_scope execute;\nerror_page 403 /second;\n\
+                 try_files /none =204;",
+            )
+            .location(
+                "/second",
+                &format!(
+                    "phantom_token on;\n\
+                     phantom_token_introspection_endpoint http://127.0.0.1:{nobody}/;\n\
+                     try_files /none =204;"
+                ),
+            )
+    });
+    let token = rig.server.issue();
+    let failed = rig.gateway.get_as("/first", &token.token);
+    assert_eq!(failed.status, 500);
+    assert_eq!(failed.header("www-authenticate"), None);
+}

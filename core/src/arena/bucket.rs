@@ -32,7 +32,7 @@ impl Chain<'_> {
 }
 
 /// The two words of a hash.
-fn words(hash: &[u8; 16]) -> [u64; 2] {
+pub(super) fn words(hash: &[u8; 16]) -> [u64; 2] {
     let (words, _) = hash.as_chunks::<8>();
     [u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])]
 }

@@ -16,7 +16,7 @@
 pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"phantom\x1a");
 
 /// Raised with every change to anything in this file.
-pub(super) const LAYOUT_VERSION: u32 = 1;
+pub(super) const LAYOUT_VERSION: u32 = 2;
 
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 128;

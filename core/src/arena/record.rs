@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use zeroize::Zeroize;
-
 use crate::grant::Grant;
 pub use crate::lifetime::Life as Times;
+use crate::wipe::wipe;
 
 /// What the authorization server said of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,7 +99,7 @@ impl Record {
         if self.room.len() < payload {
             self.clear();
             // Growing in place would leave a copy of an earlier token behind.
-            self.room.zeroize();
+            wipe(&mut self.room);
             self.room = vec![0; payload];
         }
     }
@@ -108,7 +107,7 @@ impl Record {
     /// Wipes what is in it; the room stays.
     pub fn clear(&mut self) {
         let used = self.used();
-        self.room[..used].zeroize();
+        wipe(&mut self.room[..used]);
         self.lens = [0; 3];
         self.kind = Kind::Inactive;
         self.times = Times::default();
@@ -163,7 +162,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.room.zeroize();
+        wipe(&mut self.room);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The bytes of a request on their way out, and those of an answer on their way in.
 
-use zeroize::Zeroize;
+use crate::wipe::wipe;
 
 /// Above this a buffer is given back after the call.
 const KEPT: usize = 16 * 1024;
@@ -22,7 +22,7 @@ impl Output {
         // By hand, since a growing `Vec` leaves a copy behind.
         let mut grown = vec![0; self.written + more];
         grown[..self.written].copy_from_slice(self.written());
-        self.bytes.zeroize();
+        wipe(&mut self.bytes);
         self.bytes = grown;
     }
 
@@ -43,7 +43,7 @@ impl Output {
 
     pub(super) fn clear(&mut self) {
         // All of it: a header that did not fit may have left its beginning behind the end.
-        self.bytes.as_mut_slice().zeroize();
+        wipe(&mut self.bytes);
         self.written = 0;
         if self.bytes.len() > KEPT {
             self.bytes = Vec::new();
@@ -53,7 +53,7 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        self.bytes.zeroize();
+        wipe(&mut self.bytes);
     }
 }
 

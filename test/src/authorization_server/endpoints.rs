@@ -75,6 +75,10 @@ impl State {
     /// Counts and keeps an introspection, then waits while answers are held back or delayed.
     fn note(&self, exchange: &Exchange<'_>, body: Vec<u8>, token: &str) {
         if self.options.record {
+            let mut at_once = self.at_once.lock();
+            let at_once = at_once.entry(token.to_owned()).or_default();
+            at_once.now += 1;
+            at_once.most = at_once.most.max(at_once.now);
             *self.calls_of.lock().entry(token.to_owned()).or_default() += 1;
             self.seen.lock().push(Seen {
                 head: exchange.head.clone(),
@@ -92,6 +96,10 @@ impl State {
         let delay = *self.delay.lock();
         if !delay.is_zero() {
             thread::sleep(delay);
+        }
+        // Before the answer: once it is out, the next question may come.
+        if let Some(at_once) = self.at_once.lock().get_mut(token) {
+            at_once.now -= 1;
         }
     }
 

@@ -1,22 +1,19 @@
-//! The development API, on 127.0.0.1:3000 or the port given as argument.
+//! The development API, on 127.0.0.1:3000 or the port or address given as argument.
 
 use std::process::ExitCode;
 
 use phantom_token_test::api::{Api, DEFAULT_PORT};
+use phantom_token_test::port;
 
 fn main() -> ExitCode {
-    let port = match std::env::args().nth(1).map(|port| port.parse()) {
-        None => DEFAULT_PORT,
-        Some(Ok(port)) => port,
-        Some(Err(_)) => {
-            eprintln!("usage: dev-api [PORT]");
-            return ExitCode::FAILURE;
-        }
+    let Some(address) = port::listen_argument(DEFAULT_PORT) else {
+        eprintln!("usage: dev-api [[ADDRESS:]PORT]");
+        return ExitCode::FAILURE;
     };
-    let api = match Api::on(port, false) {
+    let api = match Api::at(address, false) {
         Ok(api) => api,
         Err(error) => {
-            eprintln!("cannot listen on 127.0.0.1:{port}: {error}");
+            eprintln!("cannot listen on {address}: {error}");
             return ExitCode::FAILURE;
         }
     };

@@ -1,24 +1,27 @@
-//! The development authorization server, on 127.0.0.1:9090 or the port given as argument.
+//! The development authorization server, on 127.0.0.1:9090 or the port or address given
+//! as argument.
 
 use std::process::ExitCode;
 
 use phantom_token_test::authorization_server::{
     AuthorizationServer, CLIENT, DEFAULT_PORT, INTROSPECTION_CLIENT, JWKS_PATH, REVOCATION_PATH,
 };
+use phantom_token_test::port;
 
 fn main() -> ExitCode {
-    let port = match std::env::args().nth(1).map(|port| port.parse()) {
-        None => DEFAULT_PORT,
-        Some(Ok(port)) => port,
-        Some(Err(_)) => {
-            eprintln!("usage: dev-authorization-server [PORT]");
-            return ExitCode::FAILURE;
-        }
+    let Some(address) = port::listen_argument(DEFAULT_PORT) else {
+        eprintln!("usage: dev-authorization-server [[ADDRESS:]PORT]");
+        return ExitCode::FAILURE;
     };
-    let server = match AuthorizationServer::builder().port(port).without_records().start() {
+    let server = match AuthorizationServer::builder()
+        .address(address.ip())
+        .port(address.port())
+        .without_records()
+        .start()
+    {
         Ok(server) => server,
         Err(error) => {
-            eprintln!("cannot listen on 127.0.0.1:{port}: {error}");
+            eprintln!("cannot listen on {address}: {error}");
             return ExitCode::FAILURE;
         }
     };

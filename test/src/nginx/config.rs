@@ -1,11 +1,11 @@
 //! The configuration of a gateway under test.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::api::Api;
 use crate::authorization_server::{AuthorizationServer, INTROSPECTION_CLIENT};
 
-use super::{Check, Gateway, configured_with, version};
+use super::{Check, Daemon, Gateway, configured_with, single_process, version};
 
 /// What an `nginx.conf` is made from. Snippets are NGINX's own language; those given twice add up.
 pub struct Builder {
@@ -22,6 +22,8 @@ pub struct Builder {
     pub(super) workers: usize,
     pub(super) module: bool,
     pub(super) count_calls: bool,
+    pub(super) module_file: Option<PathBuf>,
+    pub(super) environment: Vec<(String, String)>,
     pub(super) fixed_port: Option<u16>,
     pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) allowed: Vec<String>,
@@ -61,6 +63,8 @@ impl Builder {
             workers: 1,
             module: true,
             count_calls: false,
+            module_file: None,
+            environment: Vec::new(),
             fixed_port: None,
             files: Vec::new(),
             allowed: Vec::new(),
@@ -206,6 +210,18 @@ impl Builder {
         self
     }
 
+    /// Loads another build of the module.
+    pub fn module_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.module_file = Some(path.into());
+        self
+    }
+
+    /// Adds a variable to the master's environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Does not load the module.
     pub fn without_module(mut self) -> Self {
         self.module = false;
@@ -238,7 +254,20 @@ impl Builder {
 
     /// Asks `nginx -t` about the configuration.
     pub fn check(&self) -> Check {
-        super::check(self)
+        super::check(self, "-t")
+    }
+
+    /// Asks `nginx -T`, which prints the configuration too.
+    pub fn check_and_print(&self) -> Check {
+        super::check(self, "-T")
+    }
+
+    /// Starts NGINX as a daemon.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub fn start_daemon(self) -> Daemon {
+        Daemon::start(self)
     }
 
     /// The whole configuration.
@@ -249,6 +278,9 @@ impl Builder {
         let mut text = String::new();
         if self.module {
             text.push_str("load_module modules/ngx_http_phantom_token_module.so;\n");
+        }
+        if single_process() && !self.main.contains("master_process") {
+            text.push_str("master_process off;\n");
         }
         if runs_as_root() {
             text.push_str("user root;\n");

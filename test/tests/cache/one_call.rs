@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use phantom_token_test::rig::INVALID_TOKEN;
-use phantom_token_test::{Response, Rig, Script};
+use phantom_token_test::{Client, Response, Rig, Script};
 
 use crate::support::*;
 
@@ -186,16 +186,45 @@ fn a_failure_goes_to_all_who_waited_and_nobody_retries() {
 
 #[test]
 fn a_call_that_times_out_is_not_repeated_for_those_who_waited() {
-    let rig = spread("phantom_token_timeout 1500ms;");
-    for round in 0..3 {
-        let token = format!("hangs-{round}");
-        rig.server.script(&token, Script::hang());
-        let mut crowd = Crowd::connect(&rig.gateway, 100);
-        crowd.send("/asked", &token);
-        wait_for_waiting(&rig.gateway, 100);
-        let (responses, _) = crowd.read();
-        assert!(responses.iter().all(|response| response.status == 500));
-        assert_eq!(rig.server.introspections_of(&token), 1);
+    let rig = spread("phantom_token_timeout 2s;");
+    rig.server.script_all(Script::hang());
+    // Several at once: the moment between a call's end and its worker's word is short.
+    let tokens: Vec<String> = (0..16).map(|n| format!("hangs-{n}")).collect();
+    let mut crowds: Vec<Crowd> = tokens.iter().map(|_| Crowd::connect(&rig.gateway, 16)).collect();
+    for (crowd, token) in crowds.iter_mut().zip(&tokens) {
+        crowd.send("/asked", token);
+    }
+    wait_for_waiting(&rig.gateway, 16 * 16);
+    for (crowd, token) in crowds.iter_mut().zip(&tokens) {
+        assert!(crowd.read().0.iter().all(|response| response.status == 500));
+        assert_eq!(rig.server.introspections_of(token), 1);
+    }
+}
+
+#[test]
+fn a_server_that_fails_is_asked_by_one_at_a_time() {
+    for (directives, script) in [
+        ("", Script::status(500)),
+        ("", Script::ok("application/jwt", "rubbish")),
+        ("phantom_token_cache_inactive_valid 0;", Script::status(204)),
+    ] {
+        let rig = spread(directives);
+        rig.server.script("failing", script);
+        rig.server.set_delay(Duration::from_millis(10));
+        let port = rig.gateway.port();
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(move || {
+                    let mut client = Client::connect(port);
+                    for _ in 0..20 {
+                        let status = client.get_as("/asked", "failing").status;
+                        assert!(status == 500 || status == 401, "{status}");
+                    }
+                });
+            }
+        });
+        assert!(rig.server.introspections() > 1);
+        assert_eq!(rig.server.most_at_once_of("failing"), 1);
     }
 }
 

@@ -8,7 +8,8 @@ fn small() -> Rig {
     rig(1, |builder| {
         builder
             .http("phantom_token_cache_zone zone=small:64k;\nphantom_token_cache small;")
-            .http("phantom_token_worker_cache 0;")
+            .http("phantom_token_worker_cache 0;\nphantom_token_cache_zone zone=other:64k;")
+            .location("/other", &shown("phantom_token_cache other;"))
     })
 }
 
@@ -22,10 +23,14 @@ fn a_jwt_larger_than_the_zone_passes_uncached_with_one_warning() {
         assert_eq!(pass(&rig.gateway, "/shown", &large), "MISS");
     }
     assert_eq!(rig.server.introspections(), 4);
+    assert_eq!(pass(&rig.gateway, "/other", &large), "MISS");
     let lines = rig.gateway.module_lines();
-    let warned = lines.iter().filter(|line| line.contains("[warn]") && line.contains("too large"));
-    assert_eq!(warned.count(), 1, "{lines:#?}");
-    assert_eq!(numbers(&rig.gateway)["uncached"]["too_large"], 3);
+    for zone in ["small", "other"] {
+        let named = |line: &&String| line.contains("too large") && line.contains(zone);
+        let warned = lines.iter().filter(|line| line.contains("[warn]")).filter(named);
+        assert_eq!(warned.count(), 1, "{zone}: {lines:#?}");
+    }
+    assert_eq!(numbers(&rig.gateway)["uncached"]["too_large"], 4);
     assert_eq!(pass(&rig.gateway, "/shown", &little), "HIT", "and evicts nothing");
 }
 

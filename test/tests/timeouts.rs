@@ -1,0 +1,209 @@
+//! Nothing waits longer than `phantom_token_timeout`, and what nobody waits for is not sent.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
+
+use phantom_token_test::nginx::Builder;
+use phantom_token_test::process::wait_until;
+use phantom_token_test::{AuthorizationServer, Client, Reply, Rig, Script};
+
+const SHORT: &str = "phantom_token_timeout 300ms;";
+
+/// Asserts a 500 that says what the time ran out in. The limit is generous: what is waited for here
+/// takes a minute and more.
+#[track_caller]
+fn assert_times_out(rig: &Rig, token: &str, words: &str) {
+    let begin = Instant::now();
+    Reply::failure().assert(&rig.get_as(token));
+    assert!(begin.elapsed() < Duration::from_secs(10), "{words}: {:?}", begin.elapsed());
+    rig.gateway.wait_for_log(&["[error]", words]);
+    assert_eq!(rig.api.count(), 0);
+}
+
+fn asking(endpoint: &str, change: impl FnOnce(Builder) -> Builder) -> Rig {
+    Rig::start(|builder| {
+        change(builder.endpoint(&format!("{endpoint} max_fails=0")).directives(SHORT))
+            .directives("phantom_token_ssl_verify off;")
+    })
+}
+
+/// A listener whose queue is full: the kernel drops further handshakes. The sockets keep it so.
+fn black_hole() -> (TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // SAFETY: listening again on an open listening socket changes the length of its queue.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+    let mut fill = Vec::new();
+    while let Ok(socket) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        fill.push(socket);
+        assert!(fill.len() < 100, "the queue does not fill up");
+    }
+    (listener, fill)
+}
+
+#[test]
+fn a_black_hole() {
+    let (listener, _fill) = black_hole();
+    let address = listener.local_addr().unwrap();
+    for scheme in ["http", "https"] {
+        let rig = asking(&format!("{scheme}://{address}/"), |builder| builder);
+        assert_times_out(&rig, "opaque", "timed out while connecting");
+        // The limit for connecting alone.
+        let rig = asking(&format!("{scheme}://{address}/"), |builder| {
+            builder.directives("phantom_token_connect_timeout 100ms;").location(
+                "/patient",
+                "phantom_token on;\nphantom_token_timeout 60s;\n\
+                 phantom_token_connect_timeout 200ms;\ntry_files /none =204;",
+            )
+        });
+        let begin = Instant::now();
+        Reply::failure().assert(&rig.gateway.get_as("/patient", "opaque"));
+        assert!(begin.elapsed() < Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn tls_that_stalls() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let rig = asking(&format!("https://{}/", listener.local_addr().unwrap()), |builder| builder);
+    assert_times_out(&rig, "opaque", "timed out in the TLS handshake");
+}
+
+#[test]
+fn a_resolver_that_hangs() {
+    let rig = asking("http://hangs.test/", Builder::count_calls);
+    for token in ["one", "two"] {
+        assert_times_out(&rig, token, "timed out while resolving the host name");
+    }
+    assert_eq!(rig.gateway.calls(b'd'), 1, "one look-up of a name at a time");
+}
+
+#[test]
+fn answers_that_never_end() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder.endpoint(&format!("{} max_fails=0", server.introspection_url())).directives(SHORT)
+    });
+    let jwt = rig.server.issue().jwt;
+    let every = Duration::from_millis(50);
+    let waiting = "timed out while waiting for the answer";
+    let reading = "timed out while reading the answer";
+    for (name, script, words) in [
+        ("silent", Script::hang(), waiting),
+        ("slow", Script::jwt(&jwt).delay(Duration::from_secs(2)), waiting),
+        ("byte by byte", Script::jwt(&jwt).drip(1, every), reading),
+        ("head alone", Script::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), reading),
+        ("endless body", Script::jwt(&"x".repeat(60_000)).drip(100, every), reading),
+        ("endless chunks", Script::jwt(&"x".repeat(60_000)).chunked().drip(100, every), reading),
+        ("endless lines", Script::jwt("").header("X", &"x".repeat(9_000)).drip(50, every), reading),
+    ] {
+        let token = name.replace(' ', "-");
+        rig.server.script(&token, script);
+        assert_times_out(&rig, &token, words);
+    }
+}
+
+/// Asks for `token` and leaves the answer to be read.
+fn send(rig: &Rig, target: &str, token: &str) -> Client {
+    let mut client = rig.gateway.client();
+    client.send_request("GET", target, &[("Authorization", &format!("Bearer {token}"))], b"");
+    client
+}
+
+#[test]
+fn time_in_the_queue_counts_and_what_is_late_is_not_sent() {
+    let rig = Rig::start(|builder| {
+        builder.main("thread_pool default threads=1;").location(
+            "/short",
+            "phantom_token on;\nphantom_token_timeout 200ms;\ntry_files /none =204;",
+        )
+    });
+    let first = rig.server.issue();
+    let hold = rig.server.hold();
+    let mut running = send(&rig, "/api", &first.token);
+    rig.server.wait_for_introspections(1);
+    // The only thread is at work: this one waits in the queue until its time is over.
+    Reply::failure().assert(&rig.gateway.get_as("/short", "late"));
+    drop(hold);
+    assert_eq!(running.read().status, 200);
+    rig.assert_passes(&rig.server.issue());
+    assert_eq!(rig.server.introspections_of("late"), 0);
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_sent() {
+    let rig = Rig::start(|builder| builder.main("thread_pool default threads=1;"));
+    let first = rig.server.issue();
+    let hold = rig.server.hold();
+    let mut running = send(&rig, "/api", &first.token);
+    rig.server.wait_for_introspections(1);
+    drop(send(&rig, "/api?gone", "unwanted"));
+    rig.gateway.wait_for_access("/api?gone");
+    drop(hold);
+    assert_eq!(running.read().status, 200);
+    rig.assert_passes(&rig.server.issue());
+    assert_eq!(rig.server.introspections_of("unwanted"), 0);
+    // Asked for again, it is asked for.
+    assert_eq!(rig.get_as("unwanted").status, 401);
+}
+
+#[test]
+fn a_call_that_was_sent_is_used_though_its_client_has_gone() {
+    let rig = Rig::start(|builder| builder);
+    let token = rig.server.issue();
+    let hold = rig.server.hold();
+    let client = send(&rig, "/api?gone", &token.token);
+    rig.server.wait_for_introspections(1);
+    drop(client);
+    rig.gateway.wait_for_access("/api?gone");
+    drop(hold);
+    rig.assert_passes(&token);
+    assert_eq!(rig.server.introspections(), 1);
+}
+
+/// Fills what there is room for with two calls that are held back, and asks for a third.
+fn overflow(change: impl FnOnce(Builder) -> Builder, words: &str) {
+    let status = "phantom_token_status prometheus;";
+    let rig = Rig::start(|builder| change(builder.location("/status", status)));
+    let hit = rig.server.issue();
+    rig.assert_passes(&hit);
+    let (one, two) = (rig.server.issue(), rig.server.issue());
+    let hold = rig.server.hold();
+    let mut first = send(&rig, "/api", &one.token);
+    rig.server.wait_for_introspections(2);
+    let mut second = send(&rig, "/api", &two.token);
+    // Until the second has its place, the third would take it.
+    wait_until("the second call's place", || {
+        let status = rig.gateway.get("/status", &[]).text();
+        status.lines().any(|line| line == "phantom_token_introspections_pending 2")
+    });
+    let mut probe = rig.gateway.client();
+    for n in 0..5 {
+        let response = probe.get_as("/api", &format!("beyond-{n}"));
+        Reply::unavailable("1").assert(&response);
+        assert_eq!(rig.server.introspections_of(&format!("beyond-{n}")), 0);
+        rig.assert_passes(&hit);
+    }
+    rig.gateway.wait_for_log(&["[error]", words]);
+    drop(hold);
+    assert_eq!(first.read().status, 200);
+    assert_eq!(second.read().status, 200);
+    rig.assert_passes(&rig.server.issue());
+    assert_eq!(rig.server.introspections_of("beyond-0"), 0);
+}
+
+#[test]
+fn a_full_queue_sends_clients_away_and_hits_go_on() {
+    overflow(
+        |builder| builder.main("thread_pool default threads=1 max_queue=1;"),
+        "queue overflow",
+    );
+}
+
+#[test]
+fn too_many_calls_send_clients_away_and_hits_go_on() {
+    overflow(
+        |builder| builder.http("phantom_token_max_pending 2;"),
+        "too many introspection calls are pending",
+    );
+}
