@@ -40,6 +40,16 @@ fn gateway(http: &str, port: u16) -> Gateway {
         .start()
 }
 
+/// The configuration of a canary that a guide shows.
+fn canary(guide: &str) -> &str {
+    guide
+        .split("```nginx\n")
+        .filter_map(|rest| rest.split_once("```"))
+        .map(|(block, _)| block)
+        .find(|block| block.contains("split_clients"))
+        .expect("a canary in the guide")
+}
+
 /// The tutorial's API, which is a script for Node.js.
 struct Script {
     child: Child,
@@ -152,12 +162,7 @@ fn a_canary_beside_auth_request() {
         Api::start(),
     );
     let guide = read("docs/migrating-from-auth-request-njs.md");
-    let block = guide
-        .split("```nginx\n")
-        .filter_map(|rest| rest.split_once("```"))
-        .map(|(block, _)| block)
-        .find(|block| block.contains("split_clients"))
-        .expect("a canary in the guide");
+    let block = canary(&guide);
     let port = port::free();
     // One machine plays many clients; a server with one answer plays the script.
     let script = port::free();
@@ -203,4 +208,33 @@ fn a_canary_beside_auth_request() {
     // Going back.
     let back = gateway(&replace(&config, "    10%  /new;\n", ""), port);
     assert_eq!(count(&back, &token), [100, 0]);
+}
+
+#[test]
+fn a_canary_in_front_of_two_gateways() {
+    let guide = read("docs/migrating-from-the-c-module.md");
+    let [port, old, new] = [(); 3].map(|()| port::free());
+    // One machine plays many clients, and two answers the two gateways.
+    let config = replace(canary(&guide), "$remote_addr", "$arg_client");
+    let config = replace(&config, "127.0.0.1:8081", &format!("127.0.0.1:{old}"));
+    let config = replace(&config, "127.0.0.1:8082", &format!("127.0.0.1:{new}"));
+    let config = replace(&config, "listen 8080", &format!("listen 127.0.0.1:{port}"));
+    let gateways = format!(
+        "server {{\nlisten 127.0.0.1:{old};\nreturn 200 old;\n}}\n\
+         server {{\nlisten 127.0.0.1:{new};\nreturn 200 new;\n}}\n"
+    );
+    let answered_by = |gateway: &Gateway, name: &str| {
+        let answer = |client| gateway.get(&format!("/api?client={client}"), &[]).text();
+        (0..100).filter(|client| answer(*client) == name).count()
+    };
+    let front = gateway(&format!("{config}{gateways}"), port);
+    let share = answered_by(&front, "new");
+    assert!(share > 0 && share < 50, "{share}");
+    assert_eq!(answered_by(&front, "old"), 100 - share);
+    drop(front);
+
+    // Going back.
+    let config = replace(&config, "    10%  new_gateway;\n", "");
+    let front = gateway(&format!("{config}{gateways}"), port);
+    assert_eq!(answered_by(&front, "old"), 100);
 }
