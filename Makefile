@@ -65,7 +65,7 @@ export PATH := $(CURDIR)/build/tools/bin:$(PATH)
 
 .PHONY: help
 help: ## Show this
-	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | sed 's/$$(MODULE)/$(MODULE)/' | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | sed 's/$$(MODULE)/$(MODULE)/' | expand -t 20
 	@echo
 	@sed -n '/^#   NGINX/,/^$$/s/^#   //p' Makefile
 
@@ -116,6 +116,16 @@ test: setup-test build ## Run all tests; with NGINX=debian on the distribution's
 	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-core --package phantom-token-test $(TEST_FLAGS)
 	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 
+# Nothing of it runs at the same time as a measurement.
+.PHONY: bench
+bench: setup-bench build ## Measure what the module costs: docs/benchmarks.md
+	$(SAY) 'building the benchmarks'
+	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-bench --profile bench --bins --benches
+	$(SAY) 'single steps of the engine'
+	@$(CARGO) bench $(CARGO_FLAGS) --package phantom-token-bench --bench engine -- --sample-count 50
+	$(SAY) 'whole gateways (BENCH_SECONDS, BENCH_PAIRS, BENCH_ONLY; PEER_URL, PEER_PID)'
+	@$(with_gateway) '$(TARGET)/release/phantom-token-bench'
+
 # AddressSanitizer needs a nightly compiler, for the flag alone: the code is the same. gcc and rustc
 # share one runtime, NGINX's.
 ADDRESS_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
@@ -136,21 +146,38 @@ nginx-tests: build ## Run NGINX's own tests, in NGINX_TESTS_DIR, with the module
 	@tools/nginx-tests '$(or $(NGINX_TESTS_DIR),$(error NGINX_TESTS_DIR=DIR names a clone of nginx/nginx-tests))' '$(out)/nginx' '$(out)/$(MODULE)'
 
 .PHONY: lint
-lint: setup-lint nginx ## Check formatting, clippy, documentation, licences
+lint: setup-lint nginx ## Check formatting, clippy, documentation, links, licences
 	$(SAY) 'checking the formatting'
 	@$(CARGO) fmt --all --check
 	$(SAY) 'running clippy'
 	@$(for_nginx) $(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets --target-dir '$(target_dir)' -- -D warnings
 	$(SAY) 'building the documentation'
 	@$(for_nginx) RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps --document-private-items --quiet --target-dir '$(target_dir)'
+	@tools/check-links
 	@tools/check-dependencies
 	$(SAY) 'lint: all clean'
 
-.PHONY: setup setup-build setup-debian setup-lint setup-test
+.PHONY: package
+package: build debian setup-package ## Make a .deb for the distribution's NGINX, tarballs, checksums: build/package
+	@tools/package tarball stable build/nginx 'build/$(MODULE)'
+	@tools/package tarball debian build/debian/nginx 'build/debian/$(MODULE)'
+	@tools/package deb '$(CURDIR)/build/debian/$(MODULE)'
+	@tools/package sums
+
+.PHONY: package-check
+package-check: package ## Install the .deb into a Debian of its own, use it, remove it (root)
+	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bins
+	@tools/check-package
+
+.PHONY: image-check
+image-check: setup-image nginx ## Build and run the Docker images without a Docker engine (root)
+	@CARGO_FLAGS='$(or $(CARGO_FLAGS),--locked)' tools/check-image
+
+.PHONY: setup setup-bench setup-build setup-debian setup-image setup-lint setup-package setup-test
 setup: setup-build setup-debian setup-lint setup-test ## Install what building and testing need
-setup-build setup-debian setup-lint setup-test: setup-%:
+setup-bench setup-build setup-debian setup-image setup-lint setup-package setup-test: setup-%:
 	@tools/setup $*
 
 .PHONY: clean
 clean: ## Remove everything built
-	@rm -rf build '$(TARGET)'
+	@rm -rf build '$(TARGET)' test/oidc-provider/node_modules

@@ -27,8 +27,17 @@ pub struct Jwt {
     payload: Option<Payload>,
 }
 
-/// A JWS payload that is one JSON object, wiped on drop.
-struct Payload(Zeroizing<Vec<u8>>);
+/// A JWS payload that is one JSON object, and what was found in it: it is read once.
+struct Payload {
+    text: Zeroizing<Vec<u8>>,
+    /// It has a member `active`, and of which value.
+    active: Option<Option<bool>>,
+    /// It has a member `token_introspection`.
+    has_token_introspection: bool,
+    exp: Result<Option<u64>, Cause>,
+    scope: Result<Option<Vec<u8>>, Cause>,
+    dpop_bound: Result<bool, Cause>,
+}
 
 /// What is needed of a JOSE header (RFC 7515 §4).
 struct Header {
@@ -41,8 +50,14 @@ impl Compact {
     pub fn decode(text: &[u8]) -> Result<Compact, Cause> {
         let mut segments: [&[u8]; 5] = [b""; 5];
         let mut count = 0;
-        for segment in text.split(|byte| *byte == b'.') {
-            *segments.get_mut(count).ok_or(Cause::Segments)? = segment;
+        let mut rest = Some(text);
+        while let Some(text) = rest {
+            let dot = memchr::memchr(b'.', text);
+            let segment = segments.get_mut(count).ok_or(Cause::Segments)?;
+            (*segment, rest) = match dot {
+                Some(dot) => (&text[..dot], Some(&text[dot + 1..])),
+                None => (text, None),
+            };
             count += 1;
         }
         let (header, payload) = match segments {
@@ -74,19 +89,17 @@ impl Compact {
         if self.header.is_token_introspection() {
             return Err(Cause::Typ);
         }
-        if let Some(payload) = &self.payload {
-            let payload = payload.object()?;
-            if payload.get("token_introspection").is_some() || payload.get("active").is_some() {
-                return Err(Cause::IntrospectionPayload);
-            }
+        if let Some(payload) = &self.payload
+            && (payload.has_token_introspection || payload.active.is_some())
+        {
+            return Err(Cause::IntrospectionPayload);
         }
         Ok(Jwt { payload: self.payload })
     }
 
     /// Whether the payload has `"active": false`: an introspection answer of the early drafts.
     pub fn says_inactive(&self) -> bool {
-        let answer = self.payload.as_ref().and_then(|payload| payload.object().ok());
-        answer.and_then(|answer| answer.get("active")?.as_bool()) == Some(false)
+        self.payload.as_ref().is_some_and(|payload| payload.active == Some(Some(false)))
     }
 
     /// The object `token_introspection` of an RFC 9701 answer.
@@ -97,8 +110,8 @@ impl Compact {
             return Err(Cause::Typ);
         }
         let payload = self.payload.as_ref().ok_or(Cause::EncryptedAnswer)?;
-        payload
-            .object()?
+        Object::of_checked(&payload.text)
+            .ok_or(Cause::Payload)?
             .get("token_introspection")
             .and_then(|answer| answer.as_object())
             .ok_or(Cause::NoTokenIntrospection)
@@ -108,26 +121,22 @@ impl Compact {
 impl Jwt {
     /// The payload of a JWS as sent, a JSON object; `None` for a JWE.
     pub fn payload(&self) -> Option<&[u8]> {
-        self.payload.as_ref().map(|payload| payload.0.as_slice())
+        self.payload.as_ref().map(|payload| payload.text.as_slice())
     }
 
     /// `exp`, in seconds since the Unix epoch (RFC 7519 §4.1.4).
     pub fn exp(&self) -> Result<Option<u64>, Cause> {
-        self.object()?.map_or(Ok(None), |payload| registered::exp(&payload))
+        self.payload.as_ref().map_or(Ok(None), |payload| payload.exp)
     }
 
     /// `scope` (RFC 8693 §4.2), else `scp`, values joined by single spaces.
     pub fn scope(&self) -> Result<Option<Vec<u8>>, Cause> {
-        self.object()?.map_or(Ok(None), |payload| registered::scope(&payload))
+        self.payload.as_ref().map_or(Ok(None), |payload| payload.scope.clone())
     }
 
     /// Whether the token is bound to a DPoP key (RFC 9449 §6).
     pub fn dpop_bound(&self) -> Result<bool, Cause> {
-        self.object()?.map_or(Ok(false), |payload| registered::dpop_bound(&payload))
-    }
-
-    fn object(&self) -> Result<Option<Object<'_>>, Cause> {
-        self.payload.as_ref().map(Payload::object).transpose()
+        self.payload.as_ref().map_or(Ok(false), |payload| payload.dpop_bound)
     }
 }
 
@@ -143,13 +152,14 @@ pub fn payload_of_checked(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 
 impl Payload {
     fn parse(segment: &[u8]) -> Result<Payload, Cause> {
-        let payload = decode_segment(segment)?;
-        Object::parse(&payload).map_err(|_| Cause::Payload)?;
-        Ok(Payload(payload))
-    }
-
-    fn object(&self) -> Result<Object<'_>, Cause> {
-        Object::of_checked(&self.0).ok_or(Cause::Payload)
+        let text = decode_segment(segment)?;
+        let object = Object::parse(&text).map_err(|_| Cause::Payload)?;
+        let active = object.get("active").map(|active| active.as_bool());
+        let has_token_introspection = object.get("token_introspection").is_some();
+        let exp = registered::exp(&object);
+        let scope = registered::scope(&object);
+        let dpop_bound = registered::dpop_bound(&object);
+        Ok(Payload { text, active, has_token_introspection, exp, scope, dpop_bound })
     }
 }
 
@@ -188,7 +198,9 @@ impl Header {
 }
 
 fn decode_segment(segment: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
-    check_segment(segment)?;
+    if segment.is_empty() {
+        return Err(Cause::Segments);
+    }
     URL_SAFE_NO_PAD.decode(segment).map(Zeroizing::new).map_err(|_| Cause::Segments)
 }
 

@@ -10,13 +10,11 @@ use crate::log::error;
 use crate::sys::*;
 use crate::worker;
 
-/// What failed: the endpoint's label and the reason's word.
-type Kind = (String, &'static str);
-
 /// The failures of this worker's calls, and the timer that sums them up.
 pub(crate) struct Failures {
     event: ngx_event_t,
-    repeats: Repeats<Kind>,
+    /// By what the line says: the endpoint's label and the cause, in fixed words.
+    repeats: Repeats<String>,
 }
 
 impl Failures {
@@ -26,20 +24,18 @@ impl Failures {
         Box::new(Self { event: unsafe { core::mem::zeroed() }, repeats: Repeats::default() })
     }
 
-    /// A call failed. Whether that is to be logged by itself.
-    pub(super) fn happened(&mut self, label: &str, reason: &'static str) -> bool {
-        let say = self.repeats.happened((label.to_owned(), reason), now_ms());
+    /// Logs that a call failed, or counts it.
+    pub(super) fn say(&mut self, what: String) {
+        if self.repeats.happened(what.clone(), now_ms()) {
+            error!(guard::cycle_log(), "{what}");
+        }
         self.wait();
-        say
     }
 
     /// Logs what was counted and not said, of all kinds where `all`.
     pub(crate) fn sum_up(&mut self, all: bool) {
-        for ((label, reason), more) in self.repeats.ended(now_ms(), all) {
-            error!(
-                guard::cycle_log(),
-                "introspection at \"{label}\" failed {more} more times within a minute, {reason}: see the first lines of this kind"
-            );
+        for (what, more) in self.repeats.ended(now_ms(), all) {
+            error!(guard::cycle_log(), "{more} more times within a minute: {what}");
         }
         if !all {
             self.wait();

@@ -5,8 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use phantom_token_test::authorization_server::INTROSPECTION_PATH;
 use phantom_token_test::rig::INVALID_TOKEN;
-use phantom_token_test::{Mint, Reply, Response, Rig, Script};
+use phantom_token_test::{AuthorizationServer, Mint, Reply, Response, Rig, Script};
 use serde_json::{Value, json};
 
 const RESPONSE_JWT: &str = "application/token-introspection+jwt";
@@ -36,6 +37,9 @@ fn as_jwt(jwt: &str) -> Script {
     Script::jwt(jwt)
 }
 
+/// How many answers one gateway may be asked for.
+const ROWS: usize = 80;
+
 /// A gateway and a token for every answer.
 struct Table {
     rig: Rig,
@@ -44,16 +48,33 @@ struct Table {
 
 impl Table {
     fn start(directives: &str) -> Self {
-        let rig = Rig::start(|builder| {
-            builder
+        let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+            let builder = builder
                 .directives(directives)
-                .directives("proxy_set_header X-Sub $phantom_token_claim_sub;")
+                .directives("proxy_set_header X-Sub $phantom_token_claim_sub;");
+            // Failures of one endpoint that repeat themselves are summed up in the log, so each
+            // row has an endpoint of its own, all of them the one server.
+            (1..=ROWS).fold(builder, |builder, row| {
+                let endpoint = format!(
+                    "http://row-{row}.invalid{INTROSPECTION_PATH} connect=127.0.0.1:{}",
+                    server.port()
+                );
+                builder.location(
+                    &format!("= /row-{row}"),
+                    &format!(
+                        "phantom_token on;\n\
+                         phantom_token_introspection_endpoint {endpoint};\n\
+                         {directives}\ntry_files /none =204;"
+                    ),
+                )
+            })
         });
         Self { rig, rows: 0 }
     }
 
     fn script(&mut self, script: Script) -> String {
         self.rows += 1;
+        assert!(self.rows <= ROWS);
         let token = format!("row-{}", self.rows);
         self.rig.server.script(&token, script);
         token
@@ -95,7 +116,7 @@ impl Table {
         let before = self.rig.api.count();
         let lines = self.rig.gateway.module_lines().len();
         for round in 1..=2 {
-            Reply::failure().assert(&self.get(&token));
+            Reply::failure().assert(&self.rig.gateway.get_as(&format!("/{token}"), &token));
             assert_eq!(self.rig.server.introspections_of(&token), round, "{cause}: cached");
         }
         assert_eq!(self.rig.api.count(), before, "nothing is forwarded");

@@ -82,3 +82,61 @@ fn an_error_names_its_cause() {
     let line = rig.gateway.wait_for_log(&["[error]", "phantom token"]);
     assert!(line.to_lowercase().contains("tls") || line.contains("certificate"), "{line}");
 }
+
+#[test]
+fn failures_that_repeat_are_summed_up() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder.endpoint(&format!("{} max_fails=0", server.introspection_url()))
+    });
+    rig.server.script_all(Script::status(500));
+    let mut client = rig.gateway.client();
+    for number in 0..30 {
+        assert_eq!(client.get_as("/api", &format!("failing-{number}")).status, 500);
+    }
+    let own = |text: &str| {
+        let lines = rig.gateway.module_lines();
+        lines.iter().filter(|line| line.contains("[error]") && line.contains(text)).count()
+    };
+    assert_eq!(own("status 500"), 5, "the first few one by one");
+    // Another cause is another row.
+    rig.server.script_all(Script::status(503));
+    assert_eq!(client.get_as("/api", "other").status, 500);
+    assert_eq!(own("status 503"), 1);
+    drop(client);
+    // The rest is said when the minute ends, or the worker does.
+    rig.gateway.quit();
+    rig.gateway.wait_exit();
+    let line =
+        rig.gateway.wait_for_log(&["[error]", "phantom token: 25 more times within a minute"]);
+    assert!(line.contains("status 500; see the server's own log"), "{line}");
+    assert_eq!(own("more times"), 1);
+}
+
+#[test]
+fn a_flood_of_requests_that_cannot_be_sent_is_said_once() {
+    let rig = Rig::start(|builder| {
+        builder.directives("phantom_token_introspection_header X-Path $uri nokey;")
+    });
+    for _ in 0..10 {
+        let token = rig.server.issue();
+        assert_eq!(rig.gateway.get_as("/api/a%0d%0ab", &token.token).status, 500);
+    }
+    let lines = rig.gateway.module_lines();
+    let said = lines.iter().filter(|line| line.contains("holds CR, LF or NUL")).count();
+    assert_eq!(said, 1, "{lines:#?}");
+    assert_eq!(rig.server.introspections(), 0);
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn the_summary_comes_when_the_minute_ends() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder.endpoint(&format!("{} max_fails=0", server.introspection_url()))
+    });
+    rig.server.script_all(Script::status(500));
+    for number in 0..8 {
+        assert_eq!(rig.get_as(&format!("failing-{number}")).status, 500);
+    }
+    std::thread::sleep(std::time::Duration::from_secs(58));
+    rig.gateway.wait_for_log(&["[error]", "phantom token: 3 more times within a minute"]);
+}

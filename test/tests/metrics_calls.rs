@@ -243,3 +243,24 @@ fn the_time_a_call_waits_for_a_thread_is_shown() {
     assert!(metrics.get("queue_duration_seconds_sum") >= 0.150, "{metrics:#?}");
     assert_eq!(metrics.get("queue_duration_seconds_count"), 3.0);
 }
+
+#[test]
+fn endpoints_are_shown_as_configured_before_and_after_a_reload() {
+    let mut rig = rig("max_fails=0", |builder| builder);
+    let url = rig.server.introspection_url();
+    let series = |rig: &Rig, endpoint: &str| {
+        let metrics = rig.gateway.metrics();
+        metrics.0.keys().filter(|name| name.contains(&format!("\"{endpoint}\""))).count()
+    };
+    let all = 3 + 8 + 1;
+    assert_eq!(series(&rig, &url), all, "before the first call, so that its failure is a rise");
+    let backup = format!("http://127.0.0.1:{}/backup", port::free());
+    rig.gateway.reload_with(|builder| builder.endpoint(&format!("{backup} backup")));
+    assert_eq!((series(&rig, &url), series(&rig, &backup)), (all, all));
+    rig.gateway.reload_with(|_| {
+        let builder = phantom_token_test::Gateway::builder().protect(&rig.server, &rig.api);
+        builder.endpoint(&backup).location(SHOWN.0, SHOWN.1)
+    });
+    // One that nobody asks any more would rest for ever.
+    assert_eq!((series(&rig, &url), series(&rig, &backup)), (0, all));
+}

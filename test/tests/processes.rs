@@ -203,7 +203,7 @@ fn two_instances_of_the_module_are_refused() {
     assert!(!check.ok);
     let line = check.line_of("copy.so");
     let told = "module \"ngx_http_phantom_token_module\" is already loaded in";
-    assert!(check.messages.contains(&told), "{}", check.messages);
+    assert!(check.messages.contains(told), "{}", check.messages);
     assert!(check.messages.contains(&format!("nginx.conf:{line}")), "{}", check.messages);
 }
 

@@ -87,18 +87,24 @@ fn verification_can_be_given_up_with_a_warning() {
 }
 
 #[test]
-fn the_two_sides_of_verification_share_no_answer() {
-    let ca = Authority::generate();
-    let off = "phantom_token on;\nphantom_token_ssl_verify off;\ntry_files /none =204;";
-    let stranger = Authority::generate();
-    let rig =
-        rig(server(&ca.server(&["localhost"]), "localhost", None), &stranger.certificate, |b| {
-            b.location("/unverified", off)
-        });
-    let token = rig.server.issue();
-    assert_eq!(rig.gateway.get_as("/unverified", &token.token).status, 204);
-    Reply::failure().assert(&rig.get_as(&token.token));
-    assert_eq!(rig.server.introspections(), 1);
+fn answers_are_shared_among_those_who_verify_alike() {
+    let (ca, stranger) = (Authority::generate(), Authority::generate());
+    let on = "phantom_token on;\ntry_files /none =204;";
+    let server = server(&ca.server(&["localhost"]), "localhost", None);
+    let rig = Rig::with(server, |builder, _| {
+        builder
+            .server(TRUSTED)
+            .file("ca.pem", stranger.certificate.as_str())
+            .file("right.pem", ca.certificate.as_str())
+            .location("/unverified", &format!("{on}\nphantom_token_ssl_verify off;"))
+            .location("/right", &format!("{on}\nphantom_token_ssl_trusted_certificate right.pem;"))
+    });
+    for (calls, path) in [(1, "/unverified"), (2, "/right")] {
+        let token = rig.server.issue();
+        assert_eq!(rig.gateway.get_as(path, &token.token).status, 204);
+        Reply::failure().assert(&rig.get_as(&token.token));
+        assert_eq!(rig.server.introspections(), calls);
+    }
 }
 
 /// Trusts `ca` and presents `client`.

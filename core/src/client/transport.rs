@@ -110,6 +110,11 @@ impl Link {
         }
     }
 
+    /// Whether the call written in the exchange is the one this connection has served.
+    fn serves_current_call(&self) -> bool {
+        self.exchange.lock().number == self.call.number
+    }
+
     /// Takes up the call that is written in the exchange, where it is a new one.
     fn begin(&mut self) {
         let exchange = self.exchange.lock();
@@ -246,7 +251,8 @@ impl Transport for Link {
             && self.input.unread().is_empty()
             && self.dialled.elapsed() < MAX_AGE
             && self.session.as_mut().is_none_or(|session| session.is_drained())
-            && self.socket.is_quiet()
+            // Before the next call is soon enough to ask the socket, and late enough to hear all.
+            && (self.serves_current_call() || self.socket.is_quiet())
     }
 
     fn is_tls(&self) -> bool {

@@ -77,12 +77,13 @@ fn exp_is_looked_at_on_every_hit() {
     for near in NEAR {
         let rig = rig(1, |builder| builder.http(near));
         let token = rig.server.mint(Mint::new().expires_in(2));
+        // Nothing but `exp` ends it: the server's usual answer has a max-age as well.
+        rig.server.script(&token.token, Script::jwt(&token.jwt));
         assert_eq!(pass(&rig.gateway, "/shown", &token), "MISS");
-        let mut client = rig.gateway.client();
         // The server would still call it active.
         let mut hits = 0;
         wait_until("the token's end", || {
-            let response = client.get_as("/shown", &token.token);
+            let response = rig.gateway.get_as("/shown", &token.token);
             hits += usize::from(response.status == 204);
             response.status == 401
         });
@@ -145,6 +146,20 @@ fn cache_control_caps_binds_or_is_ignored() {
     let overruled: Vec<_> = rig.gateway.module_lines();
     let overruled = overruled.iter().filter(|l| l.contains("[notice]") && l.contains("overruled"));
     assert_eq!(overruled.count(), 1, "once per endpoint");
+    // Why an answer is not kept, for the log.
+    for (target, control, reason) in [
+        ("/cap", "no-store", None),
+        ("/cap", "max-age=0", Some("max_age")),
+        ("/strict", "no-store", Some("no_store")),
+        ("/strict", "no-cache", Some("no_cache")),
+        ("/strict", "private", Some("private")),
+    ] {
+        let token = rig.server.issue();
+        rig.server.script(&token.token, times(&[(CC, control)], &token.jwt));
+        let response = rig.gateway.get_as(target, &token.token);
+        assert_passes(&response, &token);
+        assert_eq!(response.header("reason"), reason, "{target} {control}");
+    }
     let uncached = &numbers(&rig.gateway)["uncached"];
     for reason in ["no_store", "no_cache", "private", "max_age"] {
         assert!(uncached[reason].as_u64().unwrap() > 0, "{reason}: {uncached}");

@@ -16,6 +16,7 @@ pub(crate) fn shown(directives: &str) -> String {
         "phantom_token on;\n{directives}\n\
          add_header Sent $http_authorization always;\n\
          add_header Outcome $phantom_token_status always;\n\
+         add_header Reason $phantom_token_reason always;\n\
          add_header Took $phantom_token_introspection_time always;\n\
          add_header Worker $pid always;\n\
          try_files /none =204;"

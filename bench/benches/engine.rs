@@ -1,0 +1,108 @@
+//! What single steps of the engine cost.
+
+use std::alloc::{Layout, alloc_zeroed};
+use std::hint::black_box;
+use std::ptr::NonNull;
+
+use divan::Bencher;
+use phantom_token_core::answer::{self, Forward, Response};
+use phantom_token_core::bearer::{self, TokenSyntax};
+use phantom_token_core::key::{HashKey, Key};
+use phantom_token_core::lifetime::Life;
+use phantom_token_core::local::{Cached, Facts, Local};
+use phantom_token_core::scope;
+use phantom_token_core::state::{self, State};
+
+#[path = "../src/neighbours.rs"]
+#[allow(dead_code)]
+mod neighbours;
+
+const HEADER: &[u8] = b"Bearer 0000002a-4b1f-4c6e-9a2d-000000051382";
+
+fn main() {
+    divan::main();
+}
+
+/// Reading the header of a hit.
+#[divan::bench]
+fn read_bearer_token() -> bool {
+    matches!(
+        bearer::from_authorization(Some(black_box(HEADER)), TokenSyntax::B64token),
+        bearer::Credentials::Token(_)
+    )
+}
+
+/// Hashing its token.
+#[divan::bench]
+fn hash_token(bencher: Bencher<'_, '_>) {
+    let key = HashKey([7; 16]);
+    bencher.bench_local(|| key.token(black_box(&HEADER[7..])));
+}
+
+/// Judging its scope.
+#[divan::bench]
+fn judge_scope() -> bool {
+    scope::covers(black_box(b"openid profile read write"), black_box(b"read write"))
+}
+
+/// Finding it in the worker's own cache.
+#[divan::bench(args = [1, 1024])]
+fn find_in_worker_cache(bencher: Bencher<'_, '_>, entries: u32) {
+    let state = state();
+    let key_of = |n: u32| {
+        let hash = HashKey([7; 16]);
+        Key { token: hash.token(&n.to_le_bytes()), identity: hash.identity([&b"i"[..]]) }
+    };
+    let jwt = neighbours::jwt(1024);
+    let life = Life { stored: 1, until: None, exp: None, may_stale: false };
+    let facts = Facts { jwt: jwt.as_bytes(), scope: b"read", claims: b"", dpop_bound: false, life };
+    let mut local = Local::new(1024, 16 << 20);
+    for n in 0..entries {
+        let key = key_of(n);
+        let entry = Cached::new(&facts, state.generation(&key.token), 1).expect("memory");
+        local.insert(key, &entry);
+    }
+    let keys: Vec<Key> = (0..entries).map(key_of).collect();
+    let mut next = 0;
+    bencher.bench_local(|| {
+        let key = &keys[next % keys.len()];
+        next += 1;
+        local.get(key, state.generation(&key.token)).is_some()
+    });
+}
+
+/// Taking an answer from the zone into the worker's own cache.
+#[divan::bench(args = [512, 1024, 4096])]
+fn copy_into_worker_cache(bencher: Bencher<'_, '_>, bytes: usize) {
+    let state = state();
+    let token = HashKey([7; 16]).token(b"t");
+    let jwt = neighbours::jwt(bytes);
+    let life = Life { stored: 1, until: None, exp: None, may_stale: false };
+    let facts = Facts { jwt: jwt.as_bytes(), scope: b"read", claims: b"", dpop_bound: false, life };
+    bencher.bench_local(|| Cached::new(black_box(&facts), state.generation(&token), 1));
+}
+
+/// Reading an authorization server's answer.
+#[divan::bench(args = [512, 1024, 4096])]
+fn read_answer(bencher: Bencher<'_, '_>, bytes: usize) {
+    let response = Response {
+        status: 200,
+        content_type: Some(b"application/jwt".to_vec()),
+        cache_control: Vec::new(),
+        age: None,
+        retry_after: None,
+        content_encoding: None,
+        body: neighbours::jwt(bytes).into_bytes(),
+    };
+    bencher.bench_local(|| answer::read(black_box(&response), Forward::Jwt, 1_700_000_000));
+}
+
+/// A state zone that is never given back.
+fn state() -> State {
+    let layout = Layout::from_size_align(state::SIZE, 4096).expect("a size");
+    // SAFETY: the size is not zero; the memory is aligned, as long as said, and leaked.
+    unsafe {
+        let base = NonNull::new(alloc_zeroed(layout)).expect("memory");
+        State::create(base, state::SIZE).expect("a state zone")
+    }
+}

@@ -1,0 +1,250 @@
+//! Load: `wrk` for what a request costs, clients of our own for what needs a schedule.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::gateway::Gateway;
+
+/// Which tokens a load presents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tokens {
+    /// Any of so many, at random.
+    Of(u32),
+    /// Each one once; the number keeps one run's from another's.
+    Fresh(u32),
+}
+
+/// The n-th token: 36 characters, as most servers' opaque tokens have.
+pub(crate) fn token(n: u32) -> String {
+    format!("{n:08x}-4b1f-4c6e-9a2d-{:012x}", u64::from(n) * 7919)
+}
+
+/// What a run of `wrk` has shown.
+pub(crate) struct Run {
+    pub(crate) requests: f64,
+    pub(crate) seconds: f64,
+    /// CPU of the gateway's worker per request, in microseconds.
+    pub(crate) cpu_us: f64,
+}
+
+/// The wrk scripts, in a directory of their own.
+pub(crate) struct Wrk {
+    directory: TempDir,
+    jwt: String,
+}
+
+impl Wrk {
+    pub(crate) fn new(jwt: &str) -> Result<Self, String> {
+        let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+        Ok(Self { directory, jwt: jwt.to_owned() })
+    }
+
+    /// Loads a gateway for a while over `connections` connections.
+    pub(crate) fn run(
+        &self,
+        gateway: &Gateway,
+        tokens: Tokens,
+        connections: usize,
+        duration: Duration,
+    ) -> Result<Run, String> {
+        let script = self.directory.path().join("load.lua");
+        fs::write(&script, self.script(gateway, tokens)).map_err(|error| error.to_string())?;
+        let before = gateway.cpu_us();
+        let output = Command::new("wrk")
+            .args([
+                "-t1",
+                &format!("-c{connections}"),
+                &format!("-d{:.0}s", duration.as_secs_f64().ceil()),
+            ])
+            .args(["--timeout", "30s", "-s"])
+            .arg(&script)
+            .arg(&gateway.url)
+            .output()
+            .map_err(|error| format!("wrk: {error}"))?;
+        let cpu = gateway.cpu_us() - before;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().parse::<f64>().ok()
+        };
+        let (Some(requests), Some(bad), Some(us)) =
+            (field("requests:"), field("bad:"), field("us:"))
+        else {
+            return Err(format!("{}: wrk says {text}", gateway.name));
+        };
+        // The last answers may be cut off by the end of the run.
+        if bad > 0.0 || requests == 0.0 {
+            return Err(format!("{}: {bad} of {requests} requests failed", gateway.name));
+        }
+        Ok(Run { requests, seconds: us / 1e6, cpu_us: cpu / requests })
+    }
+
+    fn script(&self, gateway: &Gateway, tokens: Tokens) -> String {
+        let format = "local function value(k) return string.format(\
+            \"Bearer %08x-4b1f-4c6e-9a2d-%012x\", k, k * 7919) end\n";
+        let done = "function done(summary)\n\
+             io.write(string.format(\"requests: %d\\nus: %d\\nbad: %d\\n\", summary.requests,\n\
+             summary.duration, summary.errors.status + summary.errors.connect))\n\
+             end\n";
+        let request = match tokens {
+            _ if gateway.client_sends_jwt => format!(
+                "local one = nil\n\
+                 function init() one = wrk.format(\"GET\", nil, {{Authorization = \"Bearer {}\"}}) end\n\
+                 function request() return one end\n",
+                self.jwt
+            ),
+            // Made before the run where there is memory for it, so that wrk itself costs little.
+            Tokens::Of(count) if count <= 10_000 => format!(
+                "local all, random = {{}}, math.random\n\
+                 function init()\n\
+                 math.randomseed(os.time())\n\
+                 for k = 1, {count} do\n\
+                 all[k] = wrk.format(\"GET\", nil, {{Authorization = value(k - 1)}})\n\
+                 end\n\
+                 end\n\
+                 function request() return all[random({count})] end\n"
+            ),
+            Tokens::Of(count) => format!(
+                "local random = math.random\n\
+                 function init() math.randomseed(os.time()) end\n\
+                 function request()\n\
+                 return wrk.format(\"GET\", nil, {{Authorization = value(random({count}) - 1)}})\n\
+                 end\n"
+            ),
+            Tokens::Fresh(run) => format!(
+                "local k = {run} * 1000000\n\
+                 function request()\n\
+                 k = k + 1\n\
+                 return wrk.format(\"GET\", nil, {{Authorization = value(k)}})\n\
+                 end\n"
+            ),
+        };
+        format!("{format}{request}{done}")
+    }
+}
+
+/// One kept-alive connection.
+pub(crate) struct Connection {
+    reader: BufReader<TcpStream>,
+}
+
+impl Connection {
+    pub(crate) fn open(port: u16) -> Result<Self, String> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        Ok(Self { reader: BufReader::new(stream) })
+    }
+
+    /// One request with this bearer token; anything but 200 is an error.
+    pub(crate) fn get(&mut self, bearer: &str) -> Result<(), String> {
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {bearer}\r\n\r\n");
+        let io = |error: std::io::Error| error.to_string();
+        self.reader.get_mut().write_all(request.as_bytes()).map_err(io)?;
+        let (mut length, mut line, mut status) = (0u64, String::new(), String::new());
+        loop {
+            line.clear();
+            if self.reader.read_line(&mut line).map_err(io)? == 0 {
+                return Err("the connection was closed".to_owned());
+            }
+            let text = line.trim();
+            if status.is_empty() {
+                text.clone_into(&mut status);
+            } else if text.is_empty() {
+                break;
+            } else if let Some((name, value)) = text.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().unwrap_or(0);
+            }
+        }
+        std::io::copy(&mut self.reader.by_ref().take(length), &mut std::io::sink()).map_err(io)?;
+        if status.contains(" 200 ") { Ok(()) } else { Err(status) }
+    }
+}
+
+/// Presents each of `count` tokens once, so that all are cached.
+pub(crate) fn preload(port: u16, count: u32) -> Result<(), String> {
+    const CONNECTIONS: u32 = 16;
+    let load = |first: u32| {
+        let mut connection = Connection::open(port)?;
+        (first..count).step_by(CONNECTIONS as usize).try_for_each(|n| connection.get(&token(n)))
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..CONNECTIONS).map(|first| scope.spawn(move || load(first))).collect();
+        threads.into_iter().try_for_each(|t| t.join().map_err(|_| "a panic".to_owned())?)
+    })
+}
+
+/// Milliseconds each of `count` requests took that presented one token at once.
+pub(crate) fn burst(port: u16, count: usize, bearer: &str) -> Result<Vec<f64>, String> {
+    let barrier = Barrier::new(count);
+    let one = || {
+        let connection = Connection::open(port);
+        barrier.wait();
+        let begun = Instant::now();
+        connection?.get(bearer)?;
+        Ok(begun.elapsed().as_secs_f64() * 1e3)
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..count)
+            .map(|_| thread::Builder::new().stack_size(128 * 1024).spawn_scoped(scope, one))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .map_err(|error| error.to_string())?
+                    .join()
+                    .map_err(|_| "a panic".to_owned())?
+            })
+            .collect()
+    })
+}
+
+/// Milliseconds of requests sent at a fixed rate (each second) over `connections` connections,
+/// counted from when each was due, so that a slow answer does not hide those behind it.
+pub(crate) fn paced(
+    port: u16,
+    bearer: &str,
+    rate: f64,
+    connections: u32,
+    duration: Duration,
+) -> Result<Vec<f64>, String> {
+    let begun = Instant::now() + Duration::from_millis(50);
+    let gap = f64::from(connections) / rate;
+    let one = |index: u32| {
+        let mut connection = Connection::open(port)?;
+        let mut latencies = Vec::new();
+        for n in 0.. {
+            let offset = gap * (f64::from(n) + f64::from(index) / f64::from(connections));
+            if offset > duration.as_secs_f64() {
+                break;
+            }
+            let due = begun + Duration::from_secs_f64(offset);
+            if let Some(early) = due.checked_duration_since(Instant::now()) {
+                thread::sleep(early);
+            }
+            connection.get(bearer)?;
+            latencies.push(due.elapsed().as_secs_f64() * 1e3);
+        }
+        Ok::<_, String>(latencies)
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..connections).map(|index| scope.spawn(move || one(index))).collect();
+        let mut all = Vec::new();
+        for thread in threads {
+            all.extend(thread.join().map_err(|_| "a panic".to_owned())??);
+        }
+        Ok(all)
+    })
+}

@@ -1,0 +1,47 @@
+//! `make bench`: what the module costs, beside NGINX without it and beside other ways to the same
+//! end.
+//!
+//! Every gateway is an NGINX with one worker. In each round every gateway takes its turn, and its
+//! cost is put in proportion to plain NGINX's of the same round, so that a machine that gets slower
+//! or faster meanwhile changes little; medians of all rounds are shown.
+
+mod chart;
+mod gateway;
+mod load;
+mod neighbours;
+mod recipes;
+mod report;
+mod scenarios;
+mod settings;
+mod stats;
+mod zone;
+
+use std::process::ExitCode;
+
+use report::Report;
+use settings::Settings;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let settings = Settings::read()?;
+    let mut report = Report::default();
+    report.say(&format!(
+        "Measured on: {}. {} rounds of {} s for each gateway.",
+        settings::machine().join("; "),
+        settings.pairs,
+        settings.duration.as_secs_f64()
+    ));
+    scenarios::run(&settings, &mut report)?;
+    let path = report.write().map_err(|error| format!("docs/benchmarks.md: {error}"))?;
+    eprintln!("bench: the results are in {}", path.display());
+    Ok(())
+}

@@ -1,0 +1,380 @@
+//! One attempt at one endpoint: choosing it, posting the call, and what its end means for the
+//! endpoint's health, the logs, the counters and the flight.
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use phantom_token_core::answer::Answer;
+use phantom_token_core::client::Call;
+use phantom_token_core::form;
+use phantom_token_core::grant::Grant;
+use phantom_token_core::health::{Availability, EndpointId, Gate, Transition};
+use phantom_token_core::lifetime::{self, Keep, Life, Uncached};
+use phantom_token_core::lock;
+use phantom_token_core::state::Notice;
+
+use crate::cache::{self, Texts};
+use crate::conf::policy::PolicyEndpoint;
+use crate::flight::Flight;
+use crate::flight::telling::Keeping;
+use crate::flight::work::{self, Attempt, Done, Work};
+use crate::guard;
+use crate::log::{debug, notice, warning};
+use crate::metrics::{self, CallResult, FailureReason, UncachedReason};
+use crate::outcome::{Fail, Outcome, Why};
+use crate::sys::*;
+use crate::worker::{self, Worker};
+
+impl Flight {
+    /// Posts one attempt at the next endpoint that is not resting.
+    pub(super) fn attempt(&mut self, worker: &mut Worker) -> Result<(), Fail> {
+        let now = now_ms();
+        let left = self.deadline.saturating_sub(now);
+        if left == 0 {
+            return Err(self.failed.unwrap_or(Fail::of(Why::Timeout)));
+        }
+        let policy = Rc::clone(&self.policy);
+        let mut soonest = None;
+        while let Some(endpoint) = policy.introspection.endpoints.get(self.next) {
+            self.next += 1;
+            let id = endpoint_id(worker, endpoint);
+            if let Gate::Closed { .. } = worker.state.credentials_gate(endpoint.client_hash, now) {
+                metrics::failure(worker, id, FailureReason::Credentials);
+                return Err(Fail::of(Why::Credentials));
+            }
+            match worker.state.available(
+                id,
+                &endpoint.limits,
+                pid(),
+                now,
+                self.deadline,
+                lock::alive,
+            ) {
+                Availability::Resting { left_ms } => {
+                    soonest = Some(soonest.map_or(left_ms, |least: u64| least.min(left_ms)));
+                    continue;
+                }
+                Availability::Trial(trial) => self.trial = Some(trial),
+                Availability::Up => self.trial = None,
+            }
+            // What is left is shared with the endpoints still to come, but never less than it
+            // takes to connect.
+            let others = policy.introspection.endpoints.len() - self.next;
+            let connect = policy.connect_timeout.as_millis() as u64;
+            let share = (left / (others as u64 + 1)).max(connect.min(left));
+            return self.post(worker, endpoint, share);
+        }
+        match (self.failed, soonest) {
+            (Some(failed), _) => Err(failed),
+            (None, Some(left_ms)) => {
+                metrics::failure(worker, None, FailureReason::Resting);
+                Err(Fail::resting(left_ms))
+            }
+            (None, None) => Err(Fail::of(Why::Internal)),
+        }
+    }
+
+    /// Hands one attempt to the thread pool.
+    fn post(
+        &mut self,
+        worker: &mut Worker,
+        endpoint: &PolicyEndpoint,
+        share_ms: u64,
+    ) -> Result<(), Fail> {
+        let work = Arc::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
+        // SAFETY: the task and its work live in this flight until completion, which is handled on
+        // the event loop; a zeroed task is how NGINX begins.
+        let posted = unsafe {
+            self.task = core::mem::zeroed();
+            self.task.handler = Some(work::run);
+            self.task.ctx = Arc::as_ptr(&work).cast_mut().cast::<c_void>();
+            self.task.event.data = ptr::from_mut(self).cast();
+            self.task.event.handler = Some(completed);
+            self.task.event.log = guard::cycle_log();
+            self.work = Some(work);
+            ngx_thread_task_post(self.policy.thread_pool, &mut self.task) == OK
+        };
+        if !posted {
+            self.work = None;
+            if let Some(trial) = self.trial.take() {
+                worker.state.trial_abandoned(endpoint_id(worker, endpoint), trial);
+            }
+            metrics::failure(worker, None, FailureReason::Overflow);
+            return Err(Fail::of(Why::Overflow));
+        }
+        worker.pending += 1;
+        metrics::pending(worker, 1);
+        Ok(())
+    }
+
+    fn call(&self, endpoint: &PolicyEndpoint, share_ms: u64) -> Call {
+        let introspection = &self.policy.introspection;
+        let text = |text: &'static str| text.as_bytes();
+        let mut params: Vec<(&[u8], &[u8])> = Vec::new();
+        if let Some(hint) = &introspection.token_type_hint {
+            params.push((text("token_type_hint"), hint));
+        }
+        if let Some((id, secret)) = &introspection.form_credentials {
+            params.push((text("client_id"), id));
+            params.push((text("client_secret"), &secret.bytes));
+        }
+        for (param, value) in introspection.params.iter().zip(&self.params) {
+            params.push((param.name.as_bytes(), value));
+        }
+        let headers = introspection.headers.iter().zip(&self.headers);
+        Call {
+            endpoint: endpoint.endpoint.clone(),
+            tls: introspection.tls.clone(),
+            authorization: introspection.authorization.clone(),
+            accept: introspection.accept.clone(),
+            headers: headers
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(header, value)| (header.name.clone(), value.clone()))
+                .collect(),
+            body: form::introspection_body(&self.token, params),
+            deadline: Instant::now() + Duration::from_millis(share_ms),
+            connect_timeout: self.policy.connect_timeout,
+        }
+    }
+
+    /// One attempt has ended: tries the next endpoint, or tells everyone.
+    fn complete(&mut self, worker: &mut Worker) {
+        worker.pending = worker.pending.saturating_sub(1);
+        metrics::pending(worker, -1);
+        let Some(work) = self.work.take() else { return };
+        let done = work.take();
+        drop(work);
+        metrics::queued(worker, done.queued);
+        if !matches!(done.result, Attempt::Unsent) {
+            metrics::took(worker, done.took);
+        }
+
+        let policy = Rc::clone(&self.policy);
+        let endpoint = &policy.introspection.endpoints[self.next - 1];
+        let id = endpoint_id(worker, endpoint);
+        let settled = self.settle(worker, endpoint, done);
+        if let Some(trial) = self.trial.take() {
+            // Where the call's end said something about the endpoint, this changes nothing.
+            worker.state.trial_abandoned(id, trial);
+        }
+        match settled {
+            Settled::Outcome(outcome, keeping) => self.resolve(worker, &outcome, keeping),
+            Settled::NextEndpoint(fail) => {
+                self.failed = Some(fail);
+                if let Err(fail) = self.attempt(worker) {
+                    self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
+                }
+            }
+        }
+    }
+
+    /// What an attempt's end means: for the endpoint's health, the logs, the counters and the flight.
+    fn settle(&mut self, worker: &mut Worker, endpoint: &PolicyEndpoint, done: Done) -> Settled {
+        let log = guard::cycle_log();
+        let label = endpoint.endpoint.label();
+        let id = endpoint_id(worker, endpoint);
+        let alone = self.policy.introspection.endpoints.len() == 1;
+        match done.result {
+            Attempt::Unsent => {
+                let fail = Fail::of(Why::Timeout);
+                if self.waiters.is_empty() {
+                    return Settled::Outcome(Outcome::Failed(fail), Keeping::Leave);
+                }
+                metrics::failure(worker, id, fail.label());
+                worker.failures.say(format!(
+                    "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
+                ));
+                Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
+            }
+            Attempt::Panicked(place) => {
+                crate::log::crit!(log, "caught a panic in introspection at {place}");
+                Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave)
+            }
+            Attempt::Failed(error) => {
+                let fail = Fail::of_call(&error);
+                metrics::introspection(worker, id, CallResult::Failed);
+                metrics::failure(worker, id, fail.label());
+                let advice = fail.advice();
+                worker
+                    .failures
+                    .say(format!("introspection at \"{label}\" failed: {error}; {advice}"));
+                if matches!(fail.why, Why::Connect | Why::Tls | Why::Timeout) {
+                    self.count_failure(worker, endpoint);
+                }
+                Settled::NextEndpoint(fail)
+            }
+            Attempt::Answered(Answer::Failed(failure), _) => {
+                let fail = Fail::of_answer(failure);
+                metrics::introspection(worker, id, CallResult::Failed);
+                metrics::failure(worker, id, fail.label());
+                if fail.why == Why::Credentials {
+                    worker.state.credentials_refused(endpoint.client_hash, now_ms());
+                }
+                let encoded =
+                    fail.why == Why::Credentials && self.policy.introspection.secret_is_encoded;
+                let hint = match encoded {
+                    true => ", or try \"phantom_token_client_auth basic_raw\"",
+                    false => "",
+                };
+                let advice = fail.advice();
+                worker
+                    .failures
+                    .say(format!("introspection at \"{label}\" failed: {failure}; {advice}{hint}"));
+                if failure.is_outage() && !alone {
+                    self.count_failure(worker, endpoint);
+                    return Settled::NextEndpoint(fail);
+                }
+                self.count_success(worker, endpoint);
+                Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
+            }
+            Attempt::Answered(Answer::Inactive(skew), _) => {
+                metrics::introspection(worker, id, CallResult::Inactive);
+                self.count_success(worker, endpoint);
+                worker.state.credentials_accepted(endpoint.client_hash);
+                if let Some(skew) = skew
+                    && worker.state.once(
+                        Notice::ClockSkew,
+                        endpoint.client_hash,
+                        now_ms(),
+                        Some(60_000),
+                    )
+                {
+                    warning!(
+                        log,
+                        "\"{label}\" calls a token active that expired {} seconds ago: check both clocks",
+                        skew.0
+                    );
+                }
+                let times = &self.policy.cache;
+                let keeping = match times.inactive_ms {
+                    0 => Keeping::Forget,
+                    valid_ms => Keeping::Store(Life::of_inactive(now_ms(), valid_ms)),
+                };
+                Settled::Outcome(Outcome::Inactive, keeping)
+            }
+            Attempt::Answered(Answer::Active(grant), response) => {
+                metrics::introspection(worker, id, CallResult::Active);
+                self.count_success(worker, endpoint);
+                worker.state.credentials_accepted(endpoint.client_hash);
+                let times = self.policy.cache;
+                let (keep, overruled) = lifetime::keep(
+                    &response,
+                    times.control,
+                    times.valid_ms,
+                    grant.exp,
+                    now_ms(),
+                    now_secs(),
+                );
+                if overruled.0
+                    && self.policy.zone.is_some()
+                    && worker.state.once(
+                        Notice::CacheControlOverruled,
+                        endpoint.client_hash,
+                        now_ms(),
+                        None,
+                    )
+                {
+                    notice!(
+                        log,
+                        "\"{label}\" forbids caching by Cache-Control, which is overruled: see phantom_token_cache_control"
+                    );
+                }
+                self.granted(worker, grant, keep)
+            }
+        }
+    }
+
+    /// An active answer, and whether it is kept.
+    fn granted(&mut self, worker: &mut Worker, grant: Grant, keep: Keep) -> Settled {
+        let (life, keeping) = match keep {
+            Keep::Yes(life) if self.policy.zone.is_some() => (life, Keeping::Store(life)),
+            Keep::Yes(life) => {
+                self.not_kept(worker, UncachedReason::CacheOff);
+                (life, Keeping::Leave)
+            }
+            Keep::No(why) => {
+                if let Some(reason) = UncachedReason::from_word(why.reason()) {
+                    self.not_kept(worker, reason);
+                }
+                let life = Life {
+                    stored: now_ms(),
+                    until: Some(now_ms()),
+                    exp: grant.exp,
+                    may_stale: false,
+                };
+                let keeping = match why {
+                    // This location keeps nothing; what others keep is theirs.
+                    Uncached::CacheValidZero => Keeping::Leave,
+                    _ => Keeping::Forget,
+                };
+                (life, keeping)
+            }
+        };
+        let texts = Texts { jwt: &grant.jwt, scope: &grant.scope, claims: &grant.claims };
+        match cache::cached(texts, grant.dpop_bound, life, self.generation) {
+            Some(cached) => Settled::Outcome(Outcome::Granted(cached), keeping),
+            None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave),
+        }
+    }
+
+    /// An active answer is not kept: counted, and told to those who wait for it.
+    pub(super) fn not_kept(&mut self, worker: &Worker, reason: UncachedReason) {
+        self.uncached = Some(reason);
+        metrics::uncached(worker, reason);
+        debug!(guard::cycle_log(), "an answer is not cached: {}", reason.word());
+    }
+
+    fn count_failure(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
+        let id = endpoint_id(worker, endpoint);
+        let trial = self.trial.take();
+        let limits = &endpoint.limits;
+        if worker.state.failed(id, limits, now_ms(), trial) == Transition::WentDown {
+            let log = guard::cycle_log();
+            let label = endpoint.endpoint.label();
+            warning!(
+                log,
+                "\"{label}\" rests for {} ms after {} failures in a row",
+                limits.fail_timeout_ms,
+                limits.max_fails
+            );
+        }
+    }
+
+    fn count_success(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
+        let id = endpoint_id(worker, endpoint);
+        if worker.state.answered_ok(id) == Transition::CameUp {
+            warning!(guard::cycle_log(), "\"{}\" is up again", endpoint.endpoint.label());
+        }
+    }
+}
+
+/// How an attempt leaves its flight.
+enum Settled {
+    /// It is over.
+    Outcome(Outcome, Keeping),
+    /// Another endpoint may know better.
+    NextEndpoint(Fail),
+}
+
+fn endpoint_id(worker: &Worker, endpoint: &PolicyEndpoint) -> Option<EndpointId> {
+    *endpoint.id.get_or_init(|| {
+        let connect = endpoint.endpoint.connect();
+        worker.state.endpoint(endpoint.endpoint.label(), connect.as_deref())
+    })
+}
+
+/// The thread pool hands a task back, on the event loop.
+unsafe extern "C" fn completed(event: *mut ngx_event_t) {
+    guard::entry("the end of an introspection", guard::cycle_log, (), || {
+        // SAFETY: `post` put the flight there; it lives until it is resolved, which only happens
+        // on the event loop and not while its task is out.
+        unsafe {
+            let flight = NonNull::new((*event).data.cast::<Flight>());
+            if let Some(flight) = flight {
+                worker::with(|worker| Flight::with(flight, |flight| flight.complete(worker)));
+            }
+        }
+    });
+}

@@ -1,0 +1,90 @@
+//! Following another worker's call, under its mark in the zone.
+use phantom_token_core::arena::{Answer as Mark, Poll};
+use phantom_token_core::lock;
+
+use crate::cache::{self, Found};
+use crate::flight::telling::Keeping;
+use crate::flight::{Flight, Role};
+use crate::guard;
+use crate::log::debug;
+use crate::outcome::{Fail, Outcome, Why};
+use crate::sys::*;
+use crate::worker::Worker;
+use crate::zone::ZoneRef;
+
+impl Flight {
+    /// Looks whether the other worker has answered, or is gone.
+    pub(crate) fn poll(&mut self, worker: &mut Worker) {
+        let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) else { return };
+        let (key, id) = (self.key, self.id);
+        let mine = cache::mark(worker.state.next_flight_id(), slot, self.latest_deadline());
+        let polled = loop {
+            let record = &mut worker.record;
+            let polled =
+                zone.locked(|locked| locked.poll(&key, id, &mine, now_ms(), lock::alive, record));
+            match polled {
+                Some(Poll::NeedSpace(bytes)) => record.reserve(bytes),
+                other => break other,
+            }
+        };
+        match polled {
+            // No lock in time: the next turn asks again.
+            None | Some(Poll::Waiting | Poll::NeedSpace(_)) => {}
+            Some(Poll::Answer(Mark::Failed { code, retry_after })) => {
+                let fail = Fail { why: Why::of_code(code), retry_after };
+                self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
+            }
+            Some(Poll::Answer(Mark::Inactive)) => {
+                self.resolve(worker, &Outcome::Inactive, Keeping::Leave)
+            }
+            Some(Poll::Answer(mark)) => {
+                let outcome = match cache::cached_of(&worker.record, self.generation) {
+                    Some(cached) => Outcome::Granted(cached),
+                    // Stored, and replaced by a later answer.
+                    None => Outcome::Inactive,
+                };
+                if let (Mark::Stored, Outcome::Granted(cached)) = (mark, &outcome) {
+                    worker.local.insert(key, cached);
+                }
+                self.resolve(worker, &outcome, Keeping::Leave);
+            }
+            Some(Poll::Lead) => {
+                debug!(guard::cycle_log(), "introspection flight {id} is taken over");
+                self.take_lead(worker, Role::Leader, mine.id);
+            }
+            Some(Poll::Gone) => self.lead_anew(worker, zone),
+        }
+    }
+
+    /// The mark is gone (purged, or the zone was emptied): begins anew.
+    fn lead_anew(&mut self, worker: &mut Worker, zone: ZoneRef) {
+        self.generation = worker.state.generation(&self.key.token);
+        let id = worker.state.next_flight_id();
+        let times = self.policy.cache;
+        match cache::shared(worker, &zone, &self.key, &times, id, self.latest_deadline()) {
+            Found::Granted(cached) => {
+                self.resolve(worker, &Outcome::Granted(cached), Keeping::Leave)
+            }
+            Found::Inactive => self.resolve(worker, &Outcome::Inactive, Keeping::Leave),
+            Found::Lead { marked: true } => self.take_lead(worker, Role::Leader, id),
+            Found::Lead { marked: false } => self.take_lead(worker, Role::Alone, id),
+            Found::Follow { flight } => self.id = flight,
+        }
+    }
+
+    fn take_lead(&mut self, worker: &mut Worker, role: Role, id: u64) {
+        self.unfollow(worker);
+        self.role = role;
+        self.id = id;
+        self.deadline = self.latest_deadline();
+        if let Err(fail) = self.attempt(worker) {
+            self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
+        }
+    }
+
+    fn latest_deadline(&self) -> u64 {
+        // SAFETY: waiters in the list are live.
+        let deadlines = self.waiters.iter().map(|wait| unsafe { (*wait.as_ptr()).deadline() });
+        deadlines.max().unwrap_or(self.deadline)
+    }
+}

@@ -1,0 +1,167 @@
+//! The end of a flight: its answer is stored, left at its mark for other workers, and told to those
+//! who wait.
+use phantom_token_core::arena::{self, AnsweredFor, Entry};
+use phantom_token_core::lifetime::Life;
+use phantom_token_core::local::Cached;
+use phantom_token_core::state::{Notice, hash_of};
+
+use crate::flight::{Flight, Role};
+use crate::guard;
+use crate::log::warning;
+use crate::metrics::{self, UncachedReason};
+use crate::outcome::Outcome;
+use crate::sys::*;
+use crate::worker::Worker;
+use crate::zone::ZoneRef;
+
+impl Flight {
+    /// Tells everyone, stores what may be stored, and frees the flight.
+    pub(super) fn resolve(&mut self, worker: &mut Worker, outcome: &Outcome, keeping: Keeping) {
+        self.detach(worker);
+        if self.role == Role::Follower {
+            self.unfollow(worker);
+        } else if let Some(zone) = self.policy.zone {
+            self.publish(worker, zone, outcome, keeping);
+        }
+        for wait in self.waiters.drain(..) {
+            metrics::waiting(worker, -1);
+            // SAFETY: a waiter is unlinked before it is freed.
+            unsafe { (*wait.as_ptr()).resolve(outcome.clone(), self.uncached) };
+        }
+        self.over = true;
+    }
+
+    /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
+    fn publish(&mut self, worker: &mut Worker, zone: ZoneRef, outcome: &Outcome, keeping: Keeping) {
+        if self.refresh
+            && !matches!(outcome, Outcome::Failed(_))
+            && let Some(renewed) = worker.state.renew(&self.key.token, self.generation)
+        {
+            // What other workers keep near must not outlive the new answer. Where the token was
+            // purged since the call began, the answer is from before, and is not kept.
+            self.generation = renewed;
+        }
+        let (key, id, generation) = (self.key, self.id, self.generation);
+        let state = worker.state;
+        let leads = self.role == Role::Leader;
+        let done = zone.locked(|locked| {
+            // Under the lock: a purge has either not walked the chain yet, or has raised the
+            // generation before it did.
+            let current = state.generation(&key.token) == generation;
+            let stored = match (outcome, &keeping) {
+                (Outcome::Granted(_), _) if !current => Stored::Purged,
+                _ if !current => Stored::No,
+                (Outcome::Granted(cached), Keeping::Store(life)) => {
+                    locked.store(&key, &entry_of(cached, *life)).into()
+                }
+                (Outcome::Inactive, Keeping::Store(life)) => {
+                    locked.store(&key, &Entry::inactive(*life)).into()
+                }
+                (Outcome::Inactive, Keeping::Forget) => {
+                    // What another location keeps for its moment is no less true.
+                    locked.remove_active(&key);
+                    Stored::No
+                }
+                (_, Keeping::Forget) => {
+                    locked.remove(&key);
+                    Stored::No
+                }
+                _ => Stored::No,
+            };
+            let others =
+                leads && locked.answer(&key, id, mark_of(outcome, &stored)) == AnsweredFor::Others;
+            (stored, others)
+        });
+        match done {
+            None => self.report(worker, zone, &Stored::Locked, outcome),
+            Some((stored, others)) => {
+                if others {
+                    worker.state.announce_answer();
+                }
+                if let (Stored::Yes, Outcome::Granted(cached)) = (&stored, outcome) {
+                    worker.local.insert(key, cached);
+                }
+                self.report(worker, zone, &stored, outcome);
+            }
+        }
+    }
+
+    /// Says why an active answer that was to be kept is not.
+    fn report(&mut self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
+        let (Outcome::Granted(cached), None) = (outcome, self.uncached) else { return };
+        let reason = match stored {
+            Stored::Yes | Stored::No => return,
+            Stored::Locked => UncachedReason::ZoneLocked,
+            Stored::Purged => UncachedReason::Purged,
+            Stored::NoRoom => UncachedReason::NoRoom,
+            Stored::TooLarge => UncachedReason::TooLarge,
+        };
+        self.not_kept(worker, reason);
+        if reason == UncachedReason::TooLarge {
+            let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
+            if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
+                warning!(
+                    guard::cycle_log(),
+                    "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
+                    cached.jwt().len(),
+                    zone.name()
+                );
+            }
+        }
+    }
+}
+
+/// What becomes of the key's entry in the zone when its flight ends.
+pub(super) enum Keeping {
+    /// The answer takes its place, for so long.
+    Store(Life),
+    /// It goes: the answer may not be kept, and has overtaken it. It must not serve as a stale one.
+    Forget,
+    /// It stays: nothing was learnt, or nothing is kept by the location that asked.
+    Leave,
+}
+
+/// What became of an answer in the zone.
+enum Stored {
+    Yes,
+    No,
+    NoRoom,
+    TooLarge,
+    Purged,
+    /// The zone's lock could not be had.
+    Locked,
+}
+
+impl From<arena::Stored> for Stored {
+    fn from(stored: arena::Stored) -> Self {
+        match stored {
+            arena::Stored::Yes { .. } => Self::Yes,
+            arena::Stored::TooLarge => Self::TooLarge,
+            arena::Stored::NoRoom => Self::NoRoom,
+        }
+    }
+}
+
+fn entry_of(cached: &Cached, life: Life) -> Entry<'_> {
+    Entry {
+        kind: arena::Kind::Active,
+        times: life,
+        jwt: cached.jwt(),
+        scope: cached.scope(),
+        claims: cached.claims(),
+        dpop_bound: cached.dpop_bound,
+    }
+}
+
+/// What is left at the mark for requests of other workers.
+fn mark_of<'a>(outcome: &'a Outcome, stored: &Stored) -> arena::Outcome<'a> {
+    use arena::Outcome as Mark;
+    match (outcome, stored) {
+        (Outcome::Granted(_), Stored::Yes) => Mark::Stored,
+        (Outcome::Granted(cached), _) => Mark::Active(entry_of(cached, cached.life)),
+        (Outcome::Inactive, _) => Mark::Inactive,
+        (Outcome::Failed(fail), _) => {
+            Mark::Failed { code: fail.why as u16, retry_after: fail.retry_after }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The examples in `nginx-conf/` that show how to do a thing, each driven as its reader would. Those
+//! that name a server are in `authorization_servers.rs`.
+
+use std::path::Path;
+
+use phantom_token_test::nginx::version;
+use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN};
+use phantom_token_test::tls::{Identity, server_config};
+use phantom_token_test::{
+    Api, AuthorizationServer, Gateway, GrpcServer, Mint, Reply, curl, grpc, port,
+};
+
+const SECRET: &str = "Password1";
+const INTROSPECTION_PATH: &str = "/oauth/v2/oauth-introspect";
+
+/// An example, its addresses exchanged for those of a test.
+struct Example {
+    config: String,
+    port: u16,
+    files: Vec<(&'static str, String)>,
+}
+
+impl Example {
+    fn read(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nginx-conf").join(name);
+        let config = std::fs::read_to_string(path).unwrap();
+        let port = port::free();
+        let files = vec![("phantom-token.secret", format!("{SECRET}\n"))];
+        Self { config, port, files }
+            .replace("error_log logs/", "error_log ")
+            .replace("access_log logs/", "access_log ")
+            .replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"))
+    }
+
+    /// What is replaced must be there, so that the example and its test stay together.
+    fn replace(mut self, from: &str, to: &str) -> Self {
+        assert!(self.config.contains(from) || from.contains("_log"), "the example has {from}");
+        self.config = self.config.replace(from, to);
+        self
+    }
+
+    fn asks(self, url: &str, server: &AuthorizationServer) -> Self {
+        self.replace(url, &server.introspection_url())
+    }
+
+    fn passes_to(self, api: &Api) -> Self {
+        self.replace("http://127.0.0.1:3000", &api.url())
+    }
+
+    fn file(mut self, name: &'static str, content: &str) -> Self {
+        self.files.push((name, content.to_owned()));
+        self
+    }
+
+    fn start(self) -> Gateway {
+        let mut builder = Gateway::builder().verbatim(&self.config, self.port).secret(SECRET);
+        for (name, content) in self.files {
+            builder = builder.file(name, content);
+        }
+        builder.start()
+    }
+}
+
+/// The usual endpoint of the examples.
+fn endpoint() -> String {
+    format!("https://login.example.com{INTROSPECTION_PATH}")
+}
+
+/// A server that knows the examples' gateway.
+fn server(client: &str) -> AuthorizationServer {
+    AuthorizationServer::builder().introspection_client(client, SECRET).start().unwrap()
+}
+
+#[test]
+fn minimal() {
+    let (server, api) = (server("api-gateway"), Api::start());
+    let gateway = Example::read("minimal.conf").asks(&endpoint(), &server).passes_to(&api).start();
+    let token = server.issue();
+    Reply::unauthorized(CHALLENGE).assert(&gateway.get("/orders", &[]));
+    Reply::unauthorized(INVALID_TOKEN).assert(&gateway.get_as("/orders", "unknown"));
+    assert_eq!(api.count(), 0);
+    assert_eq!(gateway.get_as("/orders", &token.token).status, 200);
+    assert_eq!(api.last().authorization(), [token.phantom()]);
+}
+
+#[test]
+fn production() {
+    let login = Identity::self_signed(&["localhost"]);
+    let server = AuthorizationServer::builder()
+        .introspection_client("api-gateway", SECRET)
+        .tls(server_config(&login, None), "localhost")
+        .start()
+        .unwrap();
+    let api = Api::start();
+    let identity = Identity::self_signed(&["api.example.com"]);
+    let (tls, operators) = (port::free(), port::free());
+    // The first server is down: nothing listens there.
+    let down = format!("https://localhost:{}{INTROSPECTION_PATH}", port::free());
+    let gateway = Example::read("production.conf")
+        .replace(&format!("https://login-1.example.com{INTROSPECTION_PATH}"), &down)
+        .asks(&format!("https://login-2.example.com{INTROSPECTION_PATH}"), &server)
+        .replace("127.0.0.1:3000", api.url().trim_start_matches("http://"))
+        .replace("127.0.0.1:8443", &format!("127.0.0.1:{tls}"))
+        .replace("127.0.0.1:9145", &format!("127.0.0.1:{operators}"))
+        .file("login-ca.pem", &login.certificate)
+        .file("server.pem", &identity.certificate)
+        .file("server.key", &identity.key)
+        .start();
+    let certificate = gateway.prefix().join("server.pem");
+    let resolve = format!("api.example.com:{tls}:127.0.0.1");
+    let url = format!("https://api.example.com:{tls}");
+    let status = |path: &str, token: &str, more: &[&str]| {
+        let (url, authorization) =
+            (format!("{url}{path}"), format!("Authorization: Bearer {token}"));
+        let fixed = [
+            "--cacert",
+            certificate.to_str().unwrap(),
+            "--resolve",
+            &resolve,
+            "-H",
+            &authorization,
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            &url,
+        ];
+        let told = curl(&[more, &fixed].concat());
+        assert_eq!(told.code, 0, "{told:?}");
+        told.output
+    };
+    let reader = server.issue();
+    let writer = server.mint(Mint::new().scope("read write"));
+
+    assert_eq!(status("/api/echo", &reader.token, &[]), "200");
+    assert_eq!(api.last().authorization(), [reader.phantom()]);
+    assert_eq!(status("/api/echo", &reader.token, &["-d", "a=b"]), "403");
+    assert_eq!(status("/api/echo", &writer.token, &["-d", "a=b"]), "200");
+    assert_eq!(status("/api/echo", "unknown", &[]), "401");
+    assert_eq!(status("/other", &reader.token, &[]), "404");
+    assert_eq!(api.count(), 2);
+    gateway.wait_for_access("token=MISS reason=- introspection=0.");
+    gateway.wait_for_access("token=DENIED reason=scope");
+
+    let mut client = gateway.client();
+    client.send(b"GET /api/echo?x=1 HTTP/1.1\r\nHost: api.example.com\r\n\r\n");
+    let moved = client.read();
+    assert_eq!(moved.status, 308);
+    assert_eq!(moved.header("location"), Some("https://api.example.com/api/echo?x=1"));
+
+    let url = format!("http://127.0.0.1:{operators}");
+    let metrics = curl(&[&format!("{url}/metrics")]).output;
+    assert!(metrics.contains("phantom_token_requests_total{outcome=\"miss\"} 2"), "{metrics}");
+    assert!(!metrics.contains("phantom_token_build_info{"), "server_tokens off hides versions");
+    let calls = server.introspections_of(&reader.token);
+    let form = format!("token={}", reader.token);
+    let purge = ["-d", &form, "-o", "/dev/null", "-w", "%{http_code}", &format!("{url}/purge")];
+    assert_eq!(curl(&purge).output, "204");
+    assert_eq!(status("/api/echo", &reader.token, &[]), "200");
+    assert_eq!(server.introspections_of(&reader.token), calls + 1);
+}
+
+#[test]
+fn several_authorization_servers() {
+    let orders = server("api-gateway");
+    // Its JSON comes with a JWT.
+    let partners = AuthorizationServer::builder()
+        .introspection_client("partner-gateway", SECRET)
+        .jwt_member("jwt")
+        .start()
+        .unwrap();
+    let (api, partner_api) = (Api::start(), Api::start());
+    let gateway = Example::read("several-authorization-servers.conf")
+        .asks(&endpoint(), &orders)
+        .asks("https://login.example.org/oauth2/introspect", &partners)
+        .passes_to(&api)
+        .replace("http://127.0.0.1:3001", &partner_api.url())
+        .file("partner.secret", SECRET)
+        .start();
+    let get = |host: &str, token: &str| {
+        let bearer = format!("Bearer {token}");
+        let mut client = gateway.client();
+        client.send(
+            format!("GET / HTTP/1.1\r\nHost: {host}\r\nAuthorization: {bearer}\r\n\r\n").as_bytes(),
+        );
+        client.read()
+    };
+    let (order, partner) = (orders.issue(), partners.issue());
+    for _ in 0..2 {
+        assert_eq!(get("orders.example.com", &order.token).status, 200);
+        assert_eq!(get("partners.example.com", &partner.token).status, 200);
+        let refused = INVALID_TOKEN.replace("\"api\"", "\"orders\"");
+        Reply::unauthorized(&refused).assert(&get("orders.example.com", &partner.token));
+        let refused = INVALID_TOKEN.replace("\"api\"", "\"partners\"");
+        Reply::unauthorized(&refused).assert(&get("partners.example.com", &order.token));
+    }
+    assert_eq!(api.last().authorization(), [order.phantom()]);
+    assert_eq!(partner_api.last().authorization(), [partner.phantom()]);
+    assert_eq!((api.count(), partner_api.count()), (2, 2));
+    assert_eq!(get("elsewhere.example.com", &order.token).status, 404);
+}
+
+#[test]
+fn opaque_and_jwt() {
+    let (server, api) = (server("api-gateway"), Api::start());
+    let gateway =
+        Example::read("opaque-and-jwt.conf").asks(&endpoint(), &server).passes_to(&api).start();
+    let token = server.issue();
+    assert_eq!(gateway.get_as("/api", &token.jwt).status, 200);
+    assert_eq!(api.last().authorization(), [token.phantom()]);
+    assert_eq!(server.introspections(), 0, "a JWT is not introspected");
+    assert_eq!(gateway.get_as("/api", &token.token).status, 200);
+    assert_eq!(api.last().authorization(), [token.phantom()]);
+    assert_eq!(server.introspections(), 1);
+    // Neither passes for a JWT.
+    for token in ["a.b", "a.b.c.d", "a..c"] {
+        Reply::unauthorized(INVALID_TOKEN).assert(&gateway.get_as("/api", token));
+    }
+    Reply::unauthorized(CHALLENGE).assert(&gateway.get("/api", &[]));
+    assert_eq!(api.count(), 2);
+}
+
+#[test]
+fn spa_cookie() {
+    let (server, api) = (server("api-gateway"), Api::start());
+    let gateway =
+        Example::read("spa-cookie.conf").asks(&endpoint(), &server).passes_to(&api).start();
+    let token = server.issue();
+    let cookie = format!("theme=dark; __Host-access_token={}; other=1", token.token);
+    let own = ("Origin", "https://app.example.com");
+    let call = |method: &str, headers: &[(&str, &str)]| {
+        let mut client = gateway.client();
+        client.send_request(method, "/api/echo", headers, b"");
+        client.read().status
+    };
+    assert_eq!(call("GET", &[("Cookie", &cookie)]), 200);
+    assert_eq!(api.last().authorization(), [token.phantom()]);
+    assert_eq!(api.last().head.headers.get("cookie"), None, "the API never sees the cookie");
+    assert_eq!(call("POST", &[("Cookie", &cookie), own]), 200);
+    let before = api.count();
+
+    // Requests that another site's page causes, or something that is no browser.
+    for origin in ["https://evil.example", "https://app.example.com.evil.example", "null"] {
+        assert_eq!(call("POST", &[("Cookie", &cookie), ("Origin", origin)]), 403, "{origin}");
+        assert_eq!(call("GET", &[("Cookie", &cookie), ("Origin", origin)]), 403, "{origin}");
+    }
+    assert_eq!(call("POST", &[("Cookie", &cookie)]), 403);
+    // The cookie counts, and nothing else; a name that ends like it is another cookie.
+    assert_eq!(call("GET", &[]), 401);
+    assert_eq!(call("GET", &[("Authorization", &token.bearer())]), 401);
+    let other = format!("x__Host-access_token={}", token.token);
+    assert_eq!(call("GET", &[("Cookie", &other)]), 401);
+    assert_eq!(call("OPTIONS", &[own]), 401);
+    assert_eq!(api.count(), before);
+}
+
+#[test]
+fn grpc_service() {
+    let (server, upstream) = (server("api-gateway"), GrpcServer::start());
+    let mut example = Example::read("grpc.conf")
+        .asks(&endpoint(), &server)
+        .replace("127.0.0.1:50051", &format!("127.0.0.1:{}", upstream.port()));
+    if version() < (1, 25, 1) {
+        let listen = format!("listen 127.0.0.1:{}", example.port);
+        example = example.replace("http2 on;", "").replace(&listen, &format!("{listen} http2"));
+    }
+    let gateway = example.start();
+    let token = server.issue();
+    let [unary, stream] = grpc::call(gateway.port(), &token.token);
+    assert_eq!((unary.code, stream.code), (0, 0));
+    assert_eq!(unary.replies, [format!("hello {}", token.phantom())]);
+    assert_eq!(stream.replies.len(), 3);
+    let refused = grpc::call(gateway.port(), "unknown").map(|called| called.code);
+    assert_eq!(refused, [16, 16], "UNAUTHENTICATED");
+}
+
+#[test]
+fn mcp() {
+    let (server, api) = (server("mcp-gateway"), Api::start());
+    let gateway = Example::read("mcp.conf").asks(&endpoint(), &server).passes_to(&api).start();
+    // As a client finds its way: the challenge names the metadata, the metadata the server.
+    let refused = gateway.get("/mcp", &[]);
+    let metadata = "https://mcp.example.com/.well-known/oauth-protected-resource/mcp";
+    let challenge =
+        format!("Bearer realm=\"api\", scope=\"mcp\", resource_metadata=\"{metadata}\"");
+    Reply::unauthorized(&challenge).assert(&refused);
+    let path = metadata.strip_prefix("https://mcp.example.com").unwrap();
+    let document = gateway.get(path, &[]);
+    assert_eq!(document.status, 200);
+    assert_eq!(document.header("content-type"), Some("application/json"));
+    let document: serde_json::Value = serde_json::from_slice(&document.body).unwrap();
+    assert_eq!(document["resource"], "https://mcp.example.com/mcp");
+    assert_eq!(document["authorization_servers"][0], "https://login.example.com");
+
+    let token = server.mint(Mint::new().scope("mcp"));
+    assert_eq!(gateway.get_as("/mcp", &token.token).status, 200);
+    assert_eq!(api.last().authorization(), [token.phantom()]);
+    assert_eq!(gateway.get_as("/mcp", &server.issue().token).status, 403, "another scope");
+    assert_eq!(api.count(), 1);
+}

@@ -1,0 +1,178 @@
+//! A real Prometheus scrapes a gateway; the alerts and the dashboard in `contrib/` ask for what is there.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use phantom_token_test::process::{self, bind_to_starter, wait_for};
+use phantom_token_test::{AuthorizationServer, Client, Rig, Script, port, tool};
+use serde_json::Value;
+
+fn contrib(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib").join(file)
+}
+
+fn promtool(arguments: &[&str]) -> Output {
+    let directory = contrib("prometheus");
+    let mut command = Command::new(tool::path("promtool"));
+    command.args(arguments).current_dir(directory).output().expect("runs promtool")
+}
+
+#[track_caller]
+fn assert_good(output: &Output) {
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn the_alerts_are_sound() {
+    assert_good(&promtool(&["check", "rules", "alerts.yaml"]));
+    assert_good(&promtool(&["test", "rules", "alerts_test.yaml"]));
+}
+
+/// A Prometheus that scrapes one gateway ten times a second.
+struct Prometheus {
+    child: Child,
+    port: u16,
+    _directory: tempfile::TempDir,
+}
+
+impl Prometheus {
+    fn start(gateway: u16) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let rules = contrib("prometheus/alerts.yaml").canonicalize().unwrap();
+        let config = format!(
+            "global:\n  scrape_interval: 100ms\n  evaluation_interval: 100ms\n\
+             rule_files: [{}]\n\
+             scrape_configs:\n- job_name: gateway\n  metrics_path: /metrics\n  \
+             static_configs:\n  - targets: [\"127.0.0.1:{gateway}\"]\n",
+            rules.display()
+        );
+        let file = directory.path().join("prometheus.yml");
+        std::fs::write(&file, config).unwrap();
+        let port = port::free();
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
+        let mut command = Command::new(tool::path("prometheus"));
+        command
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        bind_to_starter(&mut command);
+        let child = command.spawn().expect("starts Prometheus");
+        Self { child, port, _directory: directory }
+    }
+
+    /// Asks its HTTP API; `None` while it does not answer.
+    fn ask(&self, target: &str) -> Option<Value> {
+        let mut client = Client::try_connect(self.port).ok()?;
+        let response = client.try_get(target, &[]).ok()?;
+        serde_json::from_slice(&response.body).ok()
+    }
+
+    fn query(&self, expression: &str) -> Option<Value> {
+        let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        self.ask(&format!("/api/v1/query?query={encoded}"))
+    }
+
+    /// The only value an expression has.
+    fn value(&self, expression: &str) -> Option<f64> {
+        let answer = self.query(expression)?;
+        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        process::end(&mut self.child, libc::SIGTERM);
+    }
+}
+
+/// The expressions of all panels and variables of the dashboard, as Grafana would send them.
+fn dashboard() -> Vec<String> {
+    let text = std::fs::read_to_string(contrib("grafana/phantom-token.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    targets
+        .map(|target| {
+            let expression = target["expr"].as_str().unwrap();
+            expression.replace("$__rate_interval", "1m").replace("$instance", ".*")
+        })
+        .collect()
+}
+
+#[test]
+fn prometheus_scrapes_and_the_dashboard_shows_it() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        let endpoint = format!("{} max_fails=1 fail_timeout=60s", server.introspection_url());
+        builder
+            .endpoint(&endpoint)
+            .directives("phantom_token_timeout 300ms;")
+            .location("/metrics", "phantom_token_status;")
+    });
+    let token = rig.server.issue();
+    let prometheus = Prometheus::start(rig.gateway.port());
+    wait_for("a first scrape", || prometheus.value("up{job=\"gateway\"} == 1"));
+    for _ in 0..4 {
+        rig.assert_passes(&token);
+    }
+    rig.get_as("unknown");
+    let hits = "phantom_token_requests_total{outcome=\"hit\"}";
+    wait_for("the hits", || prometheus.value(hits).filter(|hits| *hits == 3.0));
+    rig.server.script_all(Script::hang());
+    assert_eq!(rig.get_as("failing").status, 500);
+    wait_for("the failure", || {
+        prometheus.value("phantom_token_failures_total{reason=\"timeout\"} == 1")
+    });
+    // The alert on the endpoint waits a minute before it fires.
+    wait_for("a pending alert", || {
+        prometheus.value("ALERTS{alertname=\"PhantomTokenEndpointDown\",alertstate=\"pending\"}")
+    });
+    for _ in 0..3 {
+        rig.get_as("failing");
+    }
+    // All that was scraped by now is enough for every panel to show something.
+    for expression in dashboard() {
+        let quiet = ["evictions", "uncached"].iter().any(|word| expression.contains(word));
+        wait_for(&expression, || {
+            let answer = prometheus.query(&expression)?;
+            assert_eq!(answer["status"], "success", "{expression}: {answer}");
+            let empty = answer["data"]["result"].as_array().unwrap().is_empty();
+            (quiet || !empty).then_some(())
+        });
+    }
+}
+
+/// The names of our metrics in a text.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let names = words.filter(|word| word.starts_with("phantom_token_"));
+    let suffixes = ["_bucket", "_sum", "_count"];
+    names
+        .map(|name| suffixes.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn alerts_and_dashboard_name_only_metrics_there_are() {
+    let rig = Rig::start(|builder| builder.location("/metrics", "phantom_token_status;"));
+    rig.assert_passes(&rig.server.issue());
+    let text = rig.gateway.get("/metrics", &[]).text();
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let there: BTreeSet<String> =
+        families.map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+    let alerts = std::fs::read_to_string(contrib("prometheus/alerts.yaml")).unwrap();
+    for expressions in [alerts, dashboard().join("\n")] {
+        let asked = metrics_in(&expressions);
+        assert!(asked.len() > 5);
+        let unknown: Vec<_> = asked.difference(&there).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+    let shown = metrics_in(&dashboard().join("\n"));
+    let hidden: Vec<_> = there.difference(&shown).collect();
+    assert_eq!(hidden, ["phantom_token_build_info"], "the dashboard shows all that varies");
+}
