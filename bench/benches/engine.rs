@@ -14,7 +14,7 @@ use phantom_token_core::scope;
 use phantom_token_core::state::{self, State};
 
 #[path = "../src/neighbours.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod neighbours;
 
 const HEADER: &[u8] = b"Bearer 0000002a-4b1f-4c6e-9a2d-000000051382";

@@ -41,6 +41,10 @@ fn run() -> Result<(), String> {
         settings.duration.as_secs_f64()
     ));
     scenarios::run(&settings, &mut report)?;
+    if !settings.is_whole() {
+        eprintln!("bench: BENCH_ONLY leaves parts out: docs/benchmarks.md stays as it is");
+        return Ok(());
+    }
     let path = report.write().map_err(|error| format!("docs/benchmarks.md: {error}"))?;
     eprintln!("bench: the results are in {}", path.display());
     Ok(())

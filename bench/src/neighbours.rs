@@ -112,7 +112,7 @@ fn answer_all(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::jwt;
 
     #[test]
     fn jwts_are_about_as_long_as_asked() {

@@ -43,6 +43,11 @@ impl Settings {
         })
     }
 
+    /// Whether all parts are wanted.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.only.is_none()
+    }
+
     /// Whether this part is wanted.
     pub(crate) fn wants(&self, part: &str) -> bool {
         self.only.as_ref().is_none_or(|only| only.split(',').any(|name| name.trim() == part))

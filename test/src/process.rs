@@ -75,22 +75,24 @@ pub fn wait_exit(child: &mut Child, limit: Duration) -> io::Result<Option<ExitSt
     }
 }
 
-/// Ends a child by `first`, and by SIGKILL where that does not help within ten seconds; `false`
+/// Ends a child by `first`, and by SIGKILL where that does not help; `false`
 /// where it had to be killed.
 pub fn end(child: &mut Child, first: i32) -> bool {
     // Once it has been waited for, its id may be another process's.
     if let Ok(Some(_)) = child.try_wait() {
         return true;
     }
-    let _ = signal(child.id(), first);
-    match wait_exit(child, Duration::from_secs(10)) {
-        Ok(Some(_)) => true,
-        _ => {
-            let _ = child.kill();
-            let _ = child.wait();
-            false
+    // Again and again: NGINX misses a signal that reaches a thread of a pool while it starts.
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        let _ = signal(child.id(), first);
+        if let Ok(Some(_)) = wait_exit(child, Duration::from_secs(1)) {
+            return true;
         }
     }
+    let _ = child.kill();
+    let _ = child.wait();
+    false
 }
 
 /// Whether a process is there and no zombie.
