@@ -11,7 +11,7 @@ const MIB: usize = 1 << 20;
 
 /// Look-ups by size and contention, and bytes per token.
 pub(super) fn zone(settings: &Settings, report: &mut Report) -> Result<(), String> {
-    report.say("## The zone");
+    report.say("### The zone");
     let jwt = neighbours::jwt(JWT);
 
     let mut rows = Vec::new();

@@ -125,7 +125,7 @@ impl Stage {
 
 /// CPU per request with a warm cache.
 pub(super) fn warm(settings: &Settings, report: &mut Report) -> Result<(), String> {
-    report.say("## Warm cache: CPU of the gateway's worker per request");
+    report.say("### Warm cache: CPU of the gateway's worker per request");
     report.say(
         "Microseconds, and in parentheses in proportion to plain NGINX of the same round, whose client \
          sends the JWT itself.",
@@ -178,7 +178,7 @@ pub(super) fn warm(settings: &Settings, report: &mut Report) -> Result<(), Strin
 /// Latency under the same load, well below what the machine can do.
 pub(super) fn latency(settings: &Settings, report: &mut Report) -> Result<(), String> {
     const RATE: f64 = 2_000.0;
-    report.say("## Latency added");
+    report.say("### Latency added");
     let stage = Stage::set(settings, 32, false)?;
     let token = load::token(0);
     let mut halves = vec![Vec::new(); 2];
@@ -211,7 +211,7 @@ pub(super) fn latency(settings: &Settings, report: &mut Report) -> Result<(), St
 
 /// `nginx -t` with the module and without.
 pub(super) fn start(settings: &Settings, report: &mut Report) -> Result<(), String> {
-    report.say("## Start");
+    report.say("### Start");
     let programs = Programs::find();
     let all = [
         recipes::plain(&programs.nginx),

@@ -12,7 +12,7 @@ use crate::stats::percentile;
 
 /// Every request a new token.
 pub(super) fn cold(settings: &Settings, report: &mut Report) -> Result<(), String> {
-    report.say("## Cold cache: CPU per miss");
+    report.say("### Cold cache: CPU per miss");
     report.say(
         "Every request presents a new token; the authorization server answers in 5 ms. CPU of all threads \
          of the gateway's worker.",
@@ -36,7 +36,7 @@ pub(super) fn cold(settings: &Settings, report: &mut Report) -> Result<(), Strin
 pub(super) fn burst(settings: &Settings, report: &mut Report) -> Result<(), String> {
     const CLIENTS: usize = 500;
     let delay = Duration::from_millis(200);
-    report.say("## Many at once for one new token");
+    report.say("### Many at once for one new token");
     let stage = Stage::set(settings, 32, true)?;
     stage.server.set_delay(delay);
     let mut rows = Vec::new();
@@ -67,7 +67,7 @@ pub(super) fn burst(settings: &Settings, report: &mut Report) -> Result<(), Stri
 
 /// Misses a second, by threads of the pool and the server's delay.
 pub(super) fn threads(settings: &Settings, report: &mut Report) -> Result<(), String> {
-    report.say("## Misses a second");
+    report.say("### Misses a second");
     report.say(
         "What the thread pool allows is threads ÷ the server's delay; what the machine allows may be less.",
     );
