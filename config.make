@@ -6,6 +6,13 @@ phantom_token_objs=`cd $NGX_OBJS && pwd`
 phantom_token_dir=`cd $ngx_addon_dir && pwd`
 phantom_token_so=ngx_http_phantom_token_module.so
 
+# Below the prefix, unless it is a path of its own (auto/install, which runs later, says the same).
+case $NGX_MODULES_PATH in
+    /*) phantom_token_modules=$NGX_MODULES_PATH ;;
+    *)  phantom_token_modules=$NGX_PREFIX/${NGX_MODULES_PATH:-modules} ;;
+esac
+phantom_token_installed=$phantom_token_modules/$phantom_token_so
+
 # cargo knows what is out of date: it is asked every time. It takes make's flags for its own.
 cat << END                                                    >> $NGX_MAKEFILE
 
@@ -29,7 +36,7 @@ install:	install_phantom_token
 .PHONY:	install_phantom_token
 
 install_phantom_token:	build
-	test -d '\$(DESTDIR)$NGX_MODULES_PATH' || mkdir -p '\$(DESTDIR)$NGX_MODULES_PATH'
-	cp $NGX_OBJS/$phantom_token_so '\$(DESTDIR)$NGX_MODULES_PATH/$phantom_token_so.new'
-	mv '\$(DESTDIR)$NGX_MODULES_PATH/$phantom_token_so.new' '\$(DESTDIR)$NGX_MODULES_PATH/$phantom_token_so'
+	mkdir -p '\$(DESTDIR)$phantom_token_modules'
+	cp $NGX_OBJS/$phantom_token_so '\$(DESTDIR)$phantom_token_installed.new'
+	mv '\$(DESTDIR)$phantom_token_installed.new' '\$(DESTDIR)$phantom_token_installed'
 END
