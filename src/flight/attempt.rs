@@ -127,8 +127,7 @@ impl Flight {
         Call {
             endpoint: endpoint.endpoint.clone(),
             tls: introspection.tls.clone(),
-            authorization: introspection.authorization.clone(),
-            accept: introspection.accept.clone(),
+            common: introspection.common.clone(),
             headers: headers
                 .filter(|(_, value)| !value.is_empty())
                 .map(|(header, value)| (header.name.clone(), value.clone()))
@@ -254,13 +253,13 @@ impl Flight {
                 };
                 Settled::Outcome(Outcome::Inactive, keeping)
             }
-            Attempt::Answered(Answer::Active(grant), response) => {
+            Attempt::Answered(Answer::Active(grant), caching) => {
                 metrics::introspection(worker, id, CallResult::Active);
                 self.count_success(worker, endpoint);
                 worker.state.credentials_accepted(endpoint.client_hash);
                 let times = self.policy.cache;
                 let (keep, overruled) = lifetime::keep(
-                    &response,
+                    &caching,
                     times.control,
                     times.valid_ms,
                     grant.exp,

@@ -5,10 +5,9 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
-use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use ureq::http::{Request, Version};
+use ureq::http::Version;
+use ureq::http::header::{self, HeaderMap, HeaderName};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 use ureq_proto::Error as Protocol;
@@ -16,14 +15,12 @@ use ureq_proto::Error as Protocol;
 use super::dial::Dialler;
 use super::error::{AnswerCause, CallError, RequestCause};
 use super::transport::{Exchange, Failure, MAX_AGE};
-use super::{Call, MAX_BODY};
+use super::{Call, MAX_BODY, request};
 use crate::answer::Response;
+use crate::cache_control::{self, CacheControl, Caching};
 
 /// The most an answer's status line and header section may have, in bytes.
 const MAX_HEADER: usize = 32 * 1024;
-
-/// How the module names itself to the authorization server.
-const USER_AGENT: &str = concat!("ngx-phantom-token/", env!("CARGO_PKG_VERSION"));
 
 thread_local! {
     pub(super) static AGENTS: RefCell<Agents> = const { RefCell::new(Agents(Vec::new())) };
@@ -77,7 +74,7 @@ impl Agent {
             .max_redirects_will_error(false)
             .proxy(None)
             .accept_encoding("")
-            .user_agent(USER_AGENT)
+            .user_agent("")
             .max_response_header_size(MAX_HEADER)
             .max_idle_connections(1)
             .max_idle_connections_per_host(1)
@@ -96,14 +93,14 @@ impl Agent {
 
     /// Sends `call` and reads the answer to its end.
     pub(super) fn run(&self, call: &Call) -> Result<Response, Failure> {
-        let request = request(call)?;
+        let request = request::build(call)?;
         {
             let mut exchange = self.exchange.lock();
             exchange.number += 1;
             exchange.endpoint = call.endpoint.clone();
             exchange.deadline = call.deadline;
             exchange.connect_timeout = call.connect_timeout;
-            exchange.request_size = request_size(&request);
+            exchange.request_size = request::size(&request);
             exchange.ends_with_connection = false;
         }
         let answer = self.ureq.run(request).map_err(failure)?;
@@ -129,13 +126,10 @@ impl Agent {
         Ok(Response {
             status: head.status.as_u16(),
             content_type: joined(&head.headers, header::CONTENT_TYPE),
-            cache_control: head
-                .headers
-                .get_all(header::CACHE_CONTROL)
-                .iter()
-                .map(|value| value.as_bytes().to_vec())
-                .collect(),
-            age: joined(&head.headers, header::AGE),
+            caching: Caching {
+                control: CacheControl::parse(head.headers.get_all(header::CACHE_CONTROL)),
+                age: cache_control::age(joined(&head.headers, header::AGE).as_deref()),
+            },
             retry_after: joined(&head.headers, header::RETRY_AFTER),
             content_encoding: joined(&head.headers, header::CONTENT_ENCODING),
             body: content,
@@ -157,45 +151,6 @@ impl Resolver for Later {
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         Ok(self.empty())
     }
-}
-
-fn request(call: &Call) -> Result<Request<&[u8]>, CallError> {
-    const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
-    let invalid = CallError::Request(RequestCause::Header);
-
-    let mut request = Request::new(call.body.as_slice());
-    *request.method_mut() = ureq::http::Method::POST;
-    *request.uri_mut() = call.endpoint.uri().clone();
-    let headers = request.headers_mut();
-    headers.reserve(3 + call.headers.len());
-    if let Some(authorization) = &call.authorization {
-        // The header map shares these bytes and wipes them with its last copy.
-        let bytes = Bytes::from_owner(authorization.clone());
-        let mut value = HeaderValue::from_maybe_shared(bytes).map_err(|_| invalid)?;
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-    }
-    headers.insert(header::CONTENT_TYPE, FORM);
-    let accept = HeaderValue::from_str(&call.accept).map_err(|_| invalid)?;
-    headers.insert(header::ACCEPT, accept);
-    for (name, value) in &call.headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid)?;
-        let value = HeaderValue::from_bytes(value).map_err(|_| invalid)?;
-        headers.append(name, value);
-    }
-    Ok(request)
-}
-
-/// Bytes the request takes on the wire, an upper bound.
-fn request_size(request: &Request<&[u8]>) -> usize {
-    const REST: usize = 256; // request line's fixed parts, User-Agent, Content-Length
-    let headers: usize =
-        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    // The URI holds the target and Host's value.
-    let uri = request.uri();
-    let target = uri.path().len() + uri.query().map_or(0, str::len);
-    let host = uri.authority().map_or(0, |authority| authority.as_str().len());
-    REST + headers + target + host + request.body().len()
 }
 
 /// How an answer's content ends (RFC 9112 §6.3).
