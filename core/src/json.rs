@@ -40,7 +40,9 @@ pub struct Value<'a>(&'a str);
 impl<'a> Object<'a> {
     /// Reads a whole text that comes from outside; every rule of this module is applied to it.
     pub fn parse(text: &'a [u8]) -> Result<Object<'a>, JsonError> {
-        let Ok(object) = serde_json::from_slice::<Object<'a>>(text) else {
+        // Once, and not for every value that is taken out.
+        let text = std::str::from_utf8(text).map_err(|_| JsonError::Syntax)?;
+        let Ok(object) = serde_json::from_str::<Object<'a>>(text) else {
             check(text)?;
             return Err(JsonError::NotAnObject);
         };
@@ -51,7 +53,7 @@ impl<'a> Object<'a> {
         }
         for (_, value) in &object.members {
             if !value.is_plain() {
-                check(value.0.as_bytes())?;
+                check(value.0)?;
             }
         }
         Ok(object)
@@ -76,8 +78,8 @@ impl<'a> Object<'a> {
 
 /// Applies the rules to one whole text: `serde_json` does not look into a value that it only takes
 /// out.
-fn check(text: &[u8]) -> Result<(), JsonError> {
-    match serde_json::from_slice::<Unambiguous>(text) {
+fn check(text: &str) -> Result<(), JsonError> {
+    match serde_json::from_str::<Unambiguous>(text) {
         Ok(Unambiguous) => Ok(()),
         Err(error) if error.classify() == Category::Data => Err(JsonError::Duplicate),
         Err(_) => Err(JsonError::Syntax),

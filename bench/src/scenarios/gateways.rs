@@ -24,15 +24,15 @@ pub(super) struct Stage {
     pub(super) jwt: String,
     pub(super) server: Server,
     /// Ended with the stage.
-    _api: Gateway,
+    api: Gateway,
     pub(super) gateways: Vec<Gateway>,
     pub(super) wrk: Wrk,
 }
 
 /// The programs that are run.
-struct Programs {
-    nginx: PathBuf,
-    module: PathBuf,
+pub(super) struct Programs {
+    pub(super) nginx: PathBuf,
+    pub(super) module: PathBuf,
     debian: Option<(PathBuf, PathBuf, String)>,
 }
 
@@ -78,7 +78,18 @@ impl Stage {
             gateways.push(Gateway::peer(url, *pid));
         }
         let wrk = Wrk::new(&jwt)?;
-        Ok(Self { jwt, server, _api: api, gateways, wrk })
+        Ok(Self { jwt, server, api, gateways, wrk })
+    }
+
+    /// Starts one more gateway.
+    pub(super) fn add(
+        &mut self,
+        recipe: impl FnOnce(&Programs, u16) -> Recipe<'_>,
+    ) -> Result<(), String> {
+        let programs = Programs::find();
+        let recipe = recipe(&programs, self.server.port());
+        self.gateways.push(Gateway::start(&recipe, self.api.port())?);
+        Ok(())
     }
 
     /// The module's gateway.
