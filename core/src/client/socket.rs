@@ -43,6 +43,13 @@ impl Socket {
         Ok(Socket { stream })
     }
 
+    /// A socket that is connected already.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn connected(stream: TcpStream) -> io::Result<Socket> {
+        stream.set_nonblocking(true)?;
+        Ok(Socket { stream })
+    }
+
     /// Writes all of `bytes`, waiting for room until `deadline`.
     pub(super) fn write_all(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), Halt> {
         while !bytes.is_empty() {
