@@ -18,6 +18,8 @@ mod buffer;
 mod dial;
 mod endpoint;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod request;
 mod resolve;
 mod session;

@@ -13,7 +13,10 @@ pub mod cache_control;
 pub mod challenge;
 pub mod claims;
 pub mod client;
+pub mod directive;
 pub mod form;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod grant;
 pub mod health;
 pub mod json;

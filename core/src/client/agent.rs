@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use ureq::http::Version;
 use ureq::http::header::{self, HeaderMap, HeaderName};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::NextTimeout;
+use ureq::unversioned::transport::{Connector, NextTimeout};
 use ureq_proto::Error as Protocol;
 
 use super::dial::Dialler;
@@ -58,15 +58,17 @@ pub(super) struct Agent {
 
 impl Agent {
     fn new(call: &Call, now: Instant) -> Self {
-        let exchange = Arc::new(Mutex::new(Exchange {
-            number: 0,
-            endpoint: call.endpoint.clone(),
-            tls: call.tls.clone(),
-            deadline: call.deadline,
-            connect_timeout: call.connect_timeout,
-            request_size: 0,
-            ends_with_connection: false,
-        }));
+        let exchange = Exchange::shared(call);
+        let dialler = Dialler::new(exchange.clone());
+        Self::with_connector(exchange, dialler, now)
+    }
+
+    /// An agent whose connections `connector` makes.
+    pub(super) fn with_connector(
+        exchange: Arc<Mutex<Exchange>>,
+        connector: impl Connector,
+        now: Instant,
+    ) -> Self {
         // Timeouts are unset here on purpose: the transport ends every wait at the deadline.
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -80,7 +82,7 @@ impl Agent {
             .max_idle_connections_per_host(1)
             .max_idle_age(MAX_AGE)
             .build();
-        let ureq = ureq::Agent::with_parts(config, Dialler::new(exchange.clone()), Later);
+        let ureq = ureq::Agent::with_parts(config, connector, Later);
         Agent { ureq, exchange, last_use: now }
     }
 

@@ -50,6 +50,12 @@ impl Socket {
         Ok(Socket { stream, patience: Duration::MAX })
     }
 
+    /// A socket that is connected already.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn connected(stream: TcpStream) -> Socket {
+        Socket { stream, patience: Duration::MAX }
+    }
+
     /// Writes all of `bytes`, waiting for room until `deadline`.
     pub(super) fn write_all(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), Halt> {
         while !bytes.is_empty() {
