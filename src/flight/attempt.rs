@@ -287,6 +287,10 @@ impl Flight {
 
     /// An active answer, and whether it is kept.
     fn granted(&mut self, worker: &mut Worker, grant: Grant, keep: Keep) -> Settled {
+        let keep = match keep {
+            Keep::Yes(life) => Keep::Yes(life.ending_with_exp(now_secs())),
+            no => no,
+        };
         let (life, keeping) = match keep {
             Keep::Yes(life) if self.policy.zone.is_some() => (life, Keeping::Store(life)),
             Keep::Yes(life) => {

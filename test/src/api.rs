@@ -88,6 +88,11 @@ impl Api {
         self.handler.received.lock().clone()
     }
 
+    /// Takes the requests it has kept, for a test that sends many.
+    pub fn take(&self) -> Vec<Received> {
+        std::mem::take(&mut self.handler.received.lock())
+    }
+
     /// The last request it got.
     ///
     /// # Panics

@@ -260,7 +260,7 @@ impl AuthorizationServer {
 
     /// What must appear in no log: the client secret, the tokens and the JWTs issued so far. The
     /// function may be called when the server is gone.
-    pub fn secrets(&self) -> impl Fn() -> Vec<String> + Send + 'static {
+    pub fn secrets(&self) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
         let state = self.state.clone();
         move || {
             let mut secrets = state.tokens.lock().secrets();

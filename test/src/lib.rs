@@ -22,6 +22,7 @@ pub mod nginx;
 pub mod oidc_provider;
 pub mod port;
 pub mod process;
+pub mod random;
 pub mod rig;
 pub mod server;
 pub mod tls;

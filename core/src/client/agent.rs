@@ -8,6 +8,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use ureq::http::Version;
 use ureq::http::header::{self, HeaderMap, HeaderName};
+use ureq::http::response::Parts;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout};
 use ureq_proto::Error as Protocol;
@@ -113,7 +114,7 @@ impl Agent {
         let length = length(head.version, &head.headers)?;
         self.exchange.lock().ends_with_connection = length == Length::Connection;
         if matches!(length, Length::Bytes(bytes) if bytes > MAX_BODY as u64) {
-            return Err(CallError::Answer(AnswerCause::BodyTooLarge).into());
+            return too_large(&head);
         }
 
         let capacity = if let Length::Bytes(bytes) = length { bytes as usize } else { 4096 };
@@ -123,19 +124,33 @@ impl Agent {
             .read_to_end(&mut content)
             .map_err(|error| failure(ureq::Error::from(error)))?;
         if content.len() > MAX_BODY {
-            return Err(CallError::Answer(AnswerCause::BodyTooLarge).into());
+            return too_large(&head);
         }
-        Ok(Response {
-            status: head.status.as_u16(),
-            content_type: joined(&head.headers, header::CONTENT_TYPE),
-            caching: Caching {
-                control: CacheControl::parse(head.headers.get_all(header::CACHE_CONTROL)),
-                age: cache_control::age(joined(&head.headers, header::AGE).as_deref()),
-            },
-            retry_after: joined(&head.headers, header::RETRY_AFTER),
-            content_encoding: joined(&head.headers, header::CONTENT_ENCODING),
-            body: content,
-        })
+        Ok(response(&head, content))
+    }
+}
+
+/// What an answer is whose body is longer than is read. Its connection is not used again.
+fn too_large(head: &Parts) -> Result<Response, Failure> {
+    match head.status.as_u16() {
+        200 | 400 => Err(CallError::Answer(AnswerCause::BodyTooLarge).into()),
+        // The status says it all: a proxy's error page may be of any size.
+        _ => Ok(response(head, Vec::new())),
+    }
+}
+
+fn response(head: &Parts, body: Vec<u8>) -> Response {
+    let caching = Caching {
+        control: CacheControl::parse(head.headers.get_all(header::CACHE_CONTROL)),
+        age: cache_control::age(joined(&head.headers, header::AGE).as_deref()),
+    };
+    Response {
+        status: head.status.as_u16(),
+        content_type: joined(&head.headers, header::CONTENT_TYPE),
+        caching,
+        retry_after: joined(&head.headers, header::RETRY_AFTER),
+        content_encoding: joined(&head.headers, header::CONTENT_ENCODING),
+        body,
     }
 }
 

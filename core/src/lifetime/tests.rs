@@ -202,6 +202,25 @@ fn clocks_may_be_anything() {
     assert_eq!(freshness(&LIFE, 1, u64::MAX, u64::MAX, NOW), Freshness::Stale);
 }
 
+#[test]
+fn a_clock_set_back_gives_no_token_more_time() {
+    let life = Life { exp: Some(NOW + 7), ..LIFE }.ending_with_exp(NOW);
+    let hour_ago = NOW - 3600;
+    assert_eq!(freshness(&life, VALID, 0, NOW_MS + 6_999, hour_ago), Freshness::Fresh);
+    assert_eq!(freshness(&life, VALID, 0, NOW_MS + 7_000, hour_ago), Freshness::Gone);
+    // Where the clock is left alone, nothing changes: its last second is counted from the start.
+    assert_eq!(freshness(&life, VALID, 0, NOW_MS + 6_999, NOW + 6), Freshness::Fresh);
+    assert_eq!(freshness(&life, VALID, 0, NOW_MS + 6_999, NOW + 7), Freshness::Gone);
+    // What ends it sooner still does.
+    let capped = Life { until: Some(NOW_MS + 5), ..LIFE };
+    assert_eq!(capped.ending_with_exp(NOW), capped);
+    let endless = Life { exp: None, ..LIFE };
+    assert_eq!(endless.ending_with_exp(NOW), endless);
+    let last = Life { stored: u64::MAX - 1, exp: Some(u64::MAX), ..LIFE };
+    assert_eq!(last.ending_with_exp(0).until, Some(u64::MAX));
+    assert_eq!(LIFE.ending_with_exp(NOW + 2000).until, Some(NOW_MS));
+}
+
 proptest! {
     #[test]
     fn no_hit_outlives_any_bound(
