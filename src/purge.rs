@@ -85,7 +85,7 @@ unsafe extern "C" fn body_is_there(r: *mut ngx_http_request_t) {
     // SAFETY: NGINX passes the request whose body it has read.
     let request = unsafe { Request::new(r) };
     let rc = guard::entry(
-        "the purge handler",
+        "the end of a purge's body",
         || request.log(),
         INTERNAL_SERVER_ERROR,
         || finish(request).unwrap_or(INTERNAL_SERVER_ERROR),
