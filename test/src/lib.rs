@@ -24,6 +24,7 @@ pub mod port;
 pub mod process;
 pub mod rig;
 pub mod server;
+pub mod soak;
 pub mod tls;
 pub mod tool;
 
