@@ -102,10 +102,16 @@ pub fn run(plan: &Plan) -> Report {
             for number in 0..CLIENTS as u64 {
                 let (field, server, tokens) = (&*field, &server, &tokens);
                 let seed = 2 * number + u64::from(stormy) + 1;
-                scope.spawn(move || Visitor::new(field, server, target, tokens, seed).run());
+                scope.spawn(move || {
+                    let _watch = Watch(field);
+                    Visitor::new(field, server, target, tokens, seed).run();
+                });
             }
             let (field, tokens) = (&*field, &tokens);
-            scope.spawn(move || http2::visit(field, target, tokens));
+            scope.spawn(move || {
+                let _watch = Watch(field);
+                http2::visit(field, target, tokens);
+            });
         }
         storm::rage(plan, &field, &server, &stormy, &steady, &mut samples);
         drop(over);
@@ -121,6 +127,17 @@ struct Over<'a>(&'a Field);
 impl Drop for Over<'_> {
     fn drop(&mut self) {
         self.0.end();
+    }
+}
+
+/// Ends the run where a client panics.
+struct Watch<'a>(&'a Field);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.end();
+        }
     }
 }
 
@@ -171,7 +188,7 @@ fn configured(server: &AuthorizationServer, api: &Api, http2_port: Option<u16>) 
         .http("phantom_token_cache_zone zone=small:192k;\nphantom_token_cache small;")
         .http("phantom_token_worker_cache 16;\nphantom_token_cache_valid 3s;")
         .http("phantom_token_cache_inactive_valid 200ms;")
-        .http("phantom_token_timeout 5s;\nproxy_http_version 1.1;")
+        .http("phantom_token_timeout 5s;\nclient_body_buffer_size 256k;")
         .server("access_log off;\nproxy_read_timeout 20s;")
         .location(
             "/scoped",

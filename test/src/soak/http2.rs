@@ -1,7 +1,7 @@
 //! The HTTP/2 client (RFC 9113): several streams at once on one connection, over plain TCP with
 //! prior knowledge. It speaks as much of the protocol as NGINX answers with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
@@ -133,14 +133,14 @@ impl Connection {
             bytes.extend(frame(HEADERS, END_STREAM | END_HEADERS, self.next, &head(path, token)));
             self.next += 2;
         }
-        let mut open = (self.next - first) / 2;
+        let mut open: HashSet<u32> = (first..self.next).step_by(2).collect();
         let mut answers = HashMap::new();
         let mut begun: HashMap<usize, Response> = HashMap::new();
         if self.stream.write_all(&bytes).is_err() {
             // What came before still stands to be read.
             self.broken = true;
         }
-        while open > 0 {
+        while !open.is_empty() {
             let Ok((kind, flags, id, payload)) = self.read() else {
                 self.broken = true;
                 break;
@@ -157,14 +157,15 @@ impl Connection {
                         response.body.extend(payload);
                     }
                 }
-                RST_STREAM => open -= 1,
+                RST_STREAM => {
+                    open.remove(&id);
+                }
                 SETTINGS if flags & ACK == 0 => self.send(&frame(SETTINGS, ACK, 0, b"")),
                 PING if flags & ACK == 0 => self.send(&frame(PING, ACK, 0, &payload)),
                 GOAWAY => {
                     self.is_leaving = true;
                     let last = payload.first_chunk().map_or(0, |id| u32::from_be_bytes(*id));
-                    let untouched = (self.next - 2).saturating_sub(last.max(first - 2)) / 2;
-                    open = open.saturating_sub(untouched);
+                    open.retain(|id| *id <= last);
                 }
                 _ => {}
             }
@@ -173,7 +174,7 @@ impl Connection {
                 && let Some(response) = begun.remove(&at)
             {
                 answers.insert(at, response);
-                open -= 1;
+                open.remove(&id);
             }
         }
         answers

@@ -52,7 +52,7 @@ pub(super) fn rage(
     let mut progress = Timer::new(plan.progress_every);
     let mut back: Option<Instant> = None;
     let end = field.begun + plan.length;
-    while Instant::now() < end {
+    while Instant::now() < end && !field.is_over() {
         if reload.is_due() {
             stormy.signal(libc::SIGHUP);
             count(&field.counts.reloads);
