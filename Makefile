@@ -126,6 +126,12 @@ bench: setup-bench build ## Measure what the module costs: docs/benchmarks.md
 	$(SAY) 'whole gateways (BENCH_SECONDS, BENCH_PAIRS, BENCH_ONLY; PEER_URL, PEER_PID)'
 	@$(with_gateway) '$(TARGET)/release/phantom-token-bench'
 
+.PHONY: soak
+soak: setup-test build ## Run a gateway through reloads, kills and restarts for SOAK_SECONDS, an hour
+	$(SAY) 'building the clients'
+	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin soak
+	@$(with_gateway) '$(TARGET)/debug/soak'
+
 # AddressSanitizer needs a nightly compiler, for the flag alone: the code is the same. gcc and rustc
 # share one runtime, NGINX's.
 ADDRESS_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')

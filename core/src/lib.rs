@@ -25,6 +25,7 @@ pub mod key;
 pub mod lifetime;
 pub mod local;
 pub mod lock;
+pub mod memory;
 pub mod metrics;
 pub mod repeats;
 pub mod scope;

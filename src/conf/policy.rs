@@ -154,17 +154,20 @@ impl Policy {
         })
     }
 
-    /// H(identity), with the values of keyed headers and parameters where there are any.
-    pub(crate) fn identity(&self, key: &HashKey, keyed_values: &[Vec<u8>]) -> IdentityHash {
-        let parts = || {
-            std::iter::once(&self.introspection.identity[..])
-                .chain(keyed_values.iter().map(|value| &value[..]))
-        };
-        if keyed_values.is_empty() {
-            *self.identity_hash.get_or_init(|| key.identity(parts()))
-        } else {
-            key.identity(parts())
-        }
+    /// H(identity), with those of the extra headers' and parameters' values that the answer may
+    /// depend on, where there are any.
+    pub(crate) fn identity(
+        &self,
+        key: &HashKey,
+        headers: &[Vec<u8>],
+        params: &[Vec<u8>],
+    ) -> IdentityHash {
+        let Introspection { headers: names, params: param_names, identity, .. } =
+            &self.introspection;
+        let extras = || names.iter().zip(headers).chain(param_names.iter().zip(params));
+        let keyed = || extras().filter(|(extra, _)| extra.keyed).map(|(_, value)| &value[..]);
+        let hash = || key.identity(std::iter::once(&identity[..]).chain(keyed()));
+        if keyed().next().is_none() { *self.identity_hash.get_or_init(hash) } else { hash() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `ureq`, set up for introspection: what it is asked, what its answers and errors mean.
 
 use std::cell::RefCell;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use super::transport::{Exchange, Failure, MAX_AGE};
 use super::{Call, MAX_BODY, request};
 use crate::answer::Response;
 use crate::cache_control::{self, CacheControl, Caching};
+use crate::memory;
 
 /// The most an answer's status line and header section may have, in bytes.
 const MAX_HEADER: usize = 32 * 1024;
@@ -118,7 +119,8 @@ impl Agent {
         }
 
         let capacity = if let Length::Bytes(bytes) = length { bytes as usize } else { 4096 };
-        let mut content = Vec::with_capacity(capacity + 1);
+        let no_memory = |_| CallError::Answer(AnswerCause::Io(ErrorKind::OutOfMemory));
+        let mut content = memory::with_room(capacity + 1).map_err(no_memory)?;
         body.as_reader()
             .take(MAX_BODY as u64 + 1)
             .read_to_end(&mut content)
