@@ -25,14 +25,17 @@ pub(crate) fn word<T: FromStr>(text: &[u8], otherwise: T) -> T {
     std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
+/// How deep `<…>` nest: each level is a third longer than what it holds.
+const NESTED: usize = 6;
+
 /// Writes `<…>` in base64url, nested ones from within: so a mutation of what a JWT says is one byte.
-/// A bracket without its partner stands for itself.
+/// A bracket without its partner, or nested too deeply, stands for itself.
 pub(crate) fn expand(template: &[u8]) -> Vec<u8> {
     let mut open: Vec<Vec<u8>> = Vec::new();
     let mut out = Vec::new();
     for &byte in template {
         match byte {
-            b'<' => open.push(std::mem::take(&mut out)),
+            b'<' if open.len() < NESTED => open.push(std::mem::take(&mut out)),
             b'>' if !open.is_empty() => {
                 let encoded = URL_SAFE_NO_PAD.encode(&out);
                 out = open.pop().unwrap_or_default();
