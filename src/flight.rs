@@ -160,8 +160,14 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     let flight = match begun {
         Ok(flight) => flight,
         Err(why) => {
-            if let (Role::Leader, Some(zone)) = (role, policy.zone) {
-                zone.locked(|locked| locked.cancel(&key, id));
+            match (role, policy.zone, worker.slot) {
+                (Role::Leader, Some(zone), _) => {
+                    zone.locked(|locked| locked.cancel(&key, id));
+                }
+                (Role::Follower, Some(zone), Some(slot)) => {
+                    zone.locked(|locked| locked.leave(&key, id, slot));
+                }
+                _ => {}
             }
             return Asked::Known(Outcome::Failed(Fail::of(why)));
         }

@@ -197,9 +197,8 @@ impl<'a> Worker<'a> {
             self.locked(|locked, record| locked.poll(&key, flight, &mine, 0, |_| true, record));
         match polled {
             Some(Poll::Answer(Answer::Active | Answer::Stored)) => {
-                if self.record.kind() == Kind::Active {
-                    assert!(is_of(self.record.jwt(), token), "another token's answer");
-                }
+                let active = self.record.kind() == Kind::Active;
+                assert!(!active || is_of(self.record.jwt(), token), "another token's answer");
             }
             Some(Poll::Lead) => self.followed = Some((token, mine.id, true)),
             Some(Poll::Waiting) => {

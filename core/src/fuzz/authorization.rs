@@ -78,7 +78,8 @@ fn check(found: Credentials<'_>, input: &[u8], syntax: TokenSyntax) {
     assert_eq!(format!("{found:?}"), format!("Token({})", token.len()));
 
     // The request's body is read back by the purge's reader, which is another one than its writer.
-    let body = form::introspection_body(token, [(&b"token_type_hint"[..], &b"access_token"[..])]);
+    let body = form::introspection_body(token, [(&b"token_type_hint"[..], &b"access_token"[..])])
+        .expect("memory");
     let (pair, rest) = split(&body, b"&");
     assert_eq!(rest, b"token_type_hint=access_token");
     match Purge::parse(pair) {

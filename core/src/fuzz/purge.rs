@@ -12,11 +12,12 @@ pub fn purge(input: &[u8]) {
         Ok(Purge::Token(token)) => {
             assert!(!token.is_empty());
             assert_eq!(expected(input), Some(Some(token.to_vec())));
-            let written = Form::new().pair(b"token", token).finish();
+            let written = Form::new().pair(b"token", token).expect("memory").finish();
             assert!(Purge::parse(&written).as_ref() == Ok(found.as_ref().expect("a token")));
             assert_eq!(format!("{found:?}"), format!("Ok(Token({}))", token.len()));
         }
         Ok(Purge::All) => assert_eq!(expected(input), Some(None)),
+        Err(PurgeError::NoMemory(error)) => panic!("{error}"),
         Err(PurgeError::Malformed | PurgeError::Repeated | PurgeError::Unknown) => {}
         Err(PurgeError::Value | PurgeError::NotOne) => {}
     }
