@@ -4,8 +4,7 @@
 //! is compared with the wall clock in seconds since the Unix epoch, and once, when the answer is
 //! stored, counted out on the other one ([`Life::ending_with_exp`]).
 
-use crate::answer::Response;
-use crate::cache_control::{self, CacheControl};
+use crate::cache_control::{CacheControl, Caching};
 
 /// What the server's `Cache-Control` may do (`phantom_token_cache_control`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -101,7 +100,7 @@ pub struct Overruled(pub bool);
 /// `valid_ms` is the location's `phantom_token_cache_valid` in milliseconds, 0 for none; `now_ms`
 /// the monotonic time in milliseconds, `now` the wall clock in seconds since the Unix epoch.
 pub fn keep(
-    response: &Response,
+    caching: &Caching,
     policy: CacheControlPolicy,
     valid_ms: u64,
     exp: Option<u64>,
@@ -116,9 +115,7 @@ pub fn keep(
         return no(Uncached::Expired);
     }
     let asked = match policy {
-        CacheControlPolicy::Cap | CacheControlPolicy::Strict => {
-            CacheControl::parse(&response.cache_control)
-        }
+        CacheControlPolicy::Cap | CacheControlPolicy::Strict => caching.control,
         CacheControlPolicy::Ignore => CacheControl::default(),
     };
     let forbidden = asked.no_store || asked.no_cache;
@@ -143,7 +140,7 @@ pub fn keep(
     let until = match lifetime {
         None => None,
         Some(seconds) => {
-            let left = seconds.saturating_sub(cache_control::age(response.age.as_deref()));
+            let left = seconds.saturating_sub(caching.age);
             if left == 0 {
                 return no(Uncached::MaxAge);
             }

@@ -26,6 +26,7 @@ pub mod process;
 pub mod random;
 pub mod rig;
 pub mod server;
+pub mod soak;
 pub mod tls;
 pub mod tool;
 

@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -293,6 +294,18 @@ impl Gateway {
         file.and_then(|file| file.write_all_at(&ahead.to_ne_bytes(), 0)).expect("writes a file");
     }
 
+    /// Lets time pass in the master and its workers, with [`Builder::count_calls`]: monotonic clocks,
+    /// by which timers and limits are kept, not the time of day. NGINX sees it at its next event.
+    ///
+    /// # Panics
+    /// Where the clock cannot be set.
+    pub fn pass_time(&self, time: Duration) {
+        let clock = fs::File::options().create(true).append(true).open(self.prefix().join("clock"));
+        let clock = clock.expect("a file");
+        let ahead = clock.metadata().expect("a file").len();
+        clock.set_len(ahead + time.as_millis() as u64).expect("a file");
+    }
+
     /// What the error log holds that it must not.
     pub fn complaints(&self) -> Vec<String> {
         let mut secrets = self.secrets.lock().clone();
@@ -355,7 +368,9 @@ pub fn configured_with(option: &str) -> bool {
 /// # Panics
 /// Where it cannot be started.
 pub fn version() -> (u32, u32, u32) {
-    let (_, rest) = build_description().split_once("nginx/").expect("a version");
+    // "nginx version: nginx/1.28.0 (what the packager adds)", or "openresty/1.31.3.1".
+    let (_, rest) = build_description().split_once("nginx version: ").expect("a version");
+    let (_, rest) = rest.split_once('/').expect("a version");
     let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
     let mut next = || numbers.next().expect("three numbers");
     (next(), next(), next())
@@ -405,6 +420,7 @@ fn set_environment(command: &mut Command, builder: &Builder, prefix: &Path) {
     if builder.count_calls {
         libraries.push(preloaded(prefix, "count_calls"));
         command.env("COUNT_CALLS", prefix.join("calls"));
+        command.env("CLOCK_AHEAD", prefix.join("clock"));
     }
     if builder.own_clock {
         libraries.push(preloaded(prefix, "shift_clock"));

@@ -206,7 +206,7 @@ impl Builder {
     /// Counts look-ups of host names and threads: see [`Gateway::calls`].
     ///
     /// It also knows `two-addresses.test` (127.0.0.2, then 127.0.0.1), `nobody.test` (no address)
-    /// and `hangs.test` (never an answer).
+    /// and `hangs.test` (never an answer). [`Gateway::pass_time`] sets its clock.
     pub fn count_calls(mut self) -> Self {
         self.count_calls = true;
         self
