@@ -15,8 +15,8 @@ pub(super) enum Plain {
         /// The connection may serve again.
         stays: bool,
     },
-    /// One that ends too early or is too long.
-    Cut,
+    /// One that ends too early, is too long, or gives its length in two ways (RFC 9112 §6.3).
+    Refused,
     /// Something else, which may be an answer or not.
     Odd,
 }
@@ -54,7 +54,7 @@ fn read(sent: &[u8]) -> Option<Plain> {
 
     let whole = |body: &[u8], taken: usize, stays| {
         if body.len() > MAX_BODY {
-            return Some(Plain::Cut);
+            return Some(Plain::Refused);
         }
         let (headers, body, surplus) = (headers.clone(), body.to_vec(), rest.len() - taken);
         Some(Plain::Whole { status, headers, body, surplus, stays })
@@ -68,7 +68,7 @@ fn read(sent: &[u8]) -> Option<Plain> {
             let length: usize = length.parse().ok().filter(|_| is_plain)?;
             match rest.get(..length) {
                 Some(body) => whole(body, length, true),
-                None => Some(Plain::Cut),
+                None => Some(Plain::Refused),
             }
         }
         ([], [b"chunked"]) => {
@@ -76,7 +76,7 @@ fn read(sent: &[u8]) -> Option<Plain> {
             let mut at = rest;
             loop {
                 let Some(line_end) = find(at, b"\r\n") else {
-                    return is_hex(at).then_some(Plain::Cut);
+                    return is_hex(at).then_some(Plain::Refused);
                 };
                 let size = &at[..line_end];
                 if size.is_empty() || !is_hex(size) || size.len() > 5 {
@@ -84,11 +84,11 @@ fn read(sent: &[u8]) -> Option<Plain> {
                 }
                 let size = usize::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()?;
                 at = &at[line_end + 2..];
-                let Some(chunk) = at.get(..size) else { return Some(Plain::Cut) };
+                let Some(chunk) = at.get(..size) else { return Some(Plain::Refused) };
                 match at.get(size..size + 2) {
                     Some(b"\r\n") => {}
                     Some(_) => return None, // a trailer, or nothing that is allowed
-                    None => return (at.len() == size).then_some(Plain::Cut),
+                    None => return (at.len() == size).then_some(Plain::Refused),
                 }
                 body.extend_from_slice(chunk);
                 at = &at[size + 2..];
@@ -97,6 +97,8 @@ fn read(sent: &[u8]) -> Option<Plain> {
                 }
             }
         }
+        ([_, ..], [_, ..]) => Some(Plain::Refused),
+        ([one, rest @ ..], []) if rest.iter().any(|other| other != one) => Some(Plain::Refused),
         ([], []) => whole(rest, rest.len(), false),
         _ => None,
     }
