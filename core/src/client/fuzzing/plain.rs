@@ -52,9 +52,17 @@ fn read(sent: &[u8]) -> Option<Plain> {
         return None;
     }
 
+    // Where the status says it all, so does the beginning of a body that is too long.
+    let too_long = || match status {
+        200 | 400 => Plain::Refused,
+        _ => {
+            let (headers, body) = (headers.clone(), Vec::new());
+            Plain::Whole { status, headers, body, surplus: 0, stays: false }
+        }
+    };
     let whole = |body: &[u8], taken: usize, stays| {
         if body.len() > MAX_BODY {
-            return Some(Plain::Refused);
+            return Some(too_long());
         }
         let (headers, body, surplus) = (headers.clone(), body.to_vec(), rest.len() - taken);
         Some(Plain::Whole { status, headers, body, surplus, stays })
@@ -67,6 +75,7 @@ fn read(sent: &[u8]) -> Option<Plain> {
                 (1..=6).contains(&length.len()) && length.bytes().all(|byte| byte.is_ascii_digit());
             let length: usize = length.parse().ok().filter(|_| is_plain)?;
             match rest.get(..length) {
+                _ if length > MAX_BODY => Some(too_long()),
                 Some(body) => whole(body, length, true),
                 None => Some(Plain::Refused),
             }
@@ -84,6 +93,9 @@ fn read(sent: &[u8]) -> Option<Plain> {
                 }
                 let size = usize::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()?;
                 at = &at[line_end + 2..];
+                if body.len() + size.min(at.len()) > MAX_BODY {
+                    return Some(too_long());
+                }
                 let Some(chunk) = at.get(..size) else { return Some(Plain::Refused) };
                 match at.get(size..size + 2) {
                     Some(b"\r\n") => {}
