@@ -132,11 +132,12 @@ soak: setup-test build ## Run a gateway through reloads, kills and restarts for 
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin soak
 	@$(with_gateway) '$(TARGET)/debug/soak'
 
-# AddressSanitizer needs a nightly compiler, for the flag alone: the code is the same. gcc and rustc
+# Sanitizers need a nightly compiler, for the flag alone: the code is the same. gcc and rustc
 # share one runtime, NGINX's.
 ADDRESS_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 .PHONY: sanitize
-sanitize: setup-test nginx ## Run the tests under AddressSanitizer, and some under valgrind
+sanitize: setup-test nginx ## Run the tests under AddressSanitizer, ThreadSanitizer, valgrind
+	@tools/sanitize threads
 	@tools/build-nginx address
 	$(SAY) 'building the module with AddressSanitizer'
 	@NGINX_SOURCE_DIR='$(CURDIR)/build/address/source' CFLAGS_$(subst -,_,$(ADDRESS_TARGET))='-fsanitize=address -fno-omit-frame-pointer' \
