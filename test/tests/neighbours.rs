@@ -132,6 +132,11 @@ fn who_is_let_in_or_told_why_sees_the_challenge_that_is_meant() {
             )
             .location("= /yes", "internal;\nreturn 204;")
             .location(
+                "/broken",
+                &format!("phantom_token on;\nsatisfy any;\nauth_request /fails;\n{API}"),
+            )
+            .location("= /fails", "internal;\nreturn 500;")
+            .location(
                 "/narrow",
                 &format!(
                     "phantom_token on;\nphantom_token_scope execute;\nerror_page 403 /wide/echo;\n{API}"
@@ -143,6 +148,11 @@ fn who_is_let_in_or_told_why_sees_the_challenge_that_is_meant() {
     let let_in = ask(&rig, "GET", "/three/echo", "Bearer unknown");
     assert_eq!(let_in.status, 200);
     assert_eq!(let_in.header("www-authenticate"), None, "nothing is asked of who was let in");
+
+    // Nor where the last module fails.
+    let failed = ask(&rig, "GET", "/broken", "Bearer unknown");
+    assert_eq!(failed.status, 500);
+    assert_eq!(failed.header("www-authenticate"), None, "a token would not help");
 
     // The page is served, under the same protection, but the answer is still no.
     let refused = ask(&rig, "GET", "/narrow", &rig.server.issue().bearer());
