@@ -127,6 +127,12 @@ bench: setup-bench build ## Measure what the module costs: docs/benchmarks.md
 	$(SAY) 'whole gateways (BENCH_SECONDS, BENCH_PAIRS, BENCH_ONLY; PEER_URL, PEER_PID)'
 	@$(with_gateway) '$(TARGET)/release/phantom-token-bench'
 
+.PHONY: soak
+soak: setup-test build ## Run a gateway through reloads, kills and restarts for SOAK_SECONDS, an hour
+	$(SAY) 'building the clients'
+	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin soak
+	@$(with_gateway) '$(TARGET)/debug/soak'
+
 # AddressSanitizer needs a nightly compiler, for the flag alone: the code is the same. gcc and rustc
 # share one runtime, NGINX's.
 ADDRESS_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
@@ -141,6 +147,23 @@ sanitize: setup-test nginx ## Run the tests under AddressSanitizer, and some und
 	@tools/sanitize address build/address/nginx 'build/address/$(MODULE)'
 	@$(MAKE) --no-print-directory build
 	@tools/sanitize valgrind '$(out)/nginx' '$(out)/$(MODULE)'
+
+# The programs are cargo fuzz's; how long they run is counted in their own processor time.
+FUZZ_SECONDS ?= 60
+FUZZ_ONLY ?=
+fuzz_programs := $(TARGET)/fuzz/$(ADDRESS_TARGET)/release
+.PHONY: fuzz-programs
+fuzz-programs: setup-fuzz
+	$(SAY) 'building the fuzz targets'
+	@$(CARGO) +nightly fuzz build --fuzz-dir fuzz --target-dir '$(TARGET)/fuzz'
+
+.PHONY: fuzz
+fuzz: fuzz-programs ## Feed the engine random input, FUZZ_SECONDS a target (FUZZ_ONLY): docs/fuzzing.md
+	@FUZZ_SECONDS='$(FUZZ_SECONDS)' tools/fuzz run '$(fuzz_programs)' $(FUZZ_ONLY)
+
+.PHONY: fuzz-minimise
+fuzz-minimise: fuzz-programs ## Keep in fuzz/corpus the fewest inputs that reach what was reached
+	@tools/fuzz minimise '$(fuzz_programs)' $(FUZZ_ONLY)
 
 .PHONY: nginx-tests
 nginx-tests: build ## Run NGINX's own tests, in NGINX_TESTS_DIR, with the module loaded and without
@@ -174,9 +197,9 @@ package-check: package ## Install the .deb into a Debian of its own, use it, rem
 image-check: setup-image nginx ## Build and run the Docker images without a Docker engine (root)
 	@CARGO_FLAGS='$(or $(CARGO_FLAGS),--locked)' tools/check-image
 
-.PHONY: setup setup-bench setup-build setup-debian setup-image setup-lint setup-njs setup-package setup-test
+.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-test
 setup: setup-build setup-debian setup-lint setup-njs setup-test ## Install what building and testing need
-setup-bench setup-build setup-debian setup-image setup-lint setup-njs setup-package setup-test: setup-%:
+setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-test: setup-%:
 	@tools/setup $*
 
 .PHONY: clean

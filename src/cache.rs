@@ -86,10 +86,7 @@ pub(crate) fn shared(
             }
         });
         return match step {
-            Some(Step::NeedSpace(bytes)) => {
-                record.reserve(bytes);
-                continue;
-            }
+            Some(Step::NeedSpace(bytes)) if record.reserve(bytes).is_ok() => continue,
             Some(Step::Hit) if record.kind() == Kind::Inactive => Found::Inactive,
             Some(Step::Hit) => match keep_near(worker, key, generation) {
                 Some(cached) => Found::Granted(cached),
@@ -97,8 +94,8 @@ pub(crate) fn shared(
             },
             Some(Step::Lead) => Found::Lead { marked: true },
             Some(Step::Follow(flight)) => Found::Follow { flight },
-            // No lock in time: the request goes on as an uncached miss.
-            Some(Step::Alone) | None => Found::Lead { marked: false },
+            // No lock in time, or no memory: the request goes on as an uncached miss.
+            Some(Step::Alone | Step::NeedSpace(_)) | None => Found::Lead { marked: false },
         };
     }
 }
@@ -141,7 +138,7 @@ pub(crate) fn find(worker: &mut Worker, zone: &Zone, key: &Key) -> Option<()> {
         match zone.locked(|locked: &mut Locked<'_>| locked.find(key, record))? {
             Find::Hit => return Some(()),
             Find::Miss => return None,
-            Find::NeedSpace(bytes) => record.reserve(bytes),
+            Find::NeedSpace(bytes) => record.reserve(bytes).ok()?,
         }
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use phantom_token_core::health::Trial;
 use phantom_token_core::key::Key;
+use phantom_token_core::memory::{self, NoMemory};
 use phantom_token_core::state::{Generation, Notice};
 use zeroize::Zeroizing;
 
@@ -145,17 +146,33 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         _ => (Role::Alone, id),
     };
     // Only now: what is known, or asked for by another worker, takes no call of ours.
-    if role != Role::Follower && worker.pending >= worker.max_pending {
-        if let (Role::Leader, Some(zone)) = (role, question.policy.zone) {
-            zone.locked(|locked| locked.cancel(&key, id));
-        }
+    let refused = if role != Role::Follower && worker.pending >= worker.max_pending {
         overflow(worker, question.log, "too many introspection calls are pending");
-        return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
-    }
-
-    debug!(question.log, "introspection flight {id} begins");
-    let deadline = question.deadline;
-    let flight = Flight::begin(question, role, id, generation);
+        Some(Why::Overflow)
+    } else {
+        reserve(worker).is_err().then_some(Why::Internal)
+    };
+    let (log, policy, deadline) = (question.log, question.policy, question.deadline);
+    let begun = match refused {
+        None => Flight::begin(question, role, id, generation).map_err(|NoMemory| Why::Internal),
+        Some(why) => Err(why),
+    };
+    let flight = match begun {
+        Ok(flight) => flight,
+        Err(why) => {
+            match (role, policy.zone, worker.slot) {
+                (Role::Leader, Some(zone), _) => {
+                    zone.locked(|locked| locked.cancel(&key, id));
+                }
+                (Role::Follower, Some(zone), Some(slot)) => {
+                    zone.locked(|locked| locked.leave(&key, id, slot));
+                }
+                _ => {}
+            }
+            return Asked::Known(Outcome::Failed(Fail::of(why)));
+        }
+    };
+    debug!(log, "introspection flight {id} begins");
     if shares {
         worker.flights.insert(key, flight);
     }
@@ -179,6 +196,13 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     unsafe { Flight::with(flight, depart) }
 }
 
+/// Room for one more flight in the worker's lists.
+fn reserve(worker: &mut Worker) -> Result<(), NoMemory> {
+    worker.followers.try_reserve(1)?;
+    worker.flights.try_reserve(1)?;
+    Ok(())
+}
+
 fn overflow(worker: &Worker, log: *mut ngx_log_t, what: &str) {
     metrics::failure(worker, None, FailureReason::Overflow);
     if worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
@@ -190,13 +214,22 @@ fn overflow(worker: &Worker, log: *mut ngx_log_t, what: &str) {
 }
 
 impl Flight {
-    fn begin(question: Question<'_>, role: Role, id: u64, generation: Generation) -> NonNull<Self> {
+    fn begin(
+        question: Question<'_>,
+        role: Role,
+        id: u64,
+        generation: Generation,
+    ) -> Result<NonNull<Self>, NoMemory> {
+        let token = Zeroizing::new(memory::copied(question.token)?);
+        // For the request that asks.
+        let mut waiters = Vec::new();
+        waiters.try_reserve(1)?;
         let flight = Box::new(Self {
             // SAFETY: NGINX itself begins with zeroed tasks (ngx_thread_task_alloc).
             task: unsafe { core::mem::zeroed() },
             work: None,
             key: question.key,
-            token: Zeroizing::new(question.token.to_vec()),
+            token,
             policy: Rc::clone(question.policy),
             headers: question.headers,
             params: question.params,
@@ -205,7 +238,7 @@ impl Flight {
             joinable: false,
             refresh: question.refresh,
             generation,
-            waiters: Vec::new(),
+            waiters,
             next: 0,
             trial: None,
             failed: None,
@@ -213,7 +246,7 @@ impl Flight {
             deadline: question.deadline,
             over: false,
         });
-        NonNull::from(Box::leak(flight))
+        Ok(NonNull::from(Box::leak(flight)))
     }
 
     /// Makes a request wait for this flight.
@@ -221,6 +254,9 @@ impl Flight {
         if self.waiters.len() >= MAX_WAITERS {
             overflow(worker, guard::cycle_log(), "too many requests wait for one token");
             return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
+        }
+        if self.waiters.try_reserve(1).is_err() {
+            return Asked::Known(Outcome::Failed(Fail::of(Why::Internal)));
         }
         let wait =
             Wait::new(NonNull::from(&mut *self), self.waiters.len(), self.key, deadline, first);

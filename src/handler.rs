@@ -9,6 +9,7 @@ use phantom_token_core::answer::Forward;
 use phantom_token_core::bearer::{self, Credentials};
 use phantom_token_core::key::Key;
 use phantom_token_core::local::Cached;
+use phantom_token_core::memory;
 use phantom_token_core::scope;
 use phantom_token_core::state::{Notice, hash_of};
 
@@ -129,9 +130,8 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
             Some(arena) => arena.hash_key(),
             None => worker.hash_key,
         };
-        let keyed = keyed_values(policy, &headers, &params);
-        let key =
-            Key { token: hash_key.token(token), identity: policy.identity(&hash_key, &keyed) };
+        let identity = policy.identity(&hash_key, &headers, &params);
+        let key = Key { token: hash_key.token(token), identity };
 
         if let Some((outcome, status)) = ctx.learnt(&key) {
             return (key, Asked::Known(outcome), status);
@@ -368,7 +368,7 @@ fn extra_values(
         if is_unsendable(r, value, "phantom_token_introspection_header", &header.name) {
             return Ok(None);
         }
-        headers.push(value.to_vec());
+        headers.push(memory::copied(value)?);
     }
     let mut params = Vec::new();
     for param in introspection.params.iter() {
@@ -376,7 +376,7 @@ fn extra_values(
         if is_unsendable(r, value, "phantom_token_introspection_param", &param.name) {
             return Ok(None);
         }
-        params.push(value.to_vec());
+        params.push(memory::copied(value)?);
     }
     Ok(Some((headers, params)))
 }
@@ -397,17 +397,6 @@ fn is_unsendable(r: Request, value: &[u8], directive: &str, name: &str) -> bool 
         );
     }
     true
-}
-
-/// Those of the values that the answer may depend on.
-fn keyed_values(policy: &Policy, headers: &[Vec<u8>], params: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let introspection = &policy.introspection;
-    let extras = introspection.headers.iter().zip(headers);
-    extras
-        .chain(introspection.params.iter().zip(params))
-        .filter(|(extra, _)| extra.keyed)
-        .map(|(_, value)| value.clone())
-        .collect()
 }
 
 /// An entry that ran out may serve while the server cannot be asked (`phantom_token_cache_stale`).

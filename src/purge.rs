@@ -1,6 +1,7 @@
 //! `phantom_token_purge`: forgetting one token, or all.
 
-use phantom_token_core::form::purge::Purge;
+use phantom_token_core::form::purge::{Purge, PurgeError};
+use phantom_token_core::memory;
 
 use crate::conf::{LocConf, MainConf};
 use crate::content;
@@ -85,7 +86,7 @@ unsafe extern "C" fn body_is_there(r: *mut ngx_http_request_t) {
     // SAFETY: NGINX passes the request whose body it has read.
     let request = unsafe { Request::new(r) };
     let rc = guard::entry(
-        "the purge handler",
+        "the end of a purge's body",
         || request.log(),
         INTERNAL_SERVER_ERROR,
         || finish(request).unwrap_or(INTERNAL_SERVER_ERROR),
@@ -95,10 +96,11 @@ unsafe extern "C" fn body_is_there(r: *mut ngx_http_request_t) {
 }
 
 fn finish(r: Request) -> Result<ngx_int_t, NoMemory> {
-    let Some(body) = body(r) else {
+    let Some(body) = body(r)? else {
         return content::problem(r, NGX_HTTP_BAD_REQUEST, "the body could not be read");
     };
     let purged = match Purge::parse(&body) {
+        Err(PurgeError::NoMemory(no_memory)) => return Err(no_memory.into()),
         Err(error) => {
             return content::problem(r, NGX_HTTP_BAD_REQUEST, &error.to_string().replace('"', "'"));
         }
@@ -144,18 +146,19 @@ fn run(r: Request, purge: &Purge) -> bool {
     done
 }
 
-/// The request's body, in one piece.
-fn body(r: Request) -> Option<zeroize::Zeroizing<Vec<u8>>> {
-    let mut out = zeroize::Zeroizing::new(Vec::new());
+/// The request's body, in one piece; `None` where some of it is not in memory.
+fn body(r: Request) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, NoMemory> {
+    // SAFETY: a live request.
+    let most = unsafe { pt_client_body_buffer_size(r.as_ptr()) };
+    // All of the room at once: what grows leaves copies behind.
+    let mut out = zeroize::Zeroizing::new(memory::with_room(most)?);
     // SAFETY: the chain of buffers NGINX has read the body into, all in memory.
     unsafe {
-        let body = (*r.as_ptr()).request_body.as_ref()?;
-        let most = pt_client_body_buffer_size(r.as_ptr());
-        out.reserve(most);
+        let Some(body) = (*r.as_ptr()).request_body.as_ref() else { return Ok(None) };
         let mut link = body.bufs;
         while let Some(part) = link.as_ref() {
             if pt_buf_in_memory(part.buf) == 0 && pt_buf_size(part.buf) > 0 {
-                return None;
+                return Ok(None);
             }
             let (pos, last) = ((*part.buf).pos, (*part.buf).last);
             if !pos.is_null() {
@@ -165,5 +168,5 @@ fn body(r: Request) -> Option<zeroize::Zeroizing<Vec<u8>>> {
             link = part.next;
         }
     }
-    Some(out)
+    Ok(Some(out))
 }

@@ -11,9 +11,15 @@ use crate::sys::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Request(NonNull<ngx_http_request_t>);
 
-/// No memory left in a pool.
+/// No memory left, in a pool or at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoMemory;
+
+impl From<phantom_token_core::memory::NoMemory> for NoMemory {
+    fn from(_: phantom_token_core::memory::NoMemory) -> Self {
+        NoMemory
+    }
+}
 
 const AUTHORIZATION: &[u8] = b"Authorization";
 const AUTHORIZATION_LOWCASE: &[u8] = b"authorization\0";

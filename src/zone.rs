@@ -264,7 +264,7 @@ unsafe extern "C" fn init_state(
     zone: *mut ngx_shm_zone_t,
     old: *mut core::ffi::c_void,
 ) -> ngx_int_t {
-    guard::entry("a zone", guard::cycle_log, ERROR, || {
+    guard::entry("the state zone", guard::cycle_log, ERROR, || {
         // SAFETY: as in `init_cache`.
         let (this, old) =
             unsafe { (&*(*zone).data.cast::<StateZone>(), old.cast::<StateZone>().as_ref()) };

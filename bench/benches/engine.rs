@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use divan::Bencher;
 use phantom_token_core::answer::{self, Forward, Response};
 use phantom_token_core::bearer::{self, TokenSyntax};
+use phantom_token_core::cache_control::Caching;
 use phantom_token_core::key::{HashKey, Key};
 use phantom_token_core::lifetime::Life;
 use phantom_token_core::local::{Cached, Facts, Local};
@@ -88,8 +89,7 @@ fn read_answer(bencher: Bencher<'_, '_>, bytes: usize) {
     let response = Response {
         status: 200,
         content_type: Some(b"application/jwt".to_vec()),
-        cache_control: Vec::new(),
-        age: None,
+        caching: Caching::default(),
         retry_after: None,
         content_encoding: None,
         body: neighbours::jwt(bytes).into_bytes(),

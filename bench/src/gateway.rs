@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use phantom_token_test::client::Client;
 use phantom_token_test::process;
@@ -105,15 +106,31 @@ impl Gateway {
 
     /// Resident memory of its worker without what it shares, in bytes.
     pub(crate) fn private_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/statm", self.worker);
-        let statm = fs::read_to_string(path).unwrap_or_default();
-        let fields: Vec<u64> = statm.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-        // SAFETY: sysconf() takes a number.
-        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
-        match fields[..] {
-            [_, resident, shared, ..] => resident.saturating_sub(shared) * page,
-            _ => 0,
+        process::own_memory(self.worker) * 1024
+    }
+
+    /// Has it read its configuration anew, and returns after how long the new worker was at work.
+    pub(crate) fn reload(&mut self) -> Result<Duration, String> {
+        let Some((child, _)) = &self.own else { return Err("not a gateway of ours".to_owned()) };
+        let begun = Instant::now();
+        process::signal(child.id(), libc::SIGHUP).map_err(|error| error.to_string())?;
+        while begun.elapsed() < Duration::from_secs(20) {
+            // Named only once everything that a worker begins with is done.
+            let new =
+                |&pid: &u32| pid != self.worker && process::title(pid).ends_with("worker process");
+            if let Some(worker) = process::children(child.id()).into_iter().find(new) {
+                let took = begun.elapsed();
+                let old = std::mem::replace(&mut self.worker, worker);
+                while process::children(child.id()).contains(&old)
+                    && begun.elapsed() < Duration::from_secs(20)
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                return Ok(took);
+            }
+            std::thread::sleep(Duration::from_micros(100));
         }
+        Err(format!("{} does not reload", self.name))
     }
 
     /// Its port, where it is one of ours.

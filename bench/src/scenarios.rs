@@ -13,7 +13,7 @@ const JWT: usize = 1024;
 /// Runs all that is wanted.
 pub(crate) fn run(settings: &Settings, report: &mut Report) -> Result<(), String> {
     type Scenario = fn(&Settings, &mut Report) -> Result<(), String>;
-    let all: [(&str, Scenario); 7] = [
+    let all: [(&str, Scenario); 8] = [
         ("warm", gateways::warm),
         ("latency", gateways::latency),
         ("cold", misses::cold),
@@ -21,6 +21,7 @@ pub(crate) fn run(settings: &Settings, report: &mut Report) -> Result<(), String
         ("threads", misses::threads),
         ("zone", engine::zone),
         ("start", gateways::start),
+        ("memory", gateways::memory),
     ];
     for (name, scenario) in all {
         if settings.wants(name) {

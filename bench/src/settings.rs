@@ -11,6 +11,8 @@ pub(crate) struct Settings {
     pub(crate) duration: Duration,
     /// Rounds, in each of which every gateway takes its turn (`BENCH_PAIRS`, 6 as it comes).
     pub(crate) pairs: usize,
+    /// Requests of the part that watches memory (`BENCH_REQUESTS`, ten million as it comes).
+    pub(crate) requests: u32,
     /// Only the parts named, separated by commas (`BENCH_ONLY`); all as it comes.
     only: Option<String>,
     /// A gateway of the user's own (`PEER_URL`) and its worker's process (`PEER_PID`).
@@ -38,6 +40,7 @@ impl Settings {
         Ok(Self {
             duration: Duration::from_secs_f64(number("BENCH_SECONDS", 2.0)?),
             pairs: number("BENCH_PAIRS", 6.0)?.max(1.0) as usize,
+            requests: number("BENCH_REQUESTS", 1e7)? as u32,
             only: std::env::var("BENCH_ONLY").ok(),
             peer,
         })

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phantom_token_core::client::{Call, Endpoint, Tls, TlsOptions, introspect, stats};
+use phantom_token_core::client::{Call, Common, Endpoint, Tls, TlsOptions, introspect, stats};
 use zeroize::Zeroizing;
 
 fn main() {
@@ -34,6 +34,9 @@ fn main() {
     let endpoint = Arc::new(Endpoint::parse(&format!("http://{address}/i"), None).unwrap());
     let tls = Tls::new(TlsOptions { verify: false, ..TlsOptions::default() }).unwrap();
 
+    let basic = Zeroizing::new(b"Basic aWQ6c2VjcmV0".to_vec());
+    let common = Common::new(Some(basic), b"application/jwt").unwrap();
+
     let (begin, processor) = (Instant::now(), processor_time());
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -42,8 +45,7 @@ fn main() {
                     let call = Call {
                         endpoint: endpoint.clone(),
                         tls: tls.clone(),
-                        authorization: Some(Zeroizing::new(b"Basic aWQ6c2VjcmV0".to_vec())),
-                        accept: "application/jwt".to_owned(),
+                        common: common.clone(),
                         headers: Vec::new(),
                         body: Zeroizing::new(b"token=5a1f8c3e9d7b4a60b2c1".to_vec()),
                         deadline: Instant::now() + Duration::from_secs(6),

@@ -28,6 +28,8 @@ mod record;
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

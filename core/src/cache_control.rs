@@ -1,5 +1,7 @@
 //! `Cache-Control` and `Age` (RFC 9111 §5.1, §5.2), as far as they bear on a shared cache.
 
+use std::borrow::Cow;
+
 /// What a number of seconds too large to count becomes (RFC 9111 §1.2.2).
 const MAX_DELTA_SECONDS: u32 = 1 << 31;
 
@@ -21,9 +23,18 @@ pub struct CacheControl {
     pub must_revalidate: bool,
 }
 
+/// What an answer says of how long it may be kept.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Caching {
+    /// Its `Cache-Control`.
+    pub control: CacheControl,
+    /// Its `Age` in seconds, 0 where it has none ([`age`]).
+    pub age: u32,
+}
+
 impl CacheControl {
     /// Reads every line of the field.
-    pub fn parse<T: AsRef<[u8]>>(lines: &[T]) -> CacheControl {
+    pub fn parse<T: AsRef<[u8]>>(lines: impl IntoIterator<Item = T>) -> CacheControl {
         let mut found = CacheControl::default();
         for line in lines {
             for directive in Directives(line.as_ref()) {
@@ -48,15 +59,16 @@ impl CacheControl {
             let seconds = delta_seconds(&unquote(value)).unwrap_or(0);
             Some(known.map_or(seconds, |known| known.min(seconds)))
         };
-        match name.to_ascii_lowercase().as_slice() {
-            b"max-age" => self.max_age = seconds(self.max_age),
-            b"s-maxage" => self.s_maxage = seconds(self.s_maxage),
-            b"no-store" => self.no_store = true,
-            b"no-cache" => self.no_cache = true,
-            b"private" => self.private = true,
-            b"must-revalidate" | b"proxy-revalidate" => self.must_revalidate = true,
-            _ => {}
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if is("max-age") {
+            self.max_age = seconds(self.max_age);
+        } else if is("s-maxage") {
+            self.s_maxage = seconds(self.s_maxage);
         }
+        self.no_store |= is("no-store");
+        self.no_cache |= is("no-cache");
+        self.private |= is("private");
+        self.must_revalidate |= is("must-revalidate") || is("proxy-revalidate");
     }
 }
 
@@ -122,9 +134,9 @@ fn quoted_len(text: &[u8]) -> Option<usize> {
 }
 
 /// The content of a quoted string, or the text as it is.
-fn unquote(text: &[u8]) -> Vec<u8> {
+fn unquote(text: &[u8]) -> Cow<'_, [u8]> {
     if text.first() != Some(&b'"') || quoted_len(text) != Some(text.len()) {
-        return text.to_vec();
+        return Cow::Borrowed(text);
     }
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text[1..text.len() - 1].iter();
@@ -134,7 +146,7 @@ fn unquote(text: &[u8]) -> Vec<u8> {
             _ => out.push(*byte),
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 #[cfg(test)]

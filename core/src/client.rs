@@ -18,6 +18,9 @@ mod buffer;
 mod dial;
 mod endpoint;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+mod request;
 mod resolve;
 mod session;
 mod socket;
@@ -33,6 +36,7 @@ use zeroize::Zeroizing;
 
 pub use self::endpoint::{Endpoint, EndpointError};
 pub use self::error::{AnswerCause, CallError, ConnectCause, Phase, RequestCause, TlsCause};
+pub use self::request::Common;
 pub use self::stats::{Stats, stats};
 pub use self::tls::{Tls, TlsConfigError, TlsOptions};
 
@@ -49,10 +53,8 @@ pub struct Call {
     pub endpoint: Arc<Endpoint>,
     /// How, where the endpoint is an `https://` one.
     pub tls: Tls,
-    /// The whole value of the `Authorization` header.
-    pub authorization: Option<Zeroizing<Vec<u8>>>,
-    /// The value of the `Accept` header.
-    pub accept: String,
+    /// The headers every call of the location has.
+    pub common: Common,
     /// Further headers, sent in this order.
     pub headers: Vec<(String, Vec<u8>)>,
     /// The form (`application/x-www-form-urlencoded`).

@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use crate::memory::{self, NoMemory};
+
 /// The content type of the introspection request.
 pub const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 
@@ -27,16 +29,19 @@ impl Form {
     }
 
     /// Appends `name=value`.
-    pub fn pair(mut self, name: &[u8], value: &[u8]) -> Form {
+    ///
+    /// # Errors
+    /// Where there is no memory for it.
+    pub fn pair(mut self, name: &[u8], value: &[u8]) -> Result<Form, NoMemory> {
         let separator = usize::from(!self.out.is_empty());
-        reserve(&mut self.out, separator + encoded_len(name) + 1 + encoded_len(value));
+        reserve(&mut self.out, separator + encoded_len(name) + 1 + encoded_len(value))?;
         if separator == 1 {
             self.out.push(b'&');
         }
         encode(&mut self.out, name);
         self.out.push(b'=');
         encode(&mut self.out, value);
-        self
+        Ok(self)
     }
 
     /// The form's bytes.
@@ -47,14 +52,16 @@ impl Form {
 
 /// The body of an introspection request (RFC 7662 §2.1): `token`, then the configured parameters,
 /// in order.
+///
+/// # Errors
+/// Where there is no memory for it.
 pub fn introspection_body<'a>(
     token: &[u8],
     params: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
-) -> Zeroizing<Vec<u8>> {
-    params
-        .into_iter()
-        .fold(Form::new().pair(b"token", token), |form, (name, value)| form.pair(name, value))
-        .finish()
+) -> Result<Zeroizing<Vec<u8>>, NoMemory> {
+    let form = Form::new().pair(b"token", token)?;
+    let whole = params.into_iter().try_fold(form, |form, (name, value)| form.pair(name, value))?;
+    Ok(whole.finish())
 }
 
 /// Why Basic credentials cannot be made.
@@ -104,12 +111,13 @@ fn basic_of(pair: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 /// Makes room for `more` bytes; what moves is wiped where it was.
-fn reserve(out: &mut Zeroizing<Vec<u8>>, more: usize) {
+fn reserve(out: &mut Zeroizing<Vec<u8>>, more: usize) -> Result<(), NoMemory> {
     if out.capacity() - out.len() < more {
-        let mut larger = Zeroizing::new(Vec::with_capacity((out.len() + more).max(256)));
+        let mut larger = Zeroizing::new(memory::with_room((out.len() + more).max(256))?);
         larger.extend_from_slice(out);
         *out = larger;
     }
+    Ok(())
 }
 
 fn encoded_len(text: &[u8]) -> usize {

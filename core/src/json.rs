@@ -40,11 +40,23 @@ pub struct Value<'a>(&'a str);
 impl<'a> Object<'a> {
     /// Reads a whole text that comes from outside; every rule of this module is applied to it.
     pub fn parse(text: &'a [u8]) -> Result<Object<'a>, JsonError> {
-        serde_json::from_slice::<Unambiguous>(text).map_err(|error| match error.classify() {
-            Category::Data => JsonError::Duplicate,
-            Category::Syntax | Category::Eof | Category::Io => JsonError::Syntax,
-        })?;
-        Object::of_checked(text).ok_or(JsonError::NotAnObject)
+        // Once, and not for every value that is taken out.
+        let text = std::str::from_utf8(text).map_err(|_| JsonError::Syntax)?;
+        let Ok(object) = serde_json::from_str::<Object<'a>>(text) else {
+            check(text)?;
+            return Err(JsonError::NotAnObject);
+        };
+        let mut names: Vec<&str> = object.members.iter().map(|(name, _)| name.as_ref()).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(JsonError::Duplicate);
+        }
+        for (_, value) in &object.members {
+            if !value.is_plain() {
+                check(value.0)?;
+            }
+        }
+        Ok(object)
     }
 
     /// Reads a text that [`Object::parse`] has accepted before, or a part of one. `None` where it
@@ -64,7 +76,28 @@ impl<'a> Object<'a> {
     }
 }
 
+/// Applies the rules to one whole text: `serde_json` does not look into a value that it only takes
+/// out.
+fn check(text: &str) -> Result<(), JsonError> {
+    match serde_json::from_str::<Unambiguous>(text) {
+        Ok(Unambiguous) => Ok(()),
+        Err(error) if error.classify() == Category::Data => Err(JsonError::Duplicate),
+        Err(_) => Err(JsonError::Syntax),
+    }
+}
+
 impl<'a> Value<'a> {
+    /// Whether nothing can be wrong with it, now that its end was found: a string without escapes,
+    /// a short whole number, a word.
+    fn is_plain(self) -> bool {
+        match self.0.as_bytes() {
+            [b'"', text @ ..] => memchr::memchr(b'\\', text).is_none(),
+            [b'{' | b'[', ..] => false,
+            [b't' | b'f' | b'n', ..] => true,
+            number => number.len() < 18 && number.iter().all(u8::is_ascii_digit),
+        }
+    }
+
     /// Whether it is `null`.
     pub fn is_null(self) -> bool {
         self.0 == "null"

@@ -13,7 +13,10 @@ pub mod cache_control;
 pub mod challenge;
 pub mod claims;
 pub mod client;
+pub mod directive;
 pub mod form;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod grant;
 pub mod health;
 pub mod json;
@@ -22,6 +25,7 @@ pub mod key;
 pub mod lifetime;
 pub mod local;
 pub mod lock;
+pub mod memory;
 pub mod metrics;
 pub mod repeats;
 pub mod scope;

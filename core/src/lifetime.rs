@@ -1,10 +1,10 @@
 //! How long an answer may be kept.
 //!
 //! Two clocks: lifetimes are counted in milliseconds of a monotonic clock, which nobody sets; `exp`
-//! is compared with the wall clock in seconds since the Unix epoch.
+//! is compared with the wall clock in seconds since the Unix epoch, and once, when the answer is
+//! stored, counted out on the other one ([`Life::ending_with_exp`]).
 
-use crate::answer::Response;
-use crate::cache_control::{self, CacheControl};
+use crate::cache_control::{CacheControl, Caching};
 
 /// What the server's `Cache-Control` may do (`phantom_token_cache_control`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -24,7 +24,7 @@ pub enum CacheControlPolicy {
 pub struct Life {
     /// When it was stored, in monotonic milliseconds.
     pub stored: u64,
-    /// When `Cache-Control` ends it, in monotonic milliseconds.
+    /// When `Cache-Control` ends it, or [`Life::ending_with_exp`], in monotonic milliseconds.
     pub until: Option<u64>,
     /// When the token expires, in seconds since the Unix epoch.
     pub exp: Option<u64>,
@@ -38,6 +38,15 @@ impl Life {
     pub fn of_inactive(now_ms: u64, valid_ms: u64) -> Life {
         let until = Some(now_ms.saturating_add(valid_ms));
         Life { stored: now_ms, until, exp: None, may_stale: false }
+    }
+
+    /// The same life, but over when as much time has gone by as the token has left now, in seconds
+    /// since the Unix epoch: a wall clock that is set back later gives it no more.
+    pub fn ending_with_exp(self, now: u64) -> Life {
+        let Some(exp) = self.exp else { return self };
+        let left_ms = exp.saturating_sub(now).saturating_mul(1000);
+        let end = self.stored.saturating_add(left_ms);
+        Life { until: Some(self.until.map_or(end, |until| until.min(end))), ..self }
     }
 }
 
@@ -91,7 +100,7 @@ pub struct Overruled(pub bool);
 /// `valid_ms` is the location's `phantom_token_cache_valid` in milliseconds, 0 for none; `now_ms`
 /// the monotonic time in milliseconds, `now` the wall clock in seconds since the Unix epoch.
 pub fn keep(
-    response: &Response,
+    caching: &Caching,
     policy: CacheControlPolicy,
     valid_ms: u64,
     exp: Option<u64>,
@@ -106,9 +115,7 @@ pub fn keep(
         return no(Uncached::Expired);
     }
     let asked = match policy {
-        CacheControlPolicy::Cap | CacheControlPolicy::Strict => {
-            CacheControl::parse(&response.cache_control)
-        }
+        CacheControlPolicy::Cap | CacheControlPolicy::Strict => caching.control,
         CacheControlPolicy::Ignore => CacheControl::default(),
     };
     let forbidden = asked.no_store || asked.no_cache;
@@ -133,7 +140,7 @@ pub fn keep(
     let until = match lifetime {
         None => None,
         Some(seconds) => {
-            let left = seconds.saturating_sub(cache_control::age(response.age.as_deref()));
+            let left = seconds.saturating_sub(caching.age);
             if left == 0 {
                 return no(Uncached::MaxAge);
             }

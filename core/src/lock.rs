@@ -17,8 +17,16 @@ const SUSPICION: Duration = Duration::from_millis(20);
 /// How long a lock is waited for at all.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Busy rounds before the processor is yielded at every further try.
+/// Busy rounds before the processor is given up, each twice as long as the one before.
 const SPINS: u32 = 10;
+
+/// Busy rounds between two naps. The lock is held for a microsecond or two, but a processor that was
+/// given up may come back only after milliseconds: one look in that time could find the lock taken
+/// again and again.
+const LOOKS: u32 = 32;
+
+/// How long a waiter sleeps between two tries.
+const NAP: Duration = Duration::from_micros(50);
 
 /// The lock, held. Dropping it gives the lock back.
 #[must_use = "the lock is given back when the guard is dropped"]
@@ -71,11 +79,17 @@ pub fn acquire<'a>(
     let begun = Instant::now();
     let mut look_at = SUSPICION;
     loop {
-        let owner = word.load(Ordering::Relaxed);
-        if (owner == 0 || owner == me)
-            && let Some(guard) = take(owner)
-        {
-            return Some(guard);
+        let mut owner = 0;
+        for _ in 0..LOOKS {
+            owner = word.load(Ordering::Relaxed);
+            if (owner == 0 || owner == me)
+                && let Some(guard) = take(owner)
+            {
+                return Some(guard);
+            }
+            for _ in 0..8 {
+                hint::spin_loop();
+            }
         }
         let waited = begun.elapsed();
         if waited >= look_at && owner != 0 {
@@ -90,7 +104,9 @@ pub fn acquire<'a>(
         if waited >= PATIENCE {
             return None;
         }
-        thread::yield_now();
+        // An owner that lost its processor in the middle gets it back sooner from those who sleep
+        // than from those who keep asking for it.
+        thread::sleep(NAP);
     }
 }
 

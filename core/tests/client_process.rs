@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use phantom_token_core::client::{Call, Endpoint, Stats, Tls, TlsOptions, introspect, stats};
+use phantom_token_core::client::{
+    Call, Common, Endpoint, Stats, Tls, TlsOptions, introspect, stats,
+};
 use zeroize::Zeroizing;
 
 fn call(url: &str) -> Call {
@@ -16,8 +18,7 @@ fn call(url: &str) -> Call {
     Call {
         endpoint: Arc::new(Endpoint::parse(url, None).unwrap()),
         tls: Tls::new(options).unwrap(),
-        authorization: None,
-        accept: "application/jwt".to_owned(),
+        common: Common::new(None, b"application/jwt").unwrap(),
         headers: Vec::new(),
         body: Zeroizing::new(b"token=opaque".to_vec()),
         deadline: Instant::now() + Duration::from_secs(20),

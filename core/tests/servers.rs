@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use phantom_token_core::answer::{self, Answer, Cause, Failure, Forward, Response};
+use phantom_token_core::cache_control::{self, CacheControl};
 use phantom_token_core::claims::{self, ClaimValue};
 use phantom_token_core::grant::Grant;
 use phantom_token_core::lifetime::{self, CacheControlPolicy, Keep, Overruled, Uncached};
@@ -23,18 +24,20 @@ fn http(text: &str) -> Response {
     let mut response = Response::default();
     response.status = status.parse().expect("a number");
     response.body = body.as_bytes().to_vec();
+    let mut cache_control = Vec::new();
     for line in lines {
         let (name, value) = line.split_once(": ").expect("a field");
         let value = value.as_bytes().to_vec();
         match name.to_ascii_lowercase().as_str() {
             "content-type" => response.content_type = Some(value),
-            "cache-control" => response.cache_control.push(value),
-            "age" => response.age = Some(value),
+            "cache-control" => cache_control.push(value),
+            "age" => response.caching.age = cache_control::age(Some(&value)),
             "retry-after" => response.retry_after = Some(value),
             "content-encoding" => response.content_encoding = Some(value),
             _ => {}
         }
     }
+    response.caching.control = CacheControl::parse(cache_control);
     response
 }
 
@@ -65,7 +68,7 @@ fn claim(grant: &Grant, name: &str) -> String {
 }
 
 fn keep(response: &Response, policy: CacheControlPolicy, grant: &Grant) -> (Keep, Overruled) {
-    lifetime::keep(response, policy, VALID_MS, grant.exp, NOW_MS, NOW)
+    lifetime::keep(&response.caching, policy, VALID_MS, grant.exp, NOW_MS, NOW)
 }
 
 /// Kept by default for the location's own time, after overruling what the server sent; not kept

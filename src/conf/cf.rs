@@ -3,6 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use phantom_token_core::directive;
+
 use crate::conf::{ComplexValue, MainConf};
 use crate::sys::*;
 
@@ -221,11 +223,7 @@ pub(crate) fn size(value: &[u8]) -> Result<usize, ConfError> {
 
 /// A decimal number.
 pub(crate) fn number(value: &[u8]) -> Result<u64, ConfError> {
-    std::str::from_utf8(value)
-        .ok()
-        .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| invalid(value, "write a number"))
+    directive::number(value).ok_or_else(|| invalid(value, "write a number"))
 }
 
 /// `invalid value "…": what to write`.

@@ -11,6 +11,7 @@ use phantom_token_core::answer::Forward;
 use phantom_token_core::bearer::TokenSyntax;
 use phantom_token_core::challenge;
 use phantom_token_core::client::Endpoint;
+use phantom_token_core::directive;
 use phantom_token_core::health::Limits;
 use phantom_token_core::lifetime::CacheControlPolicy;
 use zeroize::Zeroizing;
@@ -127,7 +128,7 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
         once(&mut conf.token_type_hint, Rc::new(args[0].to_vec()))
     }),
     loc(c"phantom_token_introspection_accept", MSL | NGX_CONF_TAKE1, |_, conf, args| {
-        if args[0].is_empty() || !args[0].iter().all(|b| (0x20..0x7f).contains(b)) {
+        if !directive::is_accept(args[0]) {
             return Err(invalid(args[0], "write a media type such as application/jwt"));
         }
         once(&mut conf.accept, Rc::new(args[0].to_vec()))
@@ -324,8 +325,7 @@ fn switch(cf: &mut Cf<'_>, conf: &mut LocConf, args: Args<'_>) -> Result<(), Con
         None => None,
         Some(_) if !on => return Err(ConfError::directive("takes token= only with on")),
         Some(arg) => {
-            let name = arg.strip_prefix(b"token=$").filter(|name| !name.is_empty());
-            let name = name.ok_or_else(|| {
+            let name = directive::token_variable(arg).ok_or_else(|| {
                 invalid(arg, "write token=$variable, the variable that holds the bare token")
             })?;
             Some(cf.variable_index(name)?)
@@ -341,10 +341,7 @@ fn endpoint(_: &mut Cf<'_>, conf: &mut LocConf, args: Args<'_>) -> Result<(), Co
     let mut backup = false;
 
     for arg in &args[1..] {
-        let (name, value) = match arg.iter().position(|&b| b == b'=') {
-            Some(at) => (&arg[..at], &arg[at + 1..]),
-            None => (*arg, &b""[..]),
-        };
+        let (name, value) = directive::parameter(arg);
         match name {
             b"max_fails" => limits.max_fails = u32::try_from(number(value)?).unwrap_or(u32::MAX),
             b"fail_timeout" => limits.fail_timeout_ms = positive_time(value)?,
@@ -413,22 +410,10 @@ fn set_secret(conf: &mut LocConf, bytes: Zeroizing<Vec<u8>>) -> Result<(), ConfE
     Ok(())
 }
 
-/// Whether a value is nothing but a variable that any client can set.
-fn client_variable(value: &[u8]) -> bool {
-    let name = value.strip_prefix(b"$").map(|name| {
-        name.strip_prefix(b"{").and_then(|name| name.strip_suffix(b"}")).unwrap_or(name)
-    });
-    name.is_some_and(|name| {
-        let name = name.to_ascii_lowercase();
-        let word = name.iter().all(|&b| b == b'_' || b.is_ascii_alphanumeric());
-        word && [&b"arg_"[..], b"cookie_", b"http_"].iter().any(|kind| name.starts_with(kind))
-    })
-}
-
 fn bypass(cf: &mut Cf<'_>, conf: &mut LocConf, args: Args<'_>) -> Result<(), ConfError> {
     let mut values = Vec::new();
     for arg in args {
-        if client_variable(arg) {
+        if directive::is_client_variable(arg) {
             return Err(invalid(
                 arg,
                 "any client can set it and pass without a token; derive the condition with map",
@@ -446,7 +431,7 @@ fn extra(cf: &mut Cf<'_>, directive: &str, args: Args<'_>) -> Result<Extra, Conf
         Some(&b"nokey") => false,
         Some(other) => return Err(invalid(other, "write nokey or nothing")),
     };
-    if keyed && client_variable(args[1]) {
+    if keyed && directive::is_client_variable(args[1]) {
         let place = cf.place();
         let value = String::from_utf8_lossy(args[1]).into_owned();
         cf.warn_once(format!(
@@ -456,22 +441,15 @@ fn extra(cf: &mut Cf<'_>, directive: &str, args: Args<'_>) -> Result<Extra, Conf
     Ok(Extra { name: text(args[0])?.to_owned(), value: cf.complex_value(args[1])?, keyed })
 }
 
-const REFUSED_HEADERS: [&str; 6] =
-    ["host", "transfer-encoding", "connection", "accept", "accept-encoding", "expect"];
-
 fn introspection_header(
     cf: &mut Cf<'_>,
     conf: &mut LocConf,
     args: Args<'_>,
 ) -> Result<(), ConfError> {
-    let lower = args[0].to_ascii_lowercase();
-    let token = !lower.is_empty()
-        && lower.iter().all(|&b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
-    if !token {
+    if !directive::is_header_name(args[0]) {
         return Err(invalid(args[0], "write the name of a header"));
     }
-    if lower.starts_with(b"content-") || REFUSED_HEADERS.iter().any(|name| name.as_bytes() == lower)
-    {
+    if directive::is_own_header(args[0]) {
         return Err(invalid(args[0], "the module sets this header itself"));
     }
     let header = extra(cf, "phantom_token_introspection_header", args)?;
@@ -494,21 +472,14 @@ fn introspection_param(
 }
 
 fn zone_name(name: &[u8]) -> Result<String, ConfError> {
-    let fits = !name.is_empty()
-        && name.len() <= 64
-        && name.iter().all(|&b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
-    if !fits {
-        return Err(invalid(name, "write a zone's name of letters, digits, _, - and ."));
-    }
-    text(name).map(str::to_owned)
+    directive::zone_name(name)
+        .map(str::to_owned)
+        .ok_or_else(|| invalid(name, "write a zone's name of letters, digits, _, - and ."))
 }
 
 fn cache_zone(cf: &mut Cf<'_>, conf: &mut MainConf, args: Args<'_>) -> Result<(), ConfError> {
-    let parts = args[0].strip_prefix(b"zone=").and_then(|zone| {
-        let colon = zone.iter().position(|&b| b == b':')?;
-        Some((&zone[..colon], &zone[colon + 1..]))
-    });
-    let (name, bytes) = parts.ok_or_else(|| invalid(args[0], "write zone=NAME:SIZE"))?;
+    let (name, bytes) =
+        directive::zone(args[0]).ok_or_else(|| invalid(args[0], "write zone=NAME:SIZE"))?;
     let name = zone_name(name)?;
     if name == "off" {
         return Err(invalid(

@@ -9,13 +9,12 @@ use std::time::Duration;
 use phantom_token_core::answer::Forward;
 use phantom_token_core::bearer::TokenSyntax;
 use phantom_token_core::challenge::Challenge;
-use phantom_token_core::client::{Endpoint, Tls};
+use phantom_token_core::client::{Common, Endpoint, Tls};
 use phantom_token_core::form;
 use phantom_token_core::health::{EndpointId, Limits};
 use phantom_token_core::key::{HashKey, IdentityHash};
 use phantom_token_core::lifetime::CacheControlPolicy;
 use phantom_token_core::state;
-use zeroize::Zeroizing;
 
 use crate::conf::pem::TlsFiles;
 use crate::conf::{
@@ -71,12 +70,11 @@ pub(crate) struct CacheTimes {
 pub(crate) struct Introspection {
     pub(crate) endpoints: Vec<PolicyEndpoint>,
     pub(crate) tls: Tls,
-    /// The `Authorization` header's value.
-    pub(crate) authorization: Option<Zeroizing<Vec<u8>>>,
+    /// The client's credentials and what else every call has in its header.
+    pub(crate) common: Common,
     /// `client_id` and `client_secret` in the body (`phantom_token_client_auth post`).
     pub(crate) form_credentials: Option<(Rc<Vec<u8>>, Rc<Secret>)>,
     pub(crate) token_type_hint: Option<Rc<Vec<u8>>>,
-    pub(crate) accept: String,
     pub(crate) headers: Rc<Vec<Extra>>,
     pub(crate) params: Rc<Vec<Extra>>,
     /// The secret's form-urlencoding differs from the secret: worth a hint when it is refused.
@@ -156,17 +154,20 @@ impl Policy {
         })
     }
 
-    /// H(identity), with the values of keyed headers and parameters where there are any.
-    pub(crate) fn identity(&self, key: &HashKey, keyed_values: &[Vec<u8>]) -> IdentityHash {
-        let parts = || {
-            std::iter::once(&self.introspection.identity[..])
-                .chain(keyed_values.iter().map(|value| &value[..]))
-        };
-        if keyed_values.is_empty() {
-            *self.identity_hash.get_or_init(|| key.identity(parts()))
-        } else {
-            key.identity(parts())
-        }
+    /// H(identity), with those of the extra headers' and parameters' values that the answer may
+    /// depend on, where there are any.
+    pub(crate) fn identity(
+        &self,
+        key: &HashKey,
+        headers: &[Vec<u8>],
+        params: &[Vec<u8>],
+    ) -> IdentityHash {
+        let Introspection { headers: names, params: param_names, identity, .. } =
+            &self.introspection;
+        let extras = || names.iter().zip(headers).chain(param_names.iter().zip(params));
+        let keyed = || extras().filter(|(extra, _)| extra.keyed).map(|(_, value)| &value[..]);
+        let hash = || key.identity(std::iter::once(&identity[..]).chain(keyed()));
+        if keyed().next().is_none() { *self.identity_hash.get_or_init(hash) } else { hash() }
     }
 }
 
@@ -275,6 +276,11 @@ impl Introspection {
         })?;
 
         let accept = conf.accept.as_ref().map_or(DEFAULT_ACCEPT, |accept| accept);
+        let common = Common::new(authorization, accept).map_err(|_| {
+            ConfError::Whole(format!(
+                "the client's credentials or \"phantom_token_introspection_accept\" hold what no header may, for \"phantom_token on\" in {place}"
+            ))
+        })?;
         let path = |file: &Option<Rc<super::pem::PemFile>>| {
             file.as_ref().map(|file| file.path.clone()).unwrap_or_default()
         };
@@ -329,10 +335,9 @@ impl Introspection {
         Ok(Self {
             endpoints,
             tls,
-            authorization,
+            common,
             form_credentials,
             token_type_hint: conf.token_type_hint.clone(),
-            accept: String::from_utf8_lossy(accept).into_owned(),
             headers,
             params,
             secret_is_encoded,

@@ -13,6 +13,7 @@ use phantom_token_core::grant::Grant;
 use phantom_token_core::health::{Availability, EndpointId, Gate, Transition};
 use phantom_token_core::lifetime::{self, Keep, Life, Uncached};
 use phantom_token_core::lock;
+use phantom_token_core::memory::{self, NoMemory};
 use phantom_token_core::state::Notice;
 
 use crate::cache::{self, Texts};
@@ -83,7 +84,14 @@ impl Flight {
         endpoint: &PolicyEndpoint,
         share_ms: u64,
     ) -> Result<(), Fail> {
-        let work = Arc::new(Work::new(self.call(endpoint, share_ms), self.policy.forward));
+        let call = match self.call(endpoint, share_ms) {
+            Ok(call) => call,
+            Err(NoMemory) => {
+                self.give_trial_back(worker, endpoint);
+                return Err(Fail::of(Why::Internal));
+            }
+        };
+        let work = Arc::new(Work::new(call, self.policy.forward));
         // SAFETY: the task and its work live in this flight until completion, which is handled on
         // the event loop; a zeroed task is how NGINX begins.
         let posted = unsafe {
@@ -98,9 +106,7 @@ impl Flight {
         };
         if !posted {
             self.work = None;
-            if let Some(trial) = self.trial.take() {
-                worker.state.trial_abandoned(endpoint_id(worker, endpoint), trial);
-            }
+            self.give_trial_back(worker, endpoint);
             metrics::failure(worker, None, FailureReason::Overflow);
             return Err(Fail::of(Why::Overflow));
         }
@@ -109,7 +115,13 @@ impl Flight {
         Ok(())
     }
 
-    fn call(&self, endpoint: &PolicyEndpoint, share_ms: u64) -> Call {
+    fn give_trial_back(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
+        if let Some(trial) = self.trial.take() {
+            worker.state.trial_abandoned(endpoint_id(worker, endpoint), trial);
+        }
+    }
+
+    fn call(&self, endpoint: &PolicyEndpoint, share_ms: u64) -> Result<Call, NoMemory> {
         let introspection = &self.policy.introspection;
         let text = |text: &'static str| text.as_bytes();
         let mut params: Vec<(&[u8], &[u8])> = Vec::new();
@@ -124,19 +136,18 @@ impl Flight {
             params.push((param.name.as_bytes(), value));
         }
         let headers = introspection.headers.iter().zip(&self.headers);
-        Call {
+        Ok(Call {
             endpoint: endpoint.endpoint.clone(),
             tls: introspection.tls.clone(),
-            authorization: introspection.authorization.clone(),
-            accept: introspection.accept.clone(),
+            common: introspection.common.clone(),
             headers: headers
                 .filter(|(_, value)| !value.is_empty())
-                .map(|(header, value)| (header.name.clone(), value.clone()))
-                .collect(),
-            body: form::introspection_body(&self.token, params),
+                .map(|(header, value)| Ok((header.name.clone(), memory::copied(value)?)))
+                .collect::<Result<_, NoMemory>>()?,
+            body: form::introspection_body(&self.token, params)?,
             deadline: Instant::now() + Duration::from_millis(share_ms),
             connect_timeout: self.policy.connect_timeout,
-        }
+        })
     }
 
     /// One attempt has ended: tries the next endpoint, or tells everyone.
@@ -153,12 +164,9 @@ impl Flight {
 
         let policy = Rc::clone(&self.policy);
         let endpoint = &policy.introspection.endpoints[self.next - 1];
-        let id = endpoint_id(worker, endpoint);
         let settled = self.settle(worker, endpoint, done);
-        if let Some(trial) = self.trial.take() {
-            // Where the call's end said something about the endpoint, this changes nothing.
-            worker.state.trial_abandoned(id, trial);
-        }
+        // Where the call's end said something about the endpoint, this changes nothing.
+        self.give_trial_back(worker, endpoint);
         match settled {
             Settled::Outcome(outcome, keeping) => self.resolve(worker, &outcome, keeping),
             Settled::NextEndpoint(fail) => {
@@ -254,13 +262,13 @@ impl Flight {
                 };
                 Settled::Outcome(Outcome::Inactive, keeping)
             }
-            Attempt::Answered(Answer::Active(grant), response) => {
+            Attempt::Answered(Answer::Active(grant), caching) => {
                 metrics::introspection(worker, id, CallResult::Active);
                 self.count_success(worker, endpoint);
                 worker.state.credentials_accepted(endpoint.client_hash);
                 let times = self.policy.cache;
                 let (keep, overruled) = lifetime::keep(
-                    &response,
+                    &caching,
                     times.control,
                     times.valid_ms,
                     grant.exp,
@@ -288,6 +296,10 @@ impl Flight {
 
     /// An active answer, and whether it is kept.
     fn granted(&mut self, worker: &mut Worker, grant: Grant, keep: Keep) -> Settled {
+        let keep = match keep {
+            Keep::Yes(life) => Keep::Yes(life.ending_with_exp(now_secs())),
+            no => no,
+        };
         let (life, keeping) = match keep {
             Keep::Yes(life) if self.policy.zone.is_some() => (life, Keeping::Store(life)),
             Keep::Yes(life) => {

@@ -23,12 +23,12 @@ impl Flight {
             let polled =
                 zone.locked(|locked| locked.poll(&key, id, &mine, now_ms(), lock::alive, record));
             match polled {
-                Some(Poll::NeedSpace(bytes)) => record.reserve(bytes),
+                Some(Poll::NeedSpace(bytes)) if record.reserve(bytes).is_ok() => {}
                 other => break other,
             }
         };
         match polled {
-            // No lock in time: the next turn asks again.
+            // No lock in time, or no memory: the next turn asks again.
             None | Some(Poll::Waiting | Poll::NeedSpace(_)) => {}
             Some(Poll::Answer(Mark::Failed { code, retry_after })) => {
                 let fail = Fail { why: Why::of_code(code), retry_after };

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use phantom_token_core::answer::{self, Answer, Forward, Response};
+use phantom_token_core::answer::{self, Answer, Forward};
+use phantom_token_core::cache_control::Caching;
 use phantom_token_core::client::{self, Call, CallError};
 use phantom_token_core::wipe::wipe_vec;
 
@@ -39,8 +40,8 @@ pub(crate) struct Done {
 
 /// How an attempt ended.
 pub(crate) enum Attempt {
-    /// The server answered; what that means, and its headers.
-    Answered(Answer, Box<Response>),
+    /// The server answered; what that means, and for how long.
+    Answered(Answer, Caching),
     /// There is no answer.
     Failed(CallError),
     /// Taken from the queue too late, or nobody waits any more: nothing was sent.
@@ -102,7 +103,7 @@ impl Work {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
                 let answer = answer::read(&response, self.forward, now);
                 wipe_vec(&mut response.body);
-                Attempt::Answered(answer, Box::new(response))
+                Attempt::Answered(answer, response.caching)
             }
             Err(error) => Attempt::Failed(error),
         }

@@ -40,8 +40,13 @@ impl Received {
     }
 }
 
+/// Looks at each request as it comes.
+type Check = Box<dyn Fn(&Received) + Send + Sync>;
+
+#[derive(Default)]
 struct Handler {
     record: bool,
+    check: Option<Check>,
     received: Mutex<Vec<Received>>,
 }
 
@@ -73,7 +78,21 @@ impl Api {
     /// # Errors
     /// Where the port is taken, or the address is none of this host's.
     pub fn at(address: SocketAddr, record: bool) -> io::Result<Self> {
-        let handler = Arc::new(Handler { record, received: Mutex::default() });
+        Self::serve(address, Handler { record, ..Handler::default() })
+    }
+
+    /// Starts one on a free port of 127.0.0.1 that keeps nothing and shows each request to `check`
+    /// before it answers: for tests that run long.
+    ///
+    /// # Panics
+    /// Where it cannot listen.
+    pub fn checked(check: impl Fn(&Received) + Send + Sync + 'static) -> Self {
+        let handler = Handler { check: Some(Box::new(check)), ..Handler::default() };
+        Self::serve((Ipv4Addr::LOCALHOST, 0).into(), handler).expect("starts an API")
+    }
+
+    fn serve(address: SocketAddr, handler: Handler) -> io::Result<Self> {
+        let handler = Arc::new(handler);
         let server = Server::listen(address, None, handler.clone())?;
         Ok(Self { handler, server })
     }
@@ -86,6 +105,11 @@ impl Api {
     /// The requests it got, in the order they ended.
     pub fn received(&self) -> Vec<Received> {
         self.handler.received.lock().clone()
+    }
+
+    /// Takes the requests it has kept, for a test that sends many.
+    pub fn take(&self) -> Vec<Received> {
+        std::mem::take(&mut self.handler.received.lock())
     }
 
     /// The last request it got.
@@ -120,6 +144,9 @@ impl Service for Handler {
             body_length: length,
             body_digest: hash.finish().as_ref().to_vec(),
         };
+        if let Some(check) = &self.check {
+            check(&received);
+        }
         if self.record {
             self.received.lock().push(received.clone());
         }

@@ -12,7 +12,7 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -101,7 +101,12 @@ struct State {
 /// A running authorization server. Dropping it closes its port and connections.
 pub struct AuthorizationServer {
     state: Arc<State>,
-    server: Server,
+    address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    /// `None` while it is stopped.
+    server: Mutex<Option<Server>>,
+    /// Connections of before it was stopped.
+    accepted: AtomicU64,
     base: String,
 }
 
@@ -149,7 +154,7 @@ impl AuthorizationServer {
 
     /// The port it listens on.
     pub fn port(&self) -> u16 {
-        self.server.address().port()
+        self.address.port()
     }
 
     /// An active access token of scope `read`, good for five minutes.
@@ -240,17 +245,39 @@ impl AuthorizationServer {
 
     /// How many connections have been made to it.
     pub fn connections(&self) -> u64 {
-        self.server.accepted()
+        let now = self.server.lock().as_ref().map_or(0, Server::accepted);
+        self.accepted.load(Ordering::Acquire) + now
     }
 
     /// How many connections are open.
     pub fn open_connections(&self) -> usize {
-        self.server.open()
+        self.server.lock().as_ref().map_or(0, Server::open)
     }
 
     /// Closes every connection and goes on listening.
     pub fn close_connections(&self) {
-        self.server.close_connections();
+        if let Some(server) = &*self.server.lock() {
+            server.close_connections();
+        }
+    }
+
+    /// Stops as for a restart: closes its port and its connections, and keeps what it has issued.
+    pub fn stop(&self) {
+        if let Some(server) = self.server.lock().take() {
+            self.accepted.fetch_add(server.accepted(), Ordering::AcqRel);
+        }
+    }
+
+    /// Listens again, where it has been stopped, on the same port.
+    ///
+    /// # Errors
+    /// Where the port is taken.
+    pub fn resume(&self) -> io::Result<()> {
+        let mut server = self.server.lock();
+        if server.is_none() {
+            *server = Some(Server::listen(self.address, self.tls.clone(), self.state.clone())?);
+        }
+        Ok(())
     }
 
     /// The key its JWTs are signed with.
@@ -260,7 +287,7 @@ impl AuthorizationServer {
 
     /// What must appear in no log: the client secret, the tokens and the JWTs issued so far. The
     /// function may be called when the server is gone.
-    pub fn secrets(&self) -> impl Fn() -> Vec<String> + Send + 'static {
+    pub fn secrets(&self) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
         let state = self.state.clone();
         move || {
             let mut secrets = state.tokens.lock().secrets();
@@ -358,8 +385,16 @@ impl Builder {
             at_once: Mutex::default(),
             seen: Mutex::default(),
         });
-        let server = Server::listen((self.address, port).into(), self.tls, state.clone())?;
-        Ok(AuthorizationServer { state, server, base })
+        let address = SocketAddr::from((self.address, port));
+        let server = Server::listen(address, self.tls.clone(), state.clone())?;
+        Ok(AuthorizationServer {
+            state,
+            address,
+            tls: self.tls,
+            server: Mutex::new(Some(server)),
+            accepted: AtomicU64::new(0),
+            base,
+        })
     }
 }
 

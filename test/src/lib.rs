@@ -22,8 +22,10 @@ pub mod nginx;
 pub mod oidc_provider;
 pub mod port;
 pub mod process;
+pub mod random;
 pub mod rig;
 pub mod server;
+pub mod soak;
 pub mod tls;
 pub mod tool;
 

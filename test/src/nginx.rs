@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -23,6 +24,9 @@ use crate::process::{self, PATIENCE, wait_for, wait_until};
 
 pub use config::Builder;
 pub use daemon::Daemon;
+
+/// Holds how far ahead NGINX's wall clock is ([`Gateway::set_clock`]).
+const CLOCK: &str = "clock";
 
 /// A running gateway. It must be dropped by the thread that started it, or before that one ends.
 pub struct Gateway {
@@ -277,6 +281,31 @@ impl Gateway {
         calls.iter().filter(|&&call| call == letter).count()
     }
 
+    /// Sets NGINX's wall clock so many seconds ahead of the system's, back where negative, with
+    /// [`Builder::own_clock`]. The monotonic clock goes on.
+    ///
+    /// # Panics
+    /// Where it has no clock of its own.
+    pub fn set_clock(&self, ahead: i64) {
+        use std::os::unix::fs::FileExt as _;
+        assert!(self.builder.own_clock, "no clock of its own");
+        // Written in place: NGINX has it mapped.
+        let file = fs::File::options().write(true).open(self.prefix().join(CLOCK));
+        file.and_then(|file| file.write_all_at(&ahead.to_ne_bytes(), 0)).expect("writes a file");
+    }
+
+    /// Lets time pass in the master and its workers, with [`Builder::count_calls`]: monotonic clocks,
+    /// by which timers and limits are kept, not the time of day. NGINX sees it at its next event.
+    ///
+    /// # Panics
+    /// Where the clock cannot be set.
+    pub fn pass_time(&self, time: Duration) {
+        let clock = fs::File::options().create(true).append(true).open(self.prefix().join("clock"));
+        let clock = clock.expect("a file");
+        let ahead = clock.metadata().expect("a file").len();
+        clock.set_len(ahead + time.as_millis() as u64).expect("a file");
+    }
+
     /// What the error log holds that it must not.
     pub fn complaints(&self) -> Vec<String> {
         let mut secrets = self.secrets.lock().clone();
@@ -339,7 +368,9 @@ pub fn configured_with(option: &str) -> bool {
 /// # Panics
 /// Where it cannot be started.
 pub fn version() -> (u32, u32, u32) {
-    let (_, rest) = build_description().split_once("nginx/").expect("a version");
+    // "nginx version: nginx/1.28.0 (what the packager adds)", or "openresty/1.31.3.1".
+    let (_, rest) = build_description().split_once("nginx version: ").expect("a version");
+    let (_, rest) = rest.split_once('/').expect("a version");
     let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
     let mut next = || numbers.next().expect("three numbers");
     (next(), next(), next())
@@ -385,8 +416,20 @@ fn command(prefix: &Path) -> Command {
 
 fn set_environment(command: &mut Command, builder: &Builder, prefix: &Path) {
     command.envs(builder.environment.iter().map(|(name, value)| (name, value)));
+    let mut libraries = Vec::new();
     if builder.count_calls {
-        command.env("LD_PRELOAD", counter(prefix)).env("COUNT_CALLS", prefix.join("calls"));
+        libraries.push(preloaded(prefix, "count_calls"));
+        command.env("COUNT_CALLS", prefix.join("calls"));
+        command.env("CLOCK_AHEAD", prefix.join("clock"));
+    }
+    if builder.own_clock {
+        libraries.push(preloaded(prefix, "shift_clock"));
+        let file = prefix.join(CLOCK);
+        fs::write(&file, 0_i64.to_ne_bytes()).expect("writes a file");
+        command.env("CLOCK_SHIFT", file);
+    }
+    if !libraries.is_empty() {
+        command.env("LD_PRELOAD", libraries.join(":"));
     }
 }
 
@@ -417,15 +460,16 @@ fn wait_listening(child: &mut Child, port: u16, prefix: &Path) -> Result<(), Str
     })
 }
 
-/// Builds the library that counts calls.
-fn counter(directory: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("preload/count_calls.c");
-    let library = directory.join("count_calls.so");
+/// Builds one of the libraries in `preload/`, to be loaded before all others.
+fn preloaded(directory: &Path, name: &str) -> String {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = manifest.join("preload").join(name).with_extension("c");
+    let library = directory.join(name).with_extension("so");
     let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
     compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library).arg(source);
     let status = compiler.arg("-ldl").status().expect("a C compiler is installed");
-    assert!(status.success(), "cannot build count_calls.c");
-    library
+    assert!(status.success(), "cannot build {name}.c");
+    library.display().to_string()
 }
 
 fn read(path: &Path) -> String {

@@ -135,6 +135,36 @@ pub fn own_memory(pid: u32) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
+/// How much memory a process has written to and shares with no other, in KiB: what it costs beyond
+/// the process it was forked from.
+pub fn private_memory(pid: u32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// How much address space a process has taken, in bytes.
+pub fn address_space(pid: u32) -> u64 {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages = statm.split_whitespace().next().and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    // SAFETY: sysconf() takes a number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    pages * page as u64
+}
+
+/// Lets a process take no more address space than this, in bytes; `None` for any amount.
+///
+/// # Errors
+/// Where there is no such process, or no right to it.
+pub fn limit_address_space(pid: u32, bytes: Option<u64>) -> io::Result<()> {
+    let most = bytes.unwrap_or(libc::RLIM_INFINITY);
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the limit is read during the call, and the old one is not asked for.
+    let done =
+        unsafe { libc::prlimit(pid as libc::pid_t, libc::RLIMIT_AS, &limit, std::ptr::null_mut()) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// A process's state letter and parent.
 fn stat(pid: u32) -> Option<(char, u32)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -131,6 +132,26 @@ impl Exchange<'_> {
         let stream = self.wire.stream();
         stream.write_all(bytes)?;
         stream.flush()
+    }
+
+    /// Resets the connection, as a server that crashes: no TLS goodbye, no end of the stream.
+    ///
+    /// # Errors
+    /// Where the system will not.
+    pub fn reset(&mut self) -> io::Result<()> {
+        let socket = match self.wire.stream() {
+            Stream::Plain(stream) => stream.as_raw_fd(),
+            Stream::Tls(stream) => stream.sock.as_raw_fd(),
+        };
+        // SAFETY: an address of no family is all zeros; it is valid for the length of the call.
+        let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
+        let length = size_of::<libc::sockaddr>() as libc::socklen_t;
+        // SAFETY: an open socket; connecting a TCP socket to no address resets it, whoever else
+        // holds a descriptor of it (connect(2), tcp(7)).
+        match unsafe { libc::connect(socket, &nowhere, length) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     /// Reads what the client sends beyond the request; empty when it closes.

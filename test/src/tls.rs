@@ -101,6 +101,43 @@ impl Authority {
         self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// A server certificate that is not valid yet.
+    ///
+    /// # Panics
+    /// Where a name is neither a host name nor an address.
+    pub fn future_server(&self, names: &[&str]) -> Identity {
+        let mut params = params("server", names);
+        params.not_before = date_time_ymd(2090, 1, 1);
+        params.not_after = date_time_ymd(2091, 1, 1);
+        self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A certificate of a client, with a server's names.
+    ///
+    /// # Panics
+    /// Where a name is neither a host name nor an address.
+    pub fn client_as_server(&self, names: &[&str]) -> Identity {
+        self.issue(params("client", names), ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// A server certificate, issued by an intermediate of this authority; the intermediate's own
+    /// certificate follows it. Where `is_ca` is not set, the intermediate is no authority.
+    ///
+    /// # Panics
+    /// Where a name is neither a host name nor an address.
+    pub fn server_of_intermediate(&self, names: &[&str], is_ca: bool) -> Identity {
+        let key = KeyPair::generate().expect("a key pair");
+        let mut intermediate = params("Test intermediate", &["intermediate.example"]);
+        if is_ca {
+            intermediate.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            intermediate.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        }
+        let certificate = intermediate.signed_by(&key, &self.issuer).expect("a certificate").pem();
+        let authority = Self { certificate, issuer: Issuer::new(intermediate, key) };
+        let leaf = authority.server(names);
+        Identity { certificate: leaf.certificate + &authority.certificate, key: leaf.key }
+    }
+
     /// A client certificate with this common name.
     ///
     /// # Panics

@@ -5,8 +5,11 @@
 //! `build/inject-panics`; where it is not there, as after a plain `cargo build`, nothing is tested.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use phantom_token_test::{AuthorizationServer, Rig};
+use phantom_token_test::nginx::Builder;
+use phantom_token_test::process::wait_for;
+use phantom_token_test::{Api, AuthorizationServer, Client, Gateway, Rig, Script};
 
 fn module() -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -23,12 +26,19 @@ fn module() -> Option<PathBuf> {
 
 /// A gateway whose module panics once, in the entry named.
 fn rig(entry: &str) -> Option<Rig> {
+    rig_with(entry, |builder, _| builder)
+}
+
+fn rig_with(
+    entry: &str,
+    change: impl FnOnce(Builder, &AuthorizationServer) -> Builder,
+) -> Option<Rig> {
     let Some(module) = module() else {
         eprintln!("skipped: no module with injected panics; `make test` builds one");
         return None;
     };
-    Some(Rig::with(AuthorizationServer::start(), |builder, _| {
-        builder
+    Some(Rig::with(AuthorizationServer::start(), |builder, server| {
+        change(builder, server)
             .module_file(&module)
             .environment("PHANTOM_TOKEN_PANIC_AT", entry)
             .allow(&format!("caught a panic in {entry} at "))
@@ -85,9 +95,11 @@ fn where_a_request_waits_for_it() {
 
 #[test]
 fn in_content_handlers() {
-    for (entry, method, target) in
-        [("the purge handler", "POST", "/purge"), ("the status handler", "GET", "/status")]
-    {
+    for (entry, method, target) in [
+        ("the purge handler", "POST", "/purge"),
+        ("the end of a purge's body", "POST", "/purge"),
+        ("the status handler", "GET", "/status"),
+    ] {
         let Some(rig) = rig(entry) else { return };
         let worker = rig.gateway.workers();
         let ask = || {
@@ -131,14 +143,112 @@ fn in_what_no_response_depends_on() {
 }
 
 #[test]
+fn while_a_call_of_another_worker_is_followed() {
+    let entry = "following a call";
+    let Some(rig) = rig_with(entry, |builder, _| {
+        builder.workers(2).listen("reuseport").location("= /worker", "return 200 $pid;")
+    }) else {
+        return;
+    };
+    let workers = rig.gateway.workers();
+    let client_of = |worker: u32| -> Client {
+        wait_for("a connection to a worker", || {
+            let mut client = rig.gateway.client();
+            (client.get("/worker", &[]).text() == worker.to_string()).then_some(client)
+        })
+    };
+    let token = rig.server.issue();
+    let hold = rig.server.hold();
+    let [mut calls, mut follows] = [client_of(workers[0]), client_of(workers[1])];
+    calls.send_request("GET", "/api", &[("Authorization", &token.bearer())], b"");
+    rig.server.wait_for_introspections(1);
+    follows.send_request("GET", "/api", &[("Authorization", &token.bearer())], b"");
+    rig.gateway.wait_for_log(&["[crit]", "caught a panic in following a call at "]);
+    assert_eq!(follows.read().status, 500, "it learns nothing before its deadline");
+    assert_eq!(rig.api.count(), 0);
+    drop(hold);
+    calls.read();
+    assert_serves_on(&rig, entry, &workers);
+    assert_eq!(follows.get_as("/api", &rig.server.issue().token).status, 200);
+}
+
+#[test]
+fn while_failures_are_summed_up() {
+    let entry = "summing up failures";
+    let Some(rig) = rig_with(entry, |builder, server| {
+        builder.count_calls().endpoint(&format!("{} max_fails=0", server.introspection_url()))
+    }) else {
+        return;
+    };
+    let worker = rig.gateway.workers();
+    rig.server.script("failing", Script::status(500));
+    for _ in 0..8 {
+        assert_eq!(rig.get_as("failing").status, 500);
+    }
+    rig.gateway.pass_time(Duration::from_secs(60));
+    rig.gateway.get("/", &[]);
+    assert_serves_on(&rig, entry, &worker);
+}
+
+#[test]
+fn when_a_worker_starts() {
+    let Some(module) = module() else { return };
+    let (server, api) = (AuthorizationServer::start(), Api::start());
+    let started = Gateway::builder()
+        .protect(&server, &api)
+        .module_file(&module)
+        .environment("PHANTOM_TOKEN_PANIC_AT", "the start of a worker")
+        .allow("caught a panic in the start of a worker at ")
+        .main("master_process off;")
+        .workers(0)
+        .try_start();
+    // It may have listened for a moment.
+    let log = started.map_or_else(
+        |log| log,
+        |gateway| {
+            gateway.wait_exit();
+            gateway.error_log()
+        },
+    );
+    assert!(log.contains("[crit]"), "{log}");
+    assert!(log.contains("caught a panic in the start of a worker at src/guard.rs:"), "{log}");
+    assert_eq!(api.count(), 0);
+}
+
+#[test]
+fn when_a_worker_or_a_configuration_ends() {
+    let entry = "the end of a worker";
+    let Some(rig) = rig(entry) else { return };
+    rig.assert_passes(&rig.server.issue());
+    rig.gateway.reload();
+    rig.gateway.wait_for_log(&["[crit]", &format!("caught a panic in {entry} at src/guard.rs:")]);
+    rig.assert_passes(&rig.server.issue());
+    rig.gateway.quit();
+    rig.gateway.wait_exit();
+
+    // It has no log of its own any more.
+    let Some(rig) = self::rig("the end of a configuration") else { return };
+    for _ in 0..3 {
+        rig.gateway.reload();
+        rig.assert_passes(&rig.server.issue());
+    }
+}
+
+#[test]
 fn while_the_configuration_is_read() {
     let Some(module) = module() else { return };
-    let entries =
-        ["a configuration", "the variables", "a directive", "merging configurations", "a zone"];
+    let entries = [
+        "a configuration",
+        "the variables",
+        "a directive",
+        "merging configurations",
+        "a zone",
+        "the state zone",
+    ];
     for entry in entries {
         let server = AuthorizationServer::start();
-        let api = phantom_token_test::Api::start();
-        let check = phantom_token_test::Gateway::builder()
+        let api = Api::start();
+        let check = Gateway::builder()
             .protect(&server, &api)
             .module_file(&module)
             .environment("PHANTOM_TOKEN_PANIC_AT", entry)

@@ -24,15 +24,15 @@ pub(super) struct Stage {
     pub(super) jwt: String,
     pub(super) server: Server,
     /// Ended with the stage.
-    _api: Gateway,
+    api: Gateway,
     pub(super) gateways: Vec<Gateway>,
     pub(super) wrk: Wrk,
 }
 
 /// The programs that are run.
-struct Programs {
-    nginx: PathBuf,
-    module: PathBuf,
+pub(super) struct Programs {
+    pub(super) nginx: PathBuf,
+    pub(super) module: PathBuf,
     debian: Option<(PathBuf, PathBuf, String)>,
 }
 
@@ -78,7 +78,18 @@ impl Stage {
             gateways.push(Gateway::peer(url, *pid));
         }
         let wrk = Wrk::new(&jwt)?;
-        Ok(Self { jwt, server, _api: api, gateways, wrk })
+        Ok(Self { jwt, server, api, gateways, wrk })
+    }
+
+    /// Starts one more gateway.
+    pub(super) fn add(
+        &mut self,
+        recipe: impl FnOnce(&Programs, u16) -> Recipe<'_>,
+    ) -> Result<(), String> {
+        let programs = Programs::find();
+        let recipe = recipe(&programs, self.server.port());
+        self.gateways.push(Gateway::start(&recipe, self.api.port())?);
+        Ok(())
     }
 
     /// The module's gateway.
@@ -241,13 +252,55 @@ pub(super) fn start(settings: &Settings, report: &mut Report) -> Result<(), Stri
             }
         }
     }
+    let mut reloads = vec![Vec::new(); all.len()];
+    let mut stage = Stage::set(settings, 32, false)?;
+    for round in 0..settings.pairs.max(5) {
+        for (gateway, reloads) in stage.gateways.iter_mut().zip(&mut reloads) {
+            reloads.push(gateway.reload()?.as_secs_f64() * 1e3);
+        }
+        progress(&format!("reload {}", round + 1));
+    }
     let rows: Vec<Vec<String>> = all
         .iter()
-        .zip(&times)
-        .map(|(recipe, times)| vec![recipe.name.to_owned(), format!("{:.1}", median(times))])
+        .zip(times.iter().zip(&reloads))
+        .map(|(recipe, (times, reloads))| {
+            let cell = |times| format!("{:.1}", median(times));
+            vec![recipe.name.to_owned(), cell(times), cell(reloads)]
+        })
         .collect();
-    report.table(&["gateway", "nginx -t, ms"], &rows);
-    // A pause between the last child and whoever reads the clock next.
-    std::thread::sleep(Duration::from_millis(10));
+    report.table(&["gateway", "nginx -t, ms", "reload until the new worker works, ms"], &rows);
+    Ok(())
+}
+
+/// The worker's memory over many requests.
+pub(super) fn memory(settings: &Settings, report: &mut Report) -> Result<(), String> {
+    const PARTS: u32 = 10;
+    report.say("### Memory of the worker");
+    let stage = Stage::set(settings, 32, false)?;
+    load::preload(stage.module().port(), 5_000)?;
+    let mut rows = Vec::new();
+    let (mut hits, mut misses) = (0.0, 0.0);
+    for part in 1..=PARTS {
+        let enough = f64::from(settings.requests) * f64::from(part) / f64::from(PARTS);
+        while hits < enough {
+            let seconds = Duration::from_secs(5);
+            hits +=
+                stage.wrk.run(stage.module(), Tokens::Of(5_000), CONNECTIONS, seconds)?.requests;
+        }
+        let run = Tokens::Fresh(2_000 + part);
+        misses += stage.wrk.run(stage.module(), run, CONNECTIONS, Duration::from_secs(1))?.requests;
+        let bytes = stage.module().private_bytes();
+        rows.push(vec![
+            format!("{:.1}", hits / 1e6),
+            format!("{:.3}", misses / 1e6),
+            format!("{:.2}", bytes as f64 / 1e6),
+        ]);
+        progress(&format!("{:.1} million requests: {:.2} MB", hits / 1e6, bytes as f64 / 1e6));
+    }
+    report.say(
+        "What one worker has for itself, shared memory left out, while it answers requests of 5,000 tokens \
+         and after each tenth of them a second of nothing but new tokens.",
+    );
+    report.table(&["hits, millions", "misses, millions", "memory, MB"], &rows);
     Ok(())
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroize;
 
+use crate::cache_control::Caching;
+
 /// The longest body that is read, in bytes.
 pub const MAX_BODY_LEN: usize = 64 * 1024;
 
@@ -15,10 +17,9 @@ pub struct Response {
     pub status: u16,
     /// `Content-Type`, parameters included.
     pub content_type: Option<Vec<u8>>,
-    /// Every line of `Cache-Control`, in order.
-    pub cache_control: Vec<Vec<u8>>,
-    /// `Age`.
-    pub age: Option<Vec<u8>>,
+    /// `Cache-Control` and `Age`.
+    #[zeroize(skip)]
+    pub caching: Caching,
     /// `Retry-After`.
     pub retry_after: Option<Vec<u8>>,
     /// `Content-Encoding`.

@@ -153,7 +153,7 @@ impl Locked<'_> {
             return Err("an entry's blocks do not match its lengths");
         }
         if let Err(payload) = self.copy_entry(first, room)? {
-            room.reserve(payload);
+            room.reserve(payload).map_err(|_| "no memory to look at an entry")?;
             let _ = self.copy_entry(first, room)?;
         }
         Ok(blocks)

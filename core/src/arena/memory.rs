@@ -166,7 +166,7 @@ impl Memory {
 }
 
 /// Crashes where a test wants one: before the n-th write to shared memory.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(super) mod crash {
     use std::cell::Cell;
     use std::panic;
@@ -196,7 +196,7 @@ pub(super) mod crash {
 }
 
 /// Nothing crashes on purpose outside of tests.
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 mod crash {
     #[inline(always)]
     pub(super) fn point() {}

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::grant::Grant;
 pub use crate::lifetime::Life as Times;
+use crate::memory::{self, NoMemory};
 use crate::wipe::wipe;
 
 /// What the authorization server said of a token.
@@ -95,13 +96,17 @@ impl Record {
     }
 
     /// Makes room for at least `payload` bytes: what `NeedSpace` asked for.
-    pub fn reserve(&mut self, payload: usize) {
+    ///
+    /// # Errors
+    /// Where there is no memory; the record is empty then and has the room it had.
+    pub fn reserve(&mut self, payload: usize) -> Result<(), NoMemory> {
         if self.room.len() < payload {
             self.clear();
             // Growing in place would leave a copy of an earlier token behind.
             wipe(&mut self.room);
-            self.room = vec![0; payload];
+            self.room = memory::zeroed(payload)?;
         }
+        Ok(())
     }
 
     /// Wipes what is in it; the room stays.

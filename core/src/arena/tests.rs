@@ -76,7 +76,7 @@ fn what_goes_in_comes_out() {
     let stored = zone.with(|arena| arena.store(&key(1, 1), &active(&jwt)));
     assert_eq!(stored, Stored::Yes { evicted: 0 });
     assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::NeedSpace(1006));
-    record.reserve(1006);
+    record.reserve(1006).unwrap();
     assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
     assert_eq!((record.jwt(), record.scope(), record.claims()), (&*jwt, &b"read"[..], &b"{}"[..]));
     assert_eq!(*record.times(), active(&jwt).times);
@@ -270,7 +270,7 @@ fn an_answer_that_may_not_be_kept_reaches_those_who_waited() {
         zone.with(|arena| arena.poll(&key, 1, &flight(9, slot), 0, EVERYBODY, record))
     };
     assert_eq!(poll(&mut record, 2), Poll::NeedSpace(506));
-    record.reserve(506);
+    record.reserve(506).unwrap();
     for slot in 2..=3 {
         assert_eq!(poll(&mut record, slot), Poll::Answer(Answer::Active));
         assert_eq!((record.kind(), record.jwt()), (Kind::Active, &[b'j'; 500][..]));

@@ -1,29 +1,28 @@
 //! `ureq`, set up for introspection: what it is asked, what its answers and errors mean.
 
 use std::cell::RefCell;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
-use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use ureq::http::{Request, Version};
+use ureq::http::Version;
+use ureq::http::header::{self, HeaderMap, HeaderName};
+use ureq::http::response::Parts;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::NextTimeout;
+use ureq::unversioned::transport::{Connector, NextTimeout};
 use ureq_proto::Error as Protocol;
 
 use super::dial::Dialler;
 use super::error::{AnswerCause, CallError, RequestCause};
 use super::transport::{Exchange, Failure, MAX_AGE};
-use super::{Call, MAX_BODY};
+use super::{Call, MAX_BODY, request};
 use crate::answer::Response;
+use crate::cache_control::{self, CacheControl, Caching};
+use crate::memory;
 
 /// The most an answer's status line and header section may have, in bytes.
 const MAX_HEADER: usize = 32 * 1024;
-
-/// How the module names itself to the authorization server.
-const USER_AGENT: &str = concat!("ngx-phantom-token/", env!("CARGO_PKG_VERSION"));
 
 thread_local! {
     pub(super) static AGENTS: RefCell<Agents> = const { RefCell::new(Agents(Vec::new())) };
@@ -61,15 +60,17 @@ pub(super) struct Agent {
 
 impl Agent {
     fn new(call: &Call, now: Instant) -> Self {
-        let exchange = Arc::new(Mutex::new(Exchange {
-            number: 0,
-            endpoint: call.endpoint.clone(),
-            tls: call.tls.clone(),
-            deadline: call.deadline,
-            connect_timeout: call.connect_timeout,
-            request_size: 0,
-            ends_with_connection: false,
-        }));
+        let exchange = Exchange::shared(call);
+        let dialler = Dialler::new(exchange.clone());
+        Self::with_connector(exchange, dialler, now)
+    }
+
+    /// An agent whose connections `connector` makes.
+    pub(super) fn with_connector(
+        exchange: Arc<Mutex<Exchange>>,
+        connector: impl Connector,
+        now: Instant,
+    ) -> Self {
         // Timeouts are unset here on purpose: the transport ends every wait at the deadline.
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -77,13 +78,13 @@ impl Agent {
             .max_redirects_will_error(false)
             .proxy(None)
             .accept_encoding("")
-            .user_agent(USER_AGENT)
+            .user_agent("")
             .max_response_header_size(MAX_HEADER)
             .max_idle_connections(1)
             .max_idle_connections_per_host(1)
             .max_idle_age(MAX_AGE)
             .build();
-        let ureq = ureq::Agent::with_parts(config, Dialler::new(exchange.clone()), Later);
+        let ureq = ureq::Agent::with_parts(config, connector, Later);
         Agent { ureq, exchange, last_use: now }
     }
 
@@ -96,14 +97,14 @@ impl Agent {
 
     /// Sends `call` and reads the answer to its end.
     pub(super) fn run(&self, call: &Call) -> Result<Response, Failure> {
-        let request = request(call)?;
+        let request = request::build(call)?;
         {
             let mut exchange = self.exchange.lock();
             exchange.number += 1;
             exchange.endpoint = call.endpoint.clone();
             exchange.deadline = call.deadline;
             exchange.connect_timeout = call.connect_timeout;
-            exchange.request_size = request_size(&request);
+            exchange.request_size = request::size(&request);
             exchange.ends_with_connection = false;
         }
         let answer = self.ureq.run(request).map_err(failure)?;
@@ -114,32 +115,44 @@ impl Agent {
         let length = length(head.version, &head.headers)?;
         self.exchange.lock().ends_with_connection = length == Length::Connection;
         if matches!(length, Length::Bytes(bytes) if bytes > MAX_BODY as u64) {
-            return Err(CallError::Answer(AnswerCause::BodyTooLarge).into());
+            return too_large(&head);
         }
 
         let capacity = if let Length::Bytes(bytes) = length { bytes as usize } else { 4096 };
-        let mut content = Vec::with_capacity(capacity + 1);
+        let no_memory = |_| CallError::Answer(AnswerCause::Io(ErrorKind::OutOfMemory));
+        let mut content = memory::with_room(capacity + 1).map_err(no_memory)?;
         body.as_reader()
             .take(MAX_BODY as u64 + 1)
             .read_to_end(&mut content)
             .map_err(|error| failure(ureq::Error::from(error)))?;
         if content.len() > MAX_BODY {
-            return Err(CallError::Answer(AnswerCause::BodyTooLarge).into());
+            return too_large(&head);
         }
-        Ok(Response {
-            status: head.status.as_u16(),
-            content_type: joined(&head.headers, header::CONTENT_TYPE),
-            cache_control: head
-                .headers
-                .get_all(header::CACHE_CONTROL)
-                .iter()
-                .map(|value| value.as_bytes().to_vec())
-                .collect(),
-            age: joined(&head.headers, header::AGE),
-            retry_after: joined(&head.headers, header::RETRY_AFTER),
-            content_encoding: joined(&head.headers, header::CONTENT_ENCODING),
-            body: content,
-        })
+        Ok(response(&head, content))
+    }
+}
+
+/// What an answer is whose body is longer than is read. Its connection is not used again.
+fn too_large(head: &Parts) -> Result<Response, Failure> {
+    match head.status.as_u16() {
+        200 | 400 => Err(CallError::Answer(AnswerCause::BodyTooLarge).into()),
+        // The status says it all: a proxy's error page may be of any size.
+        _ => Ok(response(head, Vec::new())),
+    }
+}
+
+fn response(head: &Parts, body: Vec<u8>) -> Response {
+    let caching = Caching {
+        control: CacheControl::parse(head.headers.get_all(header::CACHE_CONTROL)),
+        age: cache_control::age(joined(&head.headers, header::AGE).as_deref()),
+    };
+    Response {
+        status: head.status.as_u16(),
+        content_type: joined(&head.headers, header::CONTENT_TYPE),
+        caching,
+        retry_after: joined(&head.headers, header::RETRY_AFTER),
+        content_encoding: joined(&head.headers, header::CONTENT_ENCODING),
+        body,
     }
 }
 
@@ -157,45 +170,6 @@ impl Resolver for Later {
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         Ok(self.empty())
     }
-}
-
-fn request(call: &Call) -> Result<Request<&[u8]>, CallError> {
-    const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
-    let invalid = CallError::Request(RequestCause::Header);
-
-    let mut request = Request::new(call.body.as_slice());
-    *request.method_mut() = ureq::http::Method::POST;
-    *request.uri_mut() = call.endpoint.uri().clone();
-    let headers = request.headers_mut();
-    headers.reserve(3 + call.headers.len());
-    if let Some(authorization) = &call.authorization {
-        // The header map shares these bytes and wipes them with its last copy.
-        let bytes = Bytes::from_owner(authorization.clone());
-        let mut value = HeaderValue::from_maybe_shared(bytes).map_err(|_| invalid)?;
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-    }
-    headers.insert(header::CONTENT_TYPE, FORM);
-    let accept = HeaderValue::from_str(&call.accept).map_err(|_| invalid)?;
-    headers.insert(header::ACCEPT, accept);
-    for (name, value) in &call.headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid)?;
-        let value = HeaderValue::from_bytes(value).map_err(|_| invalid)?;
-        headers.append(name, value);
-    }
-    Ok(request)
-}
-
-/// Bytes the request takes on the wire, an upper bound.
-fn request_size(request: &Request<&[u8]>) -> usize {
-    const REST: usize = 256; // request line's fixed parts, User-Agent, Content-Length
-    let headers: usize =
-        request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    // The URI holds the target and Host's value.
-    let uri = request.uri();
-    let target = uri.path().len() + uri.query().map_or(0, str::len);
-    let host = uri.authority().map_or(0, |authority| authority.as_str().len());
-    REST + headers + target + host + request.body().len()
 }
 
 /// How an answer's content ends (RFC 9112 §6.3).

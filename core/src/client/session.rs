@@ -124,7 +124,7 @@ impl Session {
     pub(super) fn say_goodbye(&mut self, socket: &mut Socket) {
         self.connection.send_close_notify();
         // Whether it arrives makes no difference any more.
-        let _ = self.connection.write_tls(socket.stream());
+        let _ = self.connection.write_tls(socket);
     }
 
     fn receive(&mut self, socket: &mut Socket, deadline: Instant) -> Result<usize, Failure> {
@@ -142,7 +142,7 @@ impl Session {
                 },
                 Err(error) => {
                     // The alert that tells the peer why, as far as it goes without waiting.
-                    let _ = self.connection.write_tls(socket.stream());
+                    let _ = self.connection.write_tls(socket);
                     return Err(Failure::Tls(TlsCause::from(&error)));
                 }
             }

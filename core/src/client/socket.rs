@@ -28,10 +28,18 @@ impl From<io::Error> for Halt {
     }
 }
 
-/// A connected, non-blocking TCP socket without Nagle's delay.
+/// The least time the kernel is told to wait for bytes.
+const LEAST_PATIENCE: Duration = Duration::from_millis(16);
+
+/// A connected TCP socket without Nagle's delay.
+///
+/// Reads block in the kernel, which is told when to give up (`SO_RCVTIMEO`): one system call for
+/// each answer where waiting first and reading then would be two.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
+    /// After how long the kernel ends a read.
+    patience: Duration,
 }
 
 impl Socket {
@@ -39,18 +47,23 @@ impl Socket {
     pub(super) fn connect(address: IpAddr, port: u16, within: Duration) -> io::Result<Socket> {
         let stream = TcpStream::connect_timeout(&SocketAddr::new(address, port), within)?;
         stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        Ok(Socket { stream })
+        Ok(Socket { stream, patience: Duration::MAX })
+    }
+
+    /// A socket that is connected already.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn connected(stream: TcpStream) -> Socket {
+        Socket { stream, patience: Duration::MAX }
     }
 
     /// Writes all of `bytes`, waiting for room until `deadline`.
     pub(super) fn write_all(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), Halt> {
         while !bytes.is_empty() {
-            match self.stream.write(bytes) {
+            match self.write(bytes) {
                 Ok(0) => return Err(Halt::Closed),
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.wait(libc::POLLOUT, deadline)?;
+                    self.wait_for_room(deadline)?;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -62,8 +75,14 @@ impl Socket {
     /// Waits until `deadline` for bytes and reads what is there; zero at the peer's end.
     pub(super) fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> Result<usize, Halt> {
         loop {
-            // An answer takes a while: asking the kernel to wait first saves a futile read.
-            self.wait(libc::POLLIN, deadline)?;
+            let left = left_until(deadline)?;
+            if self.patience > left || self.patience < left / 4 {
+                // Less than what is left: the kernel may be an eighth late, and the next call,
+                // which has as long, needs no new setting. The loop waits for the rest.
+                self.patience = (left * 7 / 8).max(LEAST_PATIENCE.min(left));
+                let patience = self.patience.max(Duration::from_millis(1));
+                self.stream.set_read_timeout(Some(patience))?;
+            }
             match self.stream.read(buffer) {
                 Ok(amount) => return Ok(amount),
                 Err(error)
@@ -76,24 +95,30 @@ impl Socket {
     /// Whether the peer keeps the connection open and has sent nothing unasked for: one
     /// `MSG_PEEK`.
     pub(super) fn is_quiet(&self) -> bool {
+        let mut byte = 0_u8;
         loop {
-            match self.stream.peek(&mut [0]) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return error.kind() == ErrorKind::WouldBlock,
-                Ok(_) => return false,
+            // SAFETY: room for one byte, and a descriptor that is open while `self` is borrowed.
+            let seen = unsafe {
+                let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+                libc::recv(self.stream.as_raw_fd(), (&raw mut byte).cast(), 1, flags)
+            };
+            if seen >= 0 {
+                return false;
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != ErrorKind::Interrupted {
+                return error.kind() == ErrorKind::WouldBlock;
             }
         }
     }
 
-    fn wait(&self, events: libc::c_short, deadline: Instant) -> Result<(), Halt> {
+    fn wait_for_room(&self, deadline: Instant) -> Result<(), Halt> {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Halt::Expired);
-            }
+            let left = left_until(deadline)?;
             // Rounded up: a wait that ends early would only spin through its last millisecond.
             let milliseconds = left.as_micros().div_ceil(1000).min(i32::MAX as u128) as i32;
-            let mut descriptor = libc::pollfd { fd: self.stream.as_raw_fd(), events, revents: 0 };
+            let (fd, events) = (self.stream.as_raw_fd(), libc::POLLOUT);
+            let mut descriptor = libc::pollfd { fd, events, revents: 0 };
             // SAFETY: `descriptor` is one valid `pollfd` for the length of the call, and the file
             // descriptor in it is open for as long as `self.stream` is borrowed.
             let ready = unsafe { libc::poll(&mut descriptor, 1, milliseconds) };
@@ -109,9 +134,84 @@ impl Socket {
             }
         }
     }
+}
 
-    /// The bare stream, for writes that may fail.
-    pub(super) fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
+/// Writes as much as there is room for, without waiting.
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // SAFETY: `bytes` is borrowed for the call, and the descriptor is open while `self` is.
+        let written = unsafe {
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            libc::send(self.stream.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags)
+        };
+        usize::try_from(written).map_err(|_| io::Error::last_os_error())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How long it is until `deadline`; never zero.
+fn left_until(deadline: Instant) -> Result<Duration, Halt> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(Halt::Expired) } else { Ok(left) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket =
+            Socket::connect(address.ip(), address.port(), Duration::from_secs(20)).unwrap();
+        (socket, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_read_ends_at_its_deadline_whatever_the_one_before_was_given() {
+        let (mut socket, mut peer) = pair();
+        for (within, sends) in [(10_000, true), (60, false), (20_000, true), (5, false)] {
+            let begun = Instant::now();
+            let within = Duration::from_millis(within);
+            if sends {
+                peer.write_all(b"x").unwrap();
+                assert_eq!(socket.read(&mut [0; 8], begun + within).unwrap(), 1);
+                continue;
+            }
+            let outcome = socket.read(&mut [0; 8], begun + within);
+            assert!(matches!(outcome, Err(Halt::Expired)), "{outcome:?}");
+            assert!(begun.elapsed() >= within);
+            assert!(begun.elapsed() < Duration::from_secs(5));
+        }
+    }
+
+    #[test]
+    fn a_write_waits_for_room_until_its_deadline() {
+        let (mut socket, _peer) = pair();
+        let within = Duration::from_millis(50);
+        let begun = Instant::now();
+        let outcome = socket.write_all(&vec![0; 64 * 1024 * 1024], begun + within);
+        assert!(matches!(outcome, Err(Halt::Expired)), "{outcome:?}");
+        assert!(begun.elapsed() >= within);
+    }
+
+    #[test]
+    fn only_an_open_connection_without_bytes_is_quiet() {
+        let (socket, mut peer) = pair();
+        assert!(socket.is_quiet());
+        peer.write_all(b"x").unwrap();
+        while socket.is_quiet() {
+            std::thread::yield_now();
+        }
+        let (socket, peer) = pair();
+        drop(peer);
+        while socket.is_quiet() {
+            std::thread::yield_now();
+        }
     }
 }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
+use super::Call;
 use super::buffer::{Input, Output};
 use super::endpoint::Endpoint;
 use super::error::{AnswerCause, CallError, Phase};
@@ -43,6 +44,21 @@ pub(super) struct Exchange {
     pub(super) request_size: usize,
     /// Set once the header says that the connection's end is the answer's end (RFC 9112 §6.3).
     pub(super) ends_with_connection: bool,
+}
+
+impl Exchange {
+    /// For an agent that has served no call yet; `call` is the first it will.
+    pub(super) fn shared(call: &Call) -> Arc<Mutex<Exchange>> {
+        Arc::new(Mutex::new(Exchange {
+            number: 0,
+            endpoint: call.endpoint.clone(),
+            tls: call.tls.clone(),
+            deadline: call.deadline,
+            connect_timeout: call.connect_timeout,
+            request_size: 0,
+            ends_with_connection: false,
+        }))
+    }
 }
 
 /// Our failures on their way through `ureq`.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::memory::{self, NoMemory};
+
 /// What is to be forgotten.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Purge {
@@ -31,6 +33,9 @@ pub enum PurgeError {
     /// Neither or both of `token` and `all`.
     #[error("one of \"token\" and \"all\" is needed")]
     NotOne,
+    /// It could not be read.
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
 }
 
 impl fmt::Debug for Purge {
@@ -74,7 +79,7 @@ impl Purge {
 
 fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, PurgeError> {
     let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
-    let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut out = Zeroizing::new(memory::with_room(text.len())?);
     let mut bytes = text.iter();
     while let Some(&byte) = bytes.next() {
         out.push(match byte {

@@ -2,16 +2,15 @@ use proptest::prelude::*;
 
 use super::CacheControlPolicy::{Cap, Ignore, Strict};
 use super::*;
+use crate::cache_control;
 
 const NOW_MS: u64 = 5_000_000;
 const NOW: u64 = 1_700_000_000;
 const VALID: u64 = 300_000;
 
-fn response(cache_control: &[&str], age: Option<&str>) -> Response {
-    let mut response = Response::default();
-    response.cache_control = cache_control.iter().map(|line| line.as_bytes().to_vec()).collect();
-    response.age = age.map(|age| age.as_bytes().to_vec());
-    response
+fn caching(cache_control: &[&str], age: Option<&str>) -> Caching {
+    let control = CacheControl::parse(cache_control);
+    Caching { control, age: cache_control::age(age.map(str::as_bytes)) }
 }
 
 /// Milliseconds from now until `Cache-Control` ends it, or why it is not kept; and whether
@@ -21,8 +20,8 @@ fn judged(
     age: Option<&str>,
     policy: CacheControlPolicy,
 ) -> (Result<Option<u64>, Uncached>, bool) {
-    let response = response(&[cache_control], age);
-    let (keep, Overruled(overruled)) = keep(&response, policy, VALID, None, NOW_MS, NOW);
+    let caching = caching(&[cache_control], age);
+    let (keep, Overruled(overruled)) = keep(&caching, policy, VALID, None, NOW_MS, NOW);
     let kept = match keep {
         Keep::Yes(life) => Ok(life.until.map(|until| until - NOW_MS)),
         Keep::No(why) => Err(why),
@@ -108,7 +107,7 @@ fn only_strict_forbids_stale() {
         ("s-maxage=60", Strict, false),
     ] {
         let (keep, _) =
-            keep(&response(&[cache_control], None), policy, VALID, Some(NOW + 9), NOW_MS, NOW);
+            keep(&caching(&[cache_control], None), policy, VALID, Some(NOW + 9), NOW_MS, NOW);
         let Keep::Yes(life) = keep else { panic!("{cache_control} is kept") };
         assert_eq!(life.may_stale, expected, "{cache_control} {policy:?}");
         let at = life.until.unwrap_or(NOW_MS + VALID);
@@ -119,8 +118,8 @@ fn only_strict_forbids_stale() {
 
 #[test]
 fn nothing_is_kept_for_no_time_or_past_its_end() {
-    let response = response(&[], None);
-    let no = |valid, exp| keep(&response, Cap, valid, exp, NOW_MS, NOW).0;
+    let caching = caching(&[], None);
+    let no = |valid, exp| keep(&caching, Cap, valid, exp, NOW_MS, NOW).0;
     assert_eq!(no(0, None), Keep::No(Uncached::CacheValidZero));
     assert_eq!(no(VALID, Some(NOW)), Keep::No(Uncached::Expired));
     assert_eq!(no(VALID, Some(0)), Keep::No(Uncached::Expired));
@@ -203,6 +202,25 @@ fn clocks_may_be_anything() {
     assert_eq!(freshness(&LIFE, 1, u64::MAX, u64::MAX, NOW), Freshness::Stale);
 }
 
+#[test]
+fn a_clock_set_back_gives_no_token_more_time() {
+    let life = Life { exp: Some(NOW + 7), ..LIFE }.ending_with_exp(NOW);
+    let hour_ago = NOW - 3600;
+    assert_eq!(freshness(&life, VALID, 0, NOW_MS + 6_999, hour_ago), Freshness::Fresh);
+    assert_eq!(freshness(&life, VALID, 0, NOW_MS + 7_000, hour_ago), Freshness::Gone);
+    // Where the clock is left alone, nothing changes: its last second is counted from the start.
+    assert_eq!(freshness(&life, VALID, 0, NOW_MS + 6_999, NOW + 6), Freshness::Fresh);
+    assert_eq!(freshness(&life, VALID, 0, NOW_MS + 6_999, NOW + 7), Freshness::Gone);
+    // What ends it sooner still does.
+    let capped = Life { until: Some(NOW_MS + 5), ..LIFE };
+    assert_eq!(capped.ending_with_exp(NOW), capped);
+    let endless = Life { exp: None, ..LIFE };
+    assert_eq!(endless.ending_with_exp(NOW), endless);
+    let last = Life { stored: u64::MAX - 1, exp: Some(u64::MAX), ..LIFE };
+    assert_eq!(last.ending_with_exp(0).until, Some(u64::MAX));
+    assert_eq!(LIFE.ending_with_exp(NOW + 2000).until, Some(NOW_MS));
+}
+
 proptest! {
     #[test]
     fn no_hit_outlives_any_bound(
@@ -233,8 +251,8 @@ proptest! {
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
         let age = age.map(|age| age.to_string());
         let policy = if strict { Strict } else { Cap };
-        let response = response(&lines, age.as_deref());
-        if let (Keep::Yes(life), _) = keep(&response, policy, VALID, None, NOW_MS, NOW)
+        let caching = caching(&lines, age.as_deref());
+        if let (Keep::Yes(life), _) = keep(&caching, policy, VALID, None, NOW_MS, NOW)
             && freshness(&life, VALID, 0, NOW_MS + after_ms, NOW) == Freshness::Fresh
         {
             prop_assert!(after_ms < VALID);

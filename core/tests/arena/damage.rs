@@ -69,7 +69,7 @@ fn use_it(block: &Block, random: &mut Random, record: &mut Record) {
                 Find::Miss => {}
                 Find::NeedSpace(room) => {
                     assert!(room <= 1 << 18);
-                    record.reserve(room);
+                    record.reserve(room).unwrap();
                 }
             },
             5 | 6 => {

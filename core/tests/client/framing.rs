@@ -159,6 +159,36 @@ fn contents_end_at_64_kib() {
 }
 
 #[test]
+fn a_status_that_says_it_all_may_have_a_body_of_any_size() {
+    let pages: [fn(u16) -> Vec<u8>; 3] = [
+        |status| format!("HTTP/1.1 {status} X\r\nContent-Length: 70000\r\n\r\n").into_bytes(),
+        |status| format!("HTTP/1.1 {status} X\r\n\r\n{}", "x".repeat(70_000)).into_bytes(),
+        |status| {
+            let head = format!("HTTP/1.1 {status} X\r\nTransfer-Encoding: chunked\r\n\r\n");
+            format!("{head}11170\r\n{}\r\n0\r\n\r\n", "x".repeat(70_000)).into_bytes()
+        },
+    ];
+    for page in pages {
+        for status in [302, 401, 403, 404, 429, 500, 502, 503] {
+            let server = Server::start(move |mut peer| {
+                peer.request();
+                peer.send(page(status));
+                peer.wait_until_delivered();
+            });
+            let call = call(&server.url());
+            for _ in 0..2 {
+                let answer = introspect(&call).expect("an answer");
+                assert_eq!((answer.status, answer.body.len()), (status, 0));
+            }
+            assert_eq!(server.accepted(), 2, "a connection with an unread body is not used again");
+        }
+        for status in [200, 400] {
+            assert_eq!(cause_of(page(status)), AnswerCause::BodyTooLarge);
+        }
+    }
+}
+
+#[test]
 fn nothing_goes_on_without_end() {
     for (head, piece, cause) in [
         ("HTTP/1.1 200 OK\r\n\r\n", "xxxxxxxx", AnswerCause::BodyTooLarge),

@@ -13,12 +13,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_core::answer::Response;
-use phantom_token_core::client::{Call, CallError, Endpoint, Tls, TlsOptions, introspect};
+use phantom_token_core::client::{Call, CallError, Common, Endpoint, Tls, TlsOptions, introspect};
 use zeroize::Zeroizing;
 
 /// TLS settings for calls that use none.
 fn no_tls() -> Tls {
     Tls::new(TlsOptions { verify: false, ..TlsOptions::default() }).unwrap()
+}
+
+fn common(authorization: Option<&[u8]>) -> Common {
+    let authorization = authorization.map(|value| Zeroizing::new(value.to_vec()));
+    Common::new(authorization, b"application/jwt").unwrap()
 }
 
 /// A call to `url` with a generous deadline.
@@ -30,8 +35,7 @@ fn call_with(url: &str, connect: Option<&str>, tls: Tls) -> Call {
     Call {
         endpoint: Arc::new(Endpoint::parse(url, connect).unwrap()),
         tls,
-        authorization: Some(Zeroizing::new(b"Basic aWQ6c2VjcmV0".to_vec())),
-        accept: "application/jwt".to_owned(),
+        common: common(Some(b"Basic aWQ6c2VjcmV0")),
         headers: Vec::new(),
         body: Zeroizing::new(b"token=opaque".to_vec()),
         deadline: Instant::now() + Duration::from_secs(20),

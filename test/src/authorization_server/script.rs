@@ -16,6 +16,7 @@ pub struct Script {
     delay: Duration,
     late: Option<(Duration, Vec<u8>)>,
     close: bool,
+    reset: bool,
     times: Option<usize>,
 }
 
@@ -88,7 +89,7 @@ impl Script {
     }
 
     fn act(act: Act) -> Self {
-        Self { act, delay: Duration::ZERO, late: None, close: false, times: None }
+        Self { act, delay: Duration::ZERO, late: None, close: false, reset: false, times: None }
     }
 
     /// With a header field.
@@ -157,6 +158,12 @@ impl Script {
         self
     }
 
+    /// And then resets the connection.
+    pub fn then_reset(mut self) -> Self {
+        self.reset = true;
+        self
+    }
+
     /// For the next `count` introspections only.
     pub fn times(mut self, count: usize) -> Self {
         self.times = Some(count);
@@ -183,7 +190,7 @@ impl Script {
                         }
                     }
                 }
-                if answer.framing == Framing::UntilClose {
+                if answer.framing == Framing::UntilClose && !self.reset {
                     return Ok(After::Close);
                 }
             }
@@ -191,6 +198,9 @@ impl Script {
         if let Some((after, bytes)) = &self.late {
             thread::sleep(*after);
             exchange.write(bytes)?;
+        }
+        if self.reset {
+            exchange.reset()?;
         }
         Ok(if self.close { After::Close } else { After::KeepAlive })
     }

@@ -22,6 +22,7 @@ pub struct Builder {
     pub(super) workers: usize,
     pub(super) module: bool,
     pub(super) count_calls: bool,
+    pub(super) own_clock: bool,
     pub(super) module_file: Option<PathBuf>,
     pub(super) environment: Vec<(String, String)>,
     pub(super) fixed_port: Option<u16>,
@@ -32,7 +33,7 @@ pub struct Builder {
 }
 
 /// Tells at the end what no line of the module may hold.
-type Source = Box<dyn Fn() -> Vec<String> + Send>;
+type Source = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 
 struct Protected {
     endpoints: Vec<String>,
@@ -63,6 +64,7 @@ impl Builder {
             workers: 1,
             module: true,
             count_calls: false,
+            own_clock: false,
             module_file: None,
             environment: Vec::new(),
             fixed_port: None,
@@ -204,9 +206,15 @@ impl Builder {
     /// Counts look-ups of host names and threads: see [`Gateway::calls`].
     ///
     /// It also knows `two-addresses.test` (127.0.0.2, then 127.0.0.1), `nobody.test` (no address)
-    /// and `hangs.test` (never an answer).
+    /// and `hangs.test` (never an answer). [`Gateway::pass_time`] sets its clock.
     pub fn count_calls(mut self) -> Self {
         self.count_calls = true;
+        self
+    }
+
+    /// Gives NGINX a wall clock of its own: see [`Gateway::set_clock`].
+    pub fn own_clock(mut self) -> Self {
+        self.own_clock = true;
         self
     }
 

@@ -1,0 +1,135 @@
+//! `Cache-Control`, `Age` and what follows for the life of an answer.
+//!
+//! ```text
+//! cap 300000 1700000060 1000 1700000000   policy, valid, exp, monotonic and wall-clock time
+//! 10                                      Age
+//! max-age=60, must-revalidate             lines of Cache-Control
+//! ```
+
+use super::input::{line, split, word};
+use crate::cache_control::{self, CacheControl, Caching};
+use crate::lifetime::{CacheControlPolicy, Freshness, Keep, Life, freshness, keep};
+
+/// What a plain reader finds in lines without quotes is what is found; no spelling gives an answer
+/// a longer life than its plain words do; and no answer outlives what bounds it.
+pub fn cache_control(input: &[u8]) {
+    let mut rest = input;
+    let mut words = line(&mut rest).split(|byte| *byte == b' ');
+    let mut next = || words.next().unwrap_or_default();
+    let policy = match next() {
+        b"strict" => CacheControlPolicy::Strict,
+        b"ignore" => CacheControlPolicy::Ignore,
+        _ => CacheControlPolicy::Cap,
+    };
+    let (valid_ms, exp) = (word(next(), 300_000), word::<i64>(next(), -1));
+    let (now_ms, now) = (word(next(), 1_000), word(next(), 1_700_000_000));
+    let age = line(&mut rest);
+    let lines: Vec<_> = rest.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+
+    let found = CacheControl::parse(&lines);
+    one_list(&lines, &found);
+    let plain = lines.iter().all(|line| !line.contains(&b'"') && !line.contains(&b'\\'));
+    if plain {
+        assert_eq!(found, plainly(&lines));
+    }
+
+    let caching = Caching { control: found, age: cache_control::age(Some(age)) };
+    let exp = u64::try_from(exp).ok();
+    let (kept, overruled) = keep(&caching, policy, valid_ms, exp, now_ms, now);
+    let strict = policy == CacheControlPolicy::Strict;
+    assert!(
+        !overruled.0 || policy == CacheControlPolicy::Cap && (found.no_store || found.no_cache)
+    );
+    let Keep::Yes(life) = kept else {
+        assert!(
+            valid_ms == 0
+                || exp.is_some_and(|exp| exp <= now)
+                || policy != CacheControlPolicy::Ignore
+        );
+        return;
+    };
+    assert!(valid_ms > 0 && exp.is_none_or(|exp| exp > now));
+    assert!(!strict || !(found.no_store || found.no_cache || found.private));
+    assert!(!strict || !life.may_stale || !(found.must_revalidate || found.s_maxage.is_some()));
+    assert_eq!((life.stored, life.exp), (now_ms, exp));
+    if let Some(seconds) = found.lifetime().filter(|seconds| *seconds > 0)
+        && policy != CacheControlPolicy::Ignore
+    {
+        let left = u64::from(seconds).saturating_sub(u64::from(cache_control::age(Some(age))));
+        assert_eq!(life.until, Some(now_ms.saturating_add(left * 1000)));
+    }
+    serves(&life, valid_ms, now_ms, now);
+    serves(&Life::of_inactive(now_ms, valid_ms), valid_ms, now_ms, now);
+}
+
+/// An answer at some moments of its life, in a location that keeps for the same time or another.
+fn serves(life: &Life, valid_ms: u64, now_ms: u64, now: u64) {
+    let end = life.until.unwrap_or(u64::MAX).min(now_ms.saturating_add(valid_ms));
+    let moments =
+        [0, now_ms.wrapping_sub(1), now_ms, end.wrapping_sub(1), end, end.saturating_add(5)];
+    for at_ms in moments.into_iter().chain([end.saturating_add(6), u64::MAX]) {
+        for at in [0, now, life.exp.unwrap_or(now), life.exp.unwrap_or(now).saturating_sub(1)] {
+            for (valid, stale_ms) in [(valid_ms, 0), (valid_ms, 5), (0, 5), (valid_ms / 2, 0)] {
+                let found = freshness(life, valid, stale_ms, at_ms, at);
+                let expired = life.exp.is_some_and(|exp| exp <= at);
+                match found {
+                    Freshness::Fresh => {
+                        assert!(!expired && valid > 0 && (life.stored..end).contains(&at_ms));
+                        assert!(at_ms - life.stored < valid);
+                    }
+                    Freshness::Stale => {
+                        assert!(!expired && stale_ms > 0 && life.exp.is_some() && life.may_stale);
+                        assert!(at_ms >= end && at_ms - end <= stale_ms);
+                    }
+                    Freshness::Gone => {}
+                }
+                // Nothing is forgotten that could serve.
+                let serves = !expired && valid == valid_ms && (life.stored..end).contains(&at_ms);
+                assert!(!serves || found == Freshness::Fresh);
+            }
+        }
+    }
+}
+
+/// Lines are one list: each adds its own, in any order, and any case.
+fn one_list(lines: &[Vec<u8>], found: &CacheControl) {
+    let least = |one: Option<u32>, other: Option<u32>| [one, other].into_iter().flatten().min();
+    let each = lines.iter().map(|line| CacheControl::parse([line]));
+    let all = each.fold(CacheControl::default(), |all, one| CacheControl {
+        max_age: least(all.max_age, one.max_age),
+        s_maxage: least(all.s_maxage, one.s_maxage),
+        no_store: all.no_store | one.no_store,
+        no_cache: all.no_cache | one.no_cache,
+        private: all.private | one.private,
+        must_revalidate: all.must_revalidate | one.must_revalidate,
+    });
+    assert_eq!(*found, all);
+    let upper: Vec<_> = lines.iter().rev().map(|line| line.to_ascii_uppercase()).collect();
+    assert_eq!(CacheControl::parse(&upper), *found);
+    // Nothing in a line hides another line.
+    let and_no_store = [lines, &[b"no-store".to_vec()]].concat();
+    assert!(CacheControl::parse(&and_no_store).no_store);
+}
+
+/// Directives without quoted strings.
+fn plainly(lines: &[Vec<u8>]) -> CacheControl {
+    let mut found = CacheControl::default();
+    for directive in lines.iter().flat_map(|line| line.split(|byte| *byte == b',')) {
+        let (name, value) = split(directive, b"=");
+        let name = String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase();
+        let value = std::str::from_utf8(value.trim_ascii()).unwrap_or("x");
+        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        let seconds = if digits { value.parse().unwrap_or(1 << 31).min(1 << 31) } else { 0 };
+        let lower = |known: Option<u32>| Some(known.unwrap_or(u32::MAX).min(seconds));
+        match &*name {
+            "max-age" => found.max_age = lower(found.max_age),
+            "s-maxage" => found.s_maxage = lower(found.s_maxage),
+            "no-store" => found.no_store = true,
+            "no-cache" => found.no_cache = true,
+            "private" => found.private = true,
+            "must-revalidate" | "proxy-revalidate" => found.must_revalidate = true,
+            _ => {}
+        }
+    }
+    found
+}

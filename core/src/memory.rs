@@ -1,0 +1,43 @@
+//! Memory whose size a client or the authorization server has a say in: asked for in a way that can
+//! be refused.
+//!
+//! Where the system gives none, Rust's own collections end the process. On the event loop that is
+//! a whole worker with all its requests; these functions give an error instead, and the one request
+//! fails closed. They are for where an error can be told apart from every other outcome: JSON is
+//! read with what ends the process, because a claim that could not be read must not look absent.
+
+use std::collections::TryReserveError;
+
+/// The system gives no more memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no memory left")]
+pub struct NoMemory;
+
+impl From<TryReserveError> for NoMemory {
+    fn from(_: TryReserveError) -> NoMemory {
+        NoMemory
+    }
+}
+
+/// So many zero bytes.
+pub fn zeroed(len: usize) -> Result<Vec<u8>, NoMemory> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
+
+/// A copy of these bytes.
+pub fn copied(bytes: &[u8]) -> Result<Vec<u8>, NoMemory> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len())?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
+
+/// An empty vector with room for so many bytes.
+pub fn with_room(len: usize) -> Result<Vec<u8>, NoMemory> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len)?;
+    Ok(bytes)
+}

@@ -1,0 +1,119 @@
+//! What clients and the authorization server have a say in is refused, and not the process's end,
+//! where there is no memory for it.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use phantom_token_core::arena::Record;
+use phantom_token_core::form::introspection_body;
+use phantom_token_core::form::purge::{Purge, PurgeError};
+use phantom_token_core::lifetime::Life;
+use phantom_token_core::local::{Cached, Facts};
+use phantom_token_core::memory::{NoMemory, copied, with_room, zeroed};
+use phantom_token_core::state::{SIZE, State};
+
+/// More than everything of a fixed size takes.
+const LARGE: usize = 1_000;
+
+thread_local! {
+    /// Allocations from this size on are refused.
+    static LEAST_REFUSED: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// The system's allocator, which a test can make run out of memory.
+struct Scarce;
+
+impl Scarce {
+    fn gives(size: usize) -> bool {
+        LEAST_REFUSED.get() > size
+    }
+}
+
+// SAFETY: what is given is the system allocator's, and a null pointer may always be given.
+unsafe impl GlobalAlloc for Scarce {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if !Self::gives(layout.size()) {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise; all memory is the system allocator's.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if !Self::gives(size) {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise; all memory is the system allocator's.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Scarce = Scarce;
+
+/// Runs `work` while nothing large is to be had.
+fn starved<T>(work: impl FnOnce() -> T) -> T {
+    LEAST_REFUSED.set(LARGE);
+    let out = work();
+    LEAST_REFUSED.set(usize::MAX);
+    out
+}
+
+#[test]
+fn vectors_of_any_size() {
+    let bytes = vec![7; LARGE];
+    assert_eq!(starved(|| copied(&bytes)), Err(NoMemory));
+    assert_eq!(starved(|| zeroed(LARGE)), Err(NoMemory));
+    assert_eq!(starved(|| with_room(LARGE)), Err(NoMemory));
+    assert_eq!(copied(&bytes), Ok(bytes));
+    assert_eq!(zeroed(3), Ok(vec![0; 3]));
+}
+
+#[test]
+fn the_request_to_the_authorization_server() {
+    let long = [b'%'; LARGE];
+    let params = || [(&b"resource"[..], &long[..])];
+    assert_eq!(starved(|| introspection_body(&long, [])), Err(NoMemory));
+    assert_eq!(starved(|| introspection_body(b"token", params())), Err(NoMemory));
+    assert_eq!(introspection_body(b"token", params()).unwrap().len(), 21 + 3 * LARGE);
+}
+
+#[test]
+fn a_purge() {
+    let form = [b"token=".as_slice(), &[b'x'; LARGE]].concat();
+    assert_eq!(starved(|| Purge::parse(&form)), Err(PurgeError::NoMemory(NoMemory)));
+    assert!(Purge::parse(&form).is_ok());
+}
+
+#[test]
+fn an_answer_from_the_zone() {
+    let mut record = Record::with_room(16);
+    assert_eq!(starved(|| record.reserve(LARGE)), Err(NoMemory));
+    assert_eq!(starved(|| record.reserve(16)), Ok(()), "what there is, is there");
+    assert_eq!(record.reserve(LARGE), Ok(()));
+}
+
+#[test]
+fn an_answer_of_the_worker_itself() {
+    let mut memory = vec![0_u128; SIZE / 16 + 16];
+    let base = std::ptr::NonNull::new(memory.as_mut_ptr()).unwrap().cast::<u8>();
+    let aligned = base.align_offset(phantom_token_core::state::ALIGN);
+    // SAFETY: inside the vector, which outlives the view and which nobody else uses.
+    let state = unsafe { State::create(base.add(aligned), SIZE) }.unwrap();
+    let key = phantom_token_core::key::HashKey([1; 16]).token(b"token");
+    let generation = state.generation(&key);
+    let facts = Facts {
+        jwt: &[b'j'; LARGE],
+        scope: b"read",
+        claims: b"{}",
+        dpop_bound: false,
+        life: Life { stored: 0, until: None, exp: None, may_stale: false },
+    };
+    assert!(starved(|| Cached::new(&facts, generation, 0)).is_none());
+    assert!(Cached::new(&facts, generation, 0).is_some());
+}

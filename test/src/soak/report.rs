@@ -1,0 +1,77 @@
+//! What a run came to.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::field::Field;
+use super::processes::{Row, Samples};
+
+/// What a run came to; [`fmt::Display`] makes the table.
+pub struct Report {
+    /// How long it took.
+    pub length: Duration,
+    /// What was counted, by name.
+    pub counts: Vec<(&'static str, u64)>,
+    /// Answers that were wrong, and requests not answered for no known reason.
+    pub wrong: u64,
+    /// The first of them.
+    pub described: Vec<String>,
+    /// Memory, descriptors, threads.
+    pub rows: Vec<Row>,
+}
+
+impl Report {
+    pub(super) fn new(field: &Field, samples: &Samples) -> Self {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let counts = &field.counts;
+        let (wrong, described) = field.all_wrong();
+        Self {
+            length: field.begun.elapsed(),
+            counts: vec![
+                ("requests answered", counts.answered()),
+                ("let in, each with its own JWT", get(&counts.passed)),
+                ("refused", get(&counts.refused)),
+                ("failed, the server's answer being odd", get(&counts.failed)),
+                ("failed, the server being down", get(&counts.excused)),
+                ("over HTTP/2", get(&counts.http2)),
+                ("seen by the API", get(&counts.at_api)),
+                ("revoked, purged and asked again", get(&counts.purged)),
+                ("left by their clients", get(&counts.left)),
+                ("sent again on a new connection", get(&counts.repeated)),
+                ("lost with their worker", get(&counts.lost)),
+                ("reloads", get(&counts.reloads)),
+                ("workers killed", get(&counts.kills)),
+                ("restarts of the authorization server", get(&counts.restarts)),
+            ],
+            wrong,
+            described,
+            rows: samples.rows(),
+        }
+    }
+
+    /// Whether nothing was wrong and everything is flat.
+    pub fn is_clean(&self) -> bool {
+        self.wrong == 0 && self.rows.iter().all(Row::is_flat)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n{:44}{:>10.0}", "seconds", self.length.as_secs_f64())?;
+        for (what, count) in &self.counts {
+            writeln!(f, "{what:44}{count:>10}")?;
+        }
+        writeln!(f, "{:44}{:>10}\n", "wrong", self.wrong)?;
+        for line in &self.described {
+            writeln!(f, "  {line}")?;
+        }
+        writeln!(f, "{:34}{:>12}{:>12}{:>12}", "means", "middle", "last third", "allowed")?;
+        for row in &self.rows {
+            let flat = if row.is_flat() { "" } else { "  GROWS" };
+            let Row { what, middle, last, allowed } = row;
+            writeln!(f, "{what:34}{middle:>12.1}{last:>12.1}{allowed:>12.1}{flat}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! What befalls the gateways, and what is looked at meanwhile.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::authorization_server::AuthorizationServer;
+use crate::nginx::Gateway;
+use crate::process;
+
+use super::Plan;
+use super::field::{Counts, Field};
+use super::processes::{Role, Samples};
+use super::traffic::Random;
+
+const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+
+/// Something that happens again and again.
+struct Timer {
+    every: Duration,
+    next: Instant,
+}
+
+impl Timer {
+    fn new(every: Duration) -> Self {
+        Self { every, next: Instant::now() + every }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let due = Instant::now() >= self.next;
+        if due {
+            self.next = Instant::now() + self.every;
+        }
+        due
+    }
+}
+
+/// Reloads, kills and restarts until the plan's time is over.
+pub(super) fn rage(
+    plan: &Plan,
+    field: &Field,
+    server: &AuthorizationServer,
+    stormy: &Gateway,
+    steady: &Gateway,
+    samples: &mut Samples,
+) {
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut reload = Timer::new(plan.reload_every);
+    let mut kill = Timer::new(plan.kill_every);
+    let mut restart = Timer::new(plan.restart_every);
+    let mut sample = Timer::new(SAMPLE_EVERY);
+    let mut progress = Timer::new(plan.progress_every);
+    let mut back: Option<Instant> = None;
+    let end = field.begun + plan.length;
+    while Instant::now() < end && !field.is_over() {
+        if reload.is_due() {
+            stormy.signal(libc::SIGHUP);
+            count(&field.counts.reloads);
+        }
+        if kill.is_due() {
+            let workers = stormy.all_workers();
+            if !workers.is_empty() {
+                field.kills();
+                let victim = workers[random.below(workers.len())];
+                // One that has just ended by itself cannot be killed.
+                if process::signal(victim, libc::SIGKILL).is_ok() {
+                    count(&field.counts.kills);
+                }
+                field.kills();
+            }
+        }
+        if back.is_none() && restart.is_due() {
+            field.goes_down();
+            server.stop();
+            back = Some(Instant::now() + plan.down);
+        }
+        if back.is_some_and(|back| Instant::now() >= back) {
+            server.resume().expect("the port is still ours");
+            field.is_up();
+            count(&field.counts.restarts);
+            back = None;
+        }
+        if sample.is_due() {
+            look(samples, field, stormy, [Role::StormyMaster, Role::StormyWorker]);
+            look(samples, field, steady, [Role::SteadyMaster, Role::SteadyWorker]);
+        }
+        if progress.is_due() {
+            println!("{}", line(field, samples));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    if back.is_some() {
+        server.resume().expect("the port is still ours");
+        field.is_up();
+    }
+}
+
+fn look(samples: &mut Samples, field: &Field, gateway: &Gateway, [master, worker]: [Role; 2]) {
+    let at = field.begun.elapsed();
+    samples.take(at, master, gateway.pid());
+    let workers = gateway.all_workers();
+    samples.count(at, worker, workers.len());
+    for pid in workers {
+        samples.take(at, worker, pid);
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How it goes.
+fn line(field: &Field, samples: &Samples) -> String {
+    let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let Counts { excused, lost, reloads, kills, restarts, .. } = &field.counts;
+    let seconds = field.begun.elapsed().as_secs_f64();
+    format!(
+        "{seconds:6.0} s: {} answered, wrong {}; {} failed while the server was down, {} lost with \
+         their worker; {} reloads, {} kills, {} restarts; master {} KiB, workers {} KiB",
+        field.counts.answered(),
+        field.all_wrong().0,
+        get(excused),
+        get(lost),
+        get(reloads),
+        get(kills),
+        get(restarts),
+        samples.last_memory(Role::StormyMaster),
+        samples.last_memory(Role::SteadyWorker),
+    )
+}

@@ -1,0 +1,351 @@
+//! The contract, written down as plainly as it can be: what one request comes to. Nothing here
+//! calls the module's own code or reads what goes over the wire.
+
+use std::collections::HashMap;
+
+use crate::answer::{
+    Active, Answer, Binding, Body, Claims, Exp, Jwt, Media, Member, Object, Scope, Sending,
+};
+use crate::policy::{Control, Options, Policy};
+use crate::request::Request;
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// The API answers; the values of `Authorization` it gets.
+    Passes(Vec<String>),
+    /// 401 or 403 with this challenge's parameters.
+    Denied(u16, Vec<(&'static str, String)>),
+    /// 500.
+    Failed,
+    /// 503 with this `Retry-After`.
+    Busy(String),
+    /// NGINX's own 400.
+    BadRequest,
+}
+
+/// What a request comes to, and how many calls it takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Prediction {
+    pub(crate) outcome: Outcome,
+    pub(crate) calls: usize,
+    /// The token as the authorization server is asked for it.
+    pub(crate) token: Option<String>,
+}
+
+/// What an answer says.
+#[derive(Clone, Debug)]
+enum Verdict {
+    Active(Grant),
+    Inactive,
+    Failed,
+    Busy(String),
+}
+
+#[derive(Clone, Debug)]
+struct Grant {
+    jwt: String,
+    scope: Vec<&'static str>,
+    bound: bool,
+}
+
+/// What is kept, by group and token.
+#[derive(Default)]
+pub(crate) struct Model {
+    kept: HashMap<(usize, String), Verdict>,
+}
+
+impl Model {
+    /// What `request` comes to in a location of this policy, if the authorization server would say
+    /// `answer`.
+    pub(crate) fn predict(
+        &mut self,
+        policy: &Policy,
+        request: &Request,
+        answer: &Answer,
+    ) -> Prediction {
+        let without_call = |outcome| Prediction { outcome, calls: 0, token: None };
+        if request.authorization.len() > 1 {
+            return without_call(Outcome::BadRequest);
+        }
+        let set =
+            |value: Option<&str>| value.is_some_and(|value| !value.is_empty() && value != "0");
+        if set(request.bypass) {
+            let as_it_came = request.authorization.iter().map(|value| value.trim().to_owned());
+            return without_call(Outcome::Passes(as_it_came.collect()));
+        }
+        let preflight = request.origin && request.requested_method;
+        if request.method == "OPTIONS"
+            && (policy.options == Options::On || policy.options == Options::Preflight && preflight)
+        {
+            return without_call(Outcome::Passes(Vec::new()));
+        }
+        let token = match presented(policy, request) {
+            Ok(token) => token,
+            Err(denied) => return without_call(denied),
+        };
+
+        let key = (policy.group.number, token.clone());
+        let kept = self.kept.get(&key).filter(|verdict| match verdict {
+            _ if !policy.cache || set(request.refresh) => false,
+            Verdict::Active(_) => policy.keeps_active,
+            _ => policy.keeps_inactive,
+        });
+        let (verdict, calls) = match kept {
+            Some(verdict) => (verdict.clone(), 0),
+            None => {
+                let verdict = read(answer, policy.group.forwards_jwt);
+                if policy.cache {
+                    self.keep(key, policy, answer, &verdict);
+                }
+                (verdict, 1)
+            }
+        };
+        Prediction { outcome: decide(policy, verdict), calls, token: Some(token) }
+    }
+
+    /// The newest answer counts. One that may not be kept leaves nothing behind of what it has
+    /// overtaken; a location that keeps nothing leaves others what they keep.
+    fn keep(&mut self, key: (usize, String), policy: &Policy, answer: &Answer, verdict: &Verdict) {
+        match verdict {
+            Verdict::Active(_) if !policy.keeps_active => {}
+            Verdict::Active(_) => {
+                let may = match policy.group.control {
+                    Control::Cap => answer.keeping.under_cap,
+                    Control::Strict => answer.keeping.under_strict,
+                    Control::Ignore => true,
+                };
+                if may {
+                    self.kept.insert(key, verdict.clone());
+                } else {
+                    self.kept.remove(&key);
+                }
+            }
+            Verdict::Inactive if policy.keeps_inactive => {
+                self.kept.insert(key, Verdict::Inactive);
+            }
+            Verdict::Inactive => {
+                if matches!(self.kept.get(&key), Some(Verdict::Active(_))) {
+                    self.kept.remove(&key);
+                }
+            }
+            Verdict::Failed | Verdict::Busy(_) => {}
+        }
+    }
+}
+
+/// What the location makes of what is known of a token.
+fn decide(policy: &Policy, verdict: Verdict) -> Outcome {
+    let grant = match verdict {
+        Verdict::Active(grant) => grant,
+        Verdict::Inactive => return invalid_token(policy),
+        Verdict::Failed => return Outcome::Failed,
+        Verdict::Busy(retry_after) => return Outcome::Busy(retry_after),
+    };
+    if grant.bound && !policy.passes_bound {
+        return invalid_token(policy);
+    }
+    if !policy.scope.iter().all(|needed| grant.scope.contains(needed)) {
+        let mut parameters = challenge(policy);
+        parameters.push(("error", "insufficient_scope".to_owned()));
+        return Outcome::Denied(403, parameters);
+    }
+    match policy.group.forwards_jwt {
+        true => Outcome::Passes(vec![format!("Bearer {}", grant.jwt)]),
+        false => Outcome::Passes(Vec::new()),
+    }
+}
+
+fn challenge(policy: &Policy) -> Vec<(&'static str, String)> {
+    let mut parameters = Vec::new();
+    match policy.realm {
+        None => parameters.push(("realm", "api".to_owned())),
+        Some("") => {}
+        Some(realm) => parameters.push(("realm", realm.to_owned())),
+    }
+    if !policy.scope.is_empty() {
+        parameters.push(("scope", policy.scope.join(" ")));
+    }
+    parameters.extend(policy.metadata.map(|url| ("resource_metadata", url.to_owned())));
+    parameters
+}
+
+fn invalid_token(policy: &Policy) -> Outcome {
+    let mut parameters = challenge(policy);
+    parameters.push(("error", "invalid_token".to_owned()));
+    parameters.push(("error_description", "The access token is invalid or expired".to_owned()));
+    Outcome::Denied(401, parameters)
+}
+
+/// The token of a request, or what is said to one that has none.
+fn presented(policy: &Policy, request: &Request) -> Result<String, Outcome> {
+    let missing = || Outcome::Denied(401, challenge(policy));
+    let token = if policy.bare {
+        match request.bare.as_deref() {
+            None | Some("") => return Err(missing()),
+            Some(token) => token,
+        }
+    } else {
+        let value = request.authorization.first().map_or("", |value| value.trim());
+        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(missing());
+        }
+        rest.trim()
+    };
+    let in_alphabet = if policy.vschar {
+        token.chars().all(|c| matches!(c, '!'..='~') && c != '"' && c != ',')
+    } else {
+        let bare = token.trim_end_matches('=');
+        !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || "-._~+/".contains(c))
+    };
+    if in_alphabet && (1..=8_192).contains(&token.len()) {
+        Ok(token.to_owned())
+    } else {
+        Err(invalid_token(policy))
+    }
+}
+
+/// What an answer says.
+fn read(answer: &Answer, forwards_jwt: bool) -> Verdict {
+    if matches!(answer.sending, Sending::CutShort | Sending::TwoLengths | Sending::Gibberish) {
+        return Verdict::Failed;
+    }
+    match (answer.status, &answer.body) {
+        (204, _) | (400, Body::Error("unsupported_token_type")) => Verdict::Inactive,
+        (429, _) => Verdict::Busy(match answer.retry_after {
+            Some("7") => "7".to_owned(),
+            _ => "1".to_owned(),
+        }),
+        (200, _) if answer.compressed => Verdict::Failed,
+        (200, body) => {
+            let media = answer.content_type.map(|(_, media)| media);
+            let read = match (media, body) {
+                (Some(Media::Jwt), Body::Jwt(jwt, text)) => application_jwt(jwt, text),
+                (Some(Media::Json), Body::Json(object)) => introspection(object, forwards_jwt),
+                (Some(Media::Wrapped), Body::Wrapped { alg, typ, object })
+                    if *alg != "none" && *typ == "token-introspection+jwt" =>
+                {
+                    introspection(object, forwards_jwt)
+                }
+                _ => None,
+            };
+            read.unwrap_or(Verdict::Failed)
+        }
+        _ => Verdict::Failed,
+    }
+}
+
+/// `application/jwt`; `None` where it is not understood.
+fn application_jwt(jwt: &Jwt, text: &str) -> Option<Verdict> {
+    if let Jwt::Signed { alg, claims, .. } = jwt
+        && claims.active == Active::False
+    {
+        return (alg.is_some() && !claims.duplicate).then_some(Verdict::Inactive);
+    }
+    let claims = phantom(jwt)?;
+    let Facts { past, scope, bound } = facts(claims)?;
+    if past {
+        return Some(Verdict::Inactive);
+    }
+    let scope = scope.unwrap_or_default();
+    Some(Verdict::Active(Grant { jwt: text.to_owned(), scope, bound }))
+}
+
+/// RFC 7662's object; `None` where it is not understood.
+fn introspection(object: &Object, forwards_jwt: bool) -> Option<Verdict> {
+    if object.claims.duplicate {
+        return None;
+    }
+    match object.claims.active {
+        Active::Absent | Active::Nonsense(_) => return None,
+        Active::False => return Some(Verdict::Inactive),
+        Active::True => {}
+    }
+    // The first member that is a text.
+    let member = object.members.iter().find_map(|member| match member {
+        Some(Member::Text(jwt, text)) => Some((jwt, text)),
+        _ => None,
+    });
+    let (claims, text) = match member {
+        None if forwards_jwt => return None,
+        None => (None, ""),
+        Some((jwt, text)) => match phantom(jwt) {
+            Some(claims) => (claims, text.as_str()),
+            None if forwards_jwt => return None,
+            // Active is enough.
+            None => (None, ""),
+        },
+    };
+    let own = end_and_binding(&object.claims)?;
+    let inner = claims.map_or(Some((false, false)), end_and_binding)?;
+    let scope = match scope_of(object.claims.scope)? {
+        Some(scope) => scope,
+        None => claims.map_or(Some(None), any_scope)?.unwrap_or_default(),
+    };
+    if own.0 || inner.0 {
+        return Some(Verdict::Inactive);
+    }
+    Some(Verdict::Active(Grant { jwt: text.to_owned(), scope, bound: own.1 || inner.1 }))
+}
+
+/// The claims of a JWT that may be forwarded, none of a JWE; `None` where it may not.
+fn phantom(jwt: &Jwt) -> Option<Option<&Claims>> {
+    match jwt {
+        Jwt::Encrypted => Some(None),
+        Jwt::Broken(_) => None,
+        Jwt::Signed { alg, typ, claims } => {
+            let signed = alg.is_some_and(|alg| !alg.eq_ignore_ascii_case("none"));
+            let introspection = typ == &Some("Token-Introspection+JWT")
+                || claims.wraps
+                || claims.active != Active::Absent;
+            (signed && !introspection && !claims.duplicate).then_some(Some(claims))
+        }
+    }
+}
+
+#[derive(Default)]
+struct Facts {
+    past: bool,
+    scope: Option<Vec<&'static str>>,
+    bound: bool,
+}
+
+fn facts(claims: Option<&Claims>) -> Option<Facts> {
+    let Some(claims) = claims else { return Some(Facts::default()) };
+    let (past, bound) = end_and_binding(claims)?;
+    Some(Facts { past, scope: any_scope(claims)?, bound })
+}
+
+/// Whether the end has passed, and whether it is bound to a DPoP key.
+fn end_and_binding(claims: &Claims) -> Option<(bool, bool)> {
+    let past = match claims.exp {
+        Exp::Absent => false,
+        Exp::In(seconds) => seconds < 0,
+        Exp::Nonsense(_) => return None,
+    };
+    match claims.binding {
+        Binding::Nonsense => None,
+        binding => Some((past, binding == Binding::Dpop)),
+    }
+}
+
+/// `scope`, else `scp`.
+fn any_scope(claims: &Claims) -> Option<Option<Vec<&'static str>>> {
+    match claims.scope {
+        Scope::Absent => scope_of(claims.scp),
+        scope => scope_of(scope),
+    }
+}
+
+fn scope_of(scope: Scope) -> Option<Option<Vec<&'static str>>> {
+    match scope {
+        Scope::Absent => Some(None),
+        Scope::Text(text) => Some(Some(text.split_whitespace().collect())),
+        // A value with a blank in it is no scope value.
+        Scope::List(values) => {
+            Some(Some(values.iter().copied().filter(|value| !value.contains(' ')).collect()))
+        }
+        Scope::Nonsense(_) => None,
+    }
+}

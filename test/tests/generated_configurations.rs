@@ -1,0 +1,251 @@
+//! Any arguments of any directives, as far as a generator goes: `nginx -t` takes them or says what
+//! is wrong and on which line, and never ends in another way.
+//!
+//! `GENERATED_CONFIGURATIONS` says how many, `GENERATED_FROM` which is the first: each follows from
+//! its number alone.
+
+use std::env;
+use std::thread;
+
+use phantom_token_test::Gateway;
+use phantom_token_test::nginx::Check;
+
+const DIRECTIVES: [&str; 39] = [
+    "phantom_token",
+    "phantom_token_allow_options",
+    "phantom_token_bound_tokens",
+    "phantom_token_bypass",
+    "phantom_token_cache",
+    "phantom_token_cache_bypass",
+    "phantom_token_cache_control",
+    "phantom_token_cache_inactive_valid",
+    "phantom_token_cache_stale",
+    "phantom_token_cache_valid",
+    "phantom_token_cache_zone",
+    "phantom_token_client_auth",
+    "phantom_token_client_id",
+    "phantom_token_client_secret",
+    "phantom_token_client_secret_file",
+    "phantom_token_connect_timeout",
+    "phantom_token_forward",
+    "phantom_token_introspection_accept",
+    "phantom_token_introspection_endpoint",
+    "phantom_token_introspection_endpoint",
+    "phantom_token_introspection_header",
+    "phantom_token_introspection_header",
+    "phantom_token_introspection_param",
+    "phantom_token_max_pending",
+    "phantom_token_purge",
+    "phantom_token_realm",
+    "phantom_token_resource_metadata",
+    "phantom_token_scope",
+    "phantom_token_ssl_certificate",
+    "phantom_token_ssl_certificate_key",
+    "phantom_token_ssl_trusted_certificate",
+    "phantom_token_ssl_verify",
+    "phantom_token_status",
+    "phantom_token_thread_pool",
+    "phantom_token_timeout",
+    "phantom_token_token_syntax",
+    "phantom_token_token_type_hint",
+    "phantom_token_worker_cache",
+    "phantom_token_worker_cache",
+];
+
+/// What belongs somewhere, and what belongs nowhere.
+const VALUES: [&str; 84] = [
+    "",
+    " ",
+    "\t",
+    "\u{1}",
+    "\u{7f}",
+    "\u{e9}",
+    "\u{2028}",
+    "\n",
+    "\r\n",
+    "\"",
+    "\\",
+    "'",
+    ";",
+    "{",
+    "}",
+    "#",
+    "$",
+    "${",
+    "$$",
+    "$arg_x",
+    "${http_x}",
+    "$request_method",
+    "$phantom_token_outcome",
+    "$1",
+    "token=$arg_token",
+    "token=$",
+    "token=",
+    "on",
+    "off",
+    "jwt",
+    "none",
+    "basic",
+    "basic_raw",
+    "post",
+    "reject",
+    "pass",
+    "preflight",
+    "cap",
+    "strict",
+    "ignore",
+    "b64token",
+    "vschar",
+    "any",
+    "local",
+    "json",
+    "html",
+    "prometheus",
+    "default",
+    "0",
+    "1",
+    "-1",
+    "10s",
+    "5m",
+    "1500ms",
+    "0s",
+    "1y 2w",
+    "10m",
+    "512k",
+    "99999999999999999999",
+    "18446744073709551615",
+    "9223372036854775807s",
+    "zone=phantom:1m",
+    "zone=phantom:",
+    "zone=:1m",
+    "zone=phantom:1k",
+    "zone=off:1m",
+    "phantom",
+    "http://127.0.0.1:9/introspect",
+    "https://[::1]/?a=b",
+    "http://user@127.0.0.1/",
+    "unix:/tmp/x",
+    "https://",
+    "max_fails=3",
+    "max_fails=x",
+    "fail_timeout=5s",
+    "fail_timeout=0",
+    "backup",
+    "connect=127.0.0.1:9",
+    "connect=x",
+    "X-Tenant",
+    "Content-Length",
+    "nokey",
+    "missing.pem",
+    "/",
+];
+
+/// Random numbers that are the same every time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ z >> 31) % n as u64) as usize
+    }
+
+    fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+        all[self.below(all.len())]
+    }
+
+    /// An argument, quoted so that NGINX reads it as one: a value, two joined, or a long one.
+    fn argument(&mut self) -> String {
+        let mut value = self.of(&VALUES).to_owned();
+        match self.below(12) {
+            0 | 1 => value += self.of(&VALUES),
+            // NGINX reads no argument over its buffer of 4096 bytes.
+            2 => value = value.repeat(1 + self.below(200)).chars().take(900).collect(),
+            _ => {}
+        }
+        let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("\"{escaped}\"")
+    }
+
+    fn directive(&mut self) -> String {
+        let mut line = self.of(&DIRECTIVES).to_owned();
+        // Mostly as many as most take.
+        let count = [0, 1, 1, 1, 1, 1, 2, 2, 3, 4][self.below(10)];
+        for _ in 0..count {
+            line.push(' ');
+            line += &self.argument();
+        }
+        line + ";\n"
+    }
+
+    fn directives(&mut self, most: usize) -> String {
+        (0..self.below(most + 1)).map(|_| self.directive()).collect()
+    }
+}
+
+fn check(number: u64) -> Check {
+    let mut random = Random(number.wrapping_mul(0x1234_5678_9abc_def1));
+    let mut location = String::new();
+    // Enough to go on with, more often than not: what stands together is looked at too.
+    if random.below(4) > 0 {
+        location += "phantom_token on;\n\
+             phantom_token_introspection_endpoint http://127.0.0.1:9/introspect;\n\
+             phantom_token_client_id me;\nphantom_token_client_secret s3cret;\n";
+    }
+    location += &random.directives(3);
+    location += "return 200;\n";
+    let mut builder = Gateway::builder();
+    if random.below(3) == 0 {
+        builder = builder.http(&random.directives(2));
+    }
+    builder.location("/", &location).check()
+}
+
+/// What NGINX itself says at the end of a configuration, without a line.
+const WITHOUT_LINE: [&str; 2] = ["unknown \"", "zero size shared memory zone"];
+
+fn judge(number: u64, check: &Check) {
+    let context = || format!("configuration {number}:\n{}\n{}", check.config, check.messages);
+    assert!(!check.messages.contains("panic"), "{}", context());
+    assert!(!check.messages.contains("s3cret"), "{}", context());
+    let refusal = check.messages.lines().find(|line| line.contains("[emerg]"));
+    if check.ok {
+        assert!(refusal.is_none(), "{}", context());
+        return;
+    }
+    // Without one, it ended in some other way.
+    assert!(refusal.is_some(), "{}", context());
+    // A message may hold a line end, where a value does.
+    let line =
+        check.messages.split("nginx.conf:").nth(1).and_then(|rest| {
+            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok()
+        });
+    let named = line.is_some_and(|line| line <= check.config.split('\n').count());
+    let excused = WITHOUT_LINE.iter().any(|words| check.messages.contains(words));
+    assert!(named || excused, "{}", context());
+}
+
+#[test]
+fn any_arguments_are_taken_or_refused_with_their_line() {
+    let number = |name| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let count = number("GENERATED_CONFIGURATIONS").unwrap_or(120);
+    let first = number("GENERATED_FROM").unwrap_or(0);
+    let lanes = 2;
+    let good: u64 = thread::scope(|scope| {
+        let run = |lane| {
+            let numbers = (first + lane..first + count).step_by(lanes);
+            let checks = numbers.map(|number| {
+                let check = check(number);
+                judge(number, &check);
+                u64::from(check.ok)
+            });
+            checks.sum::<u64>()
+        };
+        let lanes: Vec<_> = (0..lanes as u64).map(|lane| scope.spawn(move || run(lane))).collect();
+        lanes.into_iter().map(|lane| lane.join().expect("a lane")).sum()
+    });
+    // Neither all nor none, or next to nothing is tried.
+    println!("{good} of {count} configurations are good");
+    assert!(good > count / 50 && good < count, "{good} of {count} are good");
+}
