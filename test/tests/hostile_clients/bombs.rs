@@ -11,6 +11,9 @@ fn head(lines: &str) -> Vec<u8> {
     format!("GET /shown HTTP/1.1\r\nHost: x\r\n{lines}\r\n").into_bytes()
 }
 
+/// What may be answered; `None` is a connection that is closed without a word.
+type Statuses = &'static [Option<u16>];
+
 #[test]
 fn heads_that_are_bombs_reach_nobody() {
     let rig = rig(|builder| {
@@ -19,8 +22,8 @@ fn heads_that_are_bombs_reach_nobody() {
     let token = cached_token(&rig);
     let before = rig.server.introspections();
     let worker = rig.gateway.workers()[0];
-    let mut bombs: Vec<(&str, Vec<u8>, &[Option<u16>])> = Vec::new();
-    let refused: &[Option<u16>] = &[Some(400), Some(414), None];
+    let mut bombs: Vec<(&str, Vec<u8>, Statuses)> = Vec::new();
+    let refused: Statuses = &[Some(400), Some(414), None];
     let long = "x".repeat(1 << 20);
     let bearer = format!("Authorization: {}\r\n", token.bearer());
     let mut add = |name, bytes, statuses| bombs.push((name, bytes, statuses));
