@@ -59,7 +59,8 @@ endif
 # For stable, .cargo/config.toml says it, so that plain cargo and make share what they compiled.
 for_nginx := $(if $(filter-out stable,$(flavour)),NGINX_SOURCE_DIR='$(source_dir)' NGINX_BUILD_DIR='$(build_dir)')
 with_gateway := NGINX_BINARY='$(CURDIR)/$(out)/nginx' NGINX_MODULE='$(CURDIR)/$(out)/$(MODULE)' \
-	NGINX_INJECTED_MODULE='$(CURDIR)/$(out)/inject-panics/$(MODULE)'
+	NGINX_INJECTED_MODULE='$(CURDIR)/$(out)/inject-panics/$(MODULE)' \
+	$(if $(filter debian,$(flavour)),NJS_MODULE='$(CURDIR)/build/tools/njs/usr/lib/nginx/modules/ngx_http_js_module.so')
 # What `make setup` provides without installing it.
 export PATH := $(CURDIR)/build/tools/bin:$(PATH)
 
@@ -107,7 +108,7 @@ run: ## Build all, then run a gateway (8080), an authorization server (9090) and
 
 # The packages are tested by one command: with two, each would compile what they share anew.
 .PHONY: test
-test: setup-test build ## Run all tests; with NGINX=debian on the distribution's NGINX
+test: setup-test $(if $(filter debian,$(flavour)),setup-njs) build ## Run all tests; with NGINX=debian on the distribution's NGINX
 	@test -x '$(out)/nginx' || { echo 'make: no NGINX binary to test with: pass NGINX_BINARY=FILE' >&2; exit 1; }
 	$(SAY) "testing on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 	@# The module with panics to inject: never the one that `make build` leaves.
@@ -197,9 +198,9 @@ package-check: package ## Install the .deb into a Debian of its own, use it, rem
 image-check: setup-image nginx ## Build and run the Docker images without a Docker engine (root)
 	@CARGO_FLAGS='$(or $(CARGO_FLAGS),--locked)' tools/check-image
 
-.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-package setup-test
-setup: setup-build setup-debian setup-lint setup-test ## Install what building and testing need
-setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-package setup-test: setup-%:
+.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-test
+setup: setup-build setup-debian setup-lint setup-njs setup-test ## Install what building and testing need
+setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-test: setup-%:
 	@tools/setup $*
 
 .PHONY: clean

@@ -92,7 +92,7 @@ fn take_over_headers(r: Request) -> Result<(), NoMemory> {
         in_access && error == status && reply.status == status && !reply.sending
     };
     let Some(reply) = ctx.reply.as_mut().filter(ours) else {
-        if !in_access && !matches!(error, NGX_HTTP_UNAUTHORIZED | NGX_HTTP_FORBIDDEN) {
+        if !matches!(error, NGX_HTTP_UNAUTHORIZED | NGX_HTTP_FORBIDDEN) {
             refusal::hide_challenge(ctx);
         }
         return Ok(());

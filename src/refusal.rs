@@ -153,7 +153,7 @@ pub(crate) fn stop_watching_client(r: Request) -> Result<(), NoMemory> {
 }
 
 /// Hides the challenge of a request that was let in on other grounds ("satisfy any" hides only the
-/// last module's).
+/// last module's), or that ends in a failure: a token would not help.
 pub(crate) fn hide_challenge(ctx: &Ctx) {
     hide(ctx.challenge);
 }

@@ -235,7 +235,15 @@ impl Client {
     /// # Panics
     /// Where the connection is closed.
     pub fn finish(&mut self) {
-        self.wire.stream().shutdown(Shutdown::Write).expect("an open connection");
+        self.try_finish().expect("an open connection");
+    }
+
+    /// Closes the sending half.
+    ///
+    /// # Errors
+    /// Where the connection is closed.
+    pub fn try_finish(&mut self) -> io::Result<()> {
+        self.wire.stream().shutdown(Shutdown::Write)
     }
 }
 

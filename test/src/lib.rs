@@ -16,6 +16,7 @@ pub mod client;
 pub mod demo;
 pub mod grpc;
 pub mod http;
+pub mod http2;
 pub mod jwt;
 pub mod metrics;
 pub mod nginx;

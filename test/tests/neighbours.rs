@@ -119,6 +119,49 @@ fn auth_request_beside_it() {
 }
 
 #[test]
+fn who_is_let_in_or_told_why_sees_the_challenge_that_is_meant() {
+    let rig = rig(|builder| {
+        builder
+            .file("passwords", "user:{PLAIN}pass\n")
+            .location(
+                "/three",
+                &format!(
+                    "phantom_token on;\nsatisfy any;\nauth_basic closed;\n\
+                     auth_basic_user_file passwords;\nauth_request /yes;\n{API}"
+                ),
+            )
+            .location("= /yes", "internal;\nreturn 204;")
+            .location(
+                "/broken",
+                &format!("phantom_token on;\nsatisfy any;\nauth_request /fails;\n{API}"),
+            )
+            .location("= /fails", "internal;\nreturn 500;")
+            .location(
+                "/narrow",
+                &format!(
+                    "phantom_token on;\nphantom_token_scope execute;\nerror_page 403 /wide/echo;\n{API}"
+                ),
+            )
+            .location("/wide", &format!("phantom_token on;\n{API}"))
+    });
+    // NGINX itself takes back the challenge of the last module alone.
+    let let_in = ask(&rig, "GET", "/three/echo", "Bearer unknown");
+    assert_eq!(let_in.status, 200);
+    assert_eq!(let_in.header("www-authenticate"), None, "nothing is asked of who was let in");
+
+    // Nor where the last module fails.
+    let failed = ask(&rig, "GET", "/broken", "Bearer unknown");
+    assert_eq!(failed.status, 500);
+    assert_eq!(failed.header("www-authenticate"), None, "a token would not help");
+
+    // The page is served, under the same protection, but the answer is still no.
+    let refused = ask(&rig, "GET", "/narrow", &rig.server.issue().bearer());
+    assert_eq!(refused.status, 403);
+    let challenge = refused.header("www-authenticate").unwrap_or_default();
+    assert!(challenge.contains("insufficient_scope"), "{refused:?}");
+}
+
+#[test]
 fn a_refusal_is_delayed_by_auth_delay_and_asked_about_once() {
     let rig = rig(|builder| builder.directives("auth_delay 300ms;"));
     let begun = Instant::now();

@@ -256,5 +256,7 @@ fn while_the_configuration_is_read() {
         assert!(!check.ok, "{entry}: {}", check.messages);
         let told = format!("caught a panic in {entry} at src/guard.rs:");
         assert!(check.messages.contains(&told), "{entry}: {}", check.messages);
+        // It ends there: nothing that was to follow finds anything amiss.
+        assert!(!check.messages.contains("[emerg]"), "{entry}: {}", check.messages);
     }
 }

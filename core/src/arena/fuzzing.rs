@@ -256,7 +256,7 @@ impl World {
             None => self.kept.entry(id).or_default().push(serial),
             Some(Stored::Yes { .. }) => {
                 self.kept.insert(id, vec![serial]);
-                self.record.reserve(len + 5);
+                self.record.reserve(len + 5).expect("memory");
                 let found = self.with(|arena, record| arena.find(&key, record));
                 assert!(found == Some(Find::Hit) || self.damaged, "stored, then {found:?}");
             }
@@ -283,7 +283,7 @@ impl World {
 
     fn room_for(&mut self, payload: usize) {
         assert!(payload <= MAX_PAYLOAD);
-        self.record.reserve(payload);
+        self.record.reserve(payload).expect("memory");
     }
 
     /// What is in the record was given for this key; its serial number.
@@ -504,7 +504,7 @@ impl World {
         let key = self.key((0, 0));
         let stored = self.with(|arena, _| arena.store(&key, &entry));
         assert_eq!(stored, Some(Stored::Yes { evicted: 0 }));
-        self.record.reserve(jwt.len() + 5);
+        self.record.reserve(jwt.len() + 5).expect("memory");
         assert_eq!(self.with(|arena, record| arena.find(&key, record)), Some(Find::Hit));
         assert_eq!(self.right((0, 0)), serial);
         assert_eq!(self.word.load(Ordering::Relaxed), 0);

@@ -118,7 +118,7 @@ fn judge(plain: &Plain, sent: &[u8], answer: &Result<Response, Failure>) {
             assert_eq!(answer.caching, Caching { control, age });
         }
         (Plain::Whole { .. }, Err(failure)) => panic!("a plain answer is refused: {failure}"),
-        (Plain::Cut, answer) => assert!(answer.is_err(), "half an answer is taken for one"),
+        (Plain::Refused, answer) => assert!(answer.is_err(), "no whole answer is taken for one"),
         (Plain::Odd, Ok(answer)) => {
             // Line ends in front of it are let pass, as RFC 9112 §2.2 has servers do.
             assert!(sent.trim_ascii_start().starts_with(b"HTTP/1."));

@@ -94,7 +94,7 @@ fn serves(life: &Life, valid_ms: u64, now_ms: u64, now: u64) {
 /// Lines are one list: each adds its own, in any order, and any case.
 fn one_list(lines: &[Vec<u8>], found: &CacheControl) {
     let least = |one: Option<u32>, other: Option<u32>| [one, other].into_iter().flatten().min();
-    let each = lines.iter().map(|line| CacheControl::parse(&[line]));
+    let each = lines.iter().map(|line| CacheControl::parse([line]));
     let all = each.fold(CacheControl::default(), |all, one| CacheControl {
         max_age: least(all.max_age, one.max_age),
         s_maxage: least(all.s_maxage, one.s_maxage),

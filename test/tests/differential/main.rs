@@ -125,7 +125,10 @@ impl<'a> Run<'a> {
         let told =
             assert_is(&prediction.outcome, &response, request.method).and_then(|()| match calls {
                 _ if calls == prediction.calls => Ok(()),
-                0 if policy.group.refuses_us => Ok(self.tally.spared += 1),
+                0 if policy.group.refuses_us => {
+                    self.tally.spared += 1;
+                    Ok(())
+                }
                 _ => Err(format!("{calls} calls")),
             });
         if let Err(difference) = told {

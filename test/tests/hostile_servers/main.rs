@@ -7,6 +7,7 @@
 
 mod certificates;
 mod clock;
+mod corpus;
 mod cut;
 mod endless;
 mod garbage;

@@ -15,8 +15,8 @@ pub(super) enum Plain {
         /// The connection may serve again.
         stays: bool,
     },
-    /// One that ends too early or is too long.
-    Cut,
+    /// One that ends too early, is too long, or gives its length in two ways (RFC 9112 §6.3).
+    Refused,
     /// Something else, which may be an answer or not.
     Odd,
 }
@@ -52,9 +52,17 @@ fn read(sent: &[u8]) -> Option<Plain> {
         return None;
     }
 
+    // Where the status says it all, so does the beginning of a body that is too long.
+    let too_long = || match status {
+        200 | 400 => Plain::Refused,
+        _ => {
+            let (headers, body) = (headers.clone(), Vec::new());
+            Plain::Whole { status, headers, body, surplus: 0, stays: false }
+        }
+    };
     let whole = |body: &[u8], taken: usize, stays| {
         if body.len() > MAX_BODY {
-            return Some(Plain::Cut);
+            return Some(too_long());
         }
         let (headers, body, surplus) = (headers.clone(), body.to_vec(), rest.len() - taken);
         Some(Plain::Whole { status, headers, body, surplus, stays })
@@ -67,8 +75,9 @@ fn read(sent: &[u8]) -> Option<Plain> {
                 (1..=6).contains(&length.len()) && length.bytes().all(|byte| byte.is_ascii_digit());
             let length: usize = length.parse().ok().filter(|_| is_plain)?;
             match rest.get(..length) {
+                _ if length > MAX_BODY => Some(too_long()),
                 Some(body) => whole(body, length, true),
-                None => Some(Plain::Cut),
+                None => Some(Plain::Refused),
             }
         }
         ([], [b"chunked"]) => {
@@ -76,7 +85,7 @@ fn read(sent: &[u8]) -> Option<Plain> {
             let mut at = rest;
             loop {
                 let Some(line_end) = find(at, b"\r\n") else {
-                    return is_hex(at).then_some(Plain::Cut);
+                    return is_hex(at).then_some(Plain::Refused);
                 };
                 let size = &at[..line_end];
                 if size.is_empty() || !is_hex(size) || size.len() > 5 {
@@ -84,11 +93,14 @@ fn read(sent: &[u8]) -> Option<Plain> {
                 }
                 let size = usize::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()?;
                 at = &at[line_end + 2..];
-                let Some(chunk) = at.get(..size) else { return Some(Plain::Cut) };
+                if body.len() + size.min(at.len()) > MAX_BODY {
+                    return Some(too_long());
+                }
+                let Some(chunk) = at.get(..size) else { return Some(Plain::Refused) };
                 match at.get(size..size + 2) {
                     Some(b"\r\n") => {}
                     Some(_) => return None, // a trailer, or nothing that is allowed
-                    None => return (at.len() == size).then_some(Plain::Cut),
+                    None => return (at.len() == size).then_some(Plain::Refused),
                 }
                 body.extend_from_slice(chunk);
                 at = &at[size + 2..];
@@ -97,6 +109,8 @@ fn read(sent: &[u8]) -> Option<Plain> {
                 }
             }
         }
+        ([_, ..], [_, ..]) => Some(Plain::Refused),
+        ([one, rest @ ..], []) if rest.iter().any(|other| other != one) => Some(Plain::Refused),
         ([], []) => whole(rest, rest.len(), false),
         _ => None,
     }

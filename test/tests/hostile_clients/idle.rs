@@ -1,0 +1,122 @@
+//! Connections that do nothing, and those that do it slowly.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use phantom_token_test::process::{descriptors, own_memory, wait_until};
+use phantom_token_test::random::setting;
+use phantom_token_test::rig::UNAUTHORIZED;
+
+use crate::support::*;
+
+#[test]
+fn requests_that_drip_get_their_own_answers_and_delay_nobody() {
+    let count = setting("PHANTOM_TOKEN_DRIPS", 300) as usize;
+    raise_descriptor_limit();
+    let rig = rig(|builder| {
+        builder
+            .log_level("error")
+            .events(&format!("worker_connections {};", 2 * count + 512))
+            .http("client_header_timeout 600s;")
+    });
+    let token = cached_token(&rig);
+    let tokens: Vec<_> = (0..count).map(|_| rig.server.issue()).collect();
+    let requests: Vec<_> = (0..count)
+        .map(|n| match n % 4 {
+            0 => request("/shown", "Bearer unknown"),
+            _ => request("/shown", &tokens[n].bearer()),
+        })
+        .collect();
+    let mut dripping: Vec<_> = (0..count)
+        .map(|_| TcpStream::connect(("127.0.0.1", rig.gateway.port())).unwrap())
+        .collect();
+    // One byte of each at a time; the last quarter never gets to its end.
+    let length = requests.iter().map(String::len).max().unwrap();
+    let ends = count - count / 4;
+    let begin = Instant::now();
+    let mut client = rig.gateway.client();
+    let mut hits = 0;
+    for at in 0..length {
+        for (n, (stream, request)) in dripping.iter_mut().zip(&requests).enumerate() {
+            let last = if n < ends { request.len() } else { request.len() - 1 };
+            if at < last {
+                stream.write_all(&request.as_bytes()[at..=at]).unwrap();
+            }
+        }
+        for _ in 0..5 {
+            assert_hit(&client.get_as("/shown", &token.token), &token);
+            hits += 1;
+        }
+    }
+    for (n, stream) in dripping[..ends].iter_mut().enumerate() {
+        let mut answer = [0; 4_096];
+        let count = stream.read(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..count]);
+        if n % 4 == 0 {
+            assert!(answer.contains(" 401 ") && answer.ends_with(UNAUTHORIZED), "{answer}");
+        } else {
+            assert!(answer.contains(&format!("X-Shown: {}\r\n", tokens[n].phantom())), "{answer}");
+        }
+    }
+    for token in &tokens[ends..] {
+        assert_eq!(rig.server.introspections_of(&token.token), 0, "not asked for before its end");
+    }
+    println!(
+        "{count} clients sent {length} bytes one by one in {:.1?}: {ends} answers, each its own; \
+         {hits} hits meanwhile",
+        begin.elapsed()
+    );
+}
+
+#[test]
+fn hits_are_served_beside_idle_connections() {
+    let limit = raise_descriptor_limit();
+    // A descriptor each here, and one each in the worker.
+    let count = (setting("PHANTOM_TOKEN_IDLE", 10_000) as usize).min(limit.saturating_sub(1_000));
+    let rig = rig(|builder| {
+        builder
+            .log_level("error")
+            // NGINX closes idle connections where less than a sixteenth is free.
+            .events(&format!("worker_connections {};", count + count / 8 + 512))
+            .http("keepalive_timeout 600s;\nclient_header_timeout 600s;\naccess_log off;")
+    });
+    let token = cached_token(&rig);
+    let worker = rig.gateway.workers()[0];
+    let (memory, files) = (own_memory(worker), descriptors(worker));
+    let begin = Instant::now();
+    let mut idle = Vec::new();
+    for n in 0..count {
+        let mut client = rig.gateway.client();
+        match n % 4 {
+            // Kept open after an answer, in the middle of a head, and before the first byte.
+            0 => assert_hit(&client.get_as("/shown", &token.token), &token),
+            1 => client.send(b"GET /shown HTTP/1.1\r\nAuthorization: Bea"),
+            _ => {}
+        }
+        idle.push(client);
+        // The queue of those that NGINX has not accepted yet is short, and who never speaks may be
+        // forgotten in it.
+        if idle.len() % 200 == 0 || idle.len() == count {
+            wait_until("the connections", || descriptors(worker) + 8 >= files + idle.len());
+        }
+    }
+    let connected = begin.elapsed();
+    let grown = own_memory(worker).saturating_sub(memory);
+    let mut client = rig.gateway.client();
+    for _ in 0..500 {
+        assert_hit(&client.get_as("/shown", &token.token), &token);
+        hit(&rig, &token);
+    }
+    let new = rig.server.issue();
+    assert_eq!(rig.gateway.get_as("/shown", &new.token).status, 204);
+    assert_hit(&idle[0].get_as("/shown", &token.token), &token);
+    drop(idle);
+    wait_until("the connections' end", || descriptors(worker) <= files + 8);
+    println!(
+        "{count} idle connections in {connected:.1?}: 1000 hits beside them, none refused; \
+         {} bytes of the worker's memory each",
+        grown * 1024 / count as u64
+    );
+    assert_eq!(rig.gateway.workers(), [worker], "the same worker");
+}

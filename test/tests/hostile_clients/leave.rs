@@ -1,0 +1,154 @@
+//! Clients that leave, or take back what they asked, while introspections are under way.
+
+use std::io;
+use std::net::Shutdown;
+use std::thread;
+
+use phantom_token_test::Rig;
+use phantom_token_test::authorization_server::Token;
+use phantom_token_test::http2::{Http2, cancel, get};
+use phantom_token_test::process::{descriptors, own_memory, wait_until};
+use phantom_token_test::random::setting;
+
+use crate::support::*;
+
+/// So many calls run at a time: NGINX's pool has as many threads.
+const THREADS: u64 = 32;
+
+/// Begins streams and resets each at once, `count` of them on one connection.
+fn reset_streams(rig: &Rig, name: &str, count: usize) -> io::Result<()> {
+    let mut connection = Http2::connect(rig.gateway.port())?;
+    let mut sent = 0;
+    while sent < count {
+        let mut batch = Vec::new();
+        for nth in sent..(sent + 50).min(count) {
+            let stream = connection.next_stream();
+            let bearer = format!("Bearer {name}-{nth}");
+            batch.extend(get(stream, "/shown", &[("authorization", &bearer)]));
+            batch.extend(cancel(stream));
+        }
+        connection.send(&batch)?;
+        connection.drain()?;
+        sent += 50;
+    }
+    Ok(())
+}
+
+/// Resets streams on one connection after the other, with hits in between.
+fn round(rig: &Rig, token: &Token, name: &str, count: usize) -> usize {
+    let mut connections = 0;
+    thread::scope(|scope| {
+        let resetting = scope.spawn(|| {
+            let mut connections = 0;
+            for first in (0..count).step_by(900) {
+                // NGINX may have had enough of the connection: that is its right.
+                let name = format!("{name}-{first}");
+                let _ = reset_streams(rig, &name, 900.min(count - first));
+                connections += 1;
+            }
+            connections
+        });
+        let mut client = rig.gateway.client();
+        while !resetting.is_finished() {
+            assert_hit(&client.get_as("/shown", &token.token), token);
+        }
+        connections += resetting.join().expect("streams are reset");
+    });
+    connections
+}
+
+#[test]
+fn reset_streams_leave_nothing_behind() {
+    let count = setting("PHANTOM_TOKEN_RESETS", 6_000) as usize;
+    let rig = rig(|builder| builder.http2().log_level("error").http("access_log off;"));
+    // NGINX before 1.25.1 speaks nothing but HTTP/2 where it speaks it.
+    if phantom_token_test::nginx::version() < (1, 25, 1) {
+        eprintln!("needs both protocols on one port");
+        return;
+    }
+    let token = cached_token(&rig);
+    let worker = rig.gateway.workers()[0];
+    // Warm: as many calls pending as may be, once.
+    let hold = rig.server.hold();
+    round(&rig, &token, "warm", count / 3);
+    drop(hold);
+    wait_for_calm(&rig);
+    let (memory, files) = (own_memory(worker), descriptors(worker));
+    let before = rig.server.introspections();
+
+    let hold = rig.server.hold();
+    let connections = round(&rig, &token, "reset", count);
+    let pending = rig.gateway.metrics().get("introspections_pending");
+    assert!(pending <= 1024.0, "{pending} calls pending");
+    drop(hold);
+    wait_for_calm(&rig);
+    let calls = rig.server.introspections() - before;
+    // What no thread had begun is dropped unsent.
+    assert!(calls <= 2 * THREADS, "{calls} calls for clients that had gone");
+    assert_eq!(rig.gateway.workers(), [worker], "the same worker");
+    let grown = own_memory(worker).saturating_sub(memory);
+    println!(
+        "{count} streams reset on {connections} connections: {calls} calls, then none pending and \
+         none waiting; the worker's memory grew by {grown} KiB"
+    );
+    assert!(grown < 8 * 1024, "{grown} KiB");
+    // The pool's threads keep a connection each.
+    wait_until("the descriptors' end", || descriptors(worker) <= files + THREADS as usize + 4);
+    hit(&rig, &token);
+    assert_eq!(rig.gateway.get_as("/shown", "unknown").status, 401);
+}
+
+#[test]
+fn clients_that_hang_up_leave_nothing_behind() {
+    let rig = rig(|builder| builder.log_level("error").events("worker_connections 2048;"));
+    let token = cached_token(&rig);
+    let worker = rig.gateway.workers()[0];
+    let before = rig.server.introspections();
+    let (memory, files) = (own_memory(worker), descriptors(worker));
+    for nth in 0..4 {
+        let hold = rig.server.hold();
+        let clients: Vec<_> = (0..300)
+            .map(|n| {
+                let mut client = rig.gateway.client();
+                client.send(request("/shown", &format!("Bearer gone-{nth}-{n}")).as_bytes());
+                client
+            })
+            .collect();
+        rig.gateway.wait_for_metrics("all of them waiting", |metrics| {
+            metrics.get("requests_waiting") == 300.0
+        });
+        drop(clients);
+        rig.gateway
+            .wait_for_metrics("nobody waiting", |metrics| metrics.get("requests_waiting") == 0.0);
+        hit(&rig, &token);
+        drop(hold);
+        wait_for_calm(&rig);
+    }
+    let calls = rig.server.introspections() - before;
+    assert!(calls <= 4 * THREADS, "{calls} calls for clients that had gone");
+    let grown = own_memory(worker).saturating_sub(memory);
+    println!("1200 clients hung up: {calls} calls; the worker's memory grew by {grown} KiB");
+    assert!(grown < 16 * 1024, "{grown} KiB");
+    // The pool's threads keep a connection each.
+    wait_until("the descriptors' end", || descriptors(worker) <= files + THREADS as usize + 4);
+}
+
+#[test]
+fn half_closed_and_reset_connections_are_noticed() {
+    let rig = rig(|builder| builder.log_level("error"));
+    let token = cached_token(&rig);
+    let hold = rig.server.hold();
+    for n in 0..50 {
+        let stream = std::net::TcpStream::connect(("127.0.0.1", rig.gateway.port())).unwrap();
+        let bytes = request("/shown", &format!("Bearer half-{n}"));
+        io::Write::write_all(&mut &stream, bytes.as_bytes()).unwrap();
+        // Half of them end their sending half, and then vanish as the others.
+        if n % 2 == 0 {
+            stream.shutdown(Shutdown::Write).unwrap();
+        }
+        hit(&rig, &token);
+    }
+    drop(hold);
+    wait_for_calm(&rig);
+    hit(&rig, &token);
+}

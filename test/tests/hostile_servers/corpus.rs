@@ -1,0 +1,160 @@
+//! Every answer of the fuzz corpus, over a real socket: what is let in carries a JWT that stands in
+//! its answer, and whatever came before, the next token gets its own.
+
+use std::fs;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use phantom_token_test::process::wait_until;
+use phantom_token_test::{Rig, Script};
+
+use crate::support::*;
+
+/// When the corpus' tokens are good, in seconds since the Unix epoch.
+const THEN: i64 = 1_700_000_000;
+
+/// The inputs kept for a fuzz target, by name.
+fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+    let files = fs::read_dir(corpus).expect("a corpus");
+    let mut inputs: Vec<_> = files
+        .map(|file| {
+            let path = file.expect("a file").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, fs::read(path).expect("an input"))
+        })
+        .collect();
+    inputs.sort();
+    inputs
+}
+
+/// The part in front of a separator, and what follows it.
+fn split<'a>(input: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
+    match input.windows(separator.len()).position(|window| window == separator) {
+        Some(at) => (&input[..at], &input[at + separator.len()..]),
+        None => (input, b""),
+    }
+}
+
+/// Writes `<…>` in base64url, nested ones from within.
+fn expand(template: &[u8]) -> Vec<u8> {
+    let mut open: Vec<Vec<u8>> = vec![Vec::new()];
+    for &byte in template {
+        match byte {
+            b'<' => open.push(Vec::new()),
+            b'>' if open.len() > 1 => {
+                let encoded = URL_SAFE_NO_PAD.encode(open.pop().unwrap_or_default());
+                open.last_mut().expect("the outermost").extend(encoded.bytes());
+            }
+            _ => open.last_mut().expect("the outermost").push(byte),
+        }
+    }
+    open.join(&b'<')
+}
+
+/// An input of the target `introspection`: status, header fields and body.
+fn answer_of(input: &[u8]) -> Vec<u8> {
+    let (head, body) = split(input, b"\n\n");
+    let (first, fields) = split(head, b"\n");
+    let status = String::from_utf8_lossy(first.split(|b| *b == b' ').next().unwrap_or_default())
+        .parse::<u16>()
+        .unwrap_or(200);
+    let body = expand(body);
+    let mut bytes = format!("HTTP/1.1 {status} X\r\n").into_bytes();
+    for field in fields.split(|b| *b == b'\n').filter(|field| !field.is_empty()) {
+        bytes.extend_from_slice(field);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes());
+    bytes.extend(body);
+    bytes
+}
+
+/// An input of the target `http`: the first answer, and what would come next on the connection.
+fn bytes_of(input: &[u8]) -> [Vec<u8>; 2] {
+    let (_, rest) = split(input, b"\n");
+    let (_, rest) = split(rest, b"\n");
+    let (first, second) = split(rest, b"\n----\n");
+    [first, second].map(|text| {
+        let text = String::from_utf8_lossy(text).replace("\r\n", "\n").replace('\n', "\r\n");
+        text.replace("\\\r\n", "\n").into_bytes()
+    })
+}
+
+/// Whether a JWT stands in some bytes, or in a segment of a JWT there.
+fn holds(bytes: &[u8], jwt: &[u8]) -> bool {
+    let in_segment = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    bytes.windows(jwt.len()).any(|window| window == jwt)
+        || bytes
+            .split(|byte| !in_segment(byte))
+            .filter(|segment| segment.len() > 40)
+            .any(|segment| URL_SAFE_NO_PAD.decode(segment).is_ok_and(|inner| holds(&inner, jwt)))
+}
+
+/// What stands between the lengths of chunks.
+fn without_chunks(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let is_length = |line: &&str| line.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.split("\r\n").filter(|line| !is_length(line)).collect::<String>().into_bytes()
+}
+
+/// Plays an answer, closes the connection or not, and sees what came of it.
+fn play(rig: &Rig, name: &str, answer: &[u8], then_close: bool) -> u16 {
+    let token = format!("{name}-{then_close}");
+    let script = Script::raw(answer);
+    rig.server.script(&token, if then_close { script.then_close() } else { script });
+    let before = rig.api.count();
+    let response = rig.gateway.get_as("/api/echo", &token);
+    assert!(matches!(response.status, 200 | 401 | 500 | 503), "{name}: {response:?}");
+    assert_eq!(rig.api.count() - before, usize::from(response.status == 200), "{name}");
+    if response.status == 200 {
+        let received = rig.api.last();
+        let [value] = received.authorization()[..] else { panic!("{name}: one JWT") };
+        let jwt = value.strip_prefix("Bearer ").expect("a bearer token").as_bytes();
+        let whole = holds(answer, jwt) || holds(&without_chunks(answer), jwt);
+        assert!(whole, "{name}: made up");
+        assert!(jwt.iter().filter(|b| **b == b'.').count() >= 2 && jwt.len() > 4, "{name}: no JWT");
+    }
+    // After a 401 or 403 the server is not asked again for a second.
+    let good = rig.server.issue();
+    wait_until("a good token's turn", || {
+        let status = rig.gateway.get_as("/api/echo", &good.token).status;
+        assert!(status == 200 || is_refusal(answer), "after {name}: {status}");
+        status == 200
+    });
+    assert_eq!(rig.api.last().authorization(), [good.phantom()], "after {name}");
+    response.status
+}
+
+/// Whether these bytes refuse the gateway's own credentials.
+fn is_refusal(answer: &[u8]) -> bool {
+    [b"HTTP/1.1 401", b"HTTP/1.1 403"].iter().any(|start| answer.starts_with(&start[..]))
+}
+
+#[test]
+fn every_kept_answer_over_a_real_socket() {
+    let rig = rig(|builder| {
+        builder
+            .own_clock()
+            .log_level("error")
+            .main("thread_pool default threads=1;")
+            .directives("phantom_token_timeout 300ms;")
+    });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    rig.gateway.set_clock(THEN - i64::try_from(now).expect("a time"));
+    let mut statuses = std::collections::BTreeMap::<u16, usize>::new();
+    let mut count = |status| *statuses.entry(status).or_default() += 1;
+    for (name, input) in kept("introspection") {
+        count(play(&rig, &name, &answer_of(&input), false));
+    }
+    for (name, input) in kept("http") {
+        let [first, second] = bytes_of(&input);
+        count(play(&rig, &name, &first, true));
+        // As if the second were sent unasked.
+        count(play(&rig, &format!("{name}-both"), &[first, second].concat(), true));
+    }
+    println!("answers of the fuzz corpus: {statuses:?}; 0 wrong");
+    assert!(statuses.get(&200) > Some(&0) && statuses.get(&500) > Some(&0), "{statuses:?}");
+}
