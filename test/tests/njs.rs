@@ -92,7 +92,8 @@ impl Guide {
             "error_log error.log info;\npid nginx.pid;\nevents {}\nhttp {\n\
              log_format seen $http_authorization;\naccess_log access.log seen;\n",
         );
-        let config = replace(&config, "server {", &format!("server {{\nlisten 127.0.0.1:{port};\n"));
+        let config =
+            replace(&config, "server {", &format!("server {{\nlisten 127.0.0.1:{port};\n"));
         Gateway::builder()
             .verbatim(&config, port)
             .file("oauth.js", self.blocks("js")[0])

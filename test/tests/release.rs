@@ -14,7 +14,8 @@ fn read(name: &str) -> String {
 #[test]
 fn files_agree_on_the_version() {
     let image = read("Dockerfile");
-    let image: Vec<_> = image.lines().filter_map(|line| line.strip_prefix("ARG VERSION=")).collect();
+    let image: Vec<_> =
+        image.lines().filter_map(|line| line.strip_prefix("ARG VERSION=")).collect();
     assert_eq!(image, [VERSION], "the image's label");
 }
 
