@@ -40,8 +40,8 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts one.
-    pub(crate) fn start(recipe: &Recipe<'_>, api: u16) -> Result<Self, String> {
+    /// Starts one; `affinity` says on which core its worker runs, where on one.
+    pub(crate) fn start(recipe: &Recipe<'_>, api: u16, affinity: &str) -> Result<Self, String> {
         let failed = |error: io::Error| format!("{}: {error}", recipe.name);
         let prefix = tempfile::Builder::new().prefix("phantom-token-bench-").tempdir();
         let prefix = prefix.map_err(failed)?;
@@ -51,7 +51,7 @@ impl Gateway {
             fs::write(prefix.path().join(name), text).map_err(failed)?;
         }
         let port = phantom_token_test::port::free();
-        let text = configuration(recipe, prefix.path(), port, api);
+        let text = configuration(recipe, prefix.path(), port, api, affinity);
         fs::write(prefix.path().join("nginx.conf"), text).map_err(failed)?;
         let log = fs::File::create(prefix.path().join("stderr")).map_err(failed)?;
         let mut command = Command::new(recipe.binary);
@@ -148,7 +148,13 @@ impl Drop for Gateway {
     }
 }
 
-fn configuration(recipe: &Recipe<'_>, prefix: &Path, port: u16, api: u16) -> String {
+fn configuration(
+    recipe: &Recipe<'_>,
+    prefix: &Path,
+    port: u16,
+    api: u16,
+    affinity: &str,
+) -> String {
     let prefix = prefix.display();
     // SAFETY: geteuid() takes nothing and cannot fail.
     let user = if unsafe { libc::geteuid() } == 0 { "user root;" } else { "" };
@@ -161,6 +167,7 @@ fn configuration(recipe: &Recipe<'_>, prefix: &Path, port: u16, api: u16) -> Str
         "{main}\n\
          {user}\n\
          worker_processes 1;\n\
+         {affinity}\n\
          error_log error.log error;\n\
          pid nginx.pid;\n\
          events {{ worker_connections 4096; }}\n\

@@ -5,7 +5,9 @@
 //! cost is put in proportion to plain NGINX's of the same round, so that a machine that gets slower
 //! or faster meanwhile changes little; medians of all rounds are shown.
 
+mod affinity;
 mod chart;
+
 mod gateway;
 mod load;
 mod neighbours;

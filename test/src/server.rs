@@ -154,6 +154,17 @@ impl Exchange<'_> {
         }
     }
 
+    /// Ends the connection beneath TLS, which has no chance to say goodbye (RFC 8446 §6.1).
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn hang_up(&mut self) -> io::Result<()> {
+        match self.wire.stream() {
+            Stream::Plain(stream) => stream.shutdown(Shutdown::Both),
+            Stream::Tls(stream) => stream.sock.shutdown(Shutdown::Both),
+        }
+    }
+
     /// Reads what the client sends beyond the request; empty when it closes.
     ///
     /// # Errors

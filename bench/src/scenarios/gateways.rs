@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use phantom_token_test::nginx;
 
 use super::{JWT, progress};
+use crate::affinity::{self, Apart};
 use crate::chart;
+
 use crate::gateway::{Gateway, Recipe};
 use crate::load::{self, Tokens, Wrk};
 use crate::neighbours::{self, Server};
@@ -25,6 +27,7 @@ pub(super) struct Stage {
     pub(super) server: Server,
     /// Ended with the stage.
     api: Gateway,
+    apart: Option<Apart>,
     pub(super) gateways: Vec<Gateway>,
     pub(super) wrk: Wrk,
 }
@@ -55,8 +58,10 @@ impl Stage {
     pub(super) fn set(settings: &Settings, threads: u32, others: bool) -> Result<Self, String> {
         let programs = Programs::find();
         let jwt = neighbours::jwt(JWT);
+        let apart = Apart::new();
+        let affinity = if apart.is_some() { affinity::GATEWAY } else { "" };
         let server = Server::start(&jwt).map_err(|error| error.to_string())?;
-        let api = Gateway::start(&recipes::api(&programs.nginx), 9)?;
+        let api = Gateway::start(&recipes::api(&programs.nginx), 9, "")?;
         let mut all: Vec<Recipe<'_>> = vec![
             recipes::plain(&programs.nginx),
             recipes::module(&programs.nginx, &programs.module, server.port(), threads),
@@ -72,13 +77,13 @@ impl Stage {
         }
         let mut gateways = Vec::new();
         for recipe in &all {
-            gateways.push(Gateway::start(recipe, api.port())?);
+            gateways.push(Gateway::start(recipe, api.port(), affinity)?);
         }
         if others && let Some((url, pid)) = &settings.peer {
             gateways.push(Gateway::peer(url, *pid));
         }
         let wrk = Wrk::new(&jwt)?;
-        Ok(Self { jwt, server, api, gateways, wrk })
+        Ok(Self { jwt, server, api, apart, gateways, wrk })
     }
 
     /// Starts one more gateway.
@@ -88,7 +93,8 @@ impl Stage {
     ) -> Result<(), String> {
         let programs = Programs::find();
         let recipe = recipe(&programs, self.server.port());
-        self.gateways.push(Gateway::start(&recipe, self.api.port())?);
+        let affinity = if self.apart.is_some() { affinity::GATEWAY } else { "" };
+        self.gateways.push(Gateway::start(&recipe, self.api.port(), affinity)?);
         Ok(())
     }
 

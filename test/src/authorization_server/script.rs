@@ -17,6 +17,7 @@ pub struct Script {
     late: Option<(Duration, Vec<u8>)>,
     close: bool,
     reset: bool,
+    hang_up: bool,
     times: Option<usize>,
 }
 
@@ -89,7 +90,15 @@ impl Script {
     }
 
     fn act(act: Act) -> Self {
-        Self { act, delay: Duration::ZERO, late: None, close: false, reset: false, times: None }
+        Self {
+            act,
+            delay: Duration::ZERO,
+            late: None,
+            close: false,
+            reset: false,
+            hang_up: false,
+            times: None,
+        }
     }
 
     /// With a header field.
@@ -164,6 +173,12 @@ impl Script {
         self
     }
 
+    /// And then ends the connection, over TLS without its goodbye.
+    pub fn then_hang_up(mut self) -> Self {
+        self.hang_up = true;
+        self
+    }
+
     /// For the next `count` introspections only.
     pub fn times(mut self, count: usize) -> Self {
         self.times = Some(count);
@@ -190,7 +205,7 @@ impl Script {
                         }
                     }
                 }
-                if answer.framing == Framing::UntilClose && !self.reset {
+                if answer.framing == Framing::UntilClose && !self.reset && !self.hang_up {
                     return Ok(After::Close);
                 }
             }
@@ -201,6 +216,9 @@ impl Script {
         }
         if self.reset {
             exchange.reset()?;
+        }
+        if self.hang_up {
+            exchange.hang_up()?;
         }
         Ok(if self.close { After::Close } else { After::KeepAlive })
     }

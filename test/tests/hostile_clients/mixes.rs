@@ -5,6 +5,7 @@ use std::thread;
 
 use phantom_token_test::authorization_server::Token;
 use phantom_token_test::http2::{END_STREAM, Http2, get, kind};
+use phantom_token_test::nginx::Builder;
 use phantom_token_test::random::{Random, setting};
 use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN};
 use phantom_token_test::{Reply, Rig, Script};
@@ -39,10 +40,9 @@ fn draw(random: &mut Random) -> Kind {
     }
 }
 
-fn mixed() -> (Rig, Vec<Token>) {
+fn mixed(change: impl FnOnce(Builder) -> Builder) -> (Rig, Vec<Token>) {
     let rig = rig(|builder| {
-        builder
-            .http2()
+        change(builder)
             .log_level("crit")
             .http("access_log off;\nphantom_token_cache_valid 20ms;")
             .http("phantom_token_cache_inactive_valid 10ms;")
@@ -88,7 +88,7 @@ fn pipelined_mixes_are_answered_in_order() {
     let count = setting("PHANTOM_TOKEN_MIXES", 2_000) as usize;
     let seed = setting("PHANTOM_TOKEN_SEED", 1);
     println!("PHANTOM_TOKEN_SEED={seed}");
-    let (rig, tokens) = mixed();
+    let (rig, tokens) = mixed(|builder| builder);
     thread::scope(|scope| {
         for nth in 0..3 {
             let (rig, tokens) = (&rig, &tokens);
@@ -146,14 +146,13 @@ fn pipelined_mixes_are_answered_in_order() {
 
 #[test]
 fn streams_of_all_kinds_get_their_own_answers() {
-    if phantom_token_test::nginx::version() < (1, 25, 1) {
-        eprintln!("needs both protocols on one port");
+    if !speaks_both() {
         return;
     }
     let count = setting("PHANTOM_TOKEN_MIXES", 2_000) as usize;
     let seed = setting("PHANTOM_TOKEN_SEED", 1);
     println!("PHANTOM_TOKEN_SEED={seed}");
-    let (rig, tokens) = mixed();
+    let (rig, tokens) = mixed(Builder::http2);
     let mut random = Random::new(seed);
     let mut connection = Http2::connect(rig.gateway.port()).expect("connects");
     // What was asked on a stream, its status and its body so far.

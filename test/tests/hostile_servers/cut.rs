@@ -17,22 +17,33 @@ struct Cut {
     name: String,
     answer: Vec<u8>,
     at: usize,
-    resets: bool,
-    /// Whether the answer is whole with fewer bytes than all.
+    ending: Ending,
     jwt: String,
 }
 
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ending {
+    /// In order; over TLS with its goodbye.
+    Closed,
+    Reset,
+    /// In order, as far as TCP knows: TLS was not asked.
+    HungUp,
+}
+
+use Ending::{Closed, HungUp, Reset};
+
 /// Each way to frame an answer, its connection closed or reset after each byte.
-fn cuts(framings: &[&str], endings: &[bool]) -> Vec<Cut> {
+fn cuts(framings: &[&str], endings: &[Ending]) -> Vec<Cut> {
     let mut cuts = Vec::new();
     for framing in framings {
-        for &resets in endings {
+        for &ending in endings {
             let whole = framed(framing, "x").0.len() + 64;
             for at in 0..=whole {
-                let name = format!("{framing}-{}-{at}", if resets { "reset" } else { "close" });
+                let name = format!("{framing}-{ending:?}-{at}");
                 let (answer, jwt) = framed(framing, &name);
                 if at <= answer.len() {
-                    cuts.push(Cut { name, answer, at, resets, jwt });
+                    cuts.push(Cut { name, answer, at, ending, jwt });
                 }
             }
         }
@@ -75,14 +86,17 @@ fn try_all(rig: &Rig, cuts: &[Cut], ends_with_connection: bool) -> usize {
                     let (mut client, mut expected) = (rig.gateway.client(), Vec::new());
                     while let Some(cut) = cuts.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let script = Script::raw(&cut.answer[..cut.at]);
-                        let script =
-                            if cut.resets { script.then_reset() } else { script.then_close() };
+                        let script = match cut.ending {
+                            Closed => script.then_close(),
+                            Reset => script.then_reset(),
+                            HungUp => script.then_hang_up(),
+                        };
                         rig.server.script(&cut.name, script);
                         let response = client.get_as("/api", &cut.name);
                         let passed = passes(&response, &cut.jwt);
                         let whole = cut.at == cut.answer.len();
                         // A reset may overtake the bytes before it.
-                        assert!(passed == whole || whole && cut.resets, "{}", cut.name);
+                        assert!(passed == whole || whole && cut.ending != Closed, "{}", cut.name);
                         if passed {
                             let_in.fetch_add(1, Ordering::Relaxed);
                             expected.push(cut.jwt.clone());
@@ -115,9 +129,9 @@ fn try_all(rig: &Rig, cuts: &[Cut], ends_with_connection: bool) -> usize {
 #[test]
 fn an_answer_cut_anywhere_lets_nobody_in() {
     let rig = rig(|builder| builder.log_level("error"));
-    let cuts = cuts(&["length", "json", "chunked"], &[false, true]);
+    let cuts = cuts(&["length", "json", "chunked"], &[Closed, Reset]);
     assert!(try_all(&rig, &cuts, false) >= 3, "the whole ones pass");
-    let cuts = self::cuts(&["until-close"], &[false, true]);
+    let cuts = self::cuts(&["until-close"], &[Closed, Reset]);
     assert!(try_all(&rig, &cuts, true) >= 1, "the whole one passes");
 }
 
@@ -133,10 +147,10 @@ fn an_answer_cut_anywhere_over_tls_lets_nobody_in() {
             .directives("phantom_token_ssl_trusted_certificate ca.pem;")
             .file("ca.pem", ca.certificate.as_str())
     });
-    assert!(try_all(&rig, &cuts(&["length"], &[false]), false) >= 1);
+    assert!(try_all(&rig, &cuts(&["length"], &[Closed, HungUp]), false) >= 1);
     // Without TLS's goodbye the end of the connection is not the end of the answer, not even of a
     // whole one (RFC 8446 section 6.1): nobody could tell.
-    assert_eq!(try_all(&rig, &cuts(&["until-close"], &[true]), true), 0);
+    assert_eq!(try_all(&rig, &cuts(&["until-close"], &[Reset, HungUp]), true), 0);
 }
 
 /// Passes bytes on between a client and a server, and breaks each connection after so many bytes

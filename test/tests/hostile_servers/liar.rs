@@ -294,3 +294,49 @@ fn no_answer_is_taken_for_another_tokens() {
     );
     assert_eq!(custom.honest.connections(), 0);
 }
+
+#[test]
+fn what_comes_when_nobody_asked_answers_nobody() {
+    let given_up = Arc::new(GivenUp::default());
+    let sent = Arc::new(GivenUp::default());
+    let unasked = [
+        answer("application/jwt", &jwt_of(STOLEN)),
+        answer("application/json", &format!(r#"{{"active":true,"jwt":"{}"}}"#, jwt_of(STOLEN))),
+        b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/jwt\r\n".to_vec(),
+        b"\r\n".to_vec(),
+        b"H".to_vec(),
+    ];
+    let service = {
+        let (given_up, sent, unasked) = (given_up.clone(), sent.clone(), unasked.clone());
+        Answering(move |token: &str, exchange: &mut Exchange<'_>| {
+            let (_, number) = token.rsplit_once('-').expect("a number");
+            let number: usize = number.parse().expect("a number");
+            exchange.write(&answer("application/jwt", &jwt_of(token)))?;
+            // Once the gateway has taken the answer for whole, and before it asks again.
+            given_up.wait_for(token);
+            if number % 7 < unasked.len() {
+                exchange.write(&unasked[number % 7])?;
+            }
+            sent.note(token);
+            Ok(After::KeepAlive)
+        })
+    };
+    let custom = Custom::start(Arc::new(service), |builder, _| {
+        builder.log_level("error").main("thread_pool default threads=1;")
+    });
+    let (mut client, mut expected) = (custom.gateway.client(), Vec::new());
+    for n in 0..210 {
+        let token = format!("unasked-{n}");
+        let response = client.get_as("/api", &token);
+        assert!(passes(&response, &jwt_of(&token)), "{token}: {response:?}");
+        given_up.note(&token);
+        sent.wait_for(&token);
+        expected.push(jwt_of(&token));
+    }
+    assert_received(&custom.api, &expected);
+    let connections = custom.server.accepted();
+    println!("210 tokens, 180 answers nobody asked for: 0 believed; {connections} connections");
+    // A connection is left where something came; the seventh answer brought nothing.
+    assert_eq!(connections, 181);
+}
