@@ -18,3 +18,13 @@ run_logged() {
         die "'$*' failed; everything it printed is in $log"
     fi
 }
+
+# remove_root DIRECTORY: a directory that a system was made in. What an interrupted debootstrap or
+# check left mounted there is unmounted first, and nothing that is mounted all the same is gone into.
+remove_root() {
+    local mounted
+    while read -r mounted; do
+        umount "$mounted" || die "$mounted is still in use: end what uses it, then umount it"
+    done < <(findmnt --raw --noheadings --output TARGET | grep -F "$(realpath -m "$1")/" | LC_ALL=C sort -r)
+    rm -rf --one-file-system "$1"
+}

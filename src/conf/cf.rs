@@ -8,6 +8,9 @@ use phantom_token_core::directive;
 use crate::conf::{ComplexValue, MainConf};
 use crate::sys::*;
 
+/// Bytes of stack the threads that introspect need at least: what Rust gives to its own.
+const THREAD_STACK: usize = 2 * 1024 * 1024;
+
 /// Why a directive cannot stand as it is. Shown as `"directive" <this> in file:line`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfError {
@@ -187,6 +190,8 @@ impl Cf<'_> {
             };
             slot.write(copy);
             let pool = ngx_thread_pool_add(self.cf, slot);
+            // The master's default: workers, which make the threads, inherit it.
+            pt_raise_thread_stack(THREAD_STACK);
             if pool.is_null() { Err(ConfError::Reported) } else { Ok(pool) }
         }
     }

@@ -337,3 +337,28 @@ pt_request_body_in_memory(ngx_http_request_t *r)
     r->request_body_in_single_buf = 1;
     r->request_body_in_file_only = 0;
 }
+
+/*
+ * The stack of threads made from now on is "size" bytes at least. NGINX makes its pools' with the C
+ * library's default: megabytes with glibc, but 128 KiB with musl, which a TLS handshake or nested
+ * JSON can use up. Nothing is touched where the default is large enough.
+ */
+static inline void
+pt_raise_thread_stack(size_t size)
+{
+    size_t          now;
+    pthread_attr_t  attr;
+
+    if (pthread_attr_init(&attr) != 0) {
+        return;
+    }
+
+    if (pthread_attr_getstacksize(&attr, &now) == 0
+        && now < size
+        && pthread_attr_setstacksize(&attr, size) == 0)
+    {
+        (void) pthread_setattr_default_np(&attr);
+    }
+
+    (void) pthread_attr_destroy(&attr);
+}

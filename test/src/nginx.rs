@@ -363,14 +363,24 @@ pub fn configured_with(option: &str) -> bool {
     build_description().split_whitespace().any(|argument| argument == option)
 }
 
+/// The NGINX under test as it names itself: a version such as `1.28.0`, or `openresty/1.31.3.1`.
+///
+/// # Panics
+/// Where it cannot be started.
+pub fn release() -> &'static str {
+    // "nginx version: nginx/1.28.0 (what its packager adds)"
+    let (_, rest) = build_description().split_once("nginx version: ").expect("a version");
+    let name = rest.split_whitespace().next().expect("a version");
+    name.strip_prefix("nginx/").unwrap_or(name)
+}
+
 /// The version of the NGINX under test, such as `(1, 28, 0)`.
 ///
 /// # Panics
 /// Where it cannot be started.
 pub fn version() -> (u32, u32, u32) {
-    // "nginx version: nginx/1.28.0 (what the packager adds)", or "openresty/1.31.3.1".
-    let (_, rest) = build_description().split_once("nginx version: ").expect("a version");
-    let (_, rest) = rest.split_once('/').expect("a version");
+    let release = release();
+    let rest = release.rsplit('/').next().expect("a version");
     let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
     let mut next = || numbers.next().expect("three numbers");
     (next(), next(), next())

@@ -131,7 +131,7 @@ fn before_and_after() {
     };
     let options = |gateway: &Gateway| {
         let mut client = gateway.client();
-        client.send_request("OPTIONS", "/api", &[], b"");
+        client.send_request("OPTIONS", "/api/echo", &[], b"");
         client.read().status
     };
 

