@@ -217,12 +217,12 @@ fn nobody_is_followed_elsewhere() {
     let custom = Custom::start(Arc::new(service), |builder, _| builder.log_level("error"));
     let mut tried = 0;
     for status in [300, 301, 302, 303, 305, 307, 308] {
-        for nth in 0..locations.len() {
+        for (nth, location) in locations.iter().enumerate() {
             let token = format!("moved-{status}-{nth}");
             let response = custom.gateway.get_as("/api", &token);
-            assert!(!passes(&response, &jwt_of(&token)), "{status} {:?}", locations[nth]);
+            assert!(!passes(&response, &jwt_of(&token)), "{status} {location:?}");
             tried += 1;
-            assert_eq!(asked.load(Ordering::SeqCst), tried, "{status} {:?}", locations[nth]);
+            assert_eq!(asked.load(Ordering::SeqCst), tried, "{status} {location:?}");
         }
     }
     println!("{tried} redirects: none followed");
