@@ -126,6 +126,19 @@ impl Stage {
         Ok(costs.iter().map(|of| (median(of), ratio(of))).collect())
     }
 
+    /// A bar for each gateway.
+    pub(super) fn chart(
+        &self,
+        report: &mut Report,
+        name: &'static str,
+        title: &str,
+        results: &[(f64, f64)],
+    ) {
+        let bar = |(gateway, result): (&Gateway, &(f64, f64))| (gateway.name.to_owned(), result.1);
+        let bars: Vec<(String, f64)> = self.gateways.iter().zip(results).map(bar).collect();
+        report.chart(name, title, chart::bars(title, "", 1.0, &bars));
+    }
+
     /// A row for each gateway.
     pub(super) fn rows(&self, results: &[Vec<(f64, f64)>]) -> Vec<Vec<String>> {
         let cell = |(us, ratio): &(f64, f64)| format!("{us:.1} ({ratio:.2})");
@@ -164,13 +177,7 @@ pub(super) fn warm(settings: &Settings, report: &mut Report) -> Result<(), Strin
         ("warm-one", "CPU per request, one token, plain NGINX = 1", one),
         ("warm-many", "CPU per request, 5,000 tokens, plain NGINX = 1", some),
     ] {
-        let rows: Vec<(String, f64)> = stage
-            .gateways
-            .iter()
-            .zip(results)
-            .map(|(gateway, (_, ratio))| (gateway.name.to_owned(), ratio))
-            .collect();
-        report.chart(name, title, chart::bars(title, "", 1.0, &rows));
+        stage.chart(report, name, title, &results);
     }
     drop(stage);
 

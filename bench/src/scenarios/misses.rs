@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::gateways::Stage;
 use super::progress;
-use crate::chart;
 use crate::gateway::Recipe;
 use crate::load::{self, Tokens};
 use crate::recipes;
@@ -27,14 +26,7 @@ pub(super) fn cold(settings: &Settings, report: &mut Report) -> Result<(), Strin
     stage.server.set_delay(Duration::from_millis(5));
     let results = stage.compare(settings, |run| Tokens::Fresh(1 + run as u32))?;
     report.table(&["gateway", "us per request"], &stage.rows(std::slice::from_ref(&results)));
-    let title = "CPU per miss, plain NGINX = 1";
-    let rows: Vec<(String, f64)> = stage
-        .gateways
-        .iter()
-        .zip(results)
-        .map(|(gateway, (_, ratio))| (gateway.name.to_owned(), ratio))
-        .collect();
-    report.chart("cold", title, chart::bars(title, "", 1.0, &rows));
+    stage.chart(report, "cold", "CPU per miss, plain NGINX = 1", &results);
     Ok(())
 }
 
