@@ -3,7 +3,8 @@
 //! NGINX's thread pool takes the task, calls [`run`] in one of its threads, and the completion
 //! handler on the event loop. The thread sees nothing but [`Work`].
 
-use core::ffi::c_void;
+use core::cell::Cell;
+use core::ffi::{c_int, c_long, c_void};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -115,8 +116,31 @@ impl Work {
 /// # Safety
 /// `work` must point to a [`Work`] that lives until the task's completion was handled.
 pub(crate) unsafe extern "C" fn run(work: *mut c_void, _: *mut ngx_log_t) {
+    yield_to_event_loop();
     // SAFETY: the flight that posted the task owns the work and lives until completion.
     let work = unsafe { &*work.cast::<Work>() };
     // A second net: what `run` does beside the attempt does not panic.
     drop(guard::catch("a thread task", || work.run()));
+}
+
+/// Lets the event loop go on where this pool thread wakes on its processor: in the scheduling class
+/// for batch work a thread interrupts nobody when it wakes (sched(7)). NGINX wakes a pool thread
+/// while it holds the queue's lock, for which a thread that ran at once would only have to wait;
+/// and requests that need no introspection are served first. A class somebody chose stays.
+fn yield_to_event_loop() {
+    thread_local! {
+        static DONE: Cell<bool> = const { Cell::new(false) };
+    }
+    if DONE.replace(true) {
+        return;
+    }
+    // The kernel's `struct sched_param`.
+    let priority: c_int = 0;
+    // SAFETY: two system calls about the calling thread (musl's wrappers do nothing); `priority`
+    // outlives the second. Where they are refused, the thread stays as it is.
+    unsafe {
+        if libc::syscall(libc::SYS_sched_getscheduler, 0) == c_long::from(libc::SCHED_OTHER) {
+            libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const priority);
+        }
+    }
 }

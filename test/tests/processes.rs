@@ -192,6 +192,44 @@ fn the_master_starts_no_thread() {
     assert!(threads(rig.gateway.workers()[0]) > 1);
 }
 
+/// The scheduling class of each thread of a process, the event loop's first.
+fn scheduling_classes(pid: u32) -> Vec<(libc::pid_t, i32)> {
+    let mut threads: Vec<libc::pid_t> = fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    threads.sort_by_key(|thread| (*thread != pid as libc::pid_t, *thread));
+    // SAFETY: sched_getscheduler() takes a number.
+    threads.into_iter().map(|id| (id, unsafe { libc::sched_getscheduler(id) })).collect()
+}
+
+#[test]
+fn a_thread_that_calls_does_not_interrupt_the_event_loop() {
+    let rig = Rig::start(|builder| builder.main("thread_pool default threads=2;"));
+    let worker = rig.gateway.workers()[0];
+    let [event_loop, one, other] = scheduling_classes(worker)[..] else { panic!("2 pool threads") };
+    assert_eq!([event_loop.1, one.1, other.1], [libc::SCHED_OTHER; 3]);
+    // The class somebody chose for one of them stays.
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameters are read during the call.
+    let chosen = unsafe { libc::sched_setscheduler(one.0, libc::SCHED_IDLE, &parameters) };
+    assert_eq!(chosen, 0, "{}", std::io::Error::last_os_error());
+    let hold = rig.server.hold();
+    let mut clients: Vec<Client> = Vec::new();
+    for _ in 0..2 {
+        let mut client = rig.gateway.client();
+        client.send_request("GET", "/api", &[("Authorization", &rig.server.issue().bearer())], b"");
+        clients.push(client);
+    }
+    rig.server.wait_for_introspections(2);
+    drop(hold);
+    for client in &mut clients {
+        assert_eq!(client.read().status, 200);
+    }
+    let classes: Vec<i32> = scheduling_classes(worker).iter().map(|(_, class)| *class).collect();
+    assert_eq!(classes, [libc::SCHED_OTHER, libc::SCHED_IDLE, libc::SCHED_BATCH]);
+}
+
 #[test]
 fn two_instances_of_the_module_are_refused() {
     let (server, api) = (AuthorizationServer::start(), Api::start());
