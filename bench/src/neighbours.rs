@@ -29,7 +29,7 @@ pub(crate) fn jwt(length: usize) -> String {
 }
 
 /// An authorization server to which every token is active: one JWT for all of them, as the body of
-/// an `application/jwt` answer and, for `auth_request`, as a header.
+/// an `application/jwt` answer.
 pub(crate) struct Server {
     port: u16,
     calls: Arc<AtomicU64>,
@@ -42,19 +42,13 @@ impl Server {
         let port = listener.local_addr()?.port();
         let calls = Arc::new(AtomicU64::new(0));
         let delay = Arc::new(AtomicU64::new(0));
-        let answer: Arc<[u8]> = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/jwt\r\nContent-Length: {}\r\n\
-             Phantom-Token: {jwt}\r\nCache-Control: max-age=3600\r\n\r\n{jwt}",
-            jwt.len()
-        )
-        .into_bytes()
-        .into();
-        let shared = (calls.clone(), delay.clone());
+        let answers = Answers { plain: answer(jwt, ""), repeated: answer(jwt, jwt) };
+        let shared = (Arc::new(answers), calls.clone(), delay.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (answer, (calls, delay)) = (answer.clone(), shared.clone());
+                let (answers, calls, delay) = shared.clone();
                 // A peer that closes ends the loop; there is nobody to tell.
-                thread::spawn(move || drop(answer_all(stream, &answer, &calls, &delay)));
+                thread::spawn(move || drop(answer_all(stream, &answers, &calls, &delay)));
             }
         });
         Ok(Self { port, calls, delay })
@@ -75,9 +69,31 @@ impl Server {
     }
 }
 
+/// What the server says, always the same.
+struct Answers {
+    plain: Vec<u8>,
+    /// With the JWT in a header too, at [`IN_HEADER`]: `auth_request` reads no body.
+    repeated: Vec<u8>,
+}
+
+/// Where the server's answers have the JWT in the header `Phantom-Token` too.
+pub(crate) const IN_HEADER: &str = "/introspect-in-header";
+
+/// An answer whose body is `jwt`, and what its header `Phantom-Token` has, if it is there.
+fn answer(jwt: &str, header: &str) -> Vec<u8> {
+    let header =
+        if header.is_empty() { String::new() } else { format!("Phantom-Token: {header}\r\n") };
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/jwt\r\nContent-Length: {}\r\n\
+         {header}Cache-Control: max-age=3600\r\n\r\n{jwt}",
+        jwt.len()
+    )
+    .into_bytes()
+}
+
 fn answer_all(
     stream: TcpStream,
-    answer: &[u8],
+    answers: &Answers,
     calls: &AtomicU64,
     delay: &AtomicU64,
 ) -> io::Result<()> {
@@ -87,6 +103,7 @@ fn answer_all(
     let mut line = Vec::new();
     loop {
         let mut length = 0;
+        let mut answer = &answers.plain;
         loop {
             line.clear();
             if reader.read_until(b'\n', &mut line)? == 0 {
@@ -95,6 +112,9 @@ fn answer_all(
             let text = String::from_utf8_lossy(&line).to_ascii_lowercase();
             if text.trim().is_empty() {
                 break;
+            }
+            if text.starts_with("post ") && text.contains(IN_HEADER) {
+                answer = &answers.repeated;
             }
             if let Some(value) = text.strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap_or(0);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::gateway::Recipe;
+use crate::neighbours::IN_HEADER;
 
 /// To the API, over kept-alive connections.
 const PROXY: &str = "proxy_set_header Connection \"\"; proxy_pass http://api;";
@@ -82,14 +83,15 @@ pub(crate) fn auth_request(binary: &Path, server: u16) -> Recipe<'_> {
                  proxy_set_header Authorization \"Bearer $jwt\"; {PROXY}\n\
              }}\n\
              location = /_introspect {{ internal; {} }}",
-            cached_introspection("proxy_cache_lock on;")
+            cached_introspection("proxy_cache_lock on;", IN_HEADER)
         ),
         client_sends_jwt: false,
         ..plain_of("auth_request + proxy_cache", binary)
     }
 }
 
-fn cached_introspection(more: &str) -> String {
+/// Introspection through `proxy_cache`, at `path` of the server.
+fn cached_introspection(more: &str, path: &str) -> String {
     format!(
         "proxy_cache tokens; proxy_cache_key $opaque; proxy_cache_valid 200 1h; {more}\n\
          proxy_method POST; proxy_set_body \"token=$opaque\";\n\
@@ -97,7 +99,7 @@ fn cached_introspection(more: &str) -> String {
          proxy_set_header Accept application/jwt;\n\
          proxy_set_header Authorization \"Basic YmVuY2g6YmVuY2g=\";\n\
          proxy_set_header Connection \"\"; proxy_pass_request_headers off;\n\
-         proxy_pass http://server/introspect;"
+         proxy_pass http://server{path};"
     )
 }
 
@@ -130,7 +132,7 @@ pub(crate) fn njs<'a>(binary: &'a Path, root: &Path, server: u16) -> Recipe<'a> 
              }}\n\
              location = /_token {{ internal; js_content phantom.introspect; }}\n\
              location = /_introspect {{ internal; {} }}",
-            cached_introspection("proxy_cache_lock on;")
+            cached_introspection("proxy_cache_lock on;", "/introspect")
         ),
         files: vec![("phantom.js", script.to_owned())],
         client_sends_jwt: false,
