@@ -133,6 +133,11 @@ soak: setup-test build ## Run a gateway through reloads, kills and restarts for 
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin soak
 	@$(with_gateway) '$(TARGET)/debug/soak'
 
+.PHONY: pictures
+pictures: setup-test build ## Make the documentation's pictures of the status page
+	$(SAY) 'watching a gateway for three minutes'
+	@$(with_gateway) $(CARGO) run $(CARGO_FLAGS) --package phantom-token-test --example pictures
+
 # Sanitizers need a nightly compiler, for the flag alone: the code is the same. gcc and rustc
 # share one runtime, NGINX's.
 ADDRESS_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')

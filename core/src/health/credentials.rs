@@ -57,3 +57,56 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::hash_of;
+    use crate::state::testing::{interrupted, killed, state};
+
+    #[test]
+    fn refused_credentials_cost_one_call_a_second() {
+        let state = state();
+        let (hash, other) = (hash_of(&[b"as", b"client"]), hash_of(&[b"as", b"other"]));
+        assert_eq!(state.credentials_gate(hash, 0), Gate::Open);
+        state.credentials_refused(hash, 500);
+        assert_eq!(state.credentials_gate(hash, 500), Gate::Closed { left_ms: 1000 });
+        assert_eq!(state.credentials_gate(hash, 1499), Gate::Closed { left_ms: 1 });
+        assert_eq!(state.credentials_gate(other, 501), Gate::Open, "another client's are its own");
+        assert_eq!(state.credentials_gate(hash, 1500), Gate::Open);
+        assert_eq!(state.credentials_gate(hash, 1500), Gate::Closed { left_ms: 1000 });
+        state.credentials_refused(hash, 1700);
+        assert_eq!(state.credentials_gate(hash, 2499), Gate::Closed { left_ms: 1 });
+        assert_eq!(state.credentials_gate(hash, 2500), Gate::Open);
+        state.credentials_accepted(hash);
+        assert_eq!(state.credentials_gate(hash, 2500), Gate::Open);
+        assert_eq!(state.credentials_gate(hash, 2500), Gate::Open);
+    }
+
+    #[test]
+    fn the_gate_opens_for_one_of_two_workers() {
+        let refused = || {
+            let state = state();
+            let hash = hash_of(&[b"as", b"client"]);
+            state.credentials_refused(hash, 0);
+            (state, hash)
+        };
+        let ask = |(state, hash): (State, u64)| state.credentials_gate(hash, 1000) == Gate::Open;
+        interrupted(refused, ask, ask, |_, one, other| assert!(one != other));
+        // Two clients of one place are told apart.
+        let refuse = |hash| move |state: State| state.credentials_refused(hash, 0);
+        interrupted(state, refuse(1), refuse(257), |state, (), ()| {
+            for hash in [1, 257] {
+                assert_eq!(state.credentials_gate(hash, 0), Gate::Closed { left_ms: 1000 });
+            }
+        });
+        // A worker killed before or after it passed the gate shuts it for a second at most.
+        killed(
+            refused,
+            |given| {
+                ask(given);
+            },
+            |(state, hash)| assert_eq!(state.credentials_gate(hash, 2000), Gate::Open),
+        );
+    }
+}
