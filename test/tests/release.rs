@@ -17,6 +17,11 @@ fn files_agree_on_the_version() {
     let image: Vec<_> =
         image.lines().filter_map(|line| line.strip_prefix("ARG VERSION=")).collect();
     assert_eq!(image, [VERSION], "the image's label");
+    let changes = read("CHANGELOG.md");
+    let latest = changes.lines().filter_map(|line| line.strip_prefix("## [")).nth(1);
+    let latest = latest.and_then(|line| line.split_once("] - "));
+    assert_eq!(latest.map(|(version, _date)| version), Some(VERSION), "the latest in CHANGELOG.md");
+    assert!(changes.contains(&format!("\n[{VERSION}]: https://")), "a link to it");
 }
 
 #[test]
