@@ -14,9 +14,9 @@ use phantom_token_core::local::{Cached, Facts, Local};
 use phantom_token_core::scope;
 use phantom_token_core::state::{self, State};
 
-#[path = "../src/neighbours.rs"]
+#[path = "../src/jwt.rs"]
 #[allow(dead_code, unused_imports)]
-mod neighbours;
+mod jwt;
 
 const HEADER: &[u8] = b"Bearer 0000002a-4b1f-4c6e-9a2d-000000051382";
 
@@ -54,7 +54,7 @@ fn find_in_worker_cache(bencher: Bencher<'_, '_>, entries: u32) {
         let hash = HashKey([7; 16]);
         Key { token: hash.token(&n.to_le_bytes()), identity: hash.identity([&b"i"[..]]) }
     };
-    let jwt = neighbours::jwt(1024);
+    let jwt = jwt::of_length(1024);
     let life = Life { stored: 1, until: None, exp: None, may_stale: false };
     let facts = Facts { jwt: jwt.as_bytes(), scope: b"read", claims: b"", dpop_bound: false, life };
     let mut local = Local::new(1024, 16 << 20);
@@ -77,7 +77,7 @@ fn find_in_worker_cache(bencher: Bencher<'_, '_>, entries: u32) {
 fn copy_into_worker_cache(bencher: Bencher<'_, '_>, bytes: usize) {
     let state = state();
     let token = HashKey([7; 16]).token(b"t");
-    let jwt = neighbours::jwt(bytes);
+    let jwt = jwt::of_length(bytes);
     let life = Life { stored: 1, until: None, exp: None, may_stale: false };
     let facts = Facts { jwt: jwt.as_bytes(), scope: b"read", claims: b"", dpop_bound: false, life };
     bencher.bench_local(|| Cached::new(black_box(&facts), state.generation(&token), 1));
@@ -92,7 +92,7 @@ fn read_answer(bencher: Bencher<'_, '_>, bytes: usize) {
         caching: Caching::default(),
         retry_after: None,
         content_encoding: None,
-        body: neighbours::jwt(bytes).into_bytes(),
+        body: jwt::of_length(bytes).into_bytes(),
     };
     bencher.bench_local(|| answer::read(black_box(&response), Forward::Jwt, 1_700_000_000));
 }

@@ -9,11 +9,12 @@ mod affinity;
 mod chart;
 
 mod gateway;
+mod jwt;
 mod load;
-mod neighbours;
 mod recipes;
 mod report;
 mod scenarios;
+mod server;
 mod settings;
 mod stats;
 mod zone;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::gateway::Recipe;
-use crate::neighbours::IN_HEADER;
+use crate::server::IN_HEADER;
 
 /// To the API, over kept-alive connections.
 const PROXY: &str = "proxy_set_header Connection \"\"; proxy_pass http://api;";

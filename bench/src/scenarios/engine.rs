@@ -2,7 +2,7 @@
 
 use super::{JWT, progress};
 use crate::chart::{self, Series};
-use crate::neighbours;
+use crate::jwt;
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::zone;
@@ -12,7 +12,7 @@ const MIB: usize = 1 << 20;
 /// Look-ups by size and contention, and bytes per token.
 pub(super) fn zone(settings: &Settings, report: &mut Report) -> Result<(), String> {
     report.say("### The zone");
-    let jwt = neighbours::jwt(JWT);
+    let jwt = jwt::of_length(JWT);
 
     let mut rows = Vec::new();
     let (mut lookups, mut inserts) = (Vec::new(), Vec::new());
@@ -48,7 +48,7 @@ pub(super) fn zone(settings: &Settings, report: &mut Report) -> Result<(), Strin
     let mut rows = Vec::new();
     let mut points = Vec::new();
     for bytes in [256, 512, 1024, 2048, 4096, 8192, 16384] {
-        let jwt = neighbours::jwt(bytes);
+        let jwt = jwt::of_length(bytes);
         let zone = zone::Zone::new(10 * MIB);
         let tokens = zone.view(1).fill(jwt.as_bytes());
         let each = (10 * MIB) as f64 / f64::from(tokens);

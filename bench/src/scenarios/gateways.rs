@@ -11,10 +11,11 @@ use crate::affinity::{self, Apart};
 use crate::chart;
 
 use crate::gateway::{Gateway, Recipe};
+use crate::jwt;
 use crate::load::{self, Tokens, Wrk};
-use crate::neighbours::{self, Server};
 use crate::recipes;
 use crate::report::Report;
+use crate::server::Server;
 use crate::settings::{self, Settings};
 use crate::stats::{median, percentile};
 
@@ -57,7 +58,7 @@ impl Stage {
     /// Starts the neighbours and all gateways; `others` besides plain NGINX and the module.
     pub(super) fn set(settings: &Settings, threads: u32, others: bool) -> Result<Self, String> {
         let programs = Programs::find();
-        let jwt = neighbours::jwt(JWT);
+        let jwt = jwt::of_length(JWT);
         let apart = Apart::new();
         let affinity = if apart.is_some() { affinity::GATEWAY } else { "" };
         let server = Server::start(&jwt).map_err(|error| error.to_string())?;
