@@ -21,10 +21,11 @@ const QUEUED: u8 = 0;
 const RUNNING: u8 = 1;
 const DROPPED: u8 = 2;
 
-/// One attempt: what to ask, and what came of it.
+/// One attempt: what to ask, and what came of it. The event loop makes it and drops it: memory that
+/// one thread takes and another gives back is dearer.
 pub(crate) struct Work {
     state: AtomicU8,
-    call: Mutex<Option<Call>>,
+    call: Call,
     forward: Forward,
     queued: Instant,
     done: Mutex<Option<Done>>,
@@ -55,7 +56,7 @@ impl Work {
     pub(crate) fn new(call: Call, forward: Forward) -> Self {
         Self {
             state: AtomicU8::new(QUEUED),
-            call: Mutex::new(Some(call)),
+            call,
             forward,
             queued: Instant::now(),
             done: Mutex::new(None),
@@ -78,17 +79,15 @@ impl Work {
         let queued = self.queued.elapsed();
         let begun =
             self.state.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire);
-        let call = self.call.lock().take();
         let started = Instant::now();
-        let result = match (begun, call) {
-            (Ok(_), Some(call)) if started < call.deadline && !terminating() => {
-                guard::catch("an introspection", || self.attempt(&call)).unwrap_or_else(|place| {
-                    // The connection the panic interrupted must not answer anybody else.
-                    client::forget_connections();
-                    Attempt::Panicked(place)
-                })
-            }
-            _ => Attempt::Unsent,
+        let result = if begun.is_ok() && started < self.call.deadline && !terminating() {
+            guard::catch("an introspection", || self.attempt()).unwrap_or_else(|place| {
+                // The connection the panic interrupted must not answer anybody else.
+                client::forget_connections();
+                Attempt::Panicked(place)
+            })
+        } else {
+            Attempt::Unsent
         };
         let took = match result {
             Attempt::Unsent => Duration::ZERO,
@@ -97,8 +96,8 @@ impl Work {
         *self.done.lock() = Some(Done { result, queued, took });
     }
 
-    fn attempt(&self, call: &Call) -> Attempt {
-        match client::introspect(call) {
+    fn attempt(&self) -> Attempt {
+        match client::introspect(&self.call) {
             Ok(mut response) => {
                 // NGINX's cached time is stale in pool threads.
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
