@@ -80,7 +80,7 @@ pub(crate) enum ClientAuth {
     None,
 }
 
-/// A client secret, and which of the two directives gave it.
+/// A client secret, wiped when it is dropped.
 pub(crate) struct Secret {
     pub(crate) bytes: Zeroizing<Vec<u8>>,
 }
@@ -151,8 +151,8 @@ pub(crate) struct LocConf {
     pub(crate) cache_control: Option<CacheControlPolicy>,
     /// `phantom_token_status` here: the format when the request asks for none.
     pub(crate) status: Option<Format>,
-    /// `phantom_token_purge any` here.
-    pub(crate) purge_any: bool,
+    /// `phantom_token_purge` here: whether from any address.
+    pub(crate) purge_any: Option<bool>,
     /// Made after merging, where the module is on.
     pub(crate) policy: Option<Rc<Policy>>,
 }

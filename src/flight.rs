@@ -172,7 +172,7 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
             return Asked::Known(Outcome::Failed(Fail::of(why)));
         }
     };
-    debug!(log, "introspection flight {id} begins");
+    debug!(log, "introspection flight {id} begins, for token {}", key.token);
     if shares {
         worker.flights.insert(key, flight);
     }

@@ -29,7 +29,8 @@ fn begin(r: Request) -> Result<ngx_int_t, NoMemory> {
         r.add_header_out(b"Allow", str_of(b"POST"))?;
         return Ok(NGX_HTTP_NOT_ALLOWED as ngx_int_t);
     }
-    if !(LocConf::of(r).purge_any || is_local(r)) || is_cross_origin(r) {
+    let from_anywhere = LocConf::of(r).purge_any == Some(true);
+    if !(from_anywhere || is_local(r)) || is_cross_origin(r) {
         return Ok(NGX_HTTP_FORBIDDEN as ngx_int_t);
     }
     // A token must not reach a temporary file: only a body that fits into memory is read.

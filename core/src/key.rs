@@ -5,6 +5,7 @@
 //! Each part is tagged and length-prefixed: no two different lists of parts feed the hash the same
 //! bytes.
 
+use std::fmt;
 use std::hash::Hasher as _;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -16,6 +17,13 @@ pub struct HashKey(pub [u8; 16]);
 /// H(token): finds every entry of one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub [u8; 16]);
+
+/// What log lines call a token: they show which lines belong together, and not which token it is.
+impl fmt::Display for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
 
 /// H(identity): who asked which server how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +72,12 @@ mod tests {
         assert_ne!(split(&[b"ab", b"c"]), split(&[b"a", b"bc"]));
         assert_ne!(split(&[b"abc"]), split(&[b"abc", b""]));
         assert_ne!(key.token(b"abc").0, split(&[b"abc"]).0);
+    }
+
+    #[test]
+    fn log_lines_show_the_beginning_of_a_hash() {
+        let hash: [u8; 16] = std::array::from_fn(|n| 5 * n as u8);
+        assert_eq!(TokenHash(hash).to_string(), "00050a0f");
     }
 
     #[test]

@@ -211,10 +211,11 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
         content_handler(cf, crate::status::handler)
     }),
     loc(c"phantom_token_purge", SL | NGX_CONF_NOARGS | NGX_CONF_TAKE1, |cf, conf, args| {
-        conf.purge_any = match args.first() {
+        let any = match args.first() {
             None => false,
             Some(who) => choose(who, &[("local", false), ("any", true)])?,
         };
+        once(&mut conf.purge_any, any)?;
         content_handler(cf, crate::purge::handler)
     }),
     ngx_command_t::empty(),

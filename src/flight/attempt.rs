@@ -335,7 +335,8 @@ impl Flight {
     pub(super) fn not_kept(&mut self, worker: &Worker, reason: UncachedReason) {
         self.uncached = Some(reason);
         metrics::uncached(worker, reason);
-        debug!(guard::cycle_log(), "an answer is not cached: {}", reason.word());
+        let token = self.key.token;
+        debug!(guard::cycle_log(), "an answer for token {token} is not cached: {}", reason.word());
     }
 
     fn count_failure(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {

@@ -49,7 +49,11 @@ impl Flight {
                 self.resolve(worker, &outcome, Keeping::Leave);
             }
             Some(Poll::Lead) => {
-                debug!(guard::cycle_log(), "introspection flight {id} is taken over");
+                let token = self.key.token;
+                debug!(
+                    guard::cycle_log(),
+                    "introspection flight {id} is taken over, for token {token}"
+                );
                 self.take_lead(worker, Role::Leader, mine.id);
             }
             Some(Poll::Gone) => self.lead_anew(worker, zone),

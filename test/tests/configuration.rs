@@ -1,6 +1,7 @@
 //! What `nginx -t` says: every mistake is named with its directive, file and line.
 
 use phantom_token_test::nginx::{Builder, Check};
+use phantom_token_test::tls::Identity;
 use phantom_token_test::{Api, AuthorizationServer, Gateway, Rig};
 
 const ENDPOINT: &str = "phantom_token_introspection_endpoint http://127.0.0.1:9/introspect;";
@@ -175,6 +176,55 @@ fn wrong_values_are_named_with_their_line() {
         let builder = with(&[]).http(directive);
         let check = assert_refused(&builder, &[directive.split(' ').next().unwrap()]);
         assert_at(&check, directive);
+    }
+}
+
+#[test]
+fn what_stands_twice_on_a_level_is_refused() {
+    let twice = |builder: Builder, directive: &str| {
+        let name = directive.split([' ', ';']).next().unwrap();
+        let check = assert_refused(&builder, &[name, "is duplicate"]);
+        assert_eq!(check.config.matches(directive).count(), 2, "{}", check.config);
+    };
+    for directive in [
+        "phantom_token off;",
+        "phantom_token_client_id me;",
+        "phantom_token_client_auth post;",
+        "phantom_token_forward jwt;",
+        "phantom_token_scope read;",
+        "phantom_token_realm orders;",
+        "phantom_token_resource_metadata https://api.example.com/.well-known/oauth-protected-resource;",
+        "phantom_token_allow_options off;",
+        "phantom_token_bypass $request_method;",
+        "phantom_token_cache_bypass $request_method;",
+        "phantom_token_bound_tokens pass;",
+        "phantom_token_token_syntax vschar;",
+        "phantom_token_token_type_hint access_token;",
+        "phantom_token_introspection_accept application/jwt;",
+        "phantom_token_connect_timeout 1s;",
+        "phantom_token_timeout 5s;",
+        "phantom_token_ssl_verify on;",
+        "phantom_token_ssl_trusted_certificate ca.pem;",
+        "phantom_token_ssl_certificate client.pem;",
+        "phantom_token_ssl_certificate_key client.key;",
+        "phantom_token_thread_pool default;",
+        "phantom_token_cache off;",
+        "phantom_token_cache_valid 1m;",
+        "phantom_token_cache_inactive_valid 1s;",
+        "phantom_token_cache_stale 1m;",
+        "phantom_token_cache_control strict;",
+        "phantom_token_status;",
+        "phantom_token_purge;",
+    ] {
+        let identity = Identity::self_signed(&["client"]);
+        let builder = with(&[directive, directive])
+            .file("ca.pem", identity.certificate.as_str())
+            .file("client.pem", identity.certificate.as_str())
+            .file("client.key", identity.key.as_str());
+        twice(builder, directive);
+    }
+    for directive in ["phantom_token_max_pending 9;", "phantom_token_worker_cache 64;"] {
+        twice(Gateway::builder().http(&format!("{directive}\n{directive}")), directive);
     }
 }
 

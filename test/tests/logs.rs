@@ -1,5 +1,7 @@
 //! What the module writes into the error log, and what it does not.
 
+use std::collections::HashSet;
+
 use phantom_token_test::tls::{Identity, server_config};
 use phantom_token_test::{AuthorizationServer, Mint, Rig, Script};
 use serde_json::json;
@@ -47,9 +49,21 @@ fn no_secret_is_logged_at_any_level() {
         let token = rig.server.issue();
         rig.server.script(&token.token, script);
         assert_eq!(rig.get_as(&token.token).status, 500);
+        assert_eq!(rig.get_as(&token.token).status, 500);
     }
     rig.server.script("refused", Script::status(401).body(CANARY));
     assert_eq!(rig.get_as("refused").status, 500);
+    if phantom_token_test::nginx::configured_with("--with-debug") {
+        // Lines of one token can be found, and no other's: twelve were asked about twice.
+        let names =
+            |line: &str| line.split_once("for token ").map(|(_, name)| name[..8].to_owned());
+        let begun: Vec<String> =
+            rig.gateway.module_lines().iter().filter_map(|line| names(line)).collect();
+        let different: HashSet<&String> = begun.iter().collect();
+        assert!(different.len() > 12, "{begun:?}");
+        assert_eq!(begun.len(), different.len() + 12, "{begun:?}");
+        assert!(begun.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_hexdigit())));
+    }
     // The gateway's end reads the log; here, that there was something to read.
     assert!(rig.gateway.module_lines().len() > 10, "{:#?}", rig.gateway.module_lines());
 }
