@@ -8,7 +8,7 @@ use phantom_token_test::tls::{Authority, server_config};
 use phantom_token_test::{AuthorizationServer, Client, Gateway, Metrics, Mint, Rig, Script};
 
 /// How the runbook names the endpoint.
-const EXAMPLE: &str = "https://login.example.com/oauth/v2/oauth-introspect";
+const EXAMPLE: &str = "https://login.example.com:443/oauth/v2/oauth-introspect";
 
 /// One incident's section of the runbook, and the gateway it happens to.
 struct Drill<'a> {
