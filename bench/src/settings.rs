@@ -91,9 +91,11 @@ pub(crate) fn machine() -> Vec<String> {
         let line = first(path.to_str()?, &["-v"])?;
         Some(line.trim_start_matches("nginx version: ").to_owned())
     };
+    // Behind the version stand a builder's own words.
+    let release = first("uname", &["-r"]).unwrap_or_default();
     let mut lines = vec![
         format!("{model}, {cores} cores"),
-        format!("Linux {}", first("uname", &["-r"]).unwrap_or_default()),
+        format!("Linux {}", release.split('-').next().unwrap_or_default()),
         format!(
             "{} (the module, plain, auth_request)",
             nginx(&phantom_token_test::nginx::binary()).unwrap_or_default()
