@@ -12,7 +12,14 @@ pub fn authorization(input: &[u8]) {
         let found = bearer::from_authorization(Some(input), syntax);
         assert_eq!(found, expected(input, syntax));
         check(found, input, syntax);
-        check(bearer::from_bare(input, syntax), input, syntax);
+        let bare = bearer::from_bare(input, syntax);
+        let plain = match input {
+            [] => Credentials::Absent,
+            token if is_token(token, syntax) => Credentials::Token(token),
+            _ => Credentials::Unusable,
+        };
+        assert_eq!(bare, plain);
+        check(bare, input, syntax);
 
         // What stands around the value and the scheme's case make no difference.
         let mut other = b"  ".to_vec();

@@ -34,30 +34,32 @@ pub fn cache_control(input: &[u8]) {
     }
 
     let caching = Caching { control: found, age: cache_control::age(Some(age)) };
+    let age = plain_age(age);
+    assert_eq!(caching.age, age);
     let exp = u64::try_from(exp).ok();
     let (kept, overruled) = keep(&caching, policy, valid_ms, exp, now_ms, now);
     let strict = policy == CacheControlPolicy::Strict;
-    assert!(
-        !overruled.0 || policy == CacheControlPolicy::Cap && (found.no_store || found.no_cache)
-    );
+    let cap = policy == CacheControlPolicy::Cap;
+    let forbidden = found.no_store || found.no_cache;
+    let lifetime = found.s_maxage.or(found.max_age).filter(|seconds| {
+        policy != CacheControlPolicy::Ignore && !(cap && forbidden && *seconds == 0)
+    });
+    let keeps = valid_ms > 0
+        && exp.is_none_or(|exp| exp > now)
+        && !(strict && (forbidden || found.private))
+        && lifetime.is_none_or(|seconds| seconds > age);
     let Keep::Yes(life) = kept else {
-        assert!(
-            valid_ms == 0
-                || exp.is_some_and(|exp| exp <= now)
-                || policy != CacheControlPolicy::Ignore
-        );
+        assert!(!keeps, "nothing is dropped that could serve");
+        assert!(!overruled.0);
         return;
     };
-    assert!(valid_ms > 0 && exp.is_none_or(|exp| exp > now));
-    assert!(!strict || !(found.no_store || found.no_cache || found.private));
-    assert!(!strict || !life.may_stale || !(found.must_revalidate || found.s_maxage.is_some()));
+    assert!(keeps);
+    assert_eq!(overruled.0, cap && forbidden);
     assert_eq!((life.stored, life.exp), (now_ms, exp));
-    if let Some(seconds) = found.lifetime().filter(|seconds| *seconds > 0)
-        && policy != CacheControlPolicy::Ignore
-    {
-        let left = u64::from(seconds).saturating_sub(u64::from(cache_control::age(Some(age))));
-        assert_eq!(life.until, Some(now_ms.saturating_add(left * 1000)));
-    }
+    let end = |seconds| now_ms.saturating_add(u64::from(seconds - age) * 1000);
+    assert_eq!(life.until, lifetime.map(end));
+    let may_stale = !(strict && (found.must_revalidate || found.s_maxage.is_some()));
+    assert_eq!(life.may_stale, may_stale);
     serves(&life, valid_ms, now_ms, now);
     serves(&Life::of_inactive(now_ms, valid_ms), valid_ms, now_ms, now);
 }
@@ -109,6 +111,14 @@ fn one_list(lines: &[Vec<u8>], found: &CacheControl) {
     // Nothing in a line hides another line.
     let and_no_store = [lines, &[b"no-store".to_vec()]].concat();
     assert!(CacheControl::parse(&and_no_store).no_store);
+}
+
+/// The first member of the list, in seconds, where it is nothing but digits.
+fn plain_age(value: &[u8]) -> u32 {
+    let (first, _) = split(value, b",");
+    let first = String::from_utf8_lossy(first.trim_ascii());
+    let digits = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { first.parse().unwrap_or(1 << 31).min(1 << 31) } else { 0 }
 }
 
 /// Directives without quoted strings.

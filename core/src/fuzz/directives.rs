@@ -137,15 +137,16 @@ fn challenges(realm: &[u8], scopes: &[u8], metadata: &[u8]) {
         let text = std::str::from_utf8(value).expect("ASCII");
         assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && !text.contains('\\'));
         let params = text.strip_prefix("Bearer ").expect("the scheme");
-        // name="value", with no quote in any value: all of it is read.
+        // name="value", with no quote in any value, and ", " between two: all of it is read.
         let mut read = Vec::new();
-        let mut rest = params;
-        while !rest.is_empty() {
-            let (name, quoted) = rest.split_once("=\"").expect("a value");
+        let mut rest = Some(params);
+        while let Some(params) = rest {
+            let (name, quoted) = params.split_once("=\"").expect("a value");
             let (value, after) = quoted.split_once('"').expect("its end");
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
             read.push((name, value));
-            rest = after.strip_prefix(", ").unwrap_or(after);
+            rest = after.strip_prefix(", ");
+            assert!(rest.is_some() || after.is_empty());
         }
         let find = |name| read.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
         assert_eq!(find("realm").map(str::as_bytes), Some(realm).filter(|realm| !realm.is_empty()));
