@@ -1,7 +1,8 @@
 //! Clients that leave, or take back what they asked, while introspections are under way.
 
-use std::io;
-use std::net::Shutdown;
+use std::io::{self, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::thread;
 
 use phantom_token_test::Rig;
@@ -14,6 +15,9 @@ use crate::support::*;
 
 /// So many calls run at a time: NGINX's pool has as many threads.
 const THREADS: u64 = 32;
+/// Longer than a test waits: where nobody waits any more, it is not because their calls ran out of
+/// time.
+const PATIENT: &str = "phantom_token_timeout 120s;";
 
 /// Begins streams and resets each at once, `count` of them on one connection.
 fn reset_streams(rig: &Rig, name: &str, count: usize) -> io::Result<()> {
@@ -63,7 +67,8 @@ fn reset_streams_leave_nothing_behind() {
         return;
     }
     let count = setting("PHANTOM_TOKEN_RESETS", 6_000) as usize;
-    let rig = rig(|builder| builder.http2().log_level("error").http("access_log off;"));
+    let rig =
+        rig(|builder| builder.http2().log_level("error").http("access_log off;").http(PATIENT));
     let token = cached_token(&rig);
     let worker = rig.gateway.workers()[0];
     // Warm: as many calls pending as may be, once.
@@ -98,7 +103,8 @@ fn reset_streams_leave_nothing_behind() {
 
 #[test]
 fn clients_that_hang_up_leave_nothing_behind() {
-    let rig = rig(|builder| builder.log_level("error").events("worker_connections 2048;"));
+    let rig =
+        rig(|builder| builder.log_level("error").events("worker_connections 2048;").http(PATIENT));
     let token = cached_token(&rig);
     let worker = rig.gateway.workers()[0];
     let before = rig.server.introspections();
@@ -139,20 +145,51 @@ fn clients_that_hang_up_leave_nothing_behind() {
 
 #[test]
 fn half_closed_and_reset_connections_are_noticed() {
-    let rig = rig(|builder| builder.log_level("error"));
+    let rig = rig(|builder| builder.log_level("error").http(PATIENT));
     let token = cached_token(&rig);
+    let before = rig.server.introspections();
     let hold = rig.server.hold();
+    let wait_for_waiting = |count: f64| {
+        rig.gateway.wait_for_metrics("so many waiting", |metrics| {
+            metrics.get("requests_waiting") == count
+        });
+    };
     for n in 0..50 {
-        let stream = std::net::TcpStream::connect(("127.0.0.1", rig.gateway.port())).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", rig.gateway.port())).unwrap();
         let bytes = request("/shown", &format!("Bearer half-{n}"));
-        io::Write::write_all(&mut &stream, bytes.as_bytes()).unwrap();
-        // Half of them end their sending half, and then vanish as the others.
-        if n % 2 == 0 {
+        stream.write_all(bytes.as_bytes()).unwrap();
+        // Reset before it was read, it would be no request.
+        wait_for_waiting(1.0);
+        // Half of them only end their sending half; both are noticed before anything is answered.
+        let _half_closed = if n % 2 == 0 {
             stream.shutdown(Shutdown::Write).unwrap();
-        }
+            Some(stream)
+        } else {
+            reset(stream).unwrap();
+            None
+        };
+        wait_for_waiting(0.0);
         hit(&rig, &token);
     }
     drop(hold);
     wait_for_calm(&rig);
+    let calls = rig.server.introspections() - before;
+    assert!(calls <= THREADS, "{calls} calls for clients that had gone");
     hit(&rig, &token);
+}
+
+/// Closes a connection with RST instead of FIN.
+fn reset(stream: TcpStream) -> io::Result<()> {
+    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: an open socket, and a valid `linger` with its own size for the length of the call.
+    let done = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const at_once).cast(),
+            size_of_val(&at_once) as libc::socklen_t,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
