@@ -43,6 +43,8 @@ pub struct Gateway {
 pub struct Check {
     /// Whether NGINX would start with it.
     pub ok: bool,
+    /// Its exit code; `None` where it died by a signal.
+    pub code: Option<i32>,
     /// All it said, warnings too.
     pub messages: String,
     /// With [`Builder::count_calls`], a letter for each call: see [`Gateway::calls`].
@@ -452,7 +454,8 @@ fn check(builder: &Builder, option: &str) -> Check {
     let output = command.arg(option).output().expect("starts NGINX");
     let messages = String::from_utf8_lossy(&output.stderr).into_owned();
     let calls = fs::read(prefix.path().join("calls")).unwrap_or_default();
-    Check { ok: output.status.success(), messages, calls, config }
+    let (ok, code) = (output.status.success(), output.status.code());
+    Check { ok, code, messages, calls, config }
 }
 
 /// Waits until NGINX listens; its last words where it ends instead.
