@@ -29,9 +29,9 @@ fn certificates_that_prove_nothing_are_not_believed() {
         ("not valid yet", ca.future_server(names), "the certificate is not valid yet"),
         ("a client's", ca.client_as_server(names), "the certificate is not for TLS servers"),
         ("no intermediate", no_intermediate, "the certificate's issuer is not trusted"),
-        ("no authority", ca.server_of_intermediate(names, false), ""),
-        ("a wildcard of all", ca.server(&["*"]), ""),
-        ("a name within", ca.server(&["localhost.evil.example", "xlocalhost"]), ""),
+        ("no authority", ca.server_of_intermediate(names, false), "the certificate"),
+        ("a wildcard of all", ca.server(&["*"]), "the certificate"),
+        ("a name within", ca.server(&["localhost.evil.example", "xlocalhost"]), "the certificate"),
     ] {
         let rig = rig(&identity, &ca.certificate);
         let token = rig.server.issue();
