@@ -109,28 +109,29 @@ fn http_2_bombs_reach_nobody() {
 
     // A header section that never ends (CVE-2024-24549 and its kin).
     let begin = frame(kind::HEADERS, END_STREAM, 1, &good);
-    let more = header_section("/", &[("x", &long)])[13..].to_vec();
+    // Only the fields: a second `:path` is refused for itself.
+    let more = header_section("/", &[("x", &long)])[header_section("/", &[]).len()..].to_vec();
     let endless =
         std::iter::once(begin).chain((0..2_000).map(|_| frame(kind::CONTINUATION, 0, 1, &more)));
-    assert_eq!(refused(&send_frames(&rig, endless)), 0, "never let in");
+    assert_eq!(let_in(&send_frames(&rig, endless)), 0, "never let in");
     // Empty continuations.
     let begin = frame(kind::HEADERS, END_STREAM, 1, &good);
     let empty =
         std::iter::once(begin).chain((0..20_000).map(|_| frame(kind::CONTINUATION, 0, 1, &[])));
-    assert_eq!(refused(&send_frames(&rig, empty)), 0);
+    assert_eq!(let_in(&send_frames(&rig, empty)), 0);
     // A name put into the table once and called for again and again.
     let mut section = good.clone();
-    section.extend([0x40, 1, b'y', 0x7f, 0x81, 0x1e]);
+    section.extend([0x40, 1, b'y', 0x7f, 0xa1, 0x1e]); // a value of 4,000 bytes
     section.extend("z".repeat(4_000).bytes());
     section.extend(std::iter::repeat_n(0xbe, 8_000));
     let bomb = frame(kind::HEADERS, END_STREAM | END_HEADERS, 1, &section);
-    assert_eq!(refused(&send_frames(&rig, std::iter::once(bomb))), 0);
+    assert_eq!(let_in(&send_frames(&rig, std::iter::once(bomb))), 0);
     // Settings, pings and priorities without end.
     for (kind, payload) in [(kind::SETTINGS, &[][..]), (kind::PING, &[0; 8]), (2, &[0, 0, 0, 1, 9])]
     {
         let stream = if kind == 2 { 3 } else { 0 };
         let flood = (0..20_000).map(|_| frame(kind, 0, stream, payload));
-        assert_eq!(refused(&send_frames(&rig, flood)), 0);
+        assert_eq!(let_in(&send_frames(&rig, flood)), 0);
     }
     // A second token in the same head.
     let two = get(1, "/shown", &[("authorization", &bearer), ("authorization", &bearer)]);
@@ -148,7 +149,7 @@ fn http_2_bombs_reach_nobody() {
 }
 
 /// How many of these let a request in.
-fn refused(statuses: &[u16]) -> usize {
+fn let_in(statuses: &[u16]) -> usize {
     statuses.iter().filter(|&&status| status < 300).count()
 }
 
