@@ -21,7 +21,8 @@ const STOLEN: &str = "stolen";
 /// How the server answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Lie {
-    None,
+    /// None: the right answer.
+    Honest,
     /// A second answer in the same write.
     Surplus,
     /// One byte of a second answer.
@@ -53,10 +54,10 @@ enum Lie {
 use Lie::*;
 
 const LIES: &[Lie] = &[
-    None,
-    None,
-    None,
-    None,
+    Honest,
+    Honest,
+    Honest,
+    Honest,
     Surplus,
     OneByteMore,
     NoContentWithBody,
@@ -93,7 +94,7 @@ impl Lie {
 
     fn may(self) -> May {
         match self {
-            None | Surplus | OneByteMore | Interim | Dripped | SaysClose => May::Pass,
+            Honest | Surplus | OneByteMore | Interim | Dripped | SaysClose => May::Pass,
             NoContentWithBody => May::BeDenied,
             InterimWithBody => May::PassOrFail,
             _ => May::Fail,
@@ -107,7 +108,7 @@ impl Lie {
         let stolen = answer("application/jwt", &jwt_of(STOLEN));
         let raw = |head: &str| [head.as_bytes(), b"\r\n", &stolen].concat();
         match self {
-            None => to.write(&right)?,
+            Honest => to.write(&right)?,
             Surplus => to.write(&[right, stolen].concat())?,
             OneByteMore => to.write(&[right, b"H".to_vec()].concat())?,
             NoContentWithBody => to.write(&raw(&format!(
@@ -265,7 +266,7 @@ fn no_answer_is_taken_for_another_tokens() {
                         let target = if lie == Late { "/late" } else { "/api" };
                         let response = client.get_as(target, &token);
                         given_up.note(&token);
-                        faults.fetch_add(usize::from(lie != None), Ordering::Relaxed);
+                        faults.fetch_add(usize::from(lie != Honest), Ordering::Relaxed);
                         let told = std::panic::catch_unwind(|| check(lie, &token, &response));
                         match told {
                             Ok(true) => expected.push(jwt_of(&token)),
