@@ -47,7 +47,8 @@ const MAGIC: u64 = u64::from_be_bytes(*b"phtstate");
 const VERSION: u64 = 1;
 
 /// Stripes of purge generations: a purge makes the workers' own copies of one token in so many
-/// look outdated, which costs those a look into the shared zone.
+/// look outdated, which costs those a look into the shared zone. Their answers that are on the way
+/// then are not kept, for the reason `purged`.
 const STRIPES: usize = 1024;
 
 /// What a renewal adds to a stripe: purges are counted in the lower half, renewals in the upper.

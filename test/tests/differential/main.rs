@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::thread;
 use std::time::Instant;
 
+use parking_lot::RwLock;
 use phantom_token_test::authorization_server::INTROSPECTION_PATH;
 use phantom_token_test::random::{Random, setting};
 use phantom_token_test::rig::{FORBIDDEN, SERVER_ERROR, UNAUTHORIZED, challenge_parameters};
@@ -39,7 +40,7 @@ struct Tally {
 }
 
 fn start(policies: &[Policy]) -> Rig {
-    Rig::start(|builder| {
+    let rig = Rig::start(|builder| {
         builder
             .workers(2)
             .log_level("error")
@@ -48,35 +49,23 @@ fn start(policies: &[Policy]) -> Rig {
             .http("map $http_x_bypass $bypass_of_request { default $http_x_bypass; }")
             .server("include locations.conf;")
             .file("locations.conf", "")
-    })
-    .configured(policies)
-}
-
-/// A rig whose locations are written once its servers' ports are known.
-trait Configured {
-    fn configured(self, policies: &[Policy]) -> Self;
-}
-
-impl Configured for Rig {
-    fn configured(self, policies: &[Policy]) -> Self {
-        let port = self.server.port();
-        let locations: String = policies
-            .iter()
-            .map(|policy| {
-                let text = policy.text(port, INTROSPECTION_PATH, &self.api.url());
-                format!("location {} {{\n{text}}}\n", policy.path())
-            })
-            .collect();
-        std::fs::write(self.gateway.prefix().join("locations.conf"), locations)
-            .expect("writes a file");
-        self.gateway.reload();
-        self
-    }
+    });
+    // Now that its servers' ports are known.
+    let location = |policy: &Policy| {
+        let text = policy.text(rig.server.port(), INTROSPECTION_PATH, &rig.api.url());
+        format!("location {} {{\n{text}}}\n", policy.path())
+    };
+    let locations: String = policies.iter().map(location).collect();
+    std::fs::write(rig.gateway.prefix().join("locations.conf"), locations).expect("writes a file");
+    rig.gateway.reload();
+    rig
 }
 
 /// One thread's client, with tokens and a model of its own.
 struct Run<'a> {
     rig: &'a Rig,
+    /// Shared by those who ask at the same time; held alone by who renews what is kept.
+    alone: &'a RwLock<()>,
     policies: &'a [Policy],
     thread: usize,
     random: Random,
@@ -88,11 +77,17 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(rig: &'a Rig, policies: &'a [Policy], thread: usize, seed: u64) -> Self {
+    fn new(
+        rig: &'a Rig,
+        alone: &'a RwLock<()>,
+        policies: &'a [Policy],
+        thread: usize,
+        seed: u64,
+    ) -> Self {
         let random = Random::new(seed.wrapping_mul(1_000).wrapping_add(thread as u64));
         let client = rig.gateway.client();
         let (model, tokens, tally) = Default::default();
-        Self { rig, policies, thread, random, model, tokens, client, tally }
+        Self { rig, alone, policies, thread, random, model, tokens, client, tally }
     }
 
     fn step(&mut self, step: usize) {
@@ -118,6 +113,12 @@ impl<'a> Run<'a> {
         }
 
         let case = format!("{}-{step}", self.thread);
+        // While an answer is renewed, none of another token may be on its way: where both share a
+        // stripe of generations, that one is not kept.
+        let renews = request.refresh.is_some_and(|value| value != "0");
+        let alone = self.alone;
+        let _alone = renews.then(|| alone.write());
+        let _shared = (!renews).then(|| alone.read());
         let before = self.calls_of(&prediction);
         let response = self.ask(policy, &request, &case);
         let calls = self.calls_of(&prediction) - before;
@@ -225,13 +226,14 @@ fn the_gateway_decides_as_the_model() {
     println!("PHANTOM_TOKEN_SEED={seed}");
     let policies = Policy::all(&mut Random::new(seed), GROUPS, EACH);
     let rig = start(&policies);
+    let alone = RwLock::new(());
     let begin = Instant::now();
     let tallies: Vec<Tally> = thread::scope(|scope| {
         let runs: Vec<_> = (0..THREADS)
             .map(|thread| {
-                let (rig, policies) = (&rig, policies.as_slice());
+                let (rig, alone, policies) = (&rig, &alone, policies.as_slice());
                 scope.spawn(move || {
-                    let mut run = Run::new(rig, policies, thread, seed);
+                    let mut run = Run::new(rig, alone, policies, thread, seed);
                     (0..cases / THREADS).for_each(|step| run.step(step));
                     run.tally
                 })
