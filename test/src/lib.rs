@@ -18,6 +18,7 @@ pub mod grpc;
 pub mod http;
 pub mod http2;
 pub mod jwt;
+pub mod load;
 pub mod metrics;
 pub mod nginx;
 pub mod oidc_provider;

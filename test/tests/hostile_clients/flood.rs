@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use phantom_token_test::Rig;
 use phantom_token_test::authorization_server::Token;
+use phantom_token_test::load::Over;
+use phantom_token_test::process::bind_to_starter;
 use phantom_token_test::random::setting;
 
 use crate::support::*;
@@ -68,15 +70,6 @@ fn probe(rig: &Rig, tokens: &[Token], goes_on: &mut dyn FnMut() -> bool) -> Late
     Latencies(latencies)
 }
 
-/// Ends the load, also when a test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// A load program that asks for one invented token after the other, as fast as it can: several
 /// processes, each with tokens of its own and a hundred requests under way.
 struct Flood(Vec<Child>);
@@ -95,6 +88,7 @@ impl Flood {
             let mut command = Command::new("h2load");
             command.args(["-c", "1", "-m", "100", "-D", &seconds.to_string(), "-i"]).arg(targets);
             command.stdin(Stdio::null()).stdout(Stdio::piped());
+            bind_to_starter(&mut command);
             command.spawn().expect("h2load is installed")
         };
         Self((0..FLOODING).map(start).collect())
@@ -105,9 +99,10 @@ impl Flood {
     }
 
     /// How many requests were answered with 2xx, 3xx, 4xx and 5xx.
-    fn answers(self) -> [u64; 4] {
+    fn answers(mut self) -> [u64; 4] {
         let mut sum = [0; 4];
-        for child in self.0 {
+        // One by one: where a report is missing, the others are still ended.
+        while let Some(child) = self.0.pop() {
             let output = child.wait_with_output().expect("a report");
             let output = String::from_utf8_lossy(&output.stdout).into_owned();
             let line = output.lines().find_map(|line| line.strip_prefix("status codes: "));
@@ -118,6 +113,16 @@ impl Flood {
             sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
         sum
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // It may have ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
