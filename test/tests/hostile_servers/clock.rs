@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use phantom_token_test::process::wait_until;
+use phantom_token_test::load::Over;
+use phantom_token_test::process::{wait_for, wait_until};
 use phantom_token_test::rig::INVALID_TOKEN;
 use phantom_token_test::{AuthorizationServer, Mint, Reply, Rig, Script};
 
@@ -34,7 +36,10 @@ fn a_gateway_an_hour_ahead_lets_no_token_live_longer() {
     let short = rig.server.mint(Mint::new().expires_in(300));
     Reply::unauthorized(INVALID_TOKEN).assert(&rig.get_as(&short.token));
     let line = rig.gateway.wait_for_log(&["[warn]", "check both clocks"]);
-    assert!(line.contains(" 3300 seconds") || line.contains(" 3301 seconds"), "{line}");
+    let (_, ago) = line.split_once("that expired ").expect("how long ago");
+    let ago: i64 = ago.split(' ').next().and_then(|ago| ago.parse().ok()).expect("a number");
+    // And what a slow machine takes from the token's birth on.
+    assert!((HOUR - 300..=HOUR - 240).contains(&ago), "{line}");
     rig.assert_passes(&rig.server.mint(Mint::new().expires_in(HOUR + 300)));
     rig.assert_passes(&rig.server.mint(Mint::new().without_expiry()));
     // Set right, it believes the server again.
@@ -74,9 +79,12 @@ fn a_kept_answer_ends_with_its_token_wherever_the_clock_is_set() {
 
     // A token that has two seconds left when it is asked for: set back by an hour, the clock gives
     // it none. Nothing but its `exp` ends what is kept.
-    let short = rig.server.mint(Mint::new().expires_in(2));
-    rig.server.script(&short.token, Script::jwt(&short.jwt));
-    rig.assert_passes(&short);
+    let short = wait_for("a token asked for in time", || {
+        let short = rig.server.mint(Mint::new().expires_in(2));
+        rig.server.script(&short.token, Script::jwt(&short.jwt));
+        let response = rig.get_as(&short.token);
+        (response.status == 200).then_some(short)
+    });
     set_clock(&rig, -HOUR);
     rig.server.script(&short.token, Script::status(204));
     wait_until("the end of what is kept", || {
@@ -88,7 +96,7 @@ fn a_kept_answer_ends_with_its_token_wherever_the_clock_is_set() {
 }
 
 #[test]
-fn lifetimes_and_rests_are_counted_on_a_clock_that_nobody_sets() {
+fn lifetimes_are_counted_on_a_clock_that_nobody_sets() {
     let rig = rig(|builder| {
         builder
             .own_clock()
@@ -98,13 +106,15 @@ fn lifetimes_and_rests_are_counted_on_a_clock_that_nobody_sets() {
     // Kept for a second: neither an hour back nor one ahead changes that.
     for ahead in [-HOUR, HOUR] {
         let token = rig.server.mint(Mint::new().expires_in(24 * HOUR));
+        let begun = Instant::now();
         rig.assert_passes(&token);
         set_clock(&rig, ahead);
         rig.assert_passes(&token);
-        assert_eq!(rig.server.introspections_of(&token.token), 1, "still kept");
+        let calls = rig.server.introspections_of(&token.token);
+        assert!(calls == 1 || begun.elapsed() >= Duration::from_secs(1), "still kept");
         wait_until("the end of its second", || {
             rig.assert_passes(&token);
-            rig.server.introspections_of(&token.token) == 2
+            rig.server.introspections_of(&token.token) >= 2
         });
         set_clock(&rig, 0);
     }
@@ -118,15 +128,20 @@ fn a_rest_ends_in_time_wherever_the_clock_is_set() {
             builder
                 .own_clock()
                 .endpoint(&format!("{url} max_fails=1 fail_timeout=1s"))
-                .directives("phantom_token_timeout 300ms;")
                 .location("/status", "phantom_token_status prometheus;")
+                .location(
+                    "/impatient",
+                    "phantom_token on;\nphantom_token_timeout 300ms;\ntry_files /none =204;",
+                )
         });
         rig.server.script("hangs", Script::hang());
-        Reply::failure().assert(&rig.get_as("hangs"));
+        let begun = Instant::now();
+        Reply::failure().assert(&rig.gateway.get_as("/impatient", "hangs"));
         rig.gateway.wait_for_log(&["[warn]", "rests for 1000 ms"]);
         let token = rig.server.mint(Mint::new().without_expiry());
         let resting = rig.get_as(&token.token);
-        assert_eq!(resting.status, 503);
+        let may_be_over = begun.elapsed() >= Duration::from_secs(1);
+        assert!(resting.status == 503 || may_be_over, "{resting:?}");
         set_clock(&rig, ahead);
         let resting = rig.get_as(&token.token);
         let seconds = resting.header("retry-after").map(|text| text.parse::<u64>());
@@ -187,13 +202,4 @@ fn a_clock_set_under_load_gives_nobody_anothers_jwt() {
         refused.load(Ordering::Relaxed),
     );
     assert!(refused.into_inner() > 0);
-}
-
-/// Ends the load, also when a test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
