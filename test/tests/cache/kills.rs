@@ -3,12 +3,15 @@
 //!
 //! `PHANTOM_TOKEN_KILLS` says how many workers are killed in all, 60 as it comes.
 
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use phantom_token_test::authorization_server::Token;
+use phantom_token_test::load::Over;
 use phantom_token_test::process::{self, wait_until};
+use phantom_token_test::random::Random;
 use phantom_token_test::{Client, Mint, Rig};
 
 use crate::support::*;
@@ -50,21 +53,9 @@ struct Seen {
     over: AtomicBool,
 }
 
-/// Small pseudo-random numbers (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
-
 /// Asks for tokens of all kinds, purges some, until it is over. Every answer must be its token's.
 fn load(port: u16, tokens: &[Token], seed: u64, seen: &Seen) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut client = None;
     while !seen.over.load(Ordering::Relaxed) {
         let Some(connection) = &mut client else {
@@ -97,6 +88,8 @@ fn load(port: u16, tokens: &[Token], seed: u64, seen: &Seen) {
         };
         match sent {
             Ok(()) => seen.answered.fetch_add(1, Ordering::Relaxed),
+            // What a killed worker had open closes: it is never silent.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("never answered"),
             Err(_) => {
                 client = None;
                 seen.lost.fetch_add(1, Ordering::Relaxed)
@@ -117,21 +110,12 @@ fn under_load(rig: &Rig, tokens: &[Token], work: impl FnOnce(&Seen)) -> Seen {
         let over = Over(&seen.over);
         for seed in 1..=6u64 {
             let seen = &seen;
-            scope.spawn(move || load(port, tokens, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), seen));
+            scope.spawn(move || load(port, tokens, seed, seen));
         }
         work(&seen);
         drop(over);
     });
     seen
-}
-
-/// Ends the load, also when a test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Waits until so many more requests have been answered.
@@ -142,7 +126,7 @@ fn wait_for_answers(seen: &Seen, count: usize) {
 
 /// Kills workers one after the other, at odd moments.
 fn kill_workers(rig: &Rig, count: usize, seen: &Seen) {
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = Random::new(1);
     for _ in 0..count {
         wait_until("all workers", || rig.gateway.workers().len() == WORKERS);
         wait_for_answers(seen, 20);
