@@ -105,7 +105,8 @@ fn http_2_bombs_reach_nobody() {
     let (worker, bearer) = (rig.gateway.workers()[0], token.bearer());
     let memory = own_memory(worker);
     let good = header_section("/shown", &[("authorization", &bearer)]);
-    let long = "x".repeat(16_000);
+    // No field of its own is too large, only all of them.
+    let long = "x".repeat(4_000);
 
     // A header section that never ends (CVE-2024-24549 and its kin).
     let begin = frame(kind::HEADERS, END_STREAM, 1, &good);
