@@ -2,8 +2,11 @@
 
 mod client;
 
+use std::net::UdpSocket;
+
 use client::Connection;
 use phantom_token_test::nginx::{Builder, configured_with};
+use phantom_token_test::process::wait_for;
 use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN, SERVER_ERROR, UNAUTHORIZED};
 use phantom_token_test::tls::Authority;
 use phantom_token_test::{AuthorizationServer, Mint, Rig, Script, port};
@@ -21,7 +24,7 @@ impl Http3 {
             eprintln!("skipped: this NGINX has no HTTP/3");
             return None;
         }
-        let (port, authority) = (port::free(), Authority::generate());
+        let (port, authority) = (free_udp_port(), Authority::generate());
         let identity = authority.server(&["localhost"]);
         let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
             change(builder)
@@ -40,6 +43,14 @@ impl Http3 {
     fn connect(&self) -> Connection {
         Connection::open(self.port, &self.authority.certificate)
     }
+}
+
+/// A port on which nobody receives UDP: one that is free for TCP need not be.
+fn free_udp_port() -> u16 {
+    wait_for("a free port", || {
+        let port = port::free();
+        UdpSocket::bind(("127.0.0.1", port)).is_ok().then_some(port)
+    })
 }
 
 #[test]
