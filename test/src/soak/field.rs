@@ -1,5 +1,6 @@
 //! What a run counts, what it excuses, and what it takes for wrong.
 
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -176,9 +177,13 @@ impl Field {
         counted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request that began at `start` was not answered.
-    pub(super) fn lost(&self, what: &str, start: Instant, stormy: bool) {
-        if stormy && self.was_killed_since(start) {
+    /// A request that began at `start` was not answered, for this reason. What a killed worker had
+    /// open closes: it is never silent.
+    pub(super) fn lost(&self, what: &str, start: Instant, stormy: bool, why: ErrorKind) {
+        if why == ErrorKind::WouldBlock {
+            let after = start.elapsed().as_secs();
+            self.wrong(format!("{what} was never answered, in {after} s of silence"));
+        } else if stormy && self.was_killed_since(start) {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
         } else {
             let after = start.elapsed().as_millis();

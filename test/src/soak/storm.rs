@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use crate::authorization_server::AuthorizationServer;
 use crate::nginx::Gateway;
 use crate::process;
+use crate::random::Random;
 
 use super::Plan;
 use super::field::{Counts, Field};
 use super::processes::{Role, Samples};
-use super::traffic::Random;
 
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 
@@ -44,7 +44,7 @@ pub(super) fn rage(
     steady: &Gateway,
     samples: &mut Samples,
 ) {
-    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = Random::new(1);
     let mut reload = Timer::new(plan.reload_every);
     let mut kill = Timer::new(plan.kill_every);
     let mut restart = Timer::new(plan.restart_every);

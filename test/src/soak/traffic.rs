@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::authorization_server::{AuthorizationServer, Mint, Token};
 use crate::client::{Client, Response};
 use crate::jwt::random_text;
+use crate::random::Random;
 
 use super::Tokens;
 use super::field::{Expected, Field, OPAQUE, body_name, name_of};
@@ -50,7 +51,7 @@ impl<'a> Visitor<'a> {
         tokens: &'a Tokens,
         seed: u64,
     ) -> Self {
-        let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let random = Random::new(seed);
         Self { field, server, target, tokens, random, connection: None, short: Vec::new() }
     }
 
@@ -163,7 +164,7 @@ impl<'a> Visitor<'a> {
                 self.field.wrong(format!("{what} got 401"));
             }
             Ok(response) => self.field.judge(what, start, &response, Expected::Inactive),
-            Err(_) => self.field.lost(what, start, self.target.stormy),
+            Err(error) => self.field.lost(what, start, self.target.stormy, error.kind()),
         }
     }
 
@@ -189,8 +190,12 @@ impl<'a> Visitor<'a> {
             .into_iter()
             .chain(rest.iter().map(|token| Expected::Pass(token)));
         let start = Instant::now();
-        let Ok(mut client) = Client::try_connect(self.target.port) else {
-            return self.field.lost("a connection", start, self.target.stormy);
+        let lost = |what: &str, error: io::Error| {
+            self.field.lost(what, start, self.target.stormy, error.kind());
+        };
+        let mut client = match Client::try_connect(self.target.port) {
+            Ok(client) => client,
+            Err(error) => return lost("a connection", error),
         };
         let mut sent = client.try_send(&bytes);
         for expected in expected {
@@ -204,7 +209,7 @@ impl<'a> Visitor<'a> {
                         return;
                     }
                 }
-                Err(_) => return self.field.lost("a pipelined request", start, self.target.stormy),
+                Err(error) => return lost("a pipelined request", error),
             }
         }
     }
@@ -235,7 +240,9 @@ impl<'a> Visitor<'a> {
             // The zone's lock could not be had: nothing is promised.
             Ok(response) if response.status == 503 => return,
             Ok(response) => return self.field.wrong(format!("a purge got {}", response.status)),
-            Err(_) => return self.field.lost("a purge", start, self.target.stormy),
+            Err(error) => {
+                return self.field.lost("a purge", start, self.target.stormy, error.kind());
+            }
         }
         self.field.counts.purged.fetch_add(1, Ordering::Relaxed);
         self.ask(Ask { what: "a purged token", bytes, expected: Expected::Inactive });
@@ -246,7 +253,7 @@ impl<'a> Visitor<'a> {
         match self.exchange(&request("GET", "/metrics", None, b"")) {
             Ok(response) if response.status == 200 => {}
             Ok(response) => self.field.wrong(format!("the numbers got {}", response.status)),
-            Err(_) => self.field.lost("the numbers", start, self.target.stormy),
+            Err(error) => self.field.lost("the numbers", start, self.target.stormy, error.kind()),
         }
     }
 
@@ -259,7 +266,7 @@ impl<'a> Visitor<'a> {
                 &response,
                 ask.expected,
             ),
-            Err(_) => self.field.lost(ask.what, start, self.target.stormy),
+            Err(error) => self.field.lost(ask.what, start, self.target.stormy, error.kind()),
         }
     }
 
@@ -319,16 +326,4 @@ fn request(method: &str, target: &str, token: Option<&str>, body: &[u8]) -> Vec<
 
 fn seconds() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64)
-}
-
-/// Small pseudo-random numbers (xorshift64).
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
 }
