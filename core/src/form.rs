@@ -125,6 +125,11 @@ fn encoded_len(text: &[u8]) -> usize {
 }
 
 fn encode(out: &mut Vec<u8>, text: &[u8]) {
+    // As tokens and names are.
+    if text.iter().all(|byte| is_plain(*byte)) {
+        out.extend_from_slice(text);
+        return;
+    }
     for &byte in text {
         match byte {
             b' ' => out.push(b'+'),
