@@ -125,7 +125,8 @@ pub(crate) unsafe extern "C" fn run(work: *mut c_void, _: *mut ngx_log_t) {
 /// Lets the event loop go on where this pool thread wakes on its processor: in the scheduling class
 /// for batch work a thread interrupts nobody when it wakes (sched(7)). NGINX wakes a pool thread
 /// while it holds the queue's lock, for which a thread that ran at once would only have to wait;
-/// and requests that need no introspection are served first. A class somebody chose stays.
+/// and requests that need no introspection are served first. A class somebody chose stays. Where
+/// system calls are filtered (seccomp(2)) it is not tried: a filter may end the process for it.
 fn yield_to_event_loop() {
     thread_local! {
         static DONE: Cell<bool> = const { Cell::new(false) };
@@ -135,10 +136,12 @@ fn yield_to_event_loop() {
     }
     // The kernel's `struct sched_param`.
     let priority: c_int = 0;
-    // SAFETY: two system calls about the calling thread (musl's wrappers do nothing); `priority`
-    // outlives the second. Where they are refused, the thread stays as it is.
+    // SAFETY: system calls about the calling thread (musl's wrappers of the last two do nothing);
+    // `priority` outlives them. Where they are refused, the thread stays as it is.
     unsafe {
-        if libc::syscall(libc::SYS_sched_getscheduler, 0) == c_long::from(libc::SCHED_OTHER) {
+        if libc::prctl(libc::PR_GET_SECCOMP) == 0
+            && libc::syscall(libc::SYS_sched_getscheduler, 0) == c_long::from(libc::SCHED_OTHER)
+        {
             libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const priority);
         }
     }

@@ -227,7 +227,43 @@ fn a_thread_that_calls_does_not_interrupt_the_event_loop() {
         assert_eq!(client.read().status, 200);
     }
     let classes: Vec<i32> = scheduling_classes(worker).iter().map(|(_, class)| *class).collect();
-    assert_eq!(classes, [libc::SCHED_OTHER, libc::SCHED_IDLE, libc::SCHED_BATCH]);
+    // SAFETY: a number. In a container the tests run under a filter of system calls.
+    let filtered = unsafe { libc::prctl(libc::PR_GET_SECCOMP) } != 0;
+    let expected = if filtered { libc::SCHED_OTHER } else { libc::SCHED_BATCH };
+    assert_eq!(classes, [libc::SCHED_OTHER, libc::SCHED_IDLE, expected]);
+}
+
+/// Has the system kill this thread, and what it starts, for a call of sched_setscheduler(), as a
+/// service manager can be told to.
+fn forbid_scheduling_classes() {
+    let step = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0), // the call's number
+        libc::sock_filter {
+            jf: 1,
+            ..step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::SYS_sched_setscheduler as u32)
+        },
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_KILL_PROCESS),
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    // SAFETY: numbers, and a program that is read during the call.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) == 0
+    };
+    assert!(done, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn a_filter_of_system_calls_ends_no_worker() {
+    forbid_scheduling_classes();
+    let rig = Rig::start(|builder| builder);
+    let workers = rig.gateway.workers();
+    rig.assert_passes(&rig.server.issue());
+    assert_eq!(rig.gateway.workers(), workers);
+    let classes = scheduling_classes(workers[0]);
+    assert!(classes.iter().all(|(_, class)| *class == libc::SCHED_OTHER), "{classes:?}");
 }
 
 #[test]
