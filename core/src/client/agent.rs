@@ -184,7 +184,11 @@ enum Length {
 /// list of codings that has `chunked` in it.
 fn length(version: Version, headers: &HeaderMap) -> Result<Length, CallError> {
     let ambiguous = CallError::Answer(AnswerCause::AmbiguousLength);
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    // One length, or the same one again: in bytes, since "010" is not to everyone what "10" is.
+    let values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (lengths.next(), codings.next()) {
         (Some(_), Some(_)) => Err(ambiguous),
@@ -197,13 +201,12 @@ fn length(version: Version, headers: &HeaderMap) -> Result<Length, CallError> {
                 Err(CallError::Answer(AnswerCause::TransferCoding))
             }
         }
-        // `ureq` has refused lengths that differ; only the form is left to read.
-        (Some(length), None) => std::str::from_utf8(length.as_bytes())
+        (Some(length), None) if lengths.all(|other| other == length) => std::str::from_utf8(length)
             .ok()
-            .and_then(|text| text.split(',').next())
-            .and_then(|text| text.trim().parse().ok())
+            .and_then(|text| text.parse().ok())
             .map(Length::Bytes)
             .ok_or(ambiguous),
+        (Some(_), None) => Err(ambiguous),
     }
 }
 

@@ -24,7 +24,8 @@ fn content_of(answer: impl Into<Vec<u8>>) -> String {
 fn contents_are_read_to_the_end_their_framing_gives() {
     for (answer, content) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 05\r\nContent-Length: 5\r\n\r\nhello", "hello"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 05\r\n\r\nhello", "hello"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "hello"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello", "hello"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""),
         ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello"),
@@ -87,6 +88,8 @@ fn ambiguous_lengths_and_unknown_codings_are_errors() {
         ("Transfer-Encoding: identity\r\nContent-Length: 15", AmbiguousLength),
         ("Content-Length: 5\r\nContent-Length: 15", AmbiguousLength),
         ("Content-Length: 5, 15", AmbiguousLength),
+        ("Content-Length: 05\r\nContent-Length: 5", AmbiguousLength),
+        ("Content-Length: 05, 5", AmbiguousLength),
         ("Content-Length: +5", AmbiguousLength),
         ("Content-Length: -1", AmbiguousLength),
         ("Content-Length: 0x5", AmbiguousLength),
