@@ -44,6 +44,9 @@ fn main() {
     browser.prefer_dark(true);
     browser.screenshot(&directory.join("status-page-dark.png"));
     browser.resize(390, 844, true);
-    thread::sleep(Duration::from_secs(3));
+    // The next numbers are drawn in the new size.
+    let state = "document.getElementById('state').textContent";
+    let before = browser.eval(state);
+    browser.wait_for(&format!("{state} !== {before}"));
     browser.screenshot(&directory.join("status-page-phone.png"));
 }
