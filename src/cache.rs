@@ -6,7 +6,7 @@ use phantom_token_core::arena::{Find, Flight, Joined, Kind, Locked, Owner, Recor
 use phantom_token_core::key::Key;
 use phantom_token_core::lifetime::{self, Freshness, Life};
 use phantom_token_core::local::{Cached, Facts};
-use phantom_token_core::lock;
+use phantom_token_core::process;
 use phantom_token_core::state::Generation;
 
 use crate::conf::policy::CacheTimes;
@@ -79,7 +79,7 @@ pub(crate) fn shared(
                 Find::Hit | Find::Miss => {}
             }
             let Some(mine) = &mine else { return Step::Alone };
-            match locked.join_or_lead(key, mine, now_ms, lock::alive) {
+            match locked.join_or_lead(key, mine, now_ms, process::exists) {
                 Joined::Lead => Step::Lead,
                 Joined::Follow { flight, .. } => Step::Follow(flight),
                 Joined::Full => Step::Alone,

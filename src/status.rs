@@ -1,8 +1,8 @@
 //! `phantom_token_status`: the numbers, for Prometheus, for programs and for people.
 
 use phantom_token_core::health::kept_label;
-use phantom_token_core::lock;
 use phantom_token_core::metrics::{Build, Snapshot, ZoneEntries, ZoneFacts};
+use phantom_token_core::process;
 
 use crate::conf::{LocConf, MainConf};
 use crate::content;
@@ -120,7 +120,7 @@ fn numbers(r: Request, format: Format) -> Option<String> {
         version: env!("CARGO_PKG_VERSION"),
         nginx: env!("PHANTOM_TOKEN_NGINX_VERSION"),
     });
-    let mut snapshot = Snapshot::take(&state, &zones, build, lock::alive);
+    let mut snapshot = Snapshot::take(&state, &zones, build, process::runs);
     // One that is no longer asked would rest for ever.
     let labels: Vec<_> =
         main.endpoints.iter().map(|endpoint| kept_label(endpoint.label())).collect();

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use phantom_token_core::arena::Record;
 use phantom_token_core::key::{HashKey, Key};
 use phantom_token_core::local::Local;
-use phantom_token_core::lock;
+use phantom_token_core::process;
 use phantom_token_core::state::State;
 
 use crate::conf::MainConf;
@@ -88,7 +88,7 @@ pub(crate) fn start(conf: &MainConf) {
     let record_room = 4096;
     let worker = Worker {
         state,
-        slot: state.claim(pid(), lock::alive),
+        slot: state.claim(pid(), process::runs),
         local: Local::new(conf.worker_cache.unwrap_or(WORKER_CACHE), WORKER_CACHE_BYTES),
         record: Record::with_room(record_room),
         flights: HashMap::default(),

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicUsize;
 
 use phantom_token_core::arena::{self, Arena, Locked};
 use phantom_token_core::lock;
+use phantom_token_core::process;
 use phantom_token_core::state::{self, State};
 
 use crate::conf::{Cf, ConfError, Place};
@@ -116,7 +117,7 @@ impl Zone {
         let word = self.mapped.lock.get()?;
         // SAFETY: the word is in the zone, which is mapped for the life of the process.
         let word = unsafe { word.as_ref() };
-        let mut guard = lock::acquire(word, pid(), lock::alive)?;
+        let mut guard = lock::acquire(word, pid(), process::runs)?;
         let mut locked = arena.locked(&mut guard);
         Some(work(&mut locked))
     }

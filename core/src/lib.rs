@@ -27,6 +27,7 @@ pub mod local;
 pub mod lock;
 pub mod memory;
 pub mod metrics;
+pub mod process;
 pub mod repeats;
 pub mod scope;
 pub mod state;

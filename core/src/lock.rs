@@ -46,7 +46,7 @@ impl Drop for Guard<'_> {
 /// Takes the lock for process `pid`, or gives up after 100 ms with `None`: the request then goes on
 /// as if there were no cache.
 ///
-/// From 20 ms on, and every 20 ms, `alive` is asked about the owner; the lock of a process that is
+/// From 20 ms on, and every 20 ms, `alive` ([`runs`](crate::process::runs)) is asked about the owner; the lock of a process that is
 /// gone is taken over, and whatever it left half-written is found by the arena's own mark. A lock
 /// that already carries our own id is taken over at once: one thread per process uses it, so it was
 /// left by a process that had the id before us.
@@ -108,19 +108,6 @@ pub fn acquire<'a>(
         // than from those who keep asking for it.
         thread::sleep(NAP);
     }
-}
-
-/// Whether a process of that id exists: `kill(pid, 0)`. One that belongs to another user does.
-pub fn alive(pid: u32) -> bool {
-    let Ok(pid) = libc::pid_t::try_from(pid) else {
-        return false;
-    };
-    if pid <= 0 {
-        return false;
-    }
-    // SAFETY: signal 0 sends nothing; the call only checks that the process is there.
-    let gone = unsafe { libc::kill(pid, 0) } != 0;
-    !(gone && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH))
 }
 
 #[cfg(test)]
@@ -208,14 +195,5 @@ mod tests {
         });
         assert!(entered.load(Ordering::Relaxed) > 0);
         assert_eq!(word.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn processes_are_told_apart_from_none() {
-        assert!(alive(std::process::id()));
-        assert!(alive(1));
-        assert!(!alive(0));
-        assert!(!alive(u32::MAX));
-        assert!(!alive(i32::MAX as u32));
     }
 }

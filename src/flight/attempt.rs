@@ -12,8 +12,8 @@ use phantom_token_core::form;
 use phantom_token_core::grant::Grant;
 use phantom_token_core::health::{Availability, EndpointId, Gate, Transition};
 use phantom_token_core::lifetime::{self, Keep, Life, Uncached};
-use phantom_token_core::lock;
 use phantom_token_core::memory::{self, NoMemory};
+use phantom_token_core::process;
 use phantom_token_core::state::Notice;
 
 use crate::cache::{self, Texts};
@@ -51,7 +51,7 @@ impl Flight {
                 pid(),
                 now,
                 self.deadline,
-                lock::alive,
+                process::exists,
             ) {
                 Availability::Resting { left_ms } => {
                     soonest = Some(soonest.map_or(left_ms, |least: u64| least.min(left_ms)));

@@ -1,6 +1,5 @@
 //! Following another worker's call, under its mark in the zone.
 use phantom_token_core::arena::{Answer as Mark, Poll};
-use phantom_token_core::lock;
 
 use crate::cache::{self, Found};
 use crate::flight::telling::Keeping;
@@ -13,15 +12,15 @@ use crate::worker::Worker;
 use crate::zone::ZoneRef;
 
 impl Flight {
-    /// Looks whether the other worker has answered, or is gone.
-    pub(crate) fn poll(&mut self, worker: &mut Worker) {
+    /// Looks whether the other worker has answered, or is no longer `alive`.
+    pub(crate) fn poll(&mut self, worker: &mut Worker, alive: impl Fn(u32) -> bool) {
         let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) else { return };
         let (key, id) = (self.key, self.id);
         let mine = cache::mark(worker.state.next_flight_id(), slot, self.latest_deadline());
         let polled = loop {
             let record = &mut worker.record;
             let polled =
-                zone.locked(|locked| locked.poll(&key, id, &mine, now_ms(), lock::alive, record));
+                zone.locked(|locked| locked.poll(&key, id, &mine, now_ms(), &alive, record));
             match polled {
                 Some(Poll::NeedSpace(bytes)) if record.reserve(bytes).is_ok() => {}
                 other => break other,

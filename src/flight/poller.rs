@@ -5,14 +5,16 @@
 
 use core::ptr;
 
+use phantom_token_core::process::{self, Running};
+
 use crate::flight::Flight;
 use crate::guard;
 use crate::sys::*;
-use crate::worker;
+use crate::worker::{self, Worker};
 
 /// Between two looks at the word, in milliseconds.
 const TICK_MS: ngx_msec_t = 5;
-/// Ticks between two looks at the zone, whatever the word says.
+/// Ticks between two looks at the callers, whatever the word says.
 const FULL_LOOK: u32 = 20;
 
 /// The timer, while there are flights that follow.
@@ -43,25 +45,35 @@ impl Poller {
         }
     }
 
-    /// Whether it is time to look at the zone.
-    fn is_due(&mut self, answered: u64) -> bool {
+    /// What it is time for.
+    fn due(&mut self, answered: u64) -> Due {
         self.ticks += 1;
-        let due = self.seen != answered || self.ticks >= FULL_LOOK;
-        if due {
-            self.seen = answered;
+        let new = answered != self.seen;
+        self.seen = answered;
+        if self.ticks >= FULL_LOOK {
             self.ticks = 0;
+            return Due::Callers;
         }
-        due
+        if new { Due::Answers } else { Due::Nothing }
     }
+}
+
+enum Due {
+    Nothing,
+    Answers,
+    /// Answers, and whether those who call still run.
+    Callers,
 }
 
 unsafe extern "C" fn tick(_: *mut ngx_event_t) {
     guard::entry("following a call", guard::cycle_log, (), || {
         worker::with(|worker| {
-            if worker.poller.is_due(worker.state.answered()) {
-                for flight in worker.followers.clone() {
-                    // SAFETY: the list holds live flights only, and polling one frees no other.
-                    unsafe { Flight::with(flight, |flight| flight.poll(worker)) };
+            match worker.poller.due(worker.state.answered()) {
+                Due::Nothing => {}
+                Due::Answers => poll_all(worker, process::exists),
+                Due::Callers => {
+                    let running = Running::default();
+                    poll_all(worker, |pid| running.has(pid));
                 }
             }
             if !worker.followers.is_empty() {
@@ -69,4 +81,11 @@ unsafe extern "C" fn tick(_: *mut ngx_event_t) {
             }
         });
     });
+}
+
+fn poll_all(worker: &mut Worker, alive: impl Fn(u32) -> bool) {
+    for flight in worker.followers.clone() {
+        // SAFETY: the list holds live flights only, and polling one frees no other.
+        unsafe { Flight::with(flight, |flight| flight.poll(worker, &alive)) };
+    }
 }

@@ -16,6 +16,7 @@ use phantom_token_core::arena::{
     Times,
 };
 use phantom_token_core::lock;
+use phantom_token_core::process;
 
 use crate::block::{HASH_KEY, Random, inactive, key};
 
@@ -69,7 +70,7 @@ impl Shared {
     }
 
     fn with<R>(&self, arena: &Arena, f: impl FnOnce(&mut Locked<'_>) -> R) -> Option<R> {
-        let mut guard = lock::acquire(self.lock(), std::process::id(), lock::alive)?;
+        let mut guard = lock::acquire(self.lock(), std::process::id(), process::runs)?;
         Some(f(&mut arena.locked(&mut guard)))
     }
 }
@@ -140,7 +141,7 @@ fn work(shared: &Shared, slot: u8) -> ! {
             60..68 => {
                 arena.store(&key, &inactive());
             }
-            68..85 => match arena.join_or_lead(&key, &mine, now, lock::alive) {
+            68..85 => match arena.join_or_lead(&key, &mine, now, process::exists) {
                 Joined::Lead => followed = Some((token, mine.id, true)),
                 Joined::Follow { flight, .. } => followed = Some((token, flight, false)),
                 Joined::Full => {}
@@ -160,7 +161,7 @@ fn work(shared: &Shared, slot: u8) -> ! {
                             flight,
                             &mine,
                             now,
-                            lock::alive,
+                            process::exists,
                             &mut record,
                         );
                         match poll {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use phantom_token_test::authorization_server::Token;
 use phantom_token_test::nginx::Builder;
-use phantom_token_test::process::wait_until;
+use phantom_token_test::process::{self, wait_until};
 use phantom_token_test::{AuthorizationServer, Client, Gateway, Response, Rig};
 use serde_json::Value;
 
@@ -141,5 +141,44 @@ impl Crowd {
     pub(crate) fn read(&mut self) -> (Vec<Response>, Duration) {
         let responses = self.clients.iter_mut().map(Client::read).collect();
         (responses, self.began.elapsed())
+    }
+}
+
+/// Workers whose master is dead. This process takes its place and waits for none of them: those that
+/// are killed stay zombies, as they do under a first process that is slow to wait.
+#[derive(Default)]
+pub(crate) struct Orphans(Vec<u32>);
+
+impl Orphans {
+    /// Kills the master.
+    pub(crate) fn of(gateway: &Gateway) -> Self {
+        // SAFETY: the option takes plain numbers.
+        let adopts = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+        assert_eq!(adopts, 0);
+        let orphans = Self(gateway.workers());
+        gateway.signal(libc::SIGKILL);
+        gateway.wait_exit();
+        orphans
+    }
+
+    /// Those that run.
+    pub(crate) fn pids(&self) -> &[u32] {
+        &self.0
+    }
+
+    /// Kills one of them.
+    pub(crate) fn kill(&mut self, pid: u32) {
+        process::signal(pid, libc::SIGKILL).expect("a living worker");
+        wait_until("its end", || !process::alive(pid));
+        self.0.retain(|&other| other != pid);
+    }
+}
+
+impl Drop for Orphans {
+    fn drop(&mut self) {
+        for &pid in &self.0 {
+            let _ = process::signal(pid, libc::SIGKILL);
+        }
+        wait_until("the orphans' end", || self.0.iter().all(|&pid| !process::alive(pid)));
     }
 }

@@ -48,6 +48,23 @@ fn a_call_of_a_killed_worker_is_taken_over_by_one() {
 }
 
 #[test]
+fn a_call_of_a_killed_worker_is_taken_over_though_nobody_waits_for_the_dead() {
+    let rig = rig(4, |builder| builder.listen("reuseport").allow("was locked by"));
+    let token = rig.server.issue();
+    let hold = rig.server.hold();
+    let ((pid, caller), mut waiters) = caller_and_waiters(&rig, &token.token);
+    let mut orphans = Orphans::of(&rig.gateway);
+    orphans.kill(pid);
+    rig.server.wait_for_introspections(2);
+    drop(hold);
+    for (_, client) in &mut waiters {
+        assert_passes(&client.read(), &token);
+    }
+    drop(caller);
+    assert_eq!(rig.server.introspections(), 2, "one of them took over");
+}
+
+#[test]
 fn the_calling_client_leaves_and_the_others_get_their_answer() {
     let rig = rig(2, |builder| builder.listen("reuseport"));
     let token = rig.server.issue();
