@@ -33,7 +33,7 @@ pub(crate) enum Found {
     Follow { flight: u64 },
 }
 
-/// This worker's own cache: no lock, no copy.
+/// This worker's own cache: no copy, and no lock that could be waited for.
 pub(crate) fn nearest(
     worker: &mut Worker,
     zone: &Zone,
@@ -50,9 +50,11 @@ pub(crate) fn nearest(
     }
     let cached = Rc::clone(cached);
     if now_ms.wrapping_sub(cached.touched.get()) >= TOUCH_MS {
-        cached.touched.set(now_ms);
-        // The zone must know that it is in use, or it would go as the least recently used.
-        zone.locked(|locked| locked.touch(key));
+        // The zone must know that it is in use, or it would go as the least recently used. Where
+        // the lock is taken, the next hit says so.
+        if zone.if_unlocked(|locked| locked.touch(key)).is_some() {
+            cached.touched.set(now_ms);
+        }
     }
     Some(cached)
 }

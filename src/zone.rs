@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicUsize;
 
 use phantom_token_core::arena::{self, Arena, Locked};
-use phantom_token_core::lock;
+use phantom_token_core::lock::{self, Guard};
 use phantom_token_core::process;
 use phantom_token_core::state::{self, State};
 
@@ -113,13 +113,24 @@ impl Zone {
     ///
     /// `work` must not panic, allocate, log or take another lock.
     pub(crate) fn locked<T>(&self, work: impl FnOnce(&mut Locked<'_>) -> T) -> Option<T> {
+        self.under(|word| lock::acquire(word, pid(), process::runs), work)
+    }
+
+    /// [`Zone::locked`] where the lock is free. `None`: it was not, and nobody waited.
+    pub(crate) fn if_unlocked<T>(&self, work: impl FnOnce(&mut Locked<'_>) -> T) -> Option<T> {
+        self.under(|word| lock::attempt(word, pid()), work)
+    }
+
+    fn under<'z, T>(
+        &'z self,
+        lock: impl FnOnce(&'z AtomicUsize) -> Option<Guard<'z>>,
+        work: impl FnOnce(&mut Locked<'_>) -> T,
+    ) -> Option<T> {
         let arena = self.arena.get()?;
         let word = self.mapped.lock.get()?;
         // SAFETY: the word is in the zone, which is mapped for the life of the process.
-        let word = unsafe { word.as_ref() };
-        let mut guard = lock::acquire(word, pid(), process::runs)?;
-        let mut locked = arena.locked(&mut guard);
-        Some(work(&mut locked))
+        let mut guard = lock(unsafe { word.as_ref() })?;
+        Some(work(&mut arena.locked(&mut guard)))
     }
 }
 

@@ -56,11 +56,7 @@ pub fn acquire<'a>(
     alive: impl Fn(u32) -> bool,
 ) -> Option<Guard<'a>> {
     let me = pid as usize;
-    let take = |from: usize| {
-        word.compare_exchange(from, me, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
-            .then_some(Guard { word, owner: me })
-    };
+    let take = |from| take(word, from, me);
     if let Some(guard) = take(0) {
         return Some(guard);
     }
@@ -110,6 +106,17 @@ pub fn acquire<'a>(
     }
 }
 
+/// Takes the lock for process `pid` where it is free, and waits for nobody.
+pub fn attempt(word: &AtomicUsize, pid: u32) -> Option<Guard<'_>> {
+    take(word, 0, pid as usize)
+}
+
+fn take(word: &AtomicUsize, from: usize, me: usize) -> Option<Guard<'_>> {
+    word.compare_exchange(from, me, Ordering::Acquire, Ordering::Relaxed)
+        .is_ok()
+        .then_some(Guard { word, owner: me })
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -123,6 +130,16 @@ mod tests {
         let guard = acquire(&word, 7, |_| true).unwrap();
         assert_eq!(word.load(Ordering::Relaxed), 7);
         drop(guard);
+        assert_eq!(word.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn an_attempt_waits_for_nobody() {
+        let word = AtomicUsize::new(9);
+        assert!(attempt(&word, 7).is_none());
+        assert_eq!(word.load(Ordering::Relaxed), 9);
+        word.store(0, Ordering::Relaxed);
+        drop(attempt(&word, 7).unwrap());
         assert_eq!(word.load(Ordering::Relaxed), 0);
     }
 
