@@ -114,7 +114,7 @@ test: setup-test $(if $(filter debian,$(flavour)),setup-njs) build ## Run all te
 	@# The module with panics to inject: never the one that `make build` leaves.
 	@$(for_nginx) $(CARGO) build $(CARGO_FLAGS) --package ngx-phantom-token --features inject-panics --target-dir '$(target_dir)'
 	@tools/install-file '$(target_dir)/debug/libngx_http_phantom_token_module.so' '$(out)/inject-panics/$(MODULE)'
-	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-core --package phantom-token-test $(TEST_FLAGS)
+	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-core --package phantom-token-test --package phantom-token-bench $(TEST_FLAGS)
 	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 
 # Nothing of it runs at the same time as a measurement.
@@ -123,8 +123,9 @@ bench: setup-bench build ## Measure what the module costs: docs/benchmarks.md
 	$(SAY) 'building the benchmarks'
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-bench --profile bench --bins --benches
 	$(SAY) 'single steps of the engine'
-	@$(CARGO) bench $(CARGO_FLAGS) --package phantom-token-bench --bench engine -- --sample-count 50
-	$(SAY) 'whole gateways (BENCH_SECONDS, BENCH_PAIRS, BENCH_ONLY; PEER_URL, PEER_PID)'
+	@mkdir -p build/bench
+	@$(CARGO) bench $(CARGO_FLAGS) --quiet --package phantom-token-bench --bench engine -- --sample-count 50 >build/bench/steps.txt
+	$(SAY) 'whole gateways (BENCH_SECONDS, BENCH_PAIRS, BENCH_ONLY, BENCH_WRITE; PEER_URL, PEER_PID)'
 	@$(with_gateway) '$(TARGET)/release/phantom-token-bench'
 
 .PHONY: soak

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Kind};
 
 /// Which tokens a load presents.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,6 @@ impl Wrk {
         else {
             return Err(format!("{}: wrk says {text}", gateway.name));
         };
-        // The last answers may be cut off by the end of the run.
         if bad > 0.0 || requests == 0.0 {
             return Err(format!("{}: {bad} of {requests} requests failed", gateway.name));
         }
@@ -87,14 +86,16 @@ impl Wrk {
     }
 
     fn script(&self, gateway: &Gateway, tokens: Tokens) -> String {
+        // As `token` writes them.
         let format = "local function value(k) return string.format(\
             \"Bearer %08x-4b1f-4c6e-9a2d-%012x\", k, k * 7919) end\n";
         let done = "function done(summary)\n\
              io.write(string.format(\"requests: %d\\nus: %d\\nbad: %d\\n\", summary.requests,\n\
-             summary.duration, summary.errors.status + summary.errors.connect))\n\
+             summary.duration, summary.errors.status + summary.errors.connect\n\
+             + summary.errors.read + summary.errors.write + summary.errors.timeout))\n\
              end\n";
         let request = match tokens {
-            _ if gateway.client_sends_jwt => format!(
+            _ if gateway.kind == Kind::Passes => format!(
                 "local one = nil\n\
                  function init() one = wrk.format(\"GET\", nil, {{Authorization = \"Bearer {}\"}}) end\n\
                  function request() return one end\n",
@@ -133,19 +134,23 @@ impl Wrk {
 /// One kept-alive connection.
 pub(crate) struct Connection {
     reader: BufReader<TcpStream>,
+    /// A request up to the token.
+    head: String,
 }
 
 impl Connection {
-    pub(crate) fn open(port: u16) -> Result<Self, String> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        Ok(Self { reader: BufReader::new(stream) })
+    pub(crate) fn open(gateway: &Gateway) -> Result<Self, String> {
+        let (authority, path) = gateway.target();
+        let io = |error: std::io::Error| format!("{}: {error}", gateway.name);
+        let stream = TcpStream::connect(&authority).map_err(io)?;
+        stream.set_nodelay(true).map_err(io)?;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer ");
+        Ok(Self { reader: BufReader::new(stream), head })
     }
 
     /// One request with this bearer token; anything but 200 is an error.
     pub(crate) fn get(&mut self, bearer: &str) -> Result<(), String> {
-        let request =
-            format!("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {bearer}\r\n\r\n");
+        let request = format!("{}{bearer}\r\n\r\n", self.head);
         let io = |error: std::io::Error| error.to_string();
         self.reader.get_mut().write_all(request.as_bytes()).map_err(io)?;
         let (mut length, mut line, mut status) = (0u64, String::new(), String::new());
@@ -171,10 +176,10 @@ impl Connection {
 }
 
 /// Presents each of `count` tokens once, so that all are cached.
-pub(crate) fn preload(port: u16, count: u32) -> Result<(), String> {
+pub(crate) fn preload(gateway: &Gateway, count: u32) -> Result<(), String> {
     const CONNECTIONS: u32 = 16;
     let load = |first: u32| {
-        let mut connection = Connection::open(port)?;
+        let mut connection = Connection::open(gateway)?;
         (first..count).step_by(CONNECTIONS as usize).try_for_each(|n| connection.get(&token(n)))
     };
     thread::scope(|scope| {
@@ -185,10 +190,10 @@ pub(crate) fn preload(port: u16, count: u32) -> Result<(), String> {
 }
 
 /// Milliseconds each of `count` requests took that presented one token at once.
-pub(crate) fn burst(port: u16, count: usize, bearer: &str) -> Result<Vec<f64>, String> {
+pub(crate) fn burst(gateway: &Gateway, count: usize, bearer: &str) -> Result<Vec<f64>, String> {
     let barrier = Barrier::new(count);
     let one = || {
-        let connection = Connection::open(port);
+        let connection = Connection::open(gateway);
         barrier.wait();
         let begun = Instant::now();
         connection?.get(bearer)?;
@@ -213,7 +218,7 @@ pub(crate) fn burst(port: u16, count: usize, bearer: &str) -> Result<Vec<f64>, S
 /// Milliseconds of requests sent at a fixed rate (each second) over `connections` connections,
 /// counted from when each was due, so that a slow answer does not hide those behind it.
 pub(crate) fn paced(
-    port: u16,
+    gateway: &Gateway,
     bearer: &str,
     rate: f64,
     connections: u32,
@@ -222,7 +227,7 @@ pub(crate) fn paced(
     let begun = Instant::now() + Duration::from_millis(50);
     let gap = f64::from(connections) / rate;
     let one = |index: u32| {
-        let mut connection = Connection::open(port)?;
+        let mut connection = Connection::open(gateway)?;
         let mut latencies = Vec::new();
         for n in 0.. {
             let offset = gap * (f64::from(n) + f64::from(index) / f64::from(connections));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::gateway::Recipe;
+use crate::gateway::{Kind, Recipe};
 use crate::server::IN_HEADER;
 
 /// To the API, over kept-alive connections.
@@ -14,6 +14,10 @@ const ZONE: &str = "256m";
 /// Takes the opaque token out of the header, for those that have to do it by hand.
 const OPAQUE: &str = "map $http_authorization $opaque { default \"\"; \"~*^bearer +(?<t>[A-Za-z0-9._~+/-]+=*)$\" $t; }";
 
+/// Answers on disk, all in one directory: in a tree, a miss would have to make directories at first.
+const CACHE: &str =
+    "proxy_cache_path cache keys_zone=tokens:64m max_size=2g inactive=1h use_temp_path=off;";
+
 fn plain_of<'a>(name: &'static str, binary: &'a Path) -> Recipe<'a> {
     Recipe {
         name,
@@ -21,15 +25,25 @@ fn plain_of<'a>(name: &'static str, binary: &'a Path) -> Recipe<'a> {
         libraries: None,
         main: String::new(),
         http: String::new(),
+        listen: "",
         server: format!("location / {{ {PROXY} }}"),
         files: Vec::new(),
-        client_sends_jwt: true,
+        kind: Kind::Passes,
     }
 }
 
 /// NGINX proxying requests whose client sends the JWT itself: what all others are measured by.
 pub(crate) fn plain(binary: &Path) -> Recipe<'_> {
     plain_of("plain", binary)
+}
+
+/// The same with room for the JWT in the first buffer: as it comes, NGINX reads a header of more
+/// than a kilobyte in two pieces.
+pub(crate) fn plain_large_buffer(binary: &Path) -> Recipe<'_> {
+    Recipe {
+        http: "client_header_buffer_size 4k;".to_owned(),
+        ..plain_of("plain, client_header_buffer_size 4k", binary)
+    }
 }
 
 /// The same of the distribution's NGINX.
@@ -44,18 +58,36 @@ pub(crate) fn constant<'a>(binary: &'a Path, jwt: &str) -> Recipe<'a> {
         server: format!(
             "location / {{ proxy_set_header Authorization \"Bearer {jwt}\"; {PROXY} }}"
         ),
-        client_sends_jwt: false,
+        kind: Kind::Constant,
         ..plain_of("constant header", binary)
     }
 }
 
 /// This module. `threads` of the pool that introspects.
 pub(crate) fn module<'a>(binary: &'a Path, module: &Path, server: u16, threads: u32) -> Recipe<'a> {
+    module_asking(binary, module, &format!("http://127.0.0.1:{server}"), threads)
+}
+
+/// This module, whose authorization server is at `server` behind TLS and has this certificate.
+pub(crate) fn module_tls<'a>(
+    binary: &'a Path,
+    module: &Path,
+    server: u16,
+    certificate: &str,
+    threads: u32,
+) -> Recipe<'a> {
+    let mut recipe = module_asking(binary, module, &format!("https://localhost:{server}"), threads);
+    recipe.http += "\nphantom_token_ssl_trusted_certificate server.pem;";
+    let files = vec![("server.pem", certificate.to_owned())];
+    Recipe { name: "phantom token, https", files, ..recipe }
+}
+
+fn module_asking<'a>(binary: &'a Path, module: &Path, server: &str, threads: u32) -> Recipe<'a> {
     Recipe {
         main: format!("load_module {};\nthread_pool default threads={threads};", module.display()),
         http: format!(
             "phantom_token_cache_zone zone=phantom_token:{ZONE};\n\
-             phantom_token_introspection_endpoint http://127.0.0.1:{server}/introspect;\n\
+             phantom_token_introspection_endpoint {server}/introspect;\n\
              phantom_token_client_id bench;\n\
              phantom_token_client_secret bench;\n\
              phantom_token_cache_valid 1h;\n\
@@ -63,19 +95,42 @@ pub(crate) fn module<'a>(binary: &'a Path, module: &Path, server: u16, threads: 
              phantom_token_max_pending 100000;"
         ),
         server: format!("location / {{ phantom_token on; {PROXY} }}"),
-        client_sends_jwt: false,
+        kind: Kind::Swaps,
         ..plain_of("phantom token", binary)
     }
 }
 
-/// `auth_request` to a cached introspection that gives the JWT in a header.
+/// The authorization server, in an `upstream`.
+fn upstream(server: u16) -> String {
+    format!("upstream server {{ server 127.0.0.1:{server}; keepalive 256; }}")
+}
+
+/// A call to introspect, at `path` of the server.
+fn introspection(path: &str) -> String {
+    format!(
+        "proxy_method POST; proxy_set_body \"token=$opaque\";\n\
+         proxy_set_header Content-Type application/x-www-form-urlencoded;\n\
+         proxy_set_header Accept application/jwt;\n\
+         proxy_set_header Authorization \"Basic YmVuY2g6YmVuY2g=\";\n\
+         proxy_set_header Connection \"\"; proxy_pass_request_headers off;\n\
+         proxy_pass http://server{path};"
+    )
+}
+
+/// The same through `proxy_cache`, one call for a token at a time.
+fn cached_introspection(path: &str) -> String {
+    format!(
+        "proxy_cache tokens; proxy_cache_key $opaque; proxy_cache_valid 200 1h; proxy_cache_lock on;\n\
+         {}",
+        introspection(path)
+    )
+}
+
+/// `auth_request` to a cached introspection that gives the JWT in a header, and no body.
 pub(crate) fn auth_request(binary: &Path, server: u16) -> Recipe<'_> {
     Recipe {
-        http: format!(
-            "{OPAQUE}\n\
-             proxy_cache_path cache keys_zone=tokens:64m max_size=2g use_temp_path=off;\n\
-             upstream server {{ server 127.0.0.1:{server}; keepalive 256; }}"
-        ),
+        main: "pcre_jit on;".to_owned(),
+        http: format!("{OPAQUE}\n{CACHE}\n{}", upstream(server)),
         server: format!(
             "location / {{\n\
                  auth_request /_introspect;\n\
@@ -83,24 +138,11 @@ pub(crate) fn auth_request(binary: &Path, server: u16) -> Recipe<'_> {
                  proxy_set_header Authorization \"Bearer $jwt\"; {PROXY}\n\
              }}\n\
              location = /_introspect {{ internal; {} }}",
-            cached_introspection("proxy_cache_lock on;", IN_HEADER)
+            cached_introspection(IN_HEADER)
         ),
-        client_sends_jwt: false,
+        kind: Kind::Swaps,
         ..plain_of("auth_request + proxy_cache", binary)
     }
-}
-
-/// Introspection through `proxy_cache`, at `path` of the server.
-fn cached_introspection(more: &str, path: &str) -> String {
-    format!(
-        "proxy_cache tokens; proxy_cache_key $opaque; proxy_cache_valid 200 1h; {more}\n\
-         proxy_method POST; proxy_set_body \"token=$opaque\";\n\
-         proxy_set_header Content-Type application/x-www-form-urlencoded;\n\
-         proxy_set_header Accept application/jwt;\n\
-         proxy_set_header Authorization \"Basic YmVuY2g6YmVuY2g=\";\n\
-         proxy_set_header Connection \"\"; proxy_pass_request_headers off;\n\
-         proxy_pass http://server{path};"
-    )
 }
 
 /// njs asking through `proxy_cache`, as its documentation shows for introspection.
@@ -115,14 +157,12 @@ pub(crate) fn njs<'a>(binary: &'a Path, root: &Path, server: u16) -> Recipe<'a> 
         export default { introspect };\n";
     Recipe {
         main: format!(
-            "load_module {}/lib/nginx/modules/ngx_http_js_module.so;",
+            "load_module {}/lib/nginx/modules/ngx_http_js_module.so;\npcre_jit on;",
             root.join("usr").display()
         ),
         http: format!(
-            "{OPAQUE}\n\
-             js_import phantom from phantom.js;\n\
-             proxy_cache_path cache keys_zone=tokens:64m max_size=2g use_temp_path=off;\n\
-             upstream server {{ server 127.0.0.1:{server}; keepalive 256; }}"
+            "{OPAQUE}\njs_import phantom from phantom.js;\n{CACHE}\n{}",
+            upstream(server)
         ),
         server: format!(
             "location / {{\n\
@@ -132,10 +172,10 @@ pub(crate) fn njs<'a>(binary: &'a Path, root: &Path, server: u16) -> Recipe<'a> 
              }}\n\
              location = /_token {{ internal; js_content phantom.introspect; }}\n\
              location = /_introspect {{ internal; {} }}",
-            cached_introspection("proxy_cache_lock on;", "/introspect")
+            cached_introspection("/introspect")
         ),
         files: vec![("phantom.js", script.to_owned())],
-        client_sends_jwt: false,
+        kind: Kind::Swaps,
         ..plain_of("njs + proxy_cache", binary)
     }
 }
@@ -167,39 +207,49 @@ pub(crate) fn lua<'a>(
         libraries: Some(libraries),
         main: format!(
             "load_module {usr}/lib/nginx/modules/ndk_http_module.so;\n\
-             load_module {usr}/lib/nginx/modules/ngx_http_lua_module.so;"
+             load_module {usr}/lib/nginx/modules/ngx_http_lua_module.so;\n\
+             pcre_jit on;"
         ),
         http: format!(
             "{OPAQUE}\n\
              lua_package_path \"{usr}/share/lua/5.1/?.lua;;\";\n\
              lua_shared_dict tokens {ZONE};\n\
-             upstream server {{ server 127.0.0.1:{server}; keepalive 256; }}"
+             {}",
+            upstream(server)
         ),
         server: format!(
             "location / {{ access_by_lua_file phantom.lua; {PROXY} }}\n\
-             location = /_introspect {{\n\
-                 internal;\n\
-                 proxy_method POST; proxy_set_body \"token=$opaque\";\n\
-                 proxy_set_header Content-Type application/x-www-form-urlencoded;\n\
-                 proxy_set_header Accept application/jwt;\n\
-                 proxy_set_header Authorization \"Basic YmVuY2g6YmVuY2g=\";\n\
-                 proxy_set_header Connection \"\"; proxy_pass_request_headers off;\n\
-                 proxy_pass http://server/introspect;\n\
-             }}"
+             location = /_introspect {{ internal; {} }}",
+            introspection("/introspect")
         ),
         files: vec![("phantom.lua", program.to_owned())],
-        client_sends_jwt: false,
+        kind: Kind::Swaps,
         ..plain_of("Lua + shared dictionary", binary)
     }
 }
 
-/// The API: an NGINX that answers everything with a line of text.
-pub(crate) fn api(binary: &Path) -> Recipe<'_> {
+/// The API: an NGINX that answers with a line of text whoever comes with the JWT.
+pub(crate) fn api<'a>(binary: &'a Path, jwt: &str) -> Recipe<'a> {
     Recipe {
-        server: "large_client_header_buffers 4 64k;\n\
-                 location / { return 200 \"hello from an API behind a gateway\\n\"; }"
-            .to_owned(),
+        http: "client_header_buffer_size 4k;".to_owned(),
+        server: format!(
+            "if ($http_authorization != \"Bearer {jwt}\") {{ return 401; }}\n\
+             location / {{ return 200 \"hello from an API behind a gateway\\n\"; }}"
+        ),
         ..plain_of("the API", binary)
+    }
+}
+
+/// What puts TLS before the authorization server at `server`.
+pub(crate) fn tls<'a>(binary: &'a Path, server: u16, identity: (&str, &str)) -> Recipe<'a> {
+    Recipe {
+        http: upstream(server),
+        listen: " ssl",
+        server: "ssl_certificate server.pem; ssl_certificate_key server.key;\n\
+                 location / { proxy_set_header Connection \"\"; proxy_pass http://server; }"
+            .to_owned(),
+        files: vec![("server.pem", identity.0.to_owned()), ("server.key", identity.1.to_owned())],
+        ..plain_of("TLS before the authorization server", binary)
     }
 }
 

@@ -1,19 +1,38 @@
-//! The results as Markdown, between two marks of `docs/benchmarks.md`, and charts beside it.
+//! The results as Markdown with charts beside it: in `build/bench`, or in the documentation between
+//! two marks.
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::settings::workspace;
-
-const BEGIN: &str = "<!-- make bench: begin -->";
-const END: &str = "<!-- make bench: end -->";
 
 /// What was measured so far.
 #[derive(Default)]
 pub(crate) struct Report {
     text: String,
     charts: Vec<(&'static str, String)>,
+    /// The short table of the README.
+    short: Vec<Vec<String>>,
+}
+
+/// The columns of the README's table.
+const SHORT: [&str; 5] = [
+    "gateway",
+    "one token",
+    "5,000 tokens",
+    "every token new",
+    "calls for 500 requests at once of a new token",
+];
+
+/// One of them.
+#[derive(Clone, Copy)]
+pub(crate) enum Short {
+    OneToken = 1,
+    ManyTokens,
+    NewTokens,
+    Calls,
 }
 
 impl Report {
@@ -25,39 +44,76 @@ impl Report {
 
     /// Adds a table.
     pub(crate) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
-        let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
-        let mut table = line(head.to_vec());
-        // Numbers stand at the right; the first column is a name.
-        table += &line(
-            head.iter().enumerate().map(|(n, _)| if n == 0 { "---" } else { "--:" }).collect(),
-        );
-        for row in rows {
-            table += &line(row.iter().map(String::as_str).collect());
-        }
-        self.say(table.trim_end());
+        self.say(&table(head, rows));
     }
 
-    /// Adds a chart, `docs/img/NAME.svg`.
+    /// Adds a chart, `img/NAME.svg`.
     pub(crate) fn chart(&mut self, name: &'static str, title: &str, svg: String) {
         let _ = writeln!(self.text, "![{title}](img/{name}.svg)\n");
         self.charts.push((name, svg));
     }
 
-    /// Writes all of it: in place of the last run's results, or behind what there is.
-    pub(crate) fn write(&self) -> std::io::Result<PathBuf> {
-        let docs = workspace().join("docs");
-        fs::create_dir_all(docs.join("img"))?;
-        for (name, svg) in &self.charts {
-            fs::write(docs.join(format!("img/{name}.svg")), svg)?;
-        }
-        let path = docs.join("benchmarks.md");
-        let old = fs::read_to_string(&path).unwrap_or_else(|_| "# Benchmarks\n\n".to_owned());
-        let (before, after) = match (old.find(BEGIN), old.find(END)) {
-            (Some(begin), Some(end)) if begin < end => (&old[..begin], &old[end + END.len()..]),
-            _ => (&old[..], "\n"),
+    /// Fills a cell of a gateway's row of the README's table.
+    pub(crate) fn short(&mut self, gateway: &str, column: Short, cell: String) {
+        let row = match self.short.iter().position(|row| row[0] == gateway) {
+            Some(row) => row,
+            None => {
+                let mut row = vec!["–".to_owned(); SHORT.len()];
+                gateway.clone_into(&mut row[0]);
+                self.short.push(row);
+                self.short.len() - 1
+            }
         };
-        let text = self.text.trim_end();
-        fs::write(&path, format!("{before}{BEGIN}\n\n{text}\n\n{END}{after}"))?;
+        self.short[row][column as usize] = cell;
+    }
+
+    /// Keeps it for whoever has measured.
+    pub(crate) fn keep(&self) -> io::Result<PathBuf> {
+        let directory = workspace().join("build/bench");
+        self.draw(&directory)?;
+        let path = directory.join("results.md");
+        fs::write(&path, &self.text)?;
         Ok(path)
     }
+
+    /// Puts it in place of what the documentation and the README have.
+    pub(crate) fn publish(&self) -> io::Result<PathBuf> {
+        let docs = workspace().join("docs");
+        self.draw(&docs)?;
+        between_marks(&workspace().join("README.md"), &table(&SHORT, &self.short))?;
+        let path = docs.join("benchmarks.md");
+        between_marks(&path, self.text.trim_end())?;
+        Ok(path)
+    }
+
+    fn draw(&self, directory: &Path) -> io::Result<()> {
+        fs::create_dir_all(directory.join("img"))?;
+        for (name, svg) in &self.charts {
+            fs::write(directory.join(format!("img/{name}.svg")), svg)?;
+        }
+        Ok(())
+    }
+}
+
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
+    let mut table = line(head.to_vec());
+    // Numbers stand at the right; the first column is a name.
+    table +=
+        &line(head.iter().enumerate().map(|(n, _)| if n == 0 { "---" } else { "--:" }).collect());
+    for row in rows {
+        table += &line(row.iter().map(String::as_str).collect());
+    }
+    table.trim_end().to_owned()
+}
+
+fn between_marks(path: &Path, text: &str) -> io::Result<()> {
+    const BEGIN: &str = "<!-- make bench: begin -->";
+    const END: &str = "<!-- make bench: end -->";
+    let old = fs::read_to_string(path)?;
+    let (Some(begin), Some(end)) = (old.find(BEGIN), old.find(END)) else {
+        return Err(io::Error::other(format!("{} has no marks {BEGIN}", path.display())));
+    };
+    let (before, after) = (&old[..begin], &old[end + END.len()..]);
+    fs::write(path, format!("{before}{BEGIN}\n\n{text}\n\n{END}{after}"))
 }

@@ -3,6 +3,8 @@
 mod engine;
 mod gateways;
 mod misses;
+mod profile;
+mod stage;
 
 use crate::report::Report;
 use crate::settings::Settings;
@@ -13,18 +15,21 @@ const JWT: usize = 1024;
 /// Runs all that is wanted.
 pub(crate) fn run(settings: &Settings, report: &mut Report) -> Result<(), String> {
     type Scenario = fn(&Settings, &mut Report) -> Result<(), String>;
-    let all: [(&str, Scenario); 8] = [
-        ("warm", gateways::warm),
-        ("latency", gateways::latency),
-        ("cold", misses::cold),
-        ("burst", misses::burst),
-        ("threads", misses::threads),
-        ("zone", engine::zone),
-        ("start", gateways::start),
-        ("memory", gateways::memory),
+    let all: [(&str, bool, Scenario); 11] = [
+        ("warm", true, gateways::warm),
+        ("latency", true, gateways::latency),
+        ("cold", true, misses::cold),
+        ("burst", true, misses::burst),
+        ("threads", true, misses::threads),
+        ("beside", true, misses::beside),
+        ("steps", true, engine::steps),
+        ("zone", true, engine::zone),
+        ("start", true, gateways::start),
+        ("memory", true, gateways::memory),
+        ("profile", false, profile::run),
     ];
-    for (name, scenario) in all {
-        if settings.wants(name) {
+    for (name, usual, scenario) in all {
+        if settings.wants(name, usual) {
             eprintln!("bench: {name}");
             scenario(settings, report)?;
         }

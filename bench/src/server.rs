@@ -6,31 +6,43 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use polling::{Event, Events, PollMode, Poller};
 
-/// Where the server's answers have the JWT in the header `Phantom-Token` too.
+/// Where the server's answers have the JWT in the header `Phantom-Token`, and no body.
 pub(crate) const IN_HEADER: &str = "/introspect-in-header";
 
 /// An authorization server to which every token is active: one JWT for all of them, as the body of
-/// an `application/jwt` answer. It lives as long as the process.
+/// an `application/jwt` answer. It ends with the value.
 pub(crate) struct Server {
     port: u16,
     shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        // It looks up at the next connection.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 #[derive(Default)]
 struct Shared {
+    over: AtomicBool,
     calls: AtomicU64,
     delay_us: AtomicU64,
 }
 
 impl Server {
-    pub(crate) fn start(jwt: &str) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// Starts one at `port`, or where there is room if that is 0.
+    pub(crate) fn start(jwt: &str, port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared::default());
         let mut serving = Serving {
@@ -38,16 +50,17 @@ impl Server {
             listener,
             connections: HashMap::new(),
             due: VecDeque::new(),
-            plain: answer(jwt, ""),
-            repeated: answer(jwt, jwt),
+            in_body: answer("", jwt),
+            in_header: answer(&format!("Phantom-Token: {jwt}\r\n"), ""),
             shared: shared.clone(),
         };
         serving.listen()?;
-        thread::spawn(move || {
-            let Err(error) = serving.run();
-            eprintln!("bench: the authorization server: {error}");
+        let thread = thread::spawn(move || {
+            if let Err(error) = serving.run() {
+                eprintln!("bench: the authorization server: {error}");
+            }
         });
-        Ok(Self { port, shared })
+        Ok(Self { port, shared, thread: Some(thread) })
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -65,14 +78,12 @@ impl Server {
     }
 }
 
-/// An answer whose body is `jwt`, and what its header `Phantom-Token` has, if it is there.
-fn answer(jwt: &str, header: &str) -> Vec<u8> {
-    let header =
-        if header.is_empty() { String::new() } else { format!("Phantom-Token: {header}\r\n") };
+/// An answer with this field and body besides what all have.
+fn answer(field: &str, body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/jwt\r\nContent-Length: {}\r\n\
-         {header}Cache-Control: max-age=3600\r\n\r\n{jwt}",
-        jwt.len()
+         {field}Cache-Control: max-age=3600\r\n\r\n{body}",
+        body.len()
     )
     .into_bytes()
 }
@@ -84,11 +95,11 @@ struct Serving {
     poller: Poller,
     listener: TcpListener,
     connections: HashMap<usize, (TcpStream, Vec<u8>)>,
-    /// When to answer whom, and with the header: all calls take as long, so the first is due first.
+    /// When to answer whom, and whether in the header: all calls take as long, so the first is due first.
     due: VecDeque<(Instant, usize, bool)>,
-    plain: Vec<u8>,
-    /// With the JWT in a header too: `auth_request` reads no body.
-    repeated: Vec<u8>,
+    in_body: Vec<u8>,
+    /// For `auth_request`, which reads no body.
+    in_header: Vec<u8>,
     shared: Arc<Shared>,
 }
 
@@ -101,10 +112,10 @@ impl Serving {
         }
     }
 
-    fn run(&mut self) -> Result<std::convert::Infallible, io::Error> {
+    fn run(&mut self) -> io::Result<()> {
         let mut events = Events::new();
         let mut accepted = LISTENER;
-        loop {
+        while !self.shared.over.load(Ordering::Relaxed) {
             let now = Instant::now();
             let wait = self.due.front().map(|(due, ..)| due.saturating_duration_since(now));
             events.clear();
@@ -122,6 +133,7 @@ impl Serving {
                 self.answer(connection, in_header);
             }
         }
+        Ok(())
     }
 
     fn accept(&mut self, number: usize) -> io::Result<()> {
@@ -176,7 +188,7 @@ impl Serving {
 
     fn answer(&mut self, number: usize, in_header: bool) {
         let Some((stream, _)) = self.connections.get_mut(&number) else { return };
-        let answer = if in_header { &self.repeated } else { &self.plain };
+        let answer = if in_header { &self.in_header } else { &self.in_body };
         // There is room for it: nobody sends a second request before the first is answered.
         if stream.write_all(answer).is_err() {
             self.close(number);
@@ -184,8 +196,8 @@ impl Serving {
     }
 }
 
-/// The length of the request at the beginning of `input` and whether it wants the JWT in a header
-/// too; `None` while it is not whole.
+/// The length of the request at the beginning of `input` and whether it wants the JWT in the
+/// header; `None` while it is not whole.
 fn request(input: &[u8]) -> io::Result<Option<(usize, bool)>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);

@@ -11,6 +11,28 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// Numbers of several rounds: their median, and the least and the most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(values: &[f64]) -> Self {
+        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = values.iter().copied().fold(0.0, f64::max);
+        Self { median: median(values), least, most }
+    }
+
+    /// `MEDIAN, LEAST to MOST` with so many places.
+    pub(crate) fn show(&self, places: usize) -> String {
+        let Self { median, least, most } = self;
+        format!("{median:.places$}, {least:.places$} to {most:.places$}")
+    }
+}
+
 /// The value below which `share` (0 to 1) of the numbers lie, nearest rank. 0 of none.
 pub(crate) fn percentile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
@@ -32,5 +54,6 @@ mod tests {
         assert_eq!(percentile(&hundred, 0.5), 50.0);
         assert_eq!(percentile(&hundred, 0.99), 99.0);
         assert_eq!(percentile(&hundred, 1.0), 100.0);
+        assert_eq!(Spread::of(&[3.0, 1.0, 2.0]).show(1), "2.0, 1.0 to 3.0");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
+use std::sync::Barrier;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use phantom_token_core::lifetime::Life;
 use phantom_token_core::lock;
 
 use crate::load::token;
+use crate::stats::median;
 
 /// A zone in this process's memory. Threads stand for processes: each has a lock-word id and a view
 /// of its own, and nothing else is shared.
@@ -68,25 +70,31 @@ impl View<'_> {
 
     /// Stores an answer; whether others had to go for it.
     pub(crate) fn store(&mut self, key: &Key, jwt: &[u8]) -> bool {
-        let times = Life { stored: 1, until: None, exp: None, may_stale: false };
-        let kind = Kind::Active;
-        let entry =
-            Entry { kind, times, dpop_bound: false, jwt, scope: b"read write", claims: b"" };
         let mut guard = lock::acquire(&self.zone.word, self.id, |_| true).expect("the lock");
-        match self.arena.locked(&mut guard).store(key, &entry) {
+        match self.arena.locked(&mut guard).store(key, &entry(jwt)) {
             Stored::Yes { evicted } => evicted > 0,
             other => panic!("not stored: {other:?}"),
         }
     }
 
-    /// Looks a key up; whether it is there, or the lock could not be had in time.
+    /// The same where the lock can be had in time.
+    fn try_store(&mut self, key: &Key, jwt: &[u8]) -> Option<()> {
+        let mut guard = lock::acquire(&self.zone.word, self.id, |_| true)?;
+        self.arena.locked(&mut guard).store(key, &entry(jwt));
+        Some(())
+    }
+
+    /// Looks a key up; whether it is there.
     pub(crate) fn find(&mut self, key: &Key) -> bool {
-        match lock::acquire(&self.zone.word, self.id, |_| true) {
-            Some(mut guard) => {
-                self.arena.locked(&mut guard).find(key, &mut self.record) == Find::Hit
-            }
-            None => false,
-        }
+        let mut guard = lock::acquire(&self.zone.word, self.id, |_| true).expect("the lock");
+        self.arena.locked(&mut guard).find(key, &mut self.record) == Find::Hit
+    }
+
+    /// The same where the lock can be had in time.
+    fn try_find(&mut self, key: &Key) -> Option<()> {
+        let mut guard = lock::acquire(&self.zone.word, self.id, |_| true)?;
+        let _ = self.arena.locked(&mut guard).find(key, &mut self.record);
+        Some(())
     }
 
     /// Fills the zone until something had to go; how many tokens it then holds.
@@ -105,6 +113,12 @@ impl View<'_> {
     pub(crate) fn used(&self) -> u64 {
         self.arena.stats().used_bytes
     }
+}
+
+fn entry(jwt: &[u8]) -> Entry<'_> {
+    let times = Life { stored: 1, until: None, exp: None, may_stale: false };
+    let kind = Kind::Active;
+    Entry { kind, times, dpop_bound: false, jwt, scope: b"read write", claims: b"" }
 }
 
 /// Pseudo-random numbers below a bound (xorshift), the same at every run.
@@ -133,64 +147,89 @@ pub(crate) struct Sized {
     pub(crate) insert_ns: f64,
 }
 
-/// Fills a zone, then looks random tokens up, then inserts where each insertion evicts.
-pub(crate) fn of_size(bytes: usize, jwt: &[u8]) -> Sized {
+/// Fills a zone, then looks random tokens up, then inserts where each insertion evicts; `rounds`
+/// times, of which the medians are shown.
+pub(crate) fn of_size(bytes: usize, jwt: &[u8], rounds: usize) -> Sized {
     const ROUNDS: u32 = 100_000;
     let zone = Zone::new(bytes);
     let mut view = zone.view(1);
     let tokens = view.fill(jwt);
     let used = view.used() as f64 / bytes as f64;
     let mut numbers = Numbers::new(1);
-    let keys: Vec<Key> = (0..ROUNDS).map(|_| view.key(1 + numbers.below(tokens))).collect();
-    let begun = Instant::now();
-    let found = keys.iter().filter(|key| view.find(key)).count();
-    let lookup_ns = begun.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS);
-    assert!(found as u32 > ROUNDS / 10 * 9, "{found} of {ROUNDS} found");
-    let fresh: Vec<Key> = (0..ROUNDS).map(|n| view.key(u32::MAX - n)).collect();
-    let begun = Instant::now();
-    for key in &fresh {
-        view.store(key, jwt);
+    let (mut lookups, mut inserts) = (Vec::new(), Vec::new());
+    for round in 0..rounds as u32 {
+        let keys: Vec<Key> = (0..ROUNDS).map(|_| view.key(1 + numbers.below(tokens))).collect();
+        lookups.push(each(ROUNDS, || {
+            let found = keys.iter().filter(|key| view.find(key)).count();
+            assert!(round > 0 || found as u32 > ROUNDS / 10 * 9, "{found} of {ROUNDS} found");
+        }));
+        let keys: Vec<Key> = (0..ROUNDS).map(|n| view.key(u32::MAX - round * ROUNDS - n)).collect();
+        inserts.push(each(ROUNDS, || {
+            for key in &keys {
+                view.store(key, jwt);
+            }
+        }));
+        // What was driven out comes back, for the next round's look-ups.
+        for n in 0..tokens {
+            let key = view.key(1 + n);
+            view.store(&key, jwt);
+        }
     }
-    let insert_ns = begun.elapsed().as_secs_f64() * 1e9 / f64::from(ROUNDS);
-    Sized { bytes, tokens, used, lookup_ns, insert_ns }
+    Sized { bytes, tokens, used, lookup_ns: median(&lookups), insert_ns: median(&inserts) }
 }
 
-/// What processes saw that did nothing but look tokens up in one zone of 16 MB.
+/// Nanoseconds for each of so many steps.
+fn each(steps: u32, work: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    work();
+    begun.elapsed().as_secs_f64() * 1e9 / f64::from(steps)
+}
+
+/// What processes saw that did nothing but use one zone of 16 MB.
 pub(crate) struct Contended {
-    /// Nanoseconds between two look-ups that were answered, all processes together.
-    pub(crate) lookup_ns: f64,
-    /// Look-ups that were not, since the lock could not be had in 100 ms.
+    /// Nanoseconds between two steps that were done, all processes together.
+    pub(crate) step_ns: f64,
+    /// Steps that were not, since the lock could not be had in 100 ms.
     pub(crate) failed: u64,
 }
 
-/// Lets so many processes contend for a while.
-pub(crate) fn contended(processes: u32, jwt: &[u8], duration: Duration) -> Contended {
+/// Lets so many processes contend for a while; of ten steps `stores` store an answer and the
+/// others look one up.
+pub(crate) fn contended(
+    processes: u32,
+    stores: usize,
+    jwt: &[u8],
+    duration: Duration,
+) -> Contended {
     let zone = Zone::new(16 << 20);
     let tokens = zone.view(1).fill(jwt);
+    let begin = Barrier::new(processes as usize);
     let look = |id: u32| {
         let mut view = zone.view(id);
         let mut numbers = Numbers::new(u64::from(id));
         let keys: Vec<Key> = (0..4096).map(|_| view.key(1 + numbers.below(tokens))).collect();
+        begin.wait();
         let begun = Instant::now();
-        let (mut found, mut failed) = (0u64, 0u64);
+        let (mut done, mut failed) = (0u64, 0u64);
         while begun.elapsed() < duration {
-            let from = (found % keys.len() as u64) as usize;
-            for key in keys.iter().skip(from).take(64) {
-                if view.find(key) {
-                    found += 1;
-                } else {
-                    failed += 1;
+            let from = (done % keys.len() as u64) as usize;
+            for (n, key) in keys.iter().skip(from).take(60).enumerate() {
+                let step =
+                    if n % 10 < stores { view.try_store(key, jwt) } else { view.try_find(key) };
+                match step {
+                    Some(()) => done += 1,
+                    None => failed += 1,
                 }
             }
         }
-        (found, failed)
+        (done, failed)
     };
     let look = &look;
     let all: Vec<(u64, u64)> = thread::scope(|scope| {
         let threads: Vec<_> = (1..=processes).map(|id| scope.spawn(move || look(id))).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
-    let (found, failed) =
+    let (done, failed) =
         all.iter().fold((0, 0), |sum: (u64, u64), one| (sum.0 + one.0, sum.1 + one.1));
-    Contended { lookup_ns: duration.as_secs_f64() * 1e9 / found.max(1) as f64, failed }
+    Contended { step_ns: duration.as_secs_f64() * 1e9 / done.max(1) as f64, failed }
 }

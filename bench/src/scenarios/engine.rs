@@ -1,13 +1,32 @@
 //! The zone by itself.
 
+use std::fs;
+
 use super::{JWT, progress};
 use crate::chart::{self, Series};
 use crate::jwt;
 use crate::report::Report;
-use crate::settings::Settings;
+use crate::settings::{Settings, workspace};
+use crate::stats::median;
 use crate::zone;
 
 const MIB: usize = 1 << 20;
+
+/// What `make bench` has measured before, by a program of its own.
+pub(super) fn steps(_: &Settings, report: &mut Report) -> Result<(), String> {
+    let path = workspace().join("build/bench/steps.txt");
+    let Ok(text) = fs::read_to_string(path) else {
+        progress("not measured: `make bench` does that");
+        return Ok(());
+    };
+    report.say("### Single steps of the engine");
+    report.say(
+        "What stands indented is the length of the JWT in bytes, or the number of entries in the worker's \
+         cache. An answer is read on a thread of the pool, the other steps on the event loop.",
+    );
+    report.say(&format!("```text\n{}\n```", text.trim_end()));
+    Ok(())
+}
 
 /// Look-ups by size and contention, and bytes per token.
 pub(super) fn zone(settings: &Settings, report: &mut Report) -> Result<(), String> {
@@ -18,7 +37,7 @@ pub(super) fn zone(settings: &Settings, report: &mut Report) -> Result<(), Strin
     let (mut lookups, mut inserts) = (Vec::new(), Vec::new());
     for size in [1, 4, 16, 64, 256, 1024] {
         progress(&format!("a zone of {size} MB"));
-        let sized = zone::of_size(size * MIB, jwt.as_bytes());
+        let sized = zone::of_size(size * MIB, jwt.as_bytes(), settings.pairs.min(3));
         lookups.push((size as f64, sized.lookup_ns));
         inserts.push((size as f64, sized.insert_ns));
         rows.push(vec![
@@ -52,38 +71,53 @@ pub(super) fn zone(settings: &Settings, report: &mut Report) -> Result<(), Strin
         let zone = zone::Zone::new(10 * MIB);
         let tokens = zone.view(1).fill(jwt.as_bytes());
         let each = (10 * MIB) as f64 / f64::from(tokens);
-        points.push((bytes as f64, each / jwt.len() as f64));
+        points.push((jwt.len() as f64, each));
         rows.push(vec![jwt.len().to_string(), tokens.to_string(), format!("{each:.0}")]);
     }
     report.table(&["JWT, bytes", "tokens in 10 MB", "bytes of zone per token"], &rows);
-    let rows: Vec<(String, f64)> = points
-        .iter()
-        .map(|(bytes, overhead)| (format!("a JWT of {bytes:.0} bytes"), *overhead))
-        .collect();
-    let title = "Bytes of zone per byte of JWT";
-    report.chart("zone-bytes", title, chart::bars(title, "", 1.0, &rows));
+    let itself = points.iter().map(|(bytes, _)| (*bytes, *bytes)).collect();
+    let series: Vec<Series> =
+        vec![("in the zone".to_owned(), points), ("the JWT itself".to_owned(), itself)];
+    let title = "Bytes of zone per token, by length of the JWT";
+    let svg = chart::lines(title, "bytes", |bytes| format!("{bytes} bytes"), &series);
+    report.chart("zone-bytes", title, svg);
 
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u32;
-    let mut rows = Vec::new();
     let mut cells = Vec::new();
+    let mut series: Vec<Series> = vec![
+        ("look-ups alone".to_owned(), Vec::new()),
+        ("one in ten stores".to_owned(), Vec::new()),
+    ];
     for processes in [1, 2, 4, 8, 16] {
         progress(&format!("{processes} processes on one zone"));
-        let seen: Vec<zone::Contended> = (0..settings.pairs.min(3))
-            .map(|_| zone::contended(processes, jwt.as_bytes(), settings.duration / 4))
-            .collect();
-        let times: Vec<f64> = seen.iter().map(|seen| seen.lookup_ns).collect();
-        let ns = crate::stats::median(&times);
-        let failed: u64 = seen.iter().map(|seen| seen.failed).sum();
         let more = if processes > cores { ", more than there are cores" } else { "" };
-        cells.push(vec![format!("{processes}{more}"), format!("{ns:.0}"), failed.to_string()]);
-        rows.push((format!("{processes}{more}"), ns));
+        let mut row = vec![format!("{processes}{more}")];
+        let mut failed = 0;
+        for (stores, (_, points)) in series.iter_mut().enumerate() {
+            let mut times = Vec::new();
+            for _ in 0..settings.pairs.min(3) {
+                let duration = settings.duration / 4;
+                let seen = zone::contended(processes, stores, jwt.as_bytes(), duration);
+                times.push(seen.step_ns);
+                failed += seen.failed;
+            }
+            let ns = median(&times);
+            row.push(format!("{ns:.0}"));
+            points.push((f64::from(processes), ns));
+        }
+        row.push(failed.to_string());
+        cells.push(row);
     }
     report.say(
-        "Processes that do nothing but look tokens up in one zone of 16 MB; the time between two \
-         look-ups answered, all together:",
+        "Processes that do nothing but use one zone of 16 MB; nanoseconds between two steps done, all \
+         together, where all look up and where one step in ten stores an answer:",
     );
-    report.table(&["processes", "ns per look-up", "without the lock in 100 ms"], &cells);
-    let title = "Nanoseconds per look-up, by processes that contend";
-    report.chart("zone-processes", title, chart::bars(title, " ns", 0.0, &rows));
+    report.table(
+        &["processes", "ns per look-up", "one in ten stores", "without the lock in 100 ms"],
+        &cells,
+    );
+    let title = "Nanoseconds per step, by processes that contend";
+    let svg = chart::lines(title, "nanoseconds", |processes| processes.to_string(), &series);
+    report.chart("zone-processes", title, svg);
     Ok(())
 }

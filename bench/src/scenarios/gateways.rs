@@ -1,170 +1,28 @@
 //! Whole gateways whose cache is warm.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use phantom_token_test::nginx;
-
-use super::{JWT, progress};
-use crate::affinity::{self, Apart};
-use crate::chart;
-
-use crate::gateway::{Gateway, Recipe};
-use crate::jwt;
-use crate::load::{self, Tokens, Wrk};
+use super::progress;
+use super::stage::{CONNECTIONS, Programs, Stage};
+use crate::gateway::{Kind, Recipe, configuration};
+use crate::load::{self, Tokens};
 use crate::recipes;
-use crate::report::Report;
-use crate::server::Server;
-use crate::settings::{self, Settings};
-use crate::stats::{median, percentile};
-
-/// Connections of the load.
-const CONNECTIONS: usize = 64;
-
-/// The neighbours, and the gateways of one comparison; the first is plain NGINX.
-pub(super) struct Stage {
-    pub(super) jwt: String,
-    pub(super) server: Server,
-    /// Ended with the stage.
-    api: Gateway,
-    apart: Option<Apart>,
-    pub(super) gateways: Vec<Gateway>,
-    pub(super) wrk: Wrk,
-}
-
-/// The programs that are run.
-pub(super) struct Programs {
-    pub(super) nginx: PathBuf,
-    pub(super) module: PathBuf,
-    debian: Option<(PathBuf, PathBuf, String)>,
-}
-
-impl Programs {
-    fn find() -> Self {
-        let debian = settings::debian_nginx().zip(settings::debian_modules());
-        Self {
-            nginx: nginx::binary(),
-            module: nginx::module(),
-            debian: debian.map(|(binary, root)| {
-                let libraries = recipes::library_path(&root);
-                (binary, root, libraries)
-            }),
-        }
-    }
-}
-
-impl Stage {
-    /// Starts the neighbours and all gateways; `others` besides plain NGINX and the module.
-    pub(super) fn set(settings: &Settings, threads: u32, others: bool) -> Result<Self, String> {
-        let programs = Programs::find();
-        let jwt = jwt::of_length(JWT);
-        let apart = Apart::new();
-        let affinity = if apart.is_some() { affinity::GATEWAY } else { "" };
-        let server = Server::start(&jwt).map_err(|error| error.to_string())?;
-        let api = Gateway::start(&recipes::api(&programs.nginx), 9, "")?;
-        let mut all: Vec<Recipe<'_>> = vec![
-            recipes::plain(&programs.nginx),
-            recipes::module(&programs.nginx, &programs.module, server.port(), threads),
-        ];
-        if others {
-            all.push(recipes::constant(&programs.nginx, &jwt));
-            all.push(recipes::auth_request(&programs.nginx, server.port()));
-            if let Some((binary, root, libraries)) = &programs.debian {
-                all.push(recipes::plain_debian(binary));
-                all.push(recipes::njs(binary, root, server.port()));
-                all.push(recipes::lua(binary, root, libraries, server.port()));
-            }
-        }
-        let mut gateways = Vec::new();
-        for recipe in &all {
-            gateways.push(Gateway::start(recipe, api.port(), affinity)?);
-        }
-        if others && let Some((url, pid)) = &settings.peer {
-            gateways.push(Gateway::peer(url, *pid));
-        }
-        let wrk = Wrk::new(&jwt)?;
-        Ok(Self { jwt, server, api, apart, gateways, wrk })
-    }
-
-    /// Starts one more gateway.
-    pub(super) fn add(
-        &mut self,
-        recipe: impl FnOnce(&Programs, u16) -> Recipe<'_>,
-    ) -> Result<(), String> {
-        let programs = Programs::find();
-        let recipe = recipe(&programs, self.server.port());
-        let affinity = if self.apart.is_some() { affinity::GATEWAY } else { "" };
-        self.gateways.push(Gateway::start(&recipe, self.api.port(), affinity)?);
-        Ok(())
-    }
-
-    /// The module's gateway.
-    pub(super) fn module(&self) -> &Gateway {
-        &self.gateways[1]
-    }
-
-    /// CPU per request of every gateway, microseconds, and in proportion to the first one's of the
-    /// same round: medians of all rounds.
-    pub(super) fn compare(
-        &self,
-        settings: &Settings,
-        tokens: impl Fn(usize) -> Tokens,
-    ) -> Result<Vec<(f64, f64)>, String> {
-        let mut costs = vec![Vec::new(); self.gateways.len()];
-        for round in 0..settings.pairs {
-            for (n, gateway) in self.gateways.iter().enumerate() {
-                let tokens = tokens(round * self.gateways.len() + n);
-                let run = self.wrk.run(gateway, tokens, CONNECTIONS, settings.duration)?;
-                costs[n].push(run.cpu_us);
-            }
-            let shown: Vec<String> = costs.iter().map(|of| format!("{:.1}", of[round])).collect();
-            progress(&format!("round {}: {} us", round + 1, shown.join(", ")));
-        }
-        let ratio = |of: &Vec<f64>| {
-            median(&of.iter().zip(&costs[0]).map(|(one, plain)| one / plain).collect::<Vec<_>>())
-        };
-        Ok(costs.iter().map(|of| (median(of), ratio(of))).collect())
-    }
-
-    /// A bar for each gateway.
-    pub(super) fn chart(
-        &self,
-        report: &mut Report,
-        name: &'static str,
-        title: &str,
-        results: &[(f64, f64)],
-    ) {
-        let bar = |(gateway, result): (&Gateway, &(f64, f64))| (gateway.name.to_owned(), result.1);
-        let bars: Vec<(String, f64)> = self.gateways.iter().zip(results).map(bar).collect();
-        report.chart(name, title, chart::bars(title, "", 1.0, &bars));
-    }
-
-    /// A row for each gateway.
-    pub(super) fn rows(&self, results: &[Vec<(f64, f64)>]) -> Vec<Vec<String>> {
-        let cell = |(us, ratio): &(f64, f64)| format!("{us:.1} ({ratio:.2})");
-        self.gateways
-            .iter()
-            .enumerate()
-            .map(|(n, gateway)| {
-                let cells = results.iter().map(|result| result.get(n).map_or("–".into(), cell));
-                std::iter::once(gateway.name.to_owned()).chain(cells).collect()
-            })
-            .collect()
-    }
-}
+use crate::report::{Report, Short};
+use crate::settings::Settings;
+use crate::stats::{Spread, median, percentile};
 
 /// CPU per request with a warm cache.
 pub(super) fn warm(settings: &Settings, report: &mut Report) -> Result<(), String> {
     report.say("### Warm cache: CPU of the gateway's worker per request");
     report.say(
         "Microseconds, and in parentheses in proportion to plain NGINX of the same round, whose client \
-         sends the JWT itself.",
+         sends the JWT itself: the median of the rounds' ratios, the least and the most.",
     );
-    let stage = Stage::set(settings, 32, true)?;
+    let stage = Stage::set(settings, 32)?.with_others(settings)?;
     progress(&stage.gateways.iter().map(|gateway| gateway.name).collect::<Vec<_>>().join(", "));
-    for gateway in stage.gateways.iter().filter(|gateway| !gateway.client_sends_jwt) {
-        load::preload(gateway.port(), 5_000)?;
+    for gateway in stage.swapping() {
+        load::preload(gateway, 5_000)?;
     }
     progress("one token");
     let one = stage.compare(settings, |_| Tokens::Of(1))?;
@@ -174,17 +32,15 @@ pub(super) fn warm(settings: &Settings, report: &mut Report) -> Result<(), Strin
         &["gateway", "one token", "5,000 tokens"],
         &stage.rows(&[one.clone(), some.clone()]),
     );
-    for (name, title, results) in [
-        ("warm-one", "CPU per request, one token, plain NGINX = 1", one),
-        ("warm-many", "CPU per request, 5,000 tokens, plain NGINX = 1", some),
-    ] {
-        stage.chart(report, name, title, &results);
-    }
+    stage.chart(report, "warm-one", "CPU per request, one token, plain NGINX = 1", &one);
+    stage.chart(report, "warm-many", "CPU per request, 5,000 tokens, plain NGINX = 1", &some);
+    stage.short(report, Short::OneToken, &one);
+    stage.short(report, Short::ManyTokens, &some);
     drop(stage);
 
     progress("200,000 tokens");
-    let stage = Stage::set(settings, 32, false)?;
-    load::preload(stage.module().port(), 200_000)?;
+    let stage = Stage::set(settings, 32)?;
+    load::preload(stage.module(), 200_000)?;
     let calls = stage.server.calls();
     let before = stage.module().private_bytes();
     let many = stage.compare(settings, |_| Tokens::Of(200_000))?;
@@ -200,58 +56,61 @@ pub(super) fn warm(settings: &Settings, report: &mut Report) -> Result<(), Strin
     Ok(())
 }
 
-/// Latency under the same load, well below what the machine can do.
+/// Latency under the same load, below what the machine can do.
 pub(super) fn latency(settings: &Settings, report: &mut Report) -> Result<(), String> {
-    const RATE: f64 = 2_000.0;
+    const RATES: [u32; 2] = [2_000, 8_000];
     report.say("### Latency added");
-    let stage = Stage::set(settings, 32, false)?;
+    let mut stage = Stage::set(settings, 32)?;
+    // What differs between these two is noise.
+    let nginx = Programs::find().nginx;
+    stage.add(&Recipe { name: "plain, once more", ..recipes::plain(&nginx) })?;
     let token = load::token(0);
-    let mut halves = vec![Vec::new(); 2];
-    let mut tails = vec![Vec::new(); 2];
-    for round in 0..settings.pairs {
-        for (n, gateway) in stage.gateways.iter().enumerate() {
-            let bearer = if gateway.client_sends_jwt { &stage.jwt } else { &token };
-            let took = load::paced(gateway.port(), bearer, RATE, 16, settings.duration)?;
-            halves[n].push(percentile(&took, 0.50));
-            tails[n].push(percentile(&took, 0.99));
+    let mut rows = Vec::new();
+    for rate in RATES {
+        let mut halves = vec![Vec::new(); stage.gateways.len()];
+        let mut tails = halves.clone();
+        for round in 0..settings.pairs {
+            for (n, gateway) in stage.gateways.iter().enumerate() {
+                let bearer = if gateway.kind == Kind::Passes { &stage.jwt } else { &token };
+                let took = load::paced(gateway, bearer, f64::from(rate), 16, settings.duration)?;
+                halves[n].push(percentile(&took, 0.50));
+                tails[n].push(percentile(&took, 0.99));
+            }
+            progress(&format!("{rate} a second, round {}", round + 1));
         }
-        progress(&format!("round {}", round + 1));
+        for (n, gateway) in stage.gateways.iter().enumerate() {
+            rows.push(vec![
+                gateway.name.to_owned(),
+                rate.to_string(),
+                Spread::of(&halves[n]).show(3),
+                Spread::of(&tails[n]).show(3),
+            ]);
+        }
     }
-    report.say(&format!(
-        "{RATE} requests a second, one token; milliseconds from when each request was due, so that \
-         one slow answer does not hide those behind it."
-    ));
-    let rows: Vec<Vec<String>> = stage
-        .gateways
-        .iter()
-        .enumerate()
-        .map(|(n, gateway)| {
-            let cell = |of: &[f64]| format!("{:.3}", median(of));
-            vec![gateway.name.to_owned(), cell(&halves[n]), cell(&tails[n])]
-        })
-        .collect();
-    report.table(&["gateway", "p50, ms", "p99, ms"], &rows);
+    report.say(
+        "One token, requests at a fixed rate; milliseconds from when each request was due, so that one \
+         slow answer does not hide those behind it: median of the rounds, least and most.",
+    );
+    report.table(&["gateway", "requests a second", "p50, ms", "p99, ms"], &rows);
     Ok(())
 }
 
-/// `nginx -t` with the module and without.
+/// `nginx -t` and reload with the module and without.
 pub(super) fn start(settings: &Settings, report: &mut Report) -> Result<(), String> {
     report.say("### Start");
     let programs = Programs::find();
-    let all = [
-        recipes::plain(&programs.nginx),
-        recipes::module(&programs.nginx, &programs.module, 9, 32),
-    ];
+    let Programs { nginx, module, .. } = &programs;
+    let mut trusting = recipes::module(nginx, module, 9, 32);
+    trusting.name = "phantom token, https and the system's roots";
+    trusting.http = trusting.http.replace("http://127.0.0.1", "https://localhost");
+    let all = [recipes::plain(nginx), recipes::module(nginx, module, 9, 32), trusting];
+    let rounds = settings.pairs.max(5);
     let mut times = vec![Vec::new(); all.len()];
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    for _ in 0..settings.pairs.max(5) {
+    for _ in 0..rounds {
         for (n, recipe) in all.iter().enumerate() {
-            let text = format!(
-                "pid nginx.pid;\n{}\nevents {{}}\nhttp {{\naccess_log off;\nupstream api {{ server 127.0.0.1:9; }}\n{}\nserver {{ listen \
-                 127.0.0.1:1; {} }}\n}}\n",
-                recipe.main, recipe.http, recipe.server
-            );
             let path = directory.path().join("nginx.conf");
+            let text = configuration(recipe, directory.path(), 1, 9, "");
             std::fs::write(&path, text).map_err(|error| error.to_string())?;
             let begun = Instant::now();
             let output = Command::new(recipe.binary)
@@ -266,20 +125,22 @@ pub(super) fn start(settings: &Settings, report: &mut Report) -> Result<(), Stri
             }
         }
     }
-    let mut reloads = vec![Vec::new(); all.len()];
-    let mut stage = Stage::set(settings, 32, false)?;
-    for round in 0..settings.pairs.max(5) {
+    let mut stage = Stage::set(settings, 32)?;
+    stage.add(&all[2])?;
+    let mut reloads = vec![Vec::new(); stage.gateways.len()];
+    for round in 0..rounds {
         for (gateway, reloads) in stage.gateways.iter_mut().zip(&mut reloads) {
             reloads.push(gateway.reload()?.as_secs_f64() * 1e3);
         }
         progress(&format!("reload {}", round + 1));
     }
-    let rows: Vec<Vec<String>> = all
+    let rows: Vec<Vec<String>> = stage
+        .gateways
         .iter()
         .zip(times.iter().zip(&reloads))
-        .map(|(recipe, (times, reloads))| {
+        .map(|(gateway, (times, reloads))| {
             let cell = |times| format!("{:.1}", median(times));
-            vec![recipe.name.to_owned(), cell(times), cell(reloads)]
+            vec![gateway.name.to_owned(), cell(times), cell(reloads)]
         })
         .collect();
     report.table(&["gateway", "nginx -t, ms", "reload until the new worker works, ms"], &rows);
@@ -290,8 +151,8 @@ pub(super) fn start(settings: &Settings, report: &mut Report) -> Result<(), Stri
 pub(super) fn memory(settings: &Settings, report: &mut Report) -> Result<(), String> {
     const PARTS: u32 = 10;
     report.say("### Memory of the worker");
-    let stage = Stage::set(settings, 32, false)?;
-    load::preload(stage.module().port(), 5_000)?;
+    let stage = Stage::set(settings, 32)?;
+    load::preload(stage.module(), 5_000)?;
     let mut rows = Vec::new();
     let (mut hits, mut misses) = (0.0, 0.0);
     for part in 1..=PARTS {
@@ -312,8 +173,8 @@ pub(super) fn memory(settings: &Settings, report: &mut Report) -> Result<(), Str
         progress(&format!("{:.1} million requests: {:.2} MB", hits / 1e6, bytes as f64 / 1e6));
     }
     report.say(
-        "What one worker has for itself, shared memory left out, while it answers requests of 5,000 tokens \
-         and after each tenth of them a second of nothing but new tokens.",
+        "What one worker has for itself (`RssAnon`), shared memory left out, while it answers requests of \
+         5,000 tokens and after each tenth of them a second of nothing but new tokens.",
     );
     report.table(&["hits, millions", "misses, millions", "memory, MB"], &rows);
     Ok(())
