@@ -93,7 +93,9 @@ impl Gateway {
         worker: impl Fn(u32) -> Option<u32>,
     ) -> Result<Self, String> {
         let failed = |error: io::Error| format!("{}: {error}", recipe.name);
-        let prefix = tempfile::Builder::new().prefix("phantom-token-bench-").tempdir();
+        // Where there is memory for them, what is cached in files is not at the mercy of a disk.
+        let directory = tempfile::Builder::new().prefix("phantom-token-bench-").to_owned();
+        let prefix = directory.tempdir_in("/dev/shm").or_else(|_| directory.tempdir());
         let prefix = prefix.map_err(failed)?;
         // Its workers may run as somebody else.
         fs::set_permissions(prefix.path(), fs::Permissions::from_mode(0o755)).map_err(failed)?;

@@ -4,9 +4,9 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
-use std::sync::Barrier;
+use std::sync::{Barrier, LazyLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 
@@ -21,9 +21,15 @@ pub(crate) enum Tokens {
     Fresh(u32),
 }
 
+/// What parts this run's tokens from an earlier one's, which a gateway of the user's own may know.
+static RUN: LazyLock<u16> = LazyLock::new(|| {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs() as u16)
+});
+
 /// The n-th token: 36 characters, as most servers' opaque tokens have.
 pub(crate) fn token(n: u32) -> String {
-    format!("{n:08x}-4b1f-4c6e-9a2d-{:012x}", u64::from(n) * 7919)
+    format!("{n:08x}-{:04x}-4c6e-9a2d-{:012x}", *RUN, u64::from(n) * 7919)
 }
 
 /// What a run of `wrk` has shown.
@@ -87,8 +93,11 @@ impl Wrk {
 
     fn script(&self, gateway: &Gateway, tokens: Tokens) -> String {
         // As `token` writes them.
-        let format = "local function value(k) return string.format(\
-            \"Bearer %08x-4b1f-4c6e-9a2d-%012x\", k, k * 7919) end\n";
+        let format = format!(
+            "local function value(k) return string.format(\
+             \"Bearer %08x-{:04x}-4c6e-9a2d-%012x\", k, k * 7919) end\n",
+            *RUN
+        );
         let done = "function done(summary)\n\
              io.write(string.format(\"requests: %d\\nus: %d\\nbad: %d\\n\", summary.requests,\n\
              summary.duration, summary.errors.status + summary.errors.connect\n\
