@@ -296,10 +296,6 @@ impl Flight {
 
     /// An active answer, and whether it is kept.
     fn granted(&mut self, worker: &mut Worker, grant: Grant, keep: Keep) -> Settled {
-        let keep = match keep {
-            Keep::Yes(life) => Keep::Yes(life.ending_with_exp(now_secs())),
-            no => no,
-        };
         let (life, keeping) = match keep {
             Keep::Yes(life) if self.policy.zone.is_some() => (life, Keeping::Store(life)),
             Keep::Yes(life) => {
@@ -310,12 +306,7 @@ impl Flight {
                 if let Some(reason) = UncachedReason::from_word(why.reason()) {
                     self.not_kept(worker, reason);
                 }
-                let life = Life {
-                    stored: now_ms(),
-                    until: Some(now_ms()),
-                    exp: grant.exp,
-                    may_stale: false,
-                };
+                let life = Life::of_none(now_ms());
                 let keeping = match why {
                     // This location keeps nothing; what others keep is theirs.
                     Uncached::CacheValidZero => Keeping::Leave,
