@@ -124,7 +124,8 @@ impl Flight {
     fn call(&self, endpoint: &PolicyEndpoint, share_ms: u64) -> Result<Call, NoMemory> {
         let introspection = &self.policy.introspection;
         let text = |text: &'static str| text.as_bytes();
-        let mut params: Vec<(&[u8], &[u8])> = Vec::new();
+        // The hint, id and secret besides.
+        let mut params: Vec<(&[u8], &[u8])> = memory::with_room(3 + self.params.len())?;
         if let Some(hint) = &introspection.token_type_hint {
             params.push((text("token_type_hint"), hint));
         }
@@ -135,15 +136,17 @@ impl Flight {
         for (param, value) in introspection.params.iter().zip(&self.params) {
             params.push((param.name.as_bytes(), value));
         }
-        let headers = introspection.headers.iter().zip(&self.headers);
+        let mut headers = memory::with_room(self.headers.len())?;
+        for (header, value) in introspection.headers.iter().zip(&self.headers) {
+            if !value.is_empty() {
+                headers.push((header.name.clone(), memory::copied(value)?));
+            }
+        }
         Ok(Call {
             endpoint: endpoint.endpoint.clone(),
             tls: introspection.tls.clone(),
             common: introspection.common.clone(),
-            headers: headers
-                .filter(|(_, value)| !value.is_empty())
-                .map(|(header, value)| Ok((header.name.clone(), memory::copied(value)?)))
-                .collect::<Result<_, NoMemory>>()?,
+            headers,
             body: form::introspection_body(&self.token, params)?,
             deadline: Instant::now() + Duration::from_millis(share_ms),
             connect_timeout: self.policy.connect_timeout,
