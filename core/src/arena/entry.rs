@@ -381,9 +381,10 @@ impl Locked<'_> {
         self.free_entry(block)
     }
 
-    /// Frees the blocks of an entry that nothing links to any more.
+    /// Wipes the JWT of an entry that nothing links to any more, and frees its blocks.
     pub(super) fn free_entry(&mut self, block: Block) -> Sound<()> {
         let head = self.head(block)?;
+        self.memory.wipe_payload(block, head.tail, head.blocks())?;
         let tail = self.memory.block(head.tail)?.ok_or(Corrupt)?;
         self.memory.sub32(blocks_of(head.tag), head.blocks())?;
         self.free(block, tail, head.blocks())
