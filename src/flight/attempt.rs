@@ -19,6 +19,7 @@ use phantom_token_core::state::Notice;
 use crate::cache::{self, Texts};
 use crate::conf::policy::PolicyEndpoint;
 use crate::flight::Flight;
+use crate::flight::failures::Cause;
 use crate::flight::telling::Keeping;
 use crate::flight::work::{self, Attempt, Done, Work};
 use crate::guard;
@@ -194,9 +195,7 @@ impl Flight {
                     return Settled::Outcome(Outcome::Failed(fail), Keeping::Leave);
                 }
                 metrics::failure(worker, id, fail.label());
-                worker.failures.say(format!(
-                    "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
-                ));
+                worker.failures.say(endpoint, Cause::NotBegun);
                 Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Panicked(place) => {
@@ -207,10 +206,7 @@ impl Flight {
                 let fail = Fail::of_call(&error);
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
-                let advice = fail.advice();
-                worker
-                    .failures
-                    .say(format!("introspection at \"{label}\" failed: {error}; {advice}"));
+                worker.failures.say(endpoint, Cause::Call(error));
                 if matches!(fail.why, Why::Connect | Why::Tls | Why::Timeout) {
                     self.count_failure(worker, endpoint);
                 }
@@ -225,14 +221,7 @@ impl Flight {
                 }
                 let encoded =
                     fail.why == Why::Credentials && self.policy.introspection.secret_is_encoded;
-                let hint = match encoded {
-                    true => ", or try \"phantom_token_client_auth basic_raw\"",
-                    false => "",
-                };
-                let advice = fail.advice();
-                worker
-                    .failures
-                    .say(format!("introspection at \"{label}\" failed: {failure}; {advice}{hint}"));
+                worker.failures.say(endpoint, Cause::Answer { failure, encoded });
                 if failure.is_outage() && !alone {
                     self.count_failure(worker, endpoint);
                     return Settled::NextEndpoint(fail);
