@@ -103,7 +103,7 @@ pub(crate) enum BoundTokens {
 /// An extra header or parameter of the introspection request.
 #[derive(Clone)]
 pub(crate) struct Extra {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) value: ComplexValue,
     /// Its value is part of the cache key.
     pub(crate) keyed: bool,

@@ -45,14 +45,16 @@ use work::Work;
 /// Requests that may wait for one key in one worker.
 const MAX_WAITERS: usize = 1_000;
 
+/// Values of extra headers or parameters, in their order. Credentials may be among them.
+pub(crate) type Values = Vec<Zeroizing<Vec<u8>>>;
+
 /// What a request brings to the introspection of its token.
 pub(crate) struct Question<'a> {
     pub(crate) key: Key,
     pub(crate) token: &'a [u8],
     pub(crate) policy: &'a Rc<Policy>,
-    /// The values of extra headers and parameters, in their order.
-    pub(crate) headers: Vec<Vec<u8>>,
-    pub(crate) params: Vec<Vec<u8>>,
+    pub(crate) headers: Values,
+    pub(crate) params: Values,
     /// Ask anew, whatever is kept (`phantom_token_cache_bypass`).
     pub(crate) refresh: bool,
     /// When the request gives up, in NGINX's monotonic milliseconds.
@@ -76,8 +78,8 @@ pub(crate) struct Flight {
     key: Key,
     token: Zeroizing<Vec<u8>>,
     policy: Rc<Policy>,
-    headers: Vec<Vec<u8>>,
-    params: Vec<Vec<u8>>,
+    headers: Values,
+    params: Values,
     /// Under which number the zone knows it.
     id: u64,
     role: Role,
@@ -220,10 +222,9 @@ impl Flight {
         id: u64,
         generation: Generation,
     ) -> Result<NonNull<Self>, NoMemory> {
-        let token = Zeroizing::new(memory::copied(question.token)?);
+        let token = memory::copied(question.token)?;
         // For the request that asks.
-        let mut waiters = Vec::new();
-        waiters.try_reserve(1)?;
+        let waiters = memory::with_room(1)?;
         let flight = Box::new(Self {
             // SAFETY: NGINX itself begins with zeroed tasks (ngx_thread_task_alloc).
             task: unsafe { core::mem::zeroed() },

@@ -16,7 +16,7 @@ use phantom_token_core::state::{Notice, hash_of};
 use crate::cache;
 use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, MainConf, Policy};
 use crate::ctx::Ctx;
-use crate::flight::{self, Asked, Question};
+use crate::flight::{self, Asked, Question, Values};
 use crate::guard;
 use crate::log::{error, info, warning};
 use crate::metrics::{self, Outcome as Status, UncachedReason};
@@ -356,13 +356,9 @@ fn passes_as_options(r: Request, policy: &Policy) -> bool {
 }
 
 /// The values of extra headers and parameters; `None` where one cannot be sent.
-#[allow(clippy::type_complexity)]
-fn extra_values(
-    r: Request,
-    policy: &Policy,
-) -> Result<Option<(Vec<Vec<u8>>, Vec<Vec<u8>>)>, NoMemory> {
+fn extra_values(r: Request, policy: &Policy) -> Result<Option<(Values, Values)>, NoMemory> {
     let introspection = &policy.introspection;
-    let mut headers = Vec::new();
+    let mut headers = memory::with_room(introspection.headers.len())?;
     for header in introspection.headers.iter() {
         let value = r.complex_value(header.value.0)?;
         if is_unsendable(r, value, "phantom_token_introspection_header", &header.name) {
@@ -370,7 +366,7 @@ fn extra_values(
         }
         headers.push(memory::copied(value)?);
     }
-    let mut params = Vec::new();
+    let mut params = memory::with_room(introspection.params.len())?;
     for param in introspection.params.iter() {
         let value = r.complex_value(param.value.0)?;
         if is_unsendable(r, value, "phantom_token_introspection_param", &param.name) {

@@ -55,8 +55,8 @@ pub struct Call {
     pub tls: Tls,
     /// The headers every call of the location has.
     pub common: Common,
-    /// Further headers, sent in this order.
-    pub headers: Vec<(String, Vec<u8>)>,
+    /// Further headers, sent in this order. Credentials may be among them.
+    pub headers: Vec<(Arc<str>, Zeroizing<Vec<u8>>)>,
     /// The form (`application/x-www-form-urlencoded`).
     pub body: Zeroizing<Vec<u8>>,
     /// When the whole call must be over.

@@ -2,7 +2,7 @@
 //!
 //! Two clocks: lifetimes are counted in milliseconds of a monotonic clock, which nobody sets; `exp`
 //! is compared with the wall clock in seconds since the Unix epoch, and once, when the answer is
-//! stored, counted out on the other one ([`Life::ending_with_exp`]).
+//! stored, counted out on the other one ([`Expiry`]).
 
 use crate::cache_control::{CacheControl, Caching};
 
@@ -19,15 +19,37 @@ pub enum CacheControlPolicy {
     Ignore,
 }
 
+/// When a token expires, on both clocks: whichever says so first is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// `exp`, in seconds since the Unix epoch.
+    pub exp: u64,
+    /// When as much time has gone by as the token had left, in monotonic milliseconds: a wall clock
+    /// that is set back gives it no more.
+    pub end_ms: u64,
+}
+
+impl Expiry {
+    /// The expiry of a token, told at `now_ms` of the monotonic clock and `now` of the wall clock.
+    pub fn new(exp: u64, now_ms: u64, now: u64) -> Expiry {
+        let left_ms = exp.saturating_sub(now).saturating_mul(1000);
+        Expiry { exp, end_ms: now_ms.saturating_add(left_ms) }
+    }
+
+    fn has_passed(&self, now_ms: u64, now: u64) -> bool {
+        self.exp <= now || self.end_ms <= now_ms
+    }
+}
+
 /// How long an answer may be kept, fixed when it is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Life {
     /// When it was stored, in monotonic milliseconds.
     pub stored: u64,
-    /// When `Cache-Control` ends it, or [`Life::ending_with_exp`], in monotonic milliseconds.
+    /// When `Cache-Control` ends it, in monotonic milliseconds.
     pub until: Option<u64>,
-    /// When the token expires, in seconds since the Unix epoch.
-    pub exp: Option<u64>,
+    /// When the token expires.
+    pub exp: Option<Expiry>,
     /// Whether it may serve after its end while the server cannot be asked.
     pub may_stale: bool,
 }
@@ -40,13 +62,9 @@ impl Life {
         Life { stored: now_ms, until, exp: None, may_stale: false }
     }
 
-    /// The same life, but over when as much time has gone by as the token has left now, in seconds
-    /// since the Unix epoch: a wall clock that is set back later gives it no more.
-    pub fn ending_with_exp(self, now: u64) -> Life {
-        let Some(exp) = self.exp else { return self };
-        let left_ms = exp.saturating_sub(now).saturating_mul(1000);
-        let end = self.stored.saturating_add(left_ms);
-        Life { until: Some(self.until.map_or(end, |until| until.min(end))), ..self }
+    /// The life of an answer that is not kept: over at once.
+    pub fn of_none(now_ms: u64) -> Life {
+        Life { stored: now_ms, until: Some(now_ms), exp: None, may_stale: false }
     }
 }
 
@@ -147,6 +165,7 @@ pub fn keep(
             Some(now_ms.saturating_add(u64::from(left) * 1000))
         }
     };
+    let exp = exp.map(|exp| Expiry::new(exp, now_ms, now));
     (Keep::Yes(Life { stored: now_ms, until, exp, may_stale }), Overruled(forbidden))
 }
 
@@ -165,10 +184,11 @@ pub enum Freshness {
 ///
 /// `valid_ms` and `stale_ms` are that location's `phantom_token_cache_valid` (or
 /// `phantom_token_cache_inactive_valid`) and `phantom_token_cache_stale` in milliseconds; 0 turns
-/// each off. Never [`Freshness::Stale`] without an `exp`, and never past it.
+/// each off. Never [`Freshness::Stale`] without an `exp`, and never past it on either clock.
 pub fn freshness(life: &Life, valid_ms: u64, stale_ms: u64, now_ms: u64, now: u64) -> Freshness {
     // Stored in the future: another clock than ours, nothing can be said.
-    if valid_ms == 0 || now_ms < life.stored || life.exp.is_some_and(|exp| exp <= now) {
+    let expired = life.exp.is_some_and(|exp| exp.has_passed(now_ms, now));
+    if valid_ms == 0 || now_ms < life.stored || expired {
         return Freshness::Gone;
     }
     let valid_end = life.stored.saturating_add(valid_ms);

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use lru::LruCache;
@@ -158,10 +159,15 @@ pub struct Local {
 impl Local {
     /// A cache of at most `entries` entries (`phantom_token_worker_cache`; 0 keeps nothing) that
     /// cost at most `bytes` bytes. An entry that costs more than an eighth of these is not kept.
+    ///
+    /// Its table has all its room from the start and never grows.
     pub fn new(entries: usize, bytes: usize) -> Local {
+        let max_entries = entries.min(bytes / OVERHEAD);
+        // A hash table that is at most half full makes room among what was removed.
+        let room = NonZeroUsize::new(2 * max_entries).unwrap_or(NonZeroUsize::MIN);
         Local {
-            entries: LruCache::unbounded_with_hasher(BuildHasherDefault::default()),
-            max_entries: entries,
+            entries: LruCache::with_hasher(room, BuildHasherDefault::default()),
+            max_entries,
             max_bytes: bytes,
             bytes: 0,
         }

@@ -8,6 +8,8 @@
 
 use std::collections::TryReserveError;
 
+use zeroize::Zeroizing;
+
 /// The system gives no more memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no memory left")]
@@ -27,17 +29,16 @@ pub fn zeroed(len: usize) -> Result<Vec<u8>, NoMemory> {
     Ok(bytes)
 }
 
-/// A copy of these bytes.
-pub fn copied(bytes: &[u8]) -> Result<Vec<u8>, NoMemory> {
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(bytes.len())?;
+/// A copy of these bytes, wiped when it is dropped.
+pub fn copied(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, NoMemory> {
+    let mut copy = Zeroizing::new(with_room(bytes.len())?);
     copy.extend_from_slice(bytes);
     Ok(copy)
 }
 
-/// An empty vector with room for so many bytes.
-pub fn with_room(len: usize) -> Result<Vec<u8>, NoMemory> {
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len)?;
-    Ok(bytes)
+/// An empty vector with room for so many.
+pub fn with_room<T>(len: usize) -> Result<Vec<T>, NoMemory> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(len)?;
+    Ok(room)
 }

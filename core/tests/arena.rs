@@ -1,5 +1,5 @@
 //! The arena as a user sees it: how much it holds, what a flood does to it, what damage does to it,
-//! and processes that are killed inside it.
+//! what it leaves behind, and processes that are killed inside it.
 
 #[path = "arena/block.rs"]
 mod block;
@@ -9,3 +9,5 @@ mod capacity;
 mod damage;
 #[path = "arena/processes.rs"]
 mod processes;
+#[path = "arena/wiping.rs"]
+mod wiping;

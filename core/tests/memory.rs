@@ -7,10 +7,12 @@ use std::cell::Cell;
 use phantom_token_core::arena::Record;
 use phantom_token_core::form::introspection_body;
 use phantom_token_core::form::purge::{Purge, PurgeError};
+use phantom_token_core::key::{HashKey, Key};
 use phantom_token_core::lifetime::Life;
-use phantom_token_core::local::{Cached, Facts};
+use phantom_token_core::local::{Cached, Facts, Local};
 use phantom_token_core::memory::{NoMemory, copied, with_room, zeroed};
-use phantom_token_core::state::{SIZE, State};
+use phantom_token_core::repeats::{Repeats, SAID};
+use phantom_token_core::state::{Generation, SIZE, State};
 
 /// More than everything of a fixed size takes.
 const LARGE: usize = 1_000;
@@ -69,8 +71,9 @@ fn vectors_of_any_size() {
     let bytes = vec![7; LARGE];
     assert_eq!(starved(|| copied(&bytes)), Err(NoMemory));
     assert_eq!(starved(|| zeroed(LARGE)), Err(NoMemory));
-    assert_eq!(starved(|| with_room(LARGE)), Err(NoMemory));
-    assert_eq!(copied(&bytes), Ok(bytes));
+    assert_eq!(starved(|| with_room::<u8>(LARGE)), Err(NoMemory));
+    assert_eq!(starved(|| with_room::<u64>(LARGE / 8)), Err(NoMemory));
+    assert_eq!(*copied(&bytes).unwrap(), bytes);
     assert_eq!(zeroed(3), Ok(vec![0; 3]));
 }
 
@@ -98,22 +101,53 @@ fn an_answer_from_the_zone() {
     assert_eq!(record.reserve(LARGE), Ok(()));
 }
 
-#[test]
-fn an_answer_of_the_worker_itself() {
+fn key(token: u32) -> Key {
+    let hash = HashKey([1; 16]);
+    Key { token: hash.token(&token.to_le_bytes()), identity: hash.identity([]) }
+}
+
+/// A generation, of a state that is gone again.
+fn generation() -> Generation {
     let mut memory = vec![0_u128; SIZE / 16 + 16];
     let base = std::ptr::NonNull::new(memory.as_mut_ptr()).unwrap().cast::<u8>();
     let aligned = base.align_offset(phantom_token_core::state::ALIGN);
     // SAFETY: inside the vector, which outlives the view and which nobody else uses.
     let state = unsafe { State::create(base.add(aligned), SIZE) }.unwrap();
-    let key = phantom_token_core::key::HashKey([1; 16]).token(b"token");
-    let generation = state.generation(&key);
-    let facts = Facts {
-        jwt: &[b'j'; LARGE],
-        scope: b"read",
-        claims: b"{}",
-        dpop_bound: false,
-        life: Life { stored: 0, until: None, exp: None, may_stale: false },
-    };
-    assert!(starved(|| Cached::new(&facts, generation, 0)).is_none());
-    assert!(Cached::new(&facts, generation, 0).is_some());
+    state.generation(&key(0).token)
+}
+
+fn facts(jwt: &[u8]) -> Facts<'_> {
+    let life = Life { stored: 0, until: None, exp: None, may_stale: false };
+    Facts { jwt, scope: b"read", claims: b"{}", dpop_bound: false, life }
+}
+
+#[test]
+fn an_answer_of_the_worker_itself() {
+    let (jwt, generation) = ([b'j'; LARGE], generation());
+    assert!(starved(|| Cached::new(&facts(&jwt), generation, 0)).is_none());
+    assert!(Cached::new(&facts(&jwt), generation, 0).is_some());
+}
+
+#[test]
+fn the_workers_own_cache_never_grows() {
+    let entry = Cached::new(&facts(b"a.b.c"), generation(), 0).unwrap();
+    for (entries, bytes) in [(1, 1 << 20), (500, 1 << 20), (usize::MAX, 1 << 20)] {
+        let mut local = Local::new(entries, bytes);
+        let kept = starved(|| {
+            // Some leave in between, not only by age.
+            for token in 0..100_000 {
+                local.insert(key(token), &entry);
+                local.remove(&key(token.wrapping_sub(3) * (token % 2)));
+            }
+            local.len()
+        });
+        assert!(kept > 0 && kept <= entries, "{kept}");
+    }
+}
+
+#[test]
+fn what_repeats_itself() {
+    let mut repeats = Repeats::default();
+    assert!(starved(|| (0..1_000_u32).all(|what| repeats.happened(&what, 0))), "said, uncounted");
+    assert!((0..SAID + 1).filter(|_| repeats.happened(&0, 0)).count() < SAID as usize);
 }

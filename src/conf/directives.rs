@@ -439,7 +439,7 @@ fn extra(cf: &mut Cf<'_>, directive: &str, args: Args<'_>) -> Result<Extra, Conf
             "\"{directive}\" makes \"{value}\", which any client can set, part of the cache key: write nokey if the answer does not depend on it, in {place}"
         ));
     }
-    Ok(Extra { name: text(args[0])?.to_owned(), value: cf.complex_value(args[1])?, keyed })
+    Ok(Extra { name: text(args[0])?.into(), value: cf.complex_value(args[1])?, keyed })
 }
 
 fn introspection_header(

@@ -21,6 +21,7 @@ use crate::conf::{
     AllowOptions, BoundTokens, CacheSetting, Cf, ClientAuth, ComplexValue, ConfError, Extra,
     LocConf, Place, Secret, Switch,
 };
+use crate::flight::Values;
 use crate::sys::*;
 use crate::zone::{StateZone, Zone, ZoneRef};
 
@@ -159,8 +160,8 @@ impl Policy {
     pub(crate) fn identity(
         &self,
         key: &HashKey,
-        headers: &[Vec<u8>],
-        params: &[Vec<u8>],
+        headers: &Values,
+        params: &Values,
     ) -> IdentityHash {
         let Introspection { headers: names, params: param_names, identity, .. } =
             &self.introspection;
@@ -243,8 +244,8 @@ impl Introspection {
             &["token_type_hint"]
         };
         if let Some(param) = params.iter().find(|param| {
-            own.contains(&param.name.as_str())
-                && (param.name != "token_type_hint" || conf.token_type_hint.is_some())
+            own.contains(&&*param.name)
+                && (&*param.name != "token_type_hint" || conf.token_type_hint.is_some())
         }) {
             return Err(ConfError::Whole(format!(
                 "\"phantom_token_introspection_param {}\" is set by the module already, for \"phantom_token on\" in {place}",

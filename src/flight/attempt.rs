@@ -19,6 +19,7 @@ use phantom_token_core::state::Notice;
 use crate::cache::{self, Texts};
 use crate::conf::policy::PolicyEndpoint;
 use crate::flight::Flight;
+use crate::flight::failures::Cause;
 use crate::flight::telling::Keeping;
 use crate::flight::work::{self, Attempt, Done, Work};
 use crate::guard;
@@ -124,7 +125,8 @@ impl Flight {
     fn call(&self, endpoint: &PolicyEndpoint, share_ms: u64) -> Result<Call, NoMemory> {
         let introspection = &self.policy.introspection;
         let text = |text: &'static str| text.as_bytes();
-        let mut params: Vec<(&[u8], &[u8])> = Vec::new();
+        // The hint, id and secret besides.
+        let mut params: Vec<(&[u8], &[u8])> = memory::with_room(3 + self.params.len())?;
         if let Some(hint) = &introspection.token_type_hint {
             params.push((text("token_type_hint"), hint));
         }
@@ -135,15 +137,17 @@ impl Flight {
         for (param, value) in introspection.params.iter().zip(&self.params) {
             params.push((param.name.as_bytes(), value));
         }
-        let headers = introspection.headers.iter().zip(&self.headers);
+        let mut headers = memory::with_room(self.headers.len())?;
+        for (header, value) in introspection.headers.iter().zip(&self.headers) {
+            if !value.is_empty() {
+                headers.push((header.name.clone(), memory::copied(value)?));
+            }
+        }
         Ok(Call {
             endpoint: endpoint.endpoint.clone(),
             tls: introspection.tls.clone(),
             common: introspection.common.clone(),
-            headers: headers
-                .filter(|(_, value)| !value.is_empty())
-                .map(|(header, value)| Ok((header.name.clone(), memory::copied(value)?)))
-                .collect::<Result<_, NoMemory>>()?,
+            headers,
             body: form::introspection_body(&self.token, params)?,
             deadline: Instant::now() + Duration::from_millis(share_ms),
             connect_timeout: self.policy.connect_timeout,
@@ -191,9 +195,7 @@ impl Flight {
                     return Settled::Outcome(Outcome::Failed(fail), Keeping::Leave);
                 }
                 metrics::failure(worker, id, fail.label());
-                worker.failures.say(format!(
-                    "introspection at \"{label}\" was not begun in time: the thread pool's queue is long, give the pool more threads"
-                ));
+                worker.failures.say(endpoint, Cause::NotBegun);
                 Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Panicked(place) => {
@@ -204,10 +206,7 @@ impl Flight {
                 let fail = Fail::of_call(&error);
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
-                let advice = fail.advice();
-                worker
-                    .failures
-                    .say(format!("introspection at \"{label}\" failed: {error}; {advice}"));
+                worker.failures.say(endpoint, Cause::Call(error));
                 if matches!(fail.why, Why::Connect | Why::Tls | Why::Timeout) {
                     self.count_failure(worker, endpoint);
                 }
@@ -222,14 +221,7 @@ impl Flight {
                 }
                 let encoded =
                     fail.why == Why::Credentials && self.policy.introspection.secret_is_encoded;
-                let hint = match encoded {
-                    true => ", or try \"phantom_token_client_auth basic_raw\"",
-                    false => "",
-                };
-                let advice = fail.advice();
-                worker
-                    .failures
-                    .say(format!("introspection at \"{label}\" failed: {failure}; {advice}{hint}"));
+                worker.failures.say(endpoint, Cause::Answer { failure, encoded });
                 if failure.is_outage() && !alone {
                     self.count_failure(worker, endpoint);
                     return Settled::NextEndpoint(fail);
@@ -296,10 +288,6 @@ impl Flight {
 
     /// An active answer, and whether it is kept.
     fn granted(&mut self, worker: &mut Worker, grant: Grant, keep: Keep) -> Settled {
-        let keep = match keep {
-            Keep::Yes(life) => Keep::Yes(life.ending_with_exp(now_secs())),
-            no => no,
-        };
         let (life, keeping) = match keep {
             Keep::Yes(life) if self.policy.zone.is_some() => (life, Keeping::Store(life)),
             Keep::Yes(life) => {
@@ -310,12 +298,7 @@ impl Flight {
                 if let Some(reason) = UncachedReason::from_word(why.reason()) {
                     self.not_kept(worker, reason);
                 }
-                let life = Life {
-                    stored: now_ms(),
-                    until: Some(now_ms()),
-                    exp: grant.exp,
-                    may_stale: false,
-                };
+                let life = Life::of_none(now_ms());
                 let keeping = match why {
                     // This location keeps nothing; what others keep is theirs.
                     Uncached::CacheValidZero => Keeping::Leave,

@@ -1,20 +1,68 @@
 //! Failed calls in the error log: the first of each kind one by one, the rest summed up each minute,
 //! in each worker ([`Repeats`]).
 
+use core::fmt;
 use core::ptr;
+use std::sync::Arc;
 
+use phantom_token_core::answer::Failure;
+use phantom_token_core::client::{CallError, Endpoint};
 use phantom_token_core::repeats::Repeats;
 
+use crate::conf::policy::PolicyEndpoint;
 use crate::guard;
 use crate::log::error;
+use crate::outcome::Fail;
 use crate::sys::*;
 use crate::worker;
 
 /// The failures of this worker's calls, and the timer that sums them up.
 pub(crate) struct Failures {
     event: ngx_event_t,
-    /// By what the line says: the endpoint's label and the cause, in fixed words.
-    repeats: Repeats<String>,
+    repeats: Repeats<Line>,
+}
+
+/// How a call failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// No thread was free in time.
+    NotBegun,
+    /// There was no answer.
+    Call(CallError),
+    /// The answer said nothing about the token; `encoded`: our secret's encoding may be the reason.
+    Answer { failure: Failure, encoded: bool },
+}
+
+/// What is said of a failed call: in fixed words, but for the endpoint's label.
+#[derive(Clone)]
+struct Line {
+    endpoint: Arc<Endpoint>,
+    cause: Cause,
+}
+
+impl PartialEq for Line {
+    fn eq(&self, other: &Self) -> bool {
+        self.cause == other.cause && self.endpoint.label() == other.endpoint.label()
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "introspection at \"{}\" ", self.endpoint.label())?;
+        match self.cause {
+            Cause::NotBegun => f.write_str(
+                "was not begun in time: the thread pool's queue is long, give the pool more threads",
+            ),
+            Cause::Call(error) => write!(f, "failed: {error}; {}", Fail::of_call(&error).advice()),
+            Cause::Answer { failure, encoded } => {
+                write!(f, "failed: {failure}; {}", Fail::of_answer(failure).advice())?;
+                match encoded {
+                    true => f.write_str(", or try \"phantom_token_client_auth basic_raw\""),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
 }
 
 impl Failures {
@@ -25,9 +73,14 @@ impl Failures {
     }
 
     /// Logs that a call failed, or counts it.
-    pub(super) fn say(&mut self, what: String) {
-        if self.repeats.happened(what.clone(), now_ms()) {
-            error!(guard::cycle_log(), "{what}");
+    pub(super) fn say(&mut self, endpoint: &PolicyEndpoint, mut cause: Cause) {
+        if let Cause::Answer { failure: Failure::RateLimited { retry_after }, .. } = &mut cause {
+            // Not said, so nothing to tell lines apart by.
+            *retry_after = None;
+        }
+        let line = Line { endpoint: endpoint.endpoint.clone(), cause };
+        if self.repeats.happened(&line, now_ms()) {
+            error!(guard::cycle_log(), "{line}");
         }
         self.wait();
     }

@@ -84,8 +84,13 @@ unsafe extern "C" fn tick(_: *mut ngx_event_t) {
 }
 
 fn poll_all(worker: &mut Worker, alive: impl Fn(u32) -> bool) {
-    for flight in worker.followers.clone() {
+    let mut at = 0;
+    while let Some(flight) = worker.followers.get(at).copied() {
         // SAFETY: the list holds live flights only, and polling one frees no other.
         unsafe { Flight::with(flight, |flight| flight.poll(worker, &alive)) };
+        // One that was answered has left the list, and the next has taken its place.
+        if worker.followers.get(at) == Some(&flight) {
+            at += 1;
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::memory::{Block, Corrupt, Sound};
 use super::record::{Entry, Kind, Record, Times};
 use super::{Find, Locked, Stored};
 use crate::key::{Key, TokenHash};
+use crate::lifetime::Expiry;
 
 /// Entries of one token, whatever the identity; the oldest goes.
 const PER_TOKEN: u32 = 8;
@@ -24,6 +25,9 @@ const DPOP_BOUND: u32 = 1 << 8;
 const MAY_STALE: u32 = 1 << 9;
 const HAS_UNTIL: u32 = 1 << 10;
 const HAS_EXP: u32 = 1 << 11;
+
+/// Where an entry's times are: stored, until, and the token's expiry on both clocks.
+const TIMES: [usize; 4] = [item::STORED, item::UNTIL, item::EXP, item::EXP_END];
 
 /// Where the lengths of JWT, scope and claims are.
 const LENS: [usize; 3] = [item::JWT_LEN, item::SCOPE_LEN, item::CLAIMS_LEN];
@@ -59,7 +63,7 @@ impl Tag {
 pub(super) struct Head {
     tag: Tag,
     meta: u32,
-    times: [u64; 3],
+    times: [u64; 4],
     lens: [u32; 3],
     tail: u32,
     seal: u64,
@@ -191,11 +195,12 @@ impl Locked<'_> {
             | if times.until.is_some() { HAS_UNTIL } else { 0 }
             | if times.exp.is_some() { HAS_EXP } else { 0 };
         let lens = entry.parts().map(|part| part.len() as u32);
-        let times = [times.stored, times.until.unwrap_or(0), times.exp.unwrap_or(0)];
+        let (exp, exp_end) = times.exp.map_or((0, 0), |expiry| (expiry.exp, expiry.end_ms));
+        let times = [times.stored, times.until.unwrap_or(0), exp, exp_end];
 
         memory.store32(memory.field(first, item::META), meta);
         memory.store32(memory.field(first, item::TAIL), last.raw());
-        for (field, value) in [item::STORED, item::UNTIL, item::EXP].into_iter().zip(times) {
+        for (field, value) in TIMES.into_iter().zip(times) {
             memory.store64(memory.field(first, field), value);
         }
         for (field, len) in LENS.into_iter().zip(lens) {
@@ -252,10 +257,11 @@ impl Locked<'_> {
         }
         let has = |flag| head.meta & flag != 0;
         out.kind = if head.tag == Tag::Inactive { Kind::Inactive } else { Kind::Active };
+        let [stored, until, exp, end_ms] = head.times;
         out.times = Times {
-            stored: head.times[0],
-            until: has(HAS_UNTIL).then_some(head.times[1]),
-            exp: has(HAS_EXP).then_some(head.times[2]),
+            stored,
+            until: has(HAS_UNTIL).then_some(until),
+            exp: has(HAS_EXP).then_some(Expiry { exp, end_ms }),
             may_stale: has(MAY_STALE),
         };
         out.dpop_bound = has(DPOP_BOUND);
@@ -271,7 +277,7 @@ impl Locked<'_> {
         let head = Head {
             tag: Tag::of(meta)?,
             meta,
-            times: [item::STORED, item::UNTIL, item::EXP].map(long),
+            times: TIMES.map(long),
             lens: LENS.map(word),
             tail: word(item::TAIL),
             seal: long(item::SEAL),
@@ -375,9 +381,10 @@ impl Locked<'_> {
         self.free_entry(block)
     }
 
-    /// Frees the blocks of an entry that nothing links to any more.
+    /// Wipes the JWT of an entry that nothing links to any more, and frees its blocks.
     pub(super) fn free_entry(&mut self, block: Block) -> Sound<()> {
         let head = self.head(block)?;
+        self.memory.wipe_payload(block, head.tail, head.blocks())?;
         let tail = self.memory.block(head.tail)?.ok_or(Corrupt)?;
         self.memory.sub32(blocks_of(head.tag), head.blocks())?;
         self.free(block, tail, head.blocks())

@@ -15,6 +15,7 @@ use super::layout::{BLOCK, ITEM_HEADER, MAX_PAYLOAD, header};
 use super::memory::crash;
 use super::*;
 use crate::key::Key;
+use crate::lifetime::Expiry;
 use crate::lock;
 
 /// Token and identity.
@@ -191,7 +192,12 @@ impl World {
 
     fn times(&self, serial: u64) -> Times {
         let until = Some(self.now + 300);
-        Times { stored: self.now, until, exp: Some(serial), may_stale: true }
+        Times {
+            stored: self.now,
+            until,
+            exp: Some(Expiry { exp: serial, end_ms: !serial }),
+            may_stale: true,
+        }
     }
 
     fn step(&mut self, bytes: &mut Bytes<'_>) {
@@ -288,7 +294,9 @@ impl World {
 
     /// What is in the record was given for this key; its serial number.
     fn right(&self, id: Id) -> u64 {
-        let serial = self.record.times().exp.expect("a serial number");
+        let expiry = self.record.times().exp.expect("a serial number");
+        let serial = expiry.exp;
+        assert_eq!(expiry.end_ms, !serial);
         let given = self.given.get(&serial).expect("an answer that was given");
         assert_eq!((given.id, given.kind), (id, self.record.kind()), "another's answer");
         assert_eq!(self.record.jwt(), given.jwt(serial));

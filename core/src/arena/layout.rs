@@ -16,7 +16,7 @@
 pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"phantom\x1a");
 
 /// Raised with every change to anything in this file.
-pub(super) const LAYOUT_VERSION: u32 = 2;
+pub(super) const LAYOUT_VERSION: u32 = 3;
 
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 128;
@@ -28,7 +28,7 @@ pub(super) const BLOCK_COST: usize = BLOCK + 4;
 pub(super) const NIL: u32 = u32::MAX;
 
 /// Bytes of an item's header in front of its payload.
-pub(super) const ITEM_HEADER: usize = 96;
+pub(super) const ITEM_HEADER: usize = 104;
 
 /// The longest payload of one entry, bytes. Answers are read to 64 KiB; this bounds the work done
 /// under the lock to make room for one.
@@ -94,6 +94,7 @@ pub(super) mod item {
     pub(in crate::arena) const EXP: usize = 80;
     pub(in crate::arena) const JWT_LEN: usize = 88;
     pub(in crate::arena) const SCOPE_LEN: usize = 92;
+    pub(in crate::arena) const EXP_END: usize = 96;
 
     // A mark.
     pub(in crate::arena) const HELD: usize = 48;

@@ -143,6 +143,19 @@ impl Memory {
         rest
     }
 
+    /// Wipes the payload along a run of `blocks` blocks that begins with an item, and checks that it
+    /// ends at the block `tail`.
+    pub(super) fn wipe_payload(&self, first: Block, tail: u32, blocks: u32) -> Sound<()> {
+        let (mut block, mut from) = (first, ITEM_HEADER);
+        for left in (0..blocks).rev() {
+            self.fill(block, from, &[0; BLOCK][from..]);
+            if left > 0 {
+                (block, from) = (self.after(block)?.ok_or(Corrupt)?, 0);
+            }
+        }
+        if block.raw() == tail { Ok(()) } else { Err(Corrupt) }
+    }
+
     /// Copies the payload of the item at `first` out into `to`, whole, and checks that it ends at
     /// the block `tail`.
     pub(super) fn copy_payload(&self, first: Block, tail: u32, to: &mut [u8]) -> Sound<()> {

@@ -44,7 +44,7 @@ impl Item {
     }
 
     fn blocks(&self) -> u32 {
-        (self.payload() + 96).div_ceil(128) as u32
+        (self.payload() + 104).div_ceil(128) as u32
     }
 }
 

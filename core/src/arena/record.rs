@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::grant::Grant;
 pub use crate::lifetime::Life as Times;
 use crate::memory::{self, NoMemory};
 use crate::wipe::wipe;
@@ -35,18 +34,6 @@ pub struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// The entry that keeps a grant.
-    pub fn active(grant: &'a Grant, times: Times) -> Self {
-        Self {
-            kind: Kind::Active,
-            times: Times { exp: grant.exp, ..times },
-            dpop_bound: grant.dpop_bound,
-            jwt: &grant.jwt,
-            scope: &grant.scope,
-            claims: &grant.claims,
-        }
-    }
-
     /// The entry that keeps an inactive answer.
     pub fn inactive(times: Times) -> Self {
         let kind = Kind::Inactive;
@@ -147,17 +134,6 @@ impl Record {
     /// The answer's claims, a JSON object or nothing.
     pub fn claims(&self) -> &[u8] {
         &self.room[self.lens[0] + self.lens[1]..self.used()]
-    }
-
-    /// The grant, where the answer was active.
-    pub fn to_grant(&self) -> Option<Grant> {
-        (self.kind == Kind::Active).then(|| Grant {
-            jwt: self.jwt().to_vec(),
-            scope: self.scope().to_vec(),
-            claims: self.claims().to_vec(),
-            exp: self.times.exp,
-            dpop_bound: self.dpop_bound,
-        })
     }
 
     pub(super) fn used(&self) -> usize {

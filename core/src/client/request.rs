@@ -30,16 +30,21 @@ impl Common {
         let invalid = RequestCause::Header;
         let mut headers = HeaderMap::with_capacity(8);
         if let Some(authorization) = authorization {
-            let bytes = Bytes::from_owner(authorization);
-            let mut value = HeaderValue::from_maybe_shared(bytes).map_err(|_| invalid)?;
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
+            headers.insert(header::AUTHORIZATION, secret(authorization)?);
         }
         headers.insert(header::CONTENT_TYPE, FORM);
         headers.insert(header::ACCEPT, HeaderValue::from_bytes(accept).map_err(|_| invalid)?);
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         Ok(Self(headers))
     }
+}
+
+/// A header's value that is wiped with the last copy of it.
+fn secret(value: Zeroizing<Vec<u8>>) -> Result<HeaderValue, RequestCause> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value))
+        .map_err(|_| RequestCause::Header)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 pub(super) fn build(call: &Call) -> Result<Request<&[u8]>, CallError> {
@@ -51,8 +56,7 @@ pub(super) fn build(call: &Call) -> Result<Request<&[u8]>, CallError> {
     headers.clone_from(&call.common.0);
     for (name, value) in &call.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid)?;
-        let value = HeaderValue::from_bytes(value).map_err(|_| invalid)?;
-        headers.append(name, value);
+        headers.append(name, secret(value.clone()).map_err(CallError::Request)?);
     }
     Ok(request)
 }

@@ -8,7 +8,7 @@
 
 use super::input::{line, split, word};
 use crate::cache_control::{self, CacheControl, Caching};
-use crate::lifetime::{CacheControlPolicy, Freshness, Keep, Life, freshness, keep};
+use crate::lifetime::{CacheControlPolicy, Expiry, Freshness, Keep, Life, freshness, keep};
 
 /// What a plain reader finds in lines without quotes is what is found; no spelling gives an answer
 /// a longer life than its plain words do; and no answer outlives what bounds it.
@@ -55,7 +55,10 @@ pub fn cache_control(input: &[u8]) {
     };
     assert!(keeps);
     assert_eq!(overruled.0, cap && forbidden);
-    assert_eq!((life.stored, life.exp), (now_ms, exp));
+    let left_ms = |exp: u64| u128::from(exp - now) * 1000;
+    let end_ms = |exp| (u128::from(now_ms) + left_ms(exp)).min(u128::from(u64::MAX)) as u64;
+    let expiry = exp.map(|exp| Expiry { exp, end_ms: end_ms(exp) });
+    assert_eq!((life.stored, life.exp), (now_ms, expiry));
     let end = |seconds| now_ms.saturating_add(u64::from(seconds - age) * 1000);
     assert_eq!(life.until, lifetime.map(end));
     let may_stale = !(strict && (found.must_revalidate || found.s_maxage.is_some()));
@@ -69,11 +72,14 @@ fn serves(life: &Life, valid_ms: u64, now_ms: u64, now: u64) {
     let end = life.until.unwrap_or(u64::MAX).min(now_ms.saturating_add(valid_ms));
     let moments =
         [0, now_ms.wrapping_sub(1), now_ms, end.wrapping_sub(1), end, end.saturating_add(5)];
-    for at_ms in moments.into_iter().chain([end.saturating_add(6), u64::MAX]) {
-        for at in [0, now, life.exp.unwrap_or(now), life.exp.unwrap_or(now).saturating_sub(1)] {
+    let (exp, exp_end) = life.exp.map_or((now, end), |expiry| (expiry.exp, expiry.end_ms));
+    let ends = [end.saturating_add(6), exp_end.saturating_sub(1), exp_end, u64::MAX];
+    for at_ms in moments.into_iter().chain(ends) {
+        for at in [0, now, exp, exp.saturating_sub(1)] {
             for (valid, stale_ms) in [(valid_ms, 0), (valid_ms, 5), (0, 5), (valid_ms / 2, 0)] {
                 let found = freshness(life, valid, stale_ms, at_ms, at);
-                let expired = life.exp.is_some_and(|exp| exp <= at);
+                // Where either clock says so.
+                let expired = life.exp.is_some() && (exp <= at || exp_end <= at_ms);
                 match found {
                     Freshness::Fresh => {
                         assert!(!expired && valid > 0 && (life.stored..end).contains(&at_ms));

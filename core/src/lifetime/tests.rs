@@ -107,7 +107,7 @@ fn only_strict_forbids_stale() {
         ("s-maxage=60", Strict, false),
     ] {
         let (keep, _) =
-            keep(&caching(&[cache_control], None), policy, VALID, Some(NOW + 9), NOW_MS, NOW);
+            keep(&caching(&[cache_control], None), policy, VALID, Some(NOW + 900), NOW_MS, NOW);
         let Keep::Yes(life) = keep else { panic!("{cache_control} is kept") };
         assert_eq!(life.may_stale, expected, "{cache_control} {policy:?}");
         let at = life.until.unwrap_or(NOW_MS + VALID);
@@ -125,7 +125,7 @@ fn nothing_is_kept_for_no_time_or_past_its_end() {
     assert_eq!(no(VALID, Some(0)), Keep::No(Uncached::Expired));
     assert_eq!(
         no(VALID, Some(NOW + 1)),
-        Keep::Yes(Life { stored: NOW_MS, until: None, exp: Some(NOW + 1), may_stale: true })
+        Keep::Yes(Life { stored: NOW_MS, until: None, exp: expiry(1), may_stale: true })
     );
 }
 
@@ -143,7 +143,12 @@ fn reasons_are_metric_labels() {
     }
 }
 
-const LIFE: Life = Life { stored: NOW_MS, until: None, exp: Some(NOW + 1000), may_stale: true };
+/// Of a token that has so many seconds left.
+const fn expiry(left: u64) -> Option<Expiry> {
+    Some(Expiry { exp: NOW + left, end_ms: NOW_MS + left * 1000 })
+}
+
+const LIFE: Life = Life { stored: NOW_MS, until: None, exp: expiry(1000), may_stale: true };
 
 #[test]
 fn the_earliest_end_counts() {
@@ -160,8 +165,8 @@ fn the_earliest_end_counts() {
     assert_eq!(after(&capped, 300_000, 4999), Freshness::Fresh);
     assert_eq!(after(&capped, 300_000, 5000), Freshness::Gone);
     assert_eq!(after(&capped, 2000, 2000), Freshness::Gone);
-    // The token's, on the wall clock alone.
-    let expiring = Life { exp: Some(NOW + 7), ..LIFE };
+    // The token's.
+    let expiring = Life { exp: expiry(7), ..LIFE };
     assert_eq!(after(&expiring, 300_000, 6999), Freshness::Fresh);
     assert_eq!(after(&expiring, 300_000, 7000), Freshness::Gone);
     assert_eq!(freshness(&expiring, 300_000, 0, NOW_MS, NOW + 7), Freshness::Gone);
@@ -198,44 +203,48 @@ fn an_inactive_answer_never_serves_stale() {
 fn clocks_may_be_anything() {
     assert_eq!(freshness(&LIFE, VALID, VALID, NOW_MS - 1, NOW), Freshness::Gone);
     assert_eq!(freshness(&LIFE, VALID, VALID, 0, NOW), Freshness::Gone);
-    assert_eq!(freshness(&LIFE, u64::MAX, u64::MAX, u64::MAX - 1, NOW), Freshness::Fresh);
-    assert_eq!(freshness(&LIFE, 1, u64::MAX, u64::MAX, NOW), Freshness::Stale);
+    assert_eq!(freshness(&LIFE, u64::MAX, u64::MAX, u64::MAX, 0), Freshness::Gone);
+    let lasting = Life { exp: Some(Expiry::new(u64::MAX, NOW_MS, 0)), ..LIFE };
+    assert_eq!(freshness(&lasting, u64::MAX, u64::MAX, u64::MAX - 1, NOW), Freshness::Fresh);
+    assert_eq!(freshness(&lasting, 1, u64::MAX, u64::MAX - 1, NOW), Freshness::Stale);
 }
 
 #[test]
 fn a_clock_set_back_gives_no_token_more_time() {
-    let life = Life { exp: Some(NOW + 7), ..LIFE }.ending_with_exp(NOW);
+    let life = Life { exp: expiry(7), ..LIFE };
     let hour_ago = NOW - 3600;
     assert_eq!(freshness(&life, VALID, 0, NOW_MS + 6_999, hour_ago), Freshness::Fresh);
     assert_eq!(freshness(&life, VALID, 0, NOW_MS + 7_000, hour_ago), Freshness::Gone);
     // Where the clock is left alone, nothing changes: its last second is counted from the start.
     assert_eq!(freshness(&life, VALID, 0, NOW_MS + 6_999, NOW + 6), Freshness::Fresh);
     assert_eq!(freshness(&life, VALID, 0, NOW_MS + 6_999, NOW + 7), Freshness::Gone);
-    // What ends it sooner still does.
-    let capped = Life { until: Some(NOW_MS + 5), ..LIFE };
-    assert_eq!(capped.ending_with_exp(NOW), capped);
-    let endless = Life { exp: None, ..LIFE };
-    assert_eq!(endless.ending_with_exp(NOW), endless);
-    let last = Life { stored: u64::MAX - 1, exp: Some(u64::MAX), ..LIFE };
-    assert_eq!(last.ending_with_exp(0).until, Some(u64::MAX));
-    assert_eq!(LIFE.ending_with_exp(NOW + 2000).until, Some(NOW_MS));
+    // Nor does it serve on as a stale answer.
+    for ended in [life, Life { until: Some(NOW_MS + 5), ..life }] {
+        let stale = |ms| freshness(&ended, 1_000, VALID, NOW_MS + ms, hour_ago);
+        assert_eq!(stale(6_999), Freshness::Stale);
+        assert_eq!(stale(7_000), Freshness::Gone);
+    }
+    assert_eq!(Expiry::new(u64::MAX, NOW_MS, 0).end_ms, u64::MAX);
+    assert_eq!(Expiry::new(NOW, NOW_MS, NOW + 2000).end_ms, NOW_MS);
 }
 
 proptest! {
     #[test]
     fn no_hit_outlives_any_bound(
-        stored: u64, until: Option<u64>, exp: Option<u64>, may_stale: bool,
+        stored: u64, until: Option<u64>, exp: Option<(u64, u64)>, may_stale: bool,
         valid_ms: u64, stale_ms: u64, now_ms: u64, now: u64,
     ) {
+        let exp = exp.map(|(exp, end_ms)| Expiry { exp, end_ms });
         let life = Life { stored, until, exp, may_stale };
+        let lasts = |expiry: Expiry| now < expiry.exp && now_ms < expiry.end_ms;
         match freshness(&life, valid_ms, stale_ms, now_ms, now) {
             Freshness::Fresh => {
                 prop_assert!(now_ms >= stored && now_ms - stored < valid_ms);
                 prop_assert!(until.is_none_or(|until| now_ms < until));
-                prop_assert!(exp.is_none_or(|exp| now < exp));
+                prop_assert!(exp.is_none_or(lasts));
             }
             Freshness::Stale => {
-                prop_assert!(may_stale && exp.is_some_and(|exp| now < exp));
+                prop_assert!(may_stale && exp.is_some_and(lasts));
                 let end = stored.saturating_add(valid_ms).min(until.unwrap_or(u64::MAX));
                 prop_assert!(now_ms >= end && now_ms - end <= stale_ms);
             }

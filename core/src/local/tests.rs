@@ -2,19 +2,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::key::{HashKey, TokenHash};
+use crate::lifetime::Expiry;
 use crate::state::State;
 use crate::state::testing::state;
 
 const JWT: &[u8] = b"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJqIn0.c2ln";
 
+const LIFE: Life =
+    Life { stored: 1, until: Some(2), exp: Some(Expiry { exp: 3, end_ms: 4 }), may_stale: true };
+
 fn facts(jwt: &[u8]) -> Facts<'_> {
-    Facts {
-        jwt,
-        scope: b"read write",
-        claims: b"{\"active\":true}",
-        dpop_bound: false,
-        life: Life { stored: 1, until: Some(2), exp: Some(3), may_stale: true },
-    }
+    Facts { jwt, scope: b"read write", claims: b"{\"active\":true}", dpop_bound: false, life: LIFE }
 }
 
 fn key(token: &str) -> Key {
@@ -42,7 +40,7 @@ fn an_entry_holds_the_finished_header() {
     assert_eq!(entry.jwt(), JWT);
     assert_eq!(entry.scope(), b"read write");
     assert_eq!(entry.claims(), b"{\"active\":true}");
-    assert_eq!(entry.life, Life { stored: 1, until: Some(2), exp: Some(3), may_stale: true });
+    assert_eq!(entry.life, LIFE);
     assert_eq!(entry.touched.get(), 5);
 }
 

@@ -4,6 +4,7 @@
 use phantom_token_core::arena::{
     Answer, AnsweredFor, Entry, Find, Flight, Kind, MIN_SIZE, Outcome, Owner, Poll, Record, Times,
 };
+use phantom_token_core::lifetime::Expiry;
 
 use crate::block::{Block, Random, active, inactive, key};
 
@@ -12,6 +13,8 @@ fn jwt(token: u64) -> Vec<u8> {
     let len = [7, 90, 400, 1100][token as usize % 4];
     format!("<{token}>").into_bytes().into_iter().cycle().take(len).collect()
 }
+
+const EXPIRY: Expiry = Expiry { exp: 9, end_ms: 10 };
 
 fn flight(id: u64, slot: u8) -> Flight {
     Flight { id, owner: Owner { pid: 1, slot }, deadline: 1_000 }
@@ -23,7 +26,7 @@ fn made() -> Block {
     block.with(|arena| {
         for token in 0..16 {
             let jwt = jwt(token);
-            let times = Times { until: Some(token), exp: Some(9), ..Times::default() };
+            let times = Times { until: Some(token), exp: Some(EXPIRY), ..Times::default() };
             arena.store(&key(token), &Entry { times, ..active(&jwt, b"read") });
         }
         for token in 20..40 {
@@ -50,7 +53,7 @@ fn right(token: u64, record: &Record) {
         assert_eq!(record.jwt(), jwt(token), "{token}");
         assert_eq!(record.scope(), b"read");
         let times = record.times();
-        let as_made = times.until == Some(token) && times.exp == Some(9);
+        let as_made = times.until == Some(token) && times.exp == Some(EXPIRY);
         assert!(as_made || *times == Times::default(), "{times:?}");
     } else {
         assert!(record.jwt().is_empty());
@@ -184,7 +187,7 @@ fn every_flipped_bit_of_an_entry_is_seen_or_harmless() {
     let body = whole.windows(3).position(|window| window == b"<2>").unwrap();
     let mut seen = 0;
     // The item's header lies before its payload.
-    for at in body - 96..body + jwt.len().min(200) {
+    for at in body - 104..body + jwt.len().min(200) {
         for bit in 0..8 {
             let mut damaged = whole.clone();
             damaged[at] ^= 1 << bit;

@@ -15,6 +15,7 @@ use phantom_token_core::arena::{
     Answer, Arena, Counts, Entry, Find, Flight, Joined, Kind, Locked, Outcome, Owner, Poll, Record,
     Times,
 };
+use phantom_token_core::lifetime::Expiry;
 use phantom_token_core::lock;
 use phantom_token_core::process;
 
@@ -102,8 +103,12 @@ fn is_of(jwt: &[u8], token: u64) -> bool {
         && jwt[24..].iter().all(|byte| *byte == body.next() as u8)
 }
 
+fn expiry(token: u64) -> Expiry {
+    Expiry { exp: token, end_ms: token + 1 }
+}
+
 fn entry<'a>(token: u64, jwt: &'a [u8], scope: &'a [u8]) -> Entry<'a> {
-    let times = Times { stored: token, exp: Some(token), ..Times::default() };
+    let times = Times { stored: token, exp: Some(expiry(token)), ..Times::default() };
     Entry { kind: Kind::Active, times, dpop_bound: false, jwt, scope, claims: b"" }
 }
 
@@ -111,7 +116,7 @@ fn right(token: u64, record: &Record) {
     if record.kind() == Kind::Active {
         assert!(is_of(record.jwt(), token), "another token's value");
         assert_eq!(record.scope(), token.to_string().as_bytes());
-        assert_eq!(record.times().exp, Some(token));
+        assert_eq!(record.times().exp, Some(expiry(token)));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is sent.
 
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::sync::mpsc;
 
 use phantom_token_core::cache_control::{CacheControl, Caching};
@@ -14,15 +15,16 @@ fn one_answer(mut peer: Peer) {
     while peer.request().is_some() && peer.answer("a.b.c") {}
 }
 
+fn header(name: &str, value: &[u8]) -> (Arc<str>, Zeroizing<Vec<u8>>) {
+    (name.into(), Zeroizing::new(value.to_vec()))
+}
+
 #[test]
 fn the_request_is_a_form_posted_as_configured() {
     let server = Server::start(one_answer);
     let mut call = call(&format!("http://{}/as/introspect?tenant=a%20b", server.address));
-    call.headers = vec![
-        ("X-One".to_owned(), b"1".to_vec()),
-        ("x-two".to_owned(), b"caf\xc3\xa9".to_vec()),
-        ("X-One".to_owned(), b"2".to_vec()),
-    ];
+    call.headers =
+        vec![header("X-One", b"1"), header("x-two", b"caf\xc3\xa9"), header("X-One", b"2")];
     call.body = Zeroizing::new(b"token=a%2Bb&token_type_hint=access_token".to_vec());
     assert_eq!(body(introspect(&call)), "a.b.c");
 
@@ -110,7 +112,7 @@ fn large_requests_arrive_whole() {
     let mut call = call(&server.url());
     for size in [1, 1000, 16 * 1024, 64 * 1024, 300 * 1024] {
         call.body = Zeroizing::new(format!("token={}", "x".repeat(size)).into_bytes());
-        call.headers = vec![("x-large".to_owned(), vec![b'y'; size.min(20 * 1024)])];
+        call.headers = vec![header("x-large", &vec![b'y'; size.min(20 * 1024)])];
         assert_eq!(body(introspect(&call)), "a.b.c");
         let request = server.requests().pop().unwrap();
         assert_eq!(request.body.len(), 6 + size);
@@ -132,7 +134,7 @@ fn what_is_no_header_is_refused_before_anything_is_dialled() {
         ("x\r\n", b"a"),
     ] {
         let mut call = call(&server.url());
-        call.headers = vec![(name.to_owned(), value.to_vec())];
+        call.headers = vec![header(name, value)];
         assert_eq!(error(introspect(&call)), refused, "{name:?}");
     }
     assert_eq!(server.accepted(), 0);
