@@ -79,7 +79,8 @@ impl Gateway {
             process::bind_to_starter(&mut command);
             let mut child =
                 command.spawn().map_err(|error| format!("cannot start NGINX: {error}"))?;
-            match wait_listening(&mut child, ports.port, prefix) {
+            let workers = if single_process() { 0 } else { builder.workers };
+            match wait_listening(&mut child, ports.port, workers, prefix) {
                 Ok(()) => Ok(child),
                 Err(log) => {
                     process::end(&mut child, libc::SIGTERM);
@@ -87,17 +88,14 @@ impl Gateway {
                 }
             }
         })?;
-        let gateway = Self {
+        Ok(Self {
             prefix,
             ports,
             child: Mutex::new(child),
             allowed: Mutex::new(std::mem::take(&mut builder.allowed)),
             secrets: Mutex::new(std::mem::take(&mut builder.secrets)),
             builder,
-        };
-        let wanted = if single_process() { 1 } else { gateway.builder.workers };
-        wait_until("the workers", || gateway.workers().len() >= wanted);
-        Ok(gateway)
+        })
     }
 
     /// The port it listens on.
@@ -489,8 +487,20 @@ fn check(builder: &Builder, option: &str) -> Check {
     Check { ok, code, messages, calls, config }
 }
 
-/// Waits until NGINX listens; its last words where it ends instead.
-fn wait_listening(child: &mut Child, port: u16, prefix: &Path) -> Result<(), String> {
+/// The process ids of a master's workers that take connections.
+fn workers_of(master: u32) -> Vec<u32> {
+    let mut pids = process::children(master);
+    pids.retain(|&pid| process::title(pid) == "nginx: worker process");
+    pids
+}
+
+/// Waits until NGINX has so many workers and listens; its last words where it ends instead.
+fn wait_listening(
+    child: &mut Child,
+    port: u16,
+    workers: usize,
+    prefix: &Path,
+) -> Result<(), String> {
     let words = || read(&prefix.join("error.log")) + &read(&prefix.join("stderr"));
     wait_for("NGINX to listen", || {
         if !matches!(child.try_wait(), Ok(None)) {
@@ -500,7 +510,9 @@ fn wait_listening(child: &mut Child, port: u16, prefix: &Path) -> Result<(), Str
         if words().contains("Address already in use") {
             return Some(Err(words()));
         }
-        Client::try_connect(port).is_ok().then_some(Ok(()))
+        // Another process may be the one that listens: NGINX starts workers when it does so itself.
+        let started = workers_of(child.id()).len() >= workers;
+        (started && Client::try_connect(port).is_ok()).then_some(Ok(()))
     })
 }
 

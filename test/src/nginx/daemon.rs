@@ -43,9 +43,7 @@ impl Daemon {
 
     /// The process ids of a master's workers that take connections.
     pub fn workers_of(&self, master: u32) -> Vec<u32> {
-        let mut pids = process::children(master);
-        pids.retain(|&pid| process::title(pid) == "nginx: worker process");
-        pids
+        super::workers_of(master)
     }
 
     /// GET with an access token, on a connection of its own.
