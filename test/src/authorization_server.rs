@@ -12,7 +12,7 @@ mod tokens;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -369,7 +369,12 @@ impl Builder {
     pub fn start(self) -> io::Result<AuthorizationServer> {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         // The port is known once the server listens, the issuer's name only with the port.
-        let port = if self.port == 0 { crate::port::free() } else { self.port };
+        let listener = match self.port {
+            0 => crate::port::listen(self.address)?,
+            port => TcpListener::bind((self.address, port))?,
+        };
+        let address = listener.local_addr()?;
+        let port = address.port();
         let base = format!("{scheme}://{}:{port}", self.host);
         let state = Arc::new(State {
             options: self.options,
@@ -385,8 +390,7 @@ impl Builder {
             at_once: Mutex::default(),
             seen: Mutex::default(),
         });
-        let address = SocketAddr::from((self.address, port));
-        let server = Server::listen(address, self.tls.clone(), state.clone())?;
+        let server = Server::serve(listener, self.tls.clone(), state.clone())?;
         Ok(AuthorizationServer {
             state,
             address,

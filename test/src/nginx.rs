@@ -32,7 +32,7 @@ const CLOCK: &str = "clock";
 pub struct Gateway {
     builder: Builder,
     prefix: TempDir,
-    port: u16,
+    ports: Ports,
     child: Mutex<Child>,
     allowed: Mutex<Vec<String>>,
     secrets: Mutex<Vec<String>>,
@@ -70,49 +70,52 @@ impl Gateway {
     }
 
     fn launch(mut builder: Builder) -> Result<Self, String> {
-        for _ in 0..5 {
-            let prefix = prefix(&builder);
-            let port = builder.fixed_port.unwrap_or_else(crate::port::free);
-            fs::write(prefix.path().join("nginx.conf"), builder.text(prefix.path(), port))
-                .expect("writes nginx.conf");
-            let mut command = command(prefix.path());
+        let (prefix, ports, child) = on_free_ports(&builder, |prefix, ports| {
+            let mut command = command(prefix);
             command.args(["-g", "daemon off;"]);
-            set_environment(&mut command, &builder, prefix.path());
-            let stderr = fs::File::create(prefix.path().join("stderr")).expect("a file");
+            set_environment(&mut command, &builder, prefix);
+            let stderr = fs::File::create(prefix.join("stderr")).expect("a file");
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
             process::bind_to_starter(&mut command);
             let mut child =
                 command.spawn().map_err(|error| format!("cannot start NGINX: {error}"))?;
-            if let Err(log) = wait_listening(&mut child, port, prefix.path()) {
-                process::end(&mut child, libc::SIGTERM);
-                if log.contains("Address already in use") && builder.fixed_port.is_none() {
-                    continue;
+            let workers = if single_process() { 0 } else { builder.workers };
+            match wait_listening(&mut child, ports.port, workers, prefix) {
+                Ok(()) => Ok(child),
+                Err(log) => {
+                    process::end(&mut child, libc::SIGTERM);
+                    Err(log)
                 }
-                return Err(log);
             }
-            let gateway = Self {
-                prefix,
-                port,
-                child: Mutex::new(child),
-                allowed: Mutex::new(std::mem::take(&mut builder.allowed)),
-                secrets: Mutex::new(std::mem::take(&mut builder.secrets)),
-                builder,
-            };
-            let wanted = if single_process() { 1 } else { gateway.builder.workers };
-            wait_until("the workers", || gateway.workers().len() >= wanted);
-            return Ok(gateway);
-        }
-        Err("every port tried was taken".to_owned())
+        })?;
+        Ok(Self {
+            prefix,
+            ports,
+            child: Mutex::new(child),
+            allowed: Mutex::new(std::mem::take(&mut builder.allowed)),
+            secrets: Mutex::new(std::mem::take(&mut builder.secrets)),
+            builder,
+        })
     }
 
     /// The port it listens on.
     pub fn port(&self) -> u16 {
-        self.port
+        self.ports.port
+    }
+
+    /// The port on which it speaks HTTP/2, with [`Builder::http2`].
+    pub fn http2_port(&self) -> u16 {
+        self.ports.http2
     }
 
     /// Scheme, host and port, as in `http://127.0.0.1:8080`.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.port())
+    }
+
+    /// As [`Self::url`], for HTTP/2.
+    pub fn http2_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http2_port())
     }
 
     /// The prefix directory.
@@ -125,7 +128,7 @@ impl Gateway {
     /// # Panics
     /// Where it does not listen.
     pub fn client(&self) -> Client {
-        Client::connect(self.port)
+        Client::connect(self.port())
     }
 
     /// GET on a connection of its own.
@@ -198,7 +201,7 @@ impl Gateway {
     pub fn rewrite(&mut self, change: impl FnOnce(Builder) -> Builder) {
         let builder = std::mem::take(&mut self.builder);
         self.builder = change(builder);
-        let text = self.builder.text(self.prefix.path(), self.port);
+        let text = self.builder.text(self.prefix.path(), self.ports);
         fs::write(self.prefix.path().join("nginx.conf"), text).expect("writes nginx.conf");
     }
 
@@ -396,6 +399,32 @@ fn build_description() -> &'static str {
     })
 }
 
+/// Where a gateway listens; one port twice where it speaks all on one.
+#[derive(Clone, Copy)]
+struct Ports {
+    port: u16,
+    http2: u16,
+}
+
+/// Starts NGINX in a directory of its own, on other ports where those tried were taken meanwhile;
+/// what `start` gave. NGINX's words where it does not start.
+fn on_free_ports<T>(
+    builder: &Builder,
+    mut start: impl FnMut(&Path, Ports) -> Result<T, String>,
+) -> Result<(TempDir, Ports, T), String> {
+    for _ in 0..5 {
+        let (prefix, ports) = (prefix(builder), builder.ports());
+        fs::write(prefix.path().join("nginx.conf"), builder.text(prefix.path(), ports))
+            .expect("writes nginx.conf");
+        match start(prefix.path(), ports) {
+            Ok(started) => return Ok((prefix, ports, started)),
+            Err(log) if log.contains("Address already in use") && builder.fixed_port.is_none() => {}
+            Err(log) => return Err(log),
+        }
+    }
+    Err("every port tried was taken".to_owned())
+}
+
 /// A directory for NGINX to run in, the module and the builder's files in it.
 fn prefix(builder: &Builder) -> TempDir {
     let prefix =
@@ -447,7 +476,7 @@ fn set_environment(command: &mut Command, builder: &Builder, prefix: &Path) {
 
 fn check(builder: &Builder, option: &str) -> Check {
     let prefix = prefix(builder);
-    let config = builder.text(prefix.path(), crate::port::free());
+    let config = builder.text(prefix.path(), builder.ports());
     fs::write(prefix.path().join("nginx.conf"), &config).expect("writes nginx.conf");
     let mut command = command(prefix.path());
     set_environment(&mut command, builder, prefix.path());
@@ -458,8 +487,20 @@ fn check(builder: &Builder, option: &str) -> Check {
     Check { ok, code, messages, calls, config }
 }
 
-/// Waits until NGINX listens; its last words where it ends instead.
-fn wait_listening(child: &mut Child, port: u16, prefix: &Path) -> Result<(), String> {
+/// The process ids of a master's workers that take connections.
+fn workers_of(master: u32) -> Vec<u32> {
+    let mut pids = process::children(master);
+    pids.retain(|&pid| process::title(pid) == "nginx: worker process");
+    pids
+}
+
+/// Waits until NGINX has so many workers and listens; its last words where it ends instead.
+fn wait_listening(
+    child: &mut Child,
+    port: u16,
+    workers: usize,
+    prefix: &Path,
+) -> Result<(), String> {
     let words = || read(&prefix.join("error.log")) + &read(&prefix.join("stderr"));
     wait_for("NGINX to listen", || {
         if !matches!(child.try_wait(), Ok(None)) {
@@ -469,7 +510,9 @@ fn wait_listening(child: &mut Child, port: u16, prefix: &Path) -> Result<(), Str
         if words().contains("Address already in use") {
             return Some(Err(words()));
         }
-        Client::try_connect(port).is_ok().then_some(Ok(()))
+        // Another process may be the one that listens: NGINX starts workers when it does so itself.
+        let started = workers_of(child.id()).len() >= workers;
+        (started && Client::try_connect(port).is_ok()).then_some(Ok(()))
     })
 }
 

@@ -4,7 +4,8 @@
 //! while it is handed over, so that a server may even be stopped and started again on it.
 
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -35,6 +36,19 @@ pub fn free() -> u16 {
         }
     }
     panic!("no free port between {low} and {high}");
+}
+
+/// Listens on a free port of this address.
+///
+/// # Errors
+/// Where the address is none of this host's.
+pub fn listen(address: IpAddr) -> io::Result<TcpListener> {
+    loop {
+        match TcpListener::bind((address, free())) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            listening => return listening,
+        }
+    }
 }
 
 /// Where the program's one argument says to listen: `ADDRESS:PORT`, or a port of 127.0.0.1, which is

@@ -220,7 +220,18 @@ impl Server {
         tls: Option<Arc<ServerConfig>>,
         service: Arc<dyn Service>,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
+        Self::serve(TcpListener::bind(address)?, tls, service)
+    }
+
+    /// Serves where this listens.
+    ///
+    /// # Errors
+    /// Where no thread can be started.
+    pub fn serve(
+        listener: TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+        service: Arc<dyn Service>,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             service,

@@ -21,8 +21,7 @@ use std::time::Duration;
 
 use crate::api::Api;
 use crate::authorization_server::{AuthorizationServer, Mint, Script, Token};
-use crate::nginx::{self, Builder, Gateway};
-use crate::port;
+use crate::nginx::{Builder, Gateway};
 
 use field::Field;
 use processes::Samples;
@@ -88,17 +87,14 @@ pub fn run(plan: &Plan) -> Report {
     });
     let server = AuthorizationServer::builder().without_records().start().expect("starts");
     let tokens = mint(&server, plan);
-    let http2_ports = [http2_port(), http2_port()];
-    let stormy = configured(&server, &api, http2_ports[0]).start();
-    let steady = configured(&server, &api, http2_ports[1]).start();
+    let stormy = configured(&server, &api).start();
+    let steady = configured(&server, &api).start();
     let mut samples = Samples::default();
     thread::scope(|scope| {
         let over = Over(&field);
-        for (name, gateway, port, stormy) in
-            [("stormy", &stormy, http2_ports[0], true), ("steady", &steady, http2_ports[1], false)]
-        {
-            let http2_port = port.unwrap_or(gateway.port());
-            let target = traffic::Target { name, port: gateway.port(), http2_port, stormy };
+        for (name, gateway, stormy) in [("stormy", &stormy, true), ("steady", &steady, false)] {
+            let (port, http2_port) = (gateway.port(), gateway.http2_port());
+            let target = traffic::Target { name, port, http2_port, stormy };
             for number in 0..CLIENTS as u64 {
                 let (field, server, tokens) = (&*field, &server, &tokens);
                 let seed = 2 * number + u64::from(stormy) + 1;
@@ -166,18 +162,9 @@ fn mint(server: &AuthorizationServer, plan: &Plan) -> Tokens {
     }
 }
 
-/// The port for HTTP/2 alone, where NGINX cannot speak both on one.
-fn http2_port() -> Option<u16> {
-    (nginx::version() < (1, 25, 1)).then(port::free)
-}
-
-fn configured(server: &AuthorizationServer, api: &Api, http2_port: Option<u16>) -> Builder {
-    let builder = Gateway::builder();
-    let builder = match http2_port {
-        Some(port) => builder.server(&format!("listen 127.0.0.1:{port} http2;")),
-        None => builder.http2(),
-    };
-    builder
+fn configured(server: &AuthorizationServer, api: &Api) -> Builder {
+    Gateway::builder()
+        .http2()
         .protect(server, api)
         .endpoint(&format!("{} fail_timeout=1s", server.introspection_url()))
         .workers(WORKERS)

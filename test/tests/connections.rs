@@ -207,7 +207,7 @@ fn http_2_streams_share_a_connection_with_refusals() {
     });
     let token = rig.server.issue();
     rig.server.script("failing", Script::status(500));
-    let url = |query: &str| format!("{}/q{query}", rig.gateway.url());
+    let url = |query: &str| format!("{}/q{query}", rig.gateway.http2_url());
     let good = format!("?t={}", token.token);
     let output = std::process::Command::new("h2load")
         .args(["-n", "80", "-c", "1", "-m", "20"])

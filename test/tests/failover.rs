@@ -102,11 +102,7 @@ fn whatever_keeps_an_endpoint_from_answering_leads_to_the_next() {
 
 #[test]
 fn a_first_endpoint_that_hangs_leaves_time_for_the_second() {
-    let (rig, second) = pair(["", ""], |builder| {
-        builder
-            .directives("phantom_token_timeout 2s;")
-            .directives("phantom_token_connect_timeout 500ms;")
-    });
+    let (rig, second) = pair(["", ""], |builder| builder);
     rig.server.script_all(Script::hang());
     let token = second.issue();
     assert_eq!(rig.get_as(&token.token).status, 200);
@@ -151,7 +147,15 @@ fn after_a_rest(change: impl FnOnce(Builder) -> Builder) -> Rig {
         .location("/pid", "return 200 $pid;")
         .start();
     Reply::failure().assert(&gateway.get_as("/api", "down"));
-    assert_eq!(assert_resting(&gateway.get_as("/api", "resting")), 1);
+    wait_until("the rest", || {
+        let response = gateway.get_as("/api", "resting");
+        // On a slow machine it may be over: this one has begun it again.
+        if response.status == 500 {
+            return false;
+        }
+        assert_eq!(assert_resting(&response), 1);
+        true
+    });
     let server = AuthorizationServer::builder().port(port).start().expect("a free port");
     Rig { gateway, server, api }
 }

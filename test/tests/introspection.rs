@@ -55,11 +55,12 @@ fn a_surplus_response_that_comes_late_answers_no_other_token() {
 
 #[test]
 fn an_answer_that_comes_too_late_answers_no_other_token() {
-    let rig = Rig::start(|builder| one_thread(builder).directives("phantom_token_timeout 200ms;"));
+    let impatient = "phantom_token on;\nphantom_token_timeout 200ms;\ntry_files /none =204;";
+    let rig = Rig::start(|builder| one_thread(builder).location("/impatient", impatient));
     for _ in 0..3 {
         let slow = rig.server.mint(Mint::new().claim("sub", "slow"));
         rig.server.script(&slow.token, Script::jwt(&slow.jwt).delay(Duration::from_millis(300)));
-        assert_eq!(rig.get_as(&slow.token).status, 500);
+        assert_eq!(rig.gateway.get_as("/impatient", &slow.token).status, 500);
         thread::sleep(Duration::from_millis(150));
         rig.assert_passes(&rig.server.issue());
         assert_eq!(rig.get_as("unknown").status, 401);

@@ -110,7 +110,10 @@ fn prometheus_scrapes_and_the_dashboard_shows_it() {
         let endpoint = format!("{} max_fails=1 fail_timeout=60s", server.introspection_url());
         builder
             .endpoint(&endpoint)
-            .directives("phantom_token_timeout 300ms;")
+            .location(
+                "/impatient",
+                "phantom_token on;\nphantom_token_timeout 300ms;\ntry_files /none =204;",
+            )
             .location("/metrics", "phantom_token_status;")
     });
     let token = rig.server.issue();
@@ -123,7 +126,7 @@ fn prometheus_scrapes_and_the_dashboard_shows_it() {
     let hits = "phantom_token_requests_total{outcome=\"hit\"}";
     wait_for("the hits", || prometheus.value(hits).filter(|hits| *hits == 3.0));
     rig.server.script_all(Script::hang());
-    assert_eq!(rig.get_as("failing").status, 500);
+    assert_eq!(rig.gateway.get_as("/impatient", "failing").status, 500);
     wait_for("the failure", || {
         prometheus.value("phantom_token_failures_total{reason=\"timeout\"} == 1")
     });

@@ -45,7 +45,7 @@ fn http_2_with_a_body_and_every_reply() {
     rig.server.script("failing", Script::status(500));
     rig.server.script("limited", Script::status(429));
     let token = rig.server.issue();
-    let url = format!("{}/api", rig.gateway.url());
+    let url = format!("{}/api", rig.gateway.http2_url());
     let body = rig.gateway.prefix().join("body");
     for (bearer, status) in
         [(&*token.token, "2 200"), ("unknown", "2 401"), ("failing", "2 500"), ("limited", "2 503")]
@@ -92,7 +92,7 @@ fn grpc_calls() {
     });
     let token = rig.server.issue();
     let phantom = token.phantom();
-    let [unary, stream] = call(rig.gateway.port(), &token.token);
+    let [unary, stream] = call(rig.gateway.http2_port(), &token.token);
     assert_eq!(unary, Called { code: 0, replies: vec![format!("hello {phantom}")] });
     let messages = (0..3).map(|n| format!("message {n} {phantom}")).collect();
     assert_eq!(stream, Called { code: 0, replies: messages });
@@ -102,7 +102,7 @@ fn grpc_calls() {
     rig.server.script("failing", Script::status(500));
     rig.server.script("limited", Script::status(429));
     for (token, code) in [("", 16), ("unknown", 16), ("failing", 2), ("limited", 14)] {
-        for called in call(rig.gateway.port(), token) {
+        for called in call(rig.gateway.http2_port(), token) {
             assert_eq!(called, Called { code, replies: Vec::new() }, "{token}");
         }
     }

@@ -318,7 +318,10 @@ fn a_server_that_is_not_there() {
 #[test]
 fn a_server_that_is_silent_or_slow_or_hangs_up() {
     let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
-        no_rest(builder, server).directives("phantom_token_timeout 300ms;")
+        no_rest(builder, server).location(
+            "/impatient",
+            "phantom_token on;\nphantom_token_timeout 300ms;\ntry_files /none =204;",
+        )
     });
     for (what, script) in [
         ("silent", Script::hang()),
@@ -327,7 +330,7 @@ fn a_server_that_is_silent_or_slow_or_hangs_up() {
     ] {
         let token = rig.server.issue();
         rig.server.script(&token.token, script);
-        let response = rig.get_as(&token.token);
+        let response = rig.gateway.get_as("/impatient", &token.token);
         assert_eq!(response.status, 500, "{what}");
         Reply::failure().assert(&response);
     }

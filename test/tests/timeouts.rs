@@ -10,14 +10,16 @@ use phantom_token_test::{AuthorizationServer, Client, Reply, Rig, Script};
 
 const SHORT: &str = "phantom_token_timeout 300ms;";
 
-/// Asserts a 500 that says what the time ran out in. The limit is generous: what is waited for here
-/// takes a minute and more.
+/// Asserts a 500, and that the log says what the time ran out in: at last, for on a machine that is
+/// slow it may run out in something that comes before. What is waited for here takes a minute and more.
 #[track_caller]
 fn assert_times_out(rig: &Rig, token: &str, words: &str) {
-    let begin = Instant::now();
-    Reply::failure().assert(&rig.get_as(token));
-    assert!(begin.elapsed() < Duration::from_secs(10), "{words}: {:?}", begin.elapsed());
-    rig.gateway.wait_for_log(&["[error]", words]);
+    let before = rig.gateway.module_lines().len();
+    wait_until(words, || {
+        Reply::failure().assert(&rig.get_as(token));
+        let lines = rig.gateway.module_lines();
+        lines[before..].iter().any(|line| line.contains("[error]") && line.contains(words))
+    });
     assert_eq!(rig.api.count(), 0);
 }
 
@@ -59,7 +61,7 @@ fn a_black_hole() {
         });
         let begin = Instant::now();
         Reply::failure().assert(&rig.gateway.get_as("/patient", "opaque"));
-        assert!(begin.elapsed() < Duration::from_secs(10));
+        assert!(begin.elapsed() < Duration::from_secs(50), "its own limit is a minute");
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::process::wait_until;
 use crate::server::{After, Exchange, head};
 
 /// How introspections of a token are answered instead of truthfully.
@@ -14,6 +17,7 @@ use crate::server::{After, Exchange, head};
 pub struct Script {
     act: Act,
     delay: Duration,
+    after: Option<Arc<AtomicBool>>,
     late: Option<(Duration, Vec<u8>)>,
     close: bool,
     reset: bool,
@@ -93,6 +97,7 @@ impl Script {
         Self {
             act,
             delay: Duration::ZERO,
+            after: None,
             late: None,
             close: false,
             reset: false,
@@ -155,6 +160,12 @@ impl Script {
         self
     }
 
+    /// Once this is set.
+    pub fn after(mut self, event: &Arc<AtomicBool>) -> Self {
+        self.after = Some(event.clone());
+        self
+    }
+
     /// And these bytes so long after it, unasked.
     pub fn then_raw(mut self, after: Duration, bytes: impl Into<Vec<u8>>) -> Self {
         self.late = Some((after, bytes.into()));
@@ -187,6 +198,9 @@ impl Script {
 
     pub(super) fn play(&self, exchange: &mut Exchange<'_>) -> io::Result<After> {
         thread::sleep(self.delay);
+        if let Some(event) = &self.after {
+            wait_until("what a script waits for", || event.load(Ordering::Relaxed));
+        }
         match &self.act {
             Act::Close => return Ok(After::Close),
             Act::Hang => {

@@ -4,8 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::api::Api;
 use crate::authorization_server::{AuthorizationServer, INTROSPECTION_CLIENT};
+use crate::port;
 
-use super::{Check, Daemon, Gateway, configured_with, single_process, version};
+use super::{Check, Daemon, Gateway, Ports, configured_with, single_process, version};
+
+/// From this version on NGINX speaks both versions of HTTP on one port without TLS.
+const BOTH: (u32, u32, u32) = (1, 25, 1);
 
 /// What an `nginx.conf` is made from. Snippets are NGINX's own language; those given twice add up.
 pub struct Builder {
@@ -26,6 +30,7 @@ pub struct Builder {
     pub(super) module_file: Option<PathBuf>,
     pub(super) environment: Vec<(String, String)>,
     pub(super) fixed_port: Option<u16>,
+    http2: bool,
     pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) allowed: Vec<String>,
     pub(super) secrets: Vec<String>,
@@ -68,6 +73,7 @@ impl Builder {
             module_file: None,
             environment: Vec::new(),
             fixed_port: None,
+            http2: false,
             files: Vec::new(),
             allowed: Vec::new(),
             secrets: Vec::new(),
@@ -166,10 +172,11 @@ impl Builder {
         self
     }
 
-    /// Speaks HTTP/2, as this version of NGINX has it configured. The older ones then speak nothing
-    /// else on a port without TLS.
-    pub fn http2(self) -> Self {
-        if version() >= (1, 25, 1) { self.server("http2 on;") } else { self.listen("http2") }
+    /// Speaks HTTP/2 too: on the same port, or, where this version of NGINX cannot, on one of its
+    /// own ([`Gateway::http2_port`]).
+    pub fn http2(mut self) -> Self {
+        self.http2 = true;
+        self
     }
 
     /// The number of workers, 1 as it comes.
@@ -278,8 +285,15 @@ impl Builder {
         Daemon::start(self)
     }
 
+    /// Ports to try.
+    pub(super) fn ports(&self) -> Ports {
+        let port = self.fixed_port.unwrap_or_else(port::free);
+        let http2 = if self.http2 && version() < BOTH { port::free() } else { port };
+        Ports { port, http2 }
+    }
+
     /// The whole configuration.
-    pub(super) fn text(&self, prefix: &Path, port: u16) -> String {
+    pub(super) fn text(&self, prefix: &Path, ports: Ports) -> String {
         if let Some(config) = &self.verbatim {
             return config.clone();
         }
@@ -304,6 +318,12 @@ impl Builder {
             None => (String::new(), String::new()),
             Some(protected) => (protected.asking(), protected.location(&self.directives)),
         };
+        let Ports { port, http2 } = ports;
+        let http2 = match self.http2 {
+            false => String::new(),
+            true if http2 == port => "http2 on;\n".to_owned(),
+            true => format!("listen 127.0.0.1:{http2}{listen} http2;\n"),
+        };
         text.push_str(&format!(
             "worker_processes {workers};\n\
              error_log error.log {log_level};\n\
@@ -315,7 +335,7 @@ impl Builder {
              {temporary}{asking}{http}\
              server {{\n\
              listen 127.0.0.1:{port}{listen};\n\
-             {server}{location}{locations}\
+             {http2}{server}{location}{locations}\
              }}\n\
              }}\n"
         ));

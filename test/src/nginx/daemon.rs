@@ -1,11 +1,10 @@
 //! NGINX as it runs in production: a daemon, the child of no one here.
 
-use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{Builder, command, log, prefix, read};
+use super::{Builder, command, log, on_free_ports, read};
 use crate::client::{Client, Response};
 use crate::process::{self, alive, wait_for, wait_until};
 
@@ -20,13 +19,13 @@ pub struct Daemon {
 
 impl Daemon {
     pub(super) fn start(builder: Builder) -> Self {
-        let prefix = prefix(&builder);
-        let port = crate::port::free();
-        fs::write(prefix.path().join("nginx.conf"), builder.text(prefix.path(), port))
-            .expect("writes nginx.conf");
-        let status = command(prefix.path()).status().expect("starts NGINX");
-        let mut daemon = Self { prefix, port, builder, masters: Vec::new() };
-        assert!(status.success(), "NGINX does not start:\n{}", daemon.error_log());
+        let started = on_free_ports(&builder, |prefix, _| {
+            let status = command(prefix).status().expect("starts NGINX");
+            if status.success() { Ok(()) } else { Err(read(&prefix.join("error.log"))) }
+        });
+        let (prefix, ports, ()) =
+            started.unwrap_or_else(|log| panic!("NGINX does not start:\n{log}"));
+        let mut daemon = Self { prefix, port: ports.port, builder, masters: Vec::new() };
         let master = daemon.wait_for_pid("nginx.pid", 0);
         daemon.masters.push(master);
         daemon
@@ -44,9 +43,7 @@ impl Daemon {
 
     /// The process ids of a master's workers that take connections.
     pub fn workers_of(&self, master: u32) -> Vec<u32> {
-        let mut pids = process::children(master);
-        pids.retain(|&pid| process::title(pid) == "nginx: worker process");
-        pids
+        super::workers_of(master)
     }
 
     /// GET with an access token, on a connection of its own.

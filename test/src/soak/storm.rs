@@ -75,7 +75,7 @@ pub(super) fn rage(
             back = Some(Instant::now() + plan.down);
         }
         if back.is_some_and(|back| Instant::now() >= back) {
-            server.resume().expect("the port is still ours");
+            come_back(server);
             field.is_up();
             count(&field.counts.restarts);
             back = None;
@@ -90,9 +90,14 @@ pub(super) fn rage(
         thread::sleep(Duration::from_millis(20));
     }
     if back.is_some() {
-        server.resume().expect("the port is still ours");
+        come_back(server);
         field.is_up();
     }
+}
+
+/// Another process may have its port for a moment.
+fn come_back(server: &AuthorizationServer) {
+    process::wait_until("the server's port", || server.resume().is_ok());
 }
 
 fn look(samples: &mut Samples, field: &Field, gateway: &Gateway, [master, worker]: [Role; 2]) {

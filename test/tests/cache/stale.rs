@@ -1,26 +1,28 @@
 //! `phantom_token_cache_stale`: what may serve while the authorization server cannot be asked.
 
-use std::thread;
 use std::time::Duration;
 
 use phantom_token_test::authorization_server::Token;
-use phantom_token_test::process::wait_until;
+use phantom_token_test::process::{wait_for, wait_until};
 use phantom_token_test::{AuthorizationServer, Mint, Response, Rig, Script};
 
 use crate::support::*;
 
-const RUN_OUT: Duration = Duration::from_millis(250);
+/// Past `phantom_token_cache_valid` of [`stale_rig`], and well below its `phantom_token_cache_stale`.
+const RUN_OUT: Duration = Duration::from_secs(101);
 
-/// Answers are good for a moment, and stale ones for a minute.
+/// Answers are good for a while, and stale ones for longer. Time passes when the test says so.
 fn stale_rig(directives: &str) -> Rig {
     rig_with(AuthorizationServer::start(), 1, |builder, server| {
         let endpoint = format!("{} max_fails=0", server.introspection_url());
+        let stale = format!("phantom_token_cache_stale 1h;\n{directives}");
         builder
+            .count_calls()
             .endpoint(&endpoint)
-            .http("phantom_token_cache_valid 200ms;\nphantom_token_timeout 500ms;")
-            .http("phantom_token_cache_inactive_valid 0;")
-            .location("/stale", &shown(&format!("phantom_token_cache_stale 60s;\n{directives}")))
-            .location("/briefly", &shown("phantom_token_cache_stale 200ms;"))
+            .http("phantom_token_cache_valid 100s;\nphantom_token_cache_inactive_valid 0;")
+            .location("/stale", &shown(&stale))
+            .location("/impatient", &shown(&format!("phantom_token_timeout 500ms;\n{stale}")))
+            .location("/briefly", &shown("phantom_token_cache_stale 100s;"))
     })
 }
 
@@ -28,7 +30,7 @@ fn stale_rig(directives: &str) -> Rig {
 fn run_out(rig: &Rig, mint: Mint) -> Token {
     let token = rig.server.mint(mint);
     assert_eq!(pass(&rig.gateway, "/stale", &token), "MISS");
-    thread::sleep(RUN_OUT);
+    rig.gateway.pass_time(RUN_OUT);
     token
 }
 
@@ -38,52 +40,54 @@ fn ask(rig: &Rig, token: &Token) -> Response {
 
 #[track_caller]
 fn assert_stale(rig: &Rig, token: &Token) {
-    let response = ask(rig, token);
-    assert_passes(&response, token);
-    assert_eq!(outcome(&response), "STALE");
+    assert_eq!(pass(&rig.gateway, "/stale", token), "STALE");
 }
 
 #[test]
 fn serves_while_the_server_fails() {
     let rig = stale_rig("");
-    for (what, script) in [
-        ("500", Script::status(500)),
-        ("502", Script::status(502)),
-        ("503", Script::status(503)),
-        ("504", Script::status(504)),
-        ("429", Script::status(429)),
-        ("no answer", Script::hang()),
-    ] {
+    for status in [500, 502, 503, 504, 429] {
         let token = run_out(&rig, Mint::new());
-        rig.server.script(&token.token, script);
+        rig.server.script(&token.token, Script::status(status));
         assert_stale(&rig, &token);
         assert_stale(&rig, &token);
-        let calls = rig.server.introspections_of(&token.token);
-        // A request that comes while a call runs out of time shares it.
-        let least = if what == "no answer" { 2 } else { 3 };
-        assert!(calls >= least, "{what}: asked every time, {calls}");
+        assert_eq!(rig.server.introspections_of(&token.token), 3, "{status}: asked every time");
         assert_eq!(rig.gateway.get_as("/shown", &token.token).status / 100, 5, "where it is off");
         rig.server.unscript();
-        // Who comes while a call still runs out of time shares it.
-        wait_until("the last call's end", || {
-            numbers(&rig.gateway)["introspections_pending"].as_u64() == Some(0)
-        });
         assert_eq!(pass(&rig.gateway, "/stale", &token), "MISS", "once it answers again");
         assert_eq!(pass(&rig.gateway, "/stale", &token), "HIT");
     }
     let lines = rig.gateway.module_lines();
     let warned = lines.iter().filter(|line| line.contains("[warn]") && line.contains("stale"));
-    assert_eq!(warned.count(), 6, "once per token and minute");
+    assert_eq!(warned.count(), 5, "once per token and minute");
+}
+
+#[test]
+fn serves_while_the_server_is_silent() {
+    let rig = stale_rig("");
+    let token = run_out(&rig, Mint::new());
+    rig.server.script(&token.token, Script::hang());
+    for _ in 0..2 {
+        assert_eq!(pass(&rig.gateway, "/impatient", &token), "STALE");
+    }
+    rig.server.unscript();
+    // Who comes while a call still runs out of time shares it.
+    wait_until("the last call's end", || {
+        numbers(&rig.gateway)["introspections_pending"].as_u64() == Some(0)
+    });
+    assert_eq!(pass(&rig.gateway, "/stale", &token), "MISS", "once it answers again");
+    assert_eq!(pass(&rig.gateway, "/stale", &token), "HIT");
 }
 
 #[test]
 fn serves_while_the_server_is_gone_or_rests() {
     let rig = rig_with(AuthorizationServer::start(), 1, |builder, server| {
-        let endpoint = format!("{} max_fails=1 fail_timeout=60s", server.introspection_url());
+        let endpoint = format!("{} max_fails=1 fail_timeout=600s", server.introspection_url());
         builder
+            .count_calls()
             .endpoint(&endpoint)
-            .http("phantom_token_cache_valid 200ms;")
-            .location("/stale", &shown("phantom_token_cache_stale 60s;"))
+            .http("phantom_token_cache_valid 100s;")
+            .location("/stale", &shown("phantom_token_cache_stale 1h;"))
     });
     let token = run_out(&rig, Mint::new());
     let other = run_out(&rig, Mint::new());
@@ -94,9 +98,7 @@ fn serves_while_the_server_is_gone_or_rests() {
     secrets().iter().for_each(|secret| gateway.secret(secret));
     drop(server);
     for token in tokens {
-        let response = gateway.get_as("/stale", &token.token);
-        assert_passes(&response, token);
-        assert_eq!(outcome(&response), "STALE");
+        assert_eq!(pass(&gateway, "/stale", token), "STALE");
     }
     gateway.wait_for_log(&["[warn]", "rests for"]);
     drop((gateway, api));
@@ -135,7 +137,7 @@ fn never_serves_what_ran_out_too_long_ago() {
     let rig = stale_rig("");
     let token = run_out(&rig, Mint::new());
     rig.server.script_all(Script::status(500));
-    thread::sleep(RUN_OUT);
+    rig.gateway.pass_time(RUN_OUT);
     assert_eq!(rig.gateway.get_as("/briefly", &token.token).status, 500);
     assert_stale(&rig, &token);
 }
@@ -144,16 +146,17 @@ fn never_serves_what_ran_out_too_long_ago() {
 fn never_serves_past_exp_or_without_one() {
     let rig = stale_rig("");
     let endless = run_out(&rig, Mint::new().without_expiry());
-    let token = run_out(&rig, Mint::new().expires_in(3));
-    rig.server.script_all(Script::status(500));
+    rig.server.script(&endless.token, Script::status(500));
     assert_eq!(ask(&rig, &endless).status, 500);
-    let mut served = 0;
-    phantom_token_test::process::wait_until("the token's end", || {
-        let response = ask(&rig, &token);
-        served += usize::from(response.status == 204);
-        response.status == 500
+    // A slow machine may need more than one: each is good for three seconds.
+    let token = wait_for("a token that is served stale before its end", || {
+        let token = rig.server.mint(Mint::new().expires_in(3));
+        let known = ask(&rig, &token).status == 204;
+        rig.gateway.pass_time(RUN_OUT);
+        rig.server.script(&token.token, Script::status(500));
+        (known && ask(&rig, &token).status == 204).then_some(token)
     });
-    assert!(served > 0);
+    wait_until("the token's end", || ask(&rig, &token).status == 500);
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
     assert!(now >= token.exp.unwrap());
 }
@@ -166,7 +169,7 @@ fn never_serves_what_the_server_forbids_to_keep() {
         let answer = Script::jwt(&token.jwt).header("Cache-Control", control);
         rig.server.script(&token.token, answer);
         assert_eq!(pass(&rig.gateway, "/stale", &token), "MISS");
-        thread::sleep(RUN_OUT);
+        rig.gateway.pass_time(RUN_OUT);
         rig.server.script(&token.token, Script::status(500));
         assert_eq!(ask(&rig, &token).status, 500, "{control}");
     }

@@ -3,7 +3,7 @@
 use std::io;
 
 use phantom_token_test::authorization_server::Token;
-use phantom_token_test::nginx::{Builder, version};
+use phantom_token_test::nginx::Builder;
 use phantom_token_test::{AuthorizationServer, Client, Response, Rig};
 
 /// A location whose answer shows what the API would get, and how the module came to it.
@@ -64,15 +64,6 @@ pub(crate) fn raise_descriptor_limit() -> usize {
         assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
     }
     usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
-}
-
-/// Whether this NGINX speaks both versions of HTTP on one port without TLS; before 1.25.1 it does not.
-pub(crate) fn speaks_both() -> bool {
-    let both = version() >= (1, 25, 1);
-    if !both {
-        eprintln!("needs both versions of HTTP on one port");
-    }
-    both
 }
 
 /// A request's bytes, for `/shown` unless told otherwise.

@@ -164,8 +164,11 @@ fn a_rest_ends_in_time_wherever_the_clock_is_set() {
         });
         rig.server.script("hangs", Script::hang());
         let begun = Instant::now();
-        Reply::failure().assert(&rig.gateway.get_as("/impatient", "hangs"));
-        rig.gateway.wait_for_log(&["[warn]", "rests for 1000 ms"]);
+        // On a slow machine the time may be over before the server is asked, which is not its fault.
+        wait_until("the rest", || {
+            assert!([500, 503].contains(&rig.gateway.get_as("/impatient", "hangs").status));
+            rig.gateway.error_log().contains("rests for 1000 ms")
+        });
         let token = rig.server.mint(Mint::new().without_expiry());
         let resting = rig.get_as(&token.token);
         let may_be_over = begun.elapsed() >= Duration::from_secs(1);
