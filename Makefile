@@ -111,7 +111,7 @@ run: ## Build all, then run a gateway (8080), an authorization server (9090) and
 test: setup-test $(if $(filter debian,$(flavour)),setup-njs) build ## Run all tests; with NGINX=debian on the distribution's NGINX
 	@test -x '$(out)/nginx' || { echo 'make: no NGINX binary to test with: pass NGINX_BINARY=FILE' >&2; exit 1; }
 	$(SAY) "testing on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
-	@# The module with panics to inject: never the one that `make build` leaves.
+	@# The module to inject faults with: never the one that `make build` leaves.
 	@$(for_nginx) $(CARGO) build $(CARGO_FLAGS) --package ngx-phantom-token --features inject-panics --target-dir '$(target_dir)'
 	@tools/install-file '$(target_dir)/debug/libngx_http_phantom_token_module.so' '$(out)/inject-panics/$(MODULE)'
 	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-core --package phantom-token-test --package phantom-token-bench $(TEST_FLAGS)

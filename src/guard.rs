@@ -31,7 +31,10 @@ impl std::fmt::Display for Place {
 /// log, often). Called before anything of ours can panic.
 pub(crate) fn install() {
     #[cfg(feature = "inject-panics")]
-    injected::read();
+    {
+        injected::read();
+        crate::scarce::read();
+    }
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         panic::set_hook(Box::new(|info| {

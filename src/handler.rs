@@ -117,7 +117,7 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
         Credentials::Token(token) => token,
     };
 
-    let values = extra_values(r, policy)?;
+    let values = extra_values(r, policy);
     let refresh = any_set(r, &policy.cache_bypass)?;
     let ctx = Ctx::of(r)?;
     let Some((headers, params)) = values else {
@@ -355,26 +355,26 @@ fn passes_as_options(r: Request, policy: &Policy) -> bool {
     }
 }
 
-/// The values of extra headers and parameters; `None` where one cannot be sent.
-fn extra_values(r: Request, policy: &Policy) -> Result<Option<(Values, Values)>, NoMemory> {
+/// The values of extra headers and parameters; `None` where one cannot be had, or not be sent.
+fn extra_values(r: Request, policy: &Policy) -> Option<(Values, Values)> {
     let introspection = &policy.introspection;
-    let mut headers = memory::with_room(introspection.headers.len())?;
+    let mut headers = memory::with_room(introspection.headers.len()).ok()?;
     for header in introspection.headers.iter() {
-        let value = r.complex_value(header.value.0)?;
+        let value = r.complex_value(header.value.0).ok()?;
         if is_unsendable(r, value, "phantom_token_introspection_header", &header.name) {
-            return Ok(None);
+            return None;
         }
-        headers.push(memory::copied(value)?);
+        headers.push(memory::copied(value).ok()?);
     }
-    let mut params = memory::with_room(introspection.params.len())?;
+    let mut params = memory::with_room(introspection.params.len()).ok()?;
     for param in introspection.params.iter() {
-        let value = r.complex_value(param.value.0)?;
+        let value = r.complex_value(param.value.0).ok()?;
         if is_unsendable(r, value, "phantom_token_introspection_param", &param.name) {
-            return Ok(None);
+            return None;
         }
-        params.push(memory::copied(value)?);
+        params.push(memory::copied(value).ok()?);
     }
-    Ok(Some((headers, params)))
+    Some((headers, params))
 }
 
 /// Whether a value could end the field it is sent in. Said once a minute: clients may cause it.

@@ -24,6 +24,8 @@ mod outcome;
 mod purge;
 mod refusal;
 mod request;
+#[cfg(feature = "inject-panics")]
+mod scarce;
 mod status;
 mod sys;
 mod variables;

@@ -1,28 +1,13 @@
 //! A panic at each entry from C: the request fails closed, one `[crit]` line tells where, and the
 //! worker serves on.
 //!
-//! Needs the module built with its feature `inject-panics`, which `make test` puts into
-//! `build/inject-panics`; where it is not there, as after a plain `cargo build`, nothing is tested.
+//! Needs the module that `injected_module` finds; where it is not there, nothing is tested.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use phantom_token_test::nginx::Builder;
+use phantom_token_test::nginx::{Builder, injected_module};
 use phantom_token_test::process::wait_for;
 use phantom_token_test::{Api, AuthorizationServer, Client, Gateway, Rig, Script};
-
-fn module() -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    match std::env::var_os("NGINX_INJECTED_MODULE") {
-        Some(path) => Some(workspace.join(path)),
-        // One built for another NGINX than the one under test is of no use.
-        None if std::env::var_os("NGINX_MODULE").is_some() => None,
-        None => {
-            let usual = "build/inject-panics/ngx_http_phantom_token_module.so";
-            Some(workspace.join(usual)).filter(|path| path.exists())
-        }
-    }
-}
 
 /// A gateway whose module panics once, in the entry named.
 fn rig(entry: &str) -> Option<Rig> {
@@ -33,10 +18,7 @@ fn rig_with(
     entry: &str,
     change: impl FnOnce(Builder, &AuthorizationServer) -> Builder,
 ) -> Option<Rig> {
-    let Some(module) = module() else {
-        eprintln!("skipped: no module with injected panics; `make test` builds one");
-        return None;
-    };
+    let module = injected_module()?;
     Some(Rig::with(AuthorizationServer::start(), |builder, server| {
         change(builder, server)
             .module_file(&module)
@@ -192,7 +174,7 @@ fn while_failures_are_summed_up() {
 
 #[test]
 fn when_a_worker_starts() {
-    let Some(module) = module() else { return };
+    let Some(module) = injected_module() else { return };
     let (server, api) = (AuthorizationServer::start(), Api::start());
     let started = Gateway::builder()
         .protect(&server, &api)
@@ -236,7 +218,7 @@ fn when_a_worker_or_a_configuration_ends() {
 
 #[test]
 fn while_the_configuration_is_read() {
-    let Some(module) = module() else { return };
+    let Some(module) = injected_module() else { return };
     let entries = [
         "a configuration",
         "the variables",
