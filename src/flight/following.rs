@@ -1,5 +1,5 @@
 //! Following another worker's call, under its mark in the zone.
-use phantom_token_core::arena::{Answer as Mark, Poll};
+use phantom_token_core::arena::{Answer as Mark, Kind, Poll};
 
 use crate::cache::{self, Found};
 use crate::flight::telling::Keeping;
@@ -39,6 +39,9 @@ impl Flight {
             Some(Poll::Answer(mark)) => {
                 let outcome = match cache::cached_of(&worker.record, self.generation) {
                     Some(cached) => Outcome::Granted(cached),
+                    None if worker.record.kind() == Kind::Active => {
+                        Outcome::Failed(Fail::of(Why::Internal))
+                    }
                     // Stored, and replaced by a later answer.
                     None => Outcome::Inactive,
                 };

@@ -7,8 +7,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use phantom_token_test::authorization_server::Token;
-use phantom_token_test::nginx::injected_module;
-use phantom_token_test::process::wait_until;
+use phantom_token_test::metrics::Metrics;
+use phantom_token_test::nginx::{Builder, injected_module};
+use phantom_token_test::process::{signal, wait_for, wait_until};
 use phantom_token_test::rig::SERVER_ERROR;
 use phantom_token_test::{AuthorizationServer, Client, Mint, Response, Rig, Script};
 use tempfile::TempDir;
@@ -28,13 +29,17 @@ struct Scarce {
 
 impl Scarce {
     fn start() -> Option<Self> {
+        Self::with(|builder| builder)
+    }
+
+    fn with(change: impl FnOnce(Builder) -> Builder) -> Option<Self> {
         let module = injected_module()?;
         let directory = tempfile::tempdir().unwrap();
         let switch = directory.path().join("none");
         let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
             let endpoint = server.introspection_url();
             let value = "\"to $http_long\";";
-            builder
+            change(builder)
                 .endpoint(&format!("{endpoint} max_fails=0"))
                 .endpoint(&format!("{endpoint}?second max_fails=0"))
                 .module_file(&module)
@@ -51,6 +56,7 @@ impl Scarce {
                     &format!("phantom_token_introspection_param long {value}\n{SHOWN}"),
                 )
                 .location("= /purge", "phantom_token_purge;")
+                .location("= /metrics", "phantom_token_status;")
         });
         let (workers, known) = (rig.gateway.workers(), rig.server.issue());
         let scarce = Self { rig, workers, known, switch, _directory: directory };
@@ -141,6 +147,42 @@ fn for_what_the_zone_has() {
         assert_refused(&response, "a JWT");
         assert_passes(&scarce.get("/shown", token, ""), token, "HIT");
     }
+}
+
+#[test]
+fn for_what_another_worker_was_told() {
+    let workers = |builder: Builder| {
+        builder.workers(2).listen("reuseport").location("= /worker", "return 200 $pid;")
+    };
+    let Some(scarce) = Scarce::with(workers) else { return };
+    let client_of = |worker: u32| -> Client {
+        wait_for("a connection to a worker", || {
+            let mut client = scarce.rig.gateway.client();
+            (client.get("/worker", &[]).text() == worker.to_string()).then_some(client)
+        })
+    };
+    let (server, follower) = (&scarce.rig.server, scarce.workers[1]);
+    let [mut calls, mut follows] = [client_of(scarce.workers[0]), client_of(follower)];
+    let [larger, token] = [60_000, 50_000].map(|size| server.mint(Mint::new().jwt_size(size)));
+    assert_passes(&follows.get_as("/shown", &larger.token), &larger, "MISS");
+    // Now it has room for what it finds.
+    assert_passes(&follows.get_as("/shown", &larger.token), &larger, "HIT");
+
+    let hold = server.hold();
+    calls.send_request("GET", "/shown", &[("Authorization", &token.bearer())], b"");
+    server.wait_for_introspections(3);
+    follows.send_request("GET", "/shown", &[("Authorization", &token.bearer())], b"");
+    let waiting = |metrics: &Metrics| metrics.get("requests_waiting") == 2.0;
+    scarce.rig.gateway.wait_for_metrics("two waiting", waiting);
+    signal(follower, libc::SIGSTOP).unwrap();
+    drop(hold);
+    assert_passes(&calls.read(), &token, "MISS");
+    let response = scarce.starved(|| {
+        signal(follower, libc::SIGCONT).unwrap();
+        follows.read()
+    });
+    assert_refused(&response, "a JWT");
+    assert_passes(&follows.get_as("/shown", &token.token), &token, "HIT");
 }
 
 #[test]
