@@ -1,7 +1,8 @@
 //! Connections that do nothing, and those that do it slowly.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use phantom_token_test::Client;
 use phantom_token_test::process::{descriptors, own_memory, wait_until};
 use phantom_token_test::random::setting;
 use phantom_token_test::rig::UNAUTHORIZED;
@@ -66,9 +67,19 @@ fn requests_that_drip_get_their_own_answers_and_delay_nobody() {
 
 #[test]
 fn hits_are_served_beside_idle_connections() {
-    let limit = raise_descriptor_limit();
-    // A descriptor each here, and one each in the worker.
-    let count = (setting("PHANTOM_TOKEN_IDLE", 10_000) as usize).min(limit.saturating_sub(1_000));
+    // A descriptor each here, and one each in the worker, which both need some for other things.
+    let (limit, others) = (raise_descriptor_limit(), 1_000);
+    let wanted = setting("PHANTOM_TOKEN_IDLE", 10_000) as usize;
+    let count = wanted.min(limit.saturating_sub(others));
+    let least = wanted.min(1_000);
+    assert!(
+        count >= least,
+        "the system allows {limit} descriptors, and {} are needed: raise the hard limit (ulimit -Hn)",
+        least + others
+    );
+    if count < wanted {
+        println!("{count} connections instead of {wanted}: the system allows {limit} descriptors");
+    }
     let rig = rig(|builder| {
         builder
             .log_level("error")
@@ -113,5 +124,60 @@ fn hits_are_served_beside_idle_connections() {
          {} bytes of the worker's memory each",
         grown * 1024 / count as u64
     );
+    assert_eq!(rig.gateway.workers(), [worker], "the same worker");
+}
+
+#[test]
+fn who_is_slow_to_ask_goes() {
+    // As many of one address as the recipe lets ask at a time.
+    const SLOW: usize = 100;
+    let rig = rig(|builder| builder.count_calls().log_level("error").http(&recipe()));
+    let token = cached_token(&rig);
+    let worker = rig.gateway.workers()[0];
+    let files = descriptors(worker);
+    let pass_time = || rig.gateway.pass_time(Duration::from_secs(11));
+    let cut_off = |clients: Vec<Client>, times: usize| {
+        pass_time();
+        // NGINX sees it at its next event.
+        wait_until("the log of those cut off", || {
+            assert!([204, 429].contains(&rig.gateway.get_as("/shown", &token.token).status));
+            rig.gateway.access_log().iter().filter(|line| line.contains("\" 408 ")).count() == times
+        });
+        clients.into_iter().for_each(|mut client| assert!(client.closes(), "still there"));
+        wait_until("their descriptors' end", || descriptors(worker) <= files + 8);
+        // The limit of requests has forgotten those before, too.
+        pass_time();
+        hit(&rig, &token);
+    };
+
+    let heads = (0..2 * SLOW).map(|_| {
+        let mut client = rig.gateway.client();
+        client.send(b"GET /shown HTTP/1.1\r\nHost: x\r\nAuthorization: Bea");
+        client
+    });
+    let heads: Vec<_> = heads.collect();
+    wait_until("the connections", || descriptors(worker) >= files + heads.len());
+    hit(&rig, &token);
+    cut_off(heads, 2 * SLOW);
+
+    pass_time();
+    let head = format!("POST /api HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n", token.bearer());
+    let bodies = (0..SLOW).map(|nth| {
+        // What the limit of requests allows in between.
+        if nth == SLOW / 2 {
+            rig.gateway.pass_time(Duration::from_secs(2));
+        }
+        let mut client = rig.gateway.client();
+        client.send(format!("{head}Content-Length: 10\r\n\r\nx").as_bytes());
+        client
+    });
+    let bodies: Vec<_> = bodies.collect();
+    rig.gateway.pass_time(Duration::from_secs(2));
+    wait_until("one more than may ask", || {
+        rig.gateway.get_as("/shown", &token.token).status == 429
+    });
+    rig.gateway.wait_for_log(&["limiting connections by zone"]);
+    cut_off(bodies, 3 * SLOW);
+    assert_eq!(rig.api.count(), 0, "none got to its end");
     assert_eq!(rig.gateway.workers(), [worker], "the same worker");
 }
