@@ -104,23 +104,23 @@ impl Http2 {
         }
     }
 
-    /// Throws away what has come, without waiting for more.
+    /// Waits until all that was sent has been read, and throws away what came before.
     ///
     /// # Errors
     /// Those of the connection, `UnexpectedEof` where it is closed.
-    pub fn drain(&mut self) -> io::Result<()> {
-        self.stream.set_nonblocking(true)?;
-        let mut buffer = [0; 16 * 1024];
-        let drained = loop {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => break Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
-                Err(error) => break Err(error),
+    pub fn settle(&mut self) -> io::Result<()> {
+        self.send(&frame(kind::PING, 0, 0, &[0; 8]))?;
+        loop {
+            let frame = self.next_frame()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            match (frame.kind, frame.flags & END_STREAM) {
+                (kind::PING, END_STREAM) => return Ok(()),
+                (kind::SETTINGS, 0) => {
+                    self.send(&self::frame(kind::SETTINGS, END_STREAM, 0, &[]))?
+                }
+                (kind::GOAWAY, _) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => {}
             }
-        };
-        self.stream.set_nonblocking(false)?;
-        drained
+        }
     }
 
     fn next_frame(&mut self) -> io::Result<Option<Frame>> {

@@ -47,6 +47,8 @@ pub struct Check {
     pub code: Option<i32>,
     /// All it said, warnings too.
     pub messages: String,
+    /// What it wrote to its standard output: with `-T`, the configuration.
+    pub printed: String,
     /// With [`Builder::count_calls`], a letter for each call: see [`Gateway::calls`].
     pub calls: Vec<u8>,
     /// The configuration, its lines numbered from 1 as in the messages.
@@ -501,7 +503,8 @@ fn check(builder: &Builder, option: &str) -> Check {
     let messages = String::from_utf8_lossy(&output.stderr).into_owned();
     let calls = fs::read(prefix.path().join("calls")).unwrap_or_default();
     let (ok, code) = (output.status.success(), output.status.code());
-    Check { ok, code, messages, calls, config }
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    Check { ok, code, messages, printed, calls, config }
 }
 
 /// The process ids of a master's workers that take connections.

@@ -1,4 +1,5 @@
-//! What a worker's memory holds of the client's secret.
+//! Who gets to see the client's secret: not the configuration as NGINX prints it, not the list of
+//! processes, and not more of a worker's memory than it takes.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -6,11 +7,31 @@ use std::os::unix::fs::FileExt as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
-use phantom_token_test::{AuthorizationServer, Rig};
+use phantom_token_test::nginx::Builder;
+use phantom_token_test::{Api, AuthorizationServer, Gateway, Rig};
 
 const ID: &str = "gateway";
 const SECRET: &str = "an-unmistakable-client-secret-7391";
 const FILE: &str = "client.secret";
+
+/// The secret, and as it stands in Basic credentials.
+fn forms() -> [String; 2] {
+    [SECRET.to_owned(), STANDARD.encode(format!("{ID}:{SECRET}"))]
+}
+
+fn server() -> AuthorizationServer {
+    AuthorizationServer::builder().introspection_client(ID, SECRET).start().expect("starts")
+}
+
+/// What makes a gateway ask as the client whose secret is in a file.
+fn from_file() -> String {
+    format!("phantom_token_client_id {ID};\nphantom_token_client_secret_file {FILE};")
+}
+
+/// With these directives for the client, and the file.
+fn with_client(builder: Builder, directives: &str) -> Builder {
+    builder.without_client().http(directives).file(FILE, SECRET).secret(SECRET)
+}
 
 /// How often bytes occur in what a process may write to, their first sixteen left out: where memory
 /// was given back, the allocator has written over those.
@@ -35,30 +56,17 @@ fn occurrences(pid: u32, bytes: &[u8]) -> usize {
     found.sum()
 }
 
-/// A gateway that asks as this client, and the credentials as they stand in a `Basic` header.
-fn rig(directives: &str) -> Rig {
-    let server =
-        AuthorizationServer::builder().introspection_client(ID, SECRET).start().expect("starts");
-    Rig::with(server, |builder, _| {
-        builder
-            .without_client()
+/// Asserts that the calls of a gateway that asks by these directives leave what master and worker hold
+/// of the secret as it was, plain and in `Basic` credentials; how often the worker holds each.
+fn leaves_no_copies(directives: &str) -> [usize; 2] {
+    let rig = Rig::with(server(), |builder, _| {
+        with_client(builder, directives)
             .main("thread_pool default threads=2;")
-            .http(&format!("{directives}\nphantom_token_cache off;"))
-            .file(FILE, SECRET)
-            .secret(SECRET)
-            .secret(&basic())
-    })
-}
-
-fn basic() -> String {
-    STANDARD.encode(format!("{ID}:{SECRET}"))
-}
-
-/// Asserts that calls leave what master and worker hold of the secret as it was, plain and in
-/// `Basic` credentials; how often the worker holds each.
-fn leaves_no_copies(rig: &Rig) -> [usize; 2] {
+            .http("phantom_token_cache off;")
+            .secret(&forms()[1])
+    });
     let held = || {
-        let count = |pid| [SECRET, &basic()].map(|text| occurrences(pid, text.as_bytes()));
+        let count = |pid| forms().map(|text| occurrences(pid, text.as_bytes()));
         (count(rig.gateway.pid()), count(rig.gateway.workers()[0]))
     };
     let before = held();
@@ -77,36 +85,56 @@ fn leaves_no_copies(rig: &Rig) -> [usize; 2] {
 
 #[test]
 fn calls_leave_no_copies_of_the_secret() {
-    let rig =
-        rig(&format!("phantom_token_client_id {ID};\nphantom_token_client_secret_file {FILE};"));
-    let held = leaves_no_copies(&rig);
+    let held = leaves_no_copies(&from_file());
     assert!(held.iter().all(|count| *count <= 2), "{held:?}");
 }
 
 #[test]
 fn nor_of_one_in_the_form() {
-    let rig = rig(&format!(
-        "phantom_token_client_id {ID};\nphantom_token_client_secret_file {FILE};\n\
-         phantom_token_client_auth post;"
-    ));
-    let held = leaves_no_copies(&rig);
+    let held = leaves_no_copies(&format!("{}\nphantom_token_client_auth post;", from_file()));
     assert!(held.iter().all(|count| *count <= 2), "{held:?}");
 }
 
 #[test]
 fn nor_of_one_in_a_configured_header() {
-    leaves_no_copies(&rig(&format!(
+    leaves_no_copies(&format!(
         "phantom_token_client_auth none;\n\
          phantom_token_introspection_header Authorization \"Basic {}\";",
-        basic()
-    )));
+        forms()[1]
+    ));
 }
 
 #[test]
 fn nor_of_one_in_a_configured_parameter() {
-    leaves_no_copies(&rig(&format!(
+    leaves_no_copies(&format!(
         "phantom_token_client_auth none;\n\
          phantom_token_introspection_param client_id {ID};\n\
          phantom_token_introspection_param client_secret {SECRET};"
-    )));
+    ));
+}
+
+#[test]
+fn a_secret_in_a_file_is_shown_nowhere() {
+    let (server, api) = (server(), Api::start());
+    let builder = || Gateway::builder().protect(&server, &api);
+    let printed = |builder: Builder| {
+        let check = builder.check_and_print();
+        assert!(check.ok && check.printed.contains("phantom_token_client_id"), "{check:?}");
+        check.printed + &check.messages
+    };
+    assert!(printed(builder().client(ID, SECRET)).contains(SECRET), "in the configuration it is");
+    let text = printed(with_client(builder(), &from_file()));
+    assert!(forms().iter().all(|form| !text.contains(form)), "{text}");
+
+    let rig = Rig { gateway: with_client(builder(), &from_file()).start(), server, api };
+    rig.assert_passes(&rig.server.issue());
+    for pid in rig.gateway.workers().into_iter().chain([rig.gateway.pid()]) {
+        for file in ["cmdline", "environ"] {
+            let bytes = fs::read(format!("/proc/{pid}/{file}")).expect("a running process");
+            assert!(file == "environ" || bytes.starts_with(b"nginx: "), "another process");
+            for form in forms() {
+                assert!(memmem::find(&bytes, form.as_bytes()).is_none(), "in /proc/{pid}/{file}");
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -13,9 +14,11 @@ use crate::client::Response;
 /// How every opaque token begins, so that one is found wherever it should not be.
 pub(super) const OPAQUE: &str = "opaque-";
 
-/// How long after its restart the authorization server may still count as one that rests: the
-/// endpoint's own `fail_timeout` of a second, and what a loaded machine takes to try it.
-const REST: Duration = Duration::from_secs(3);
+/// How long after a gateway says that its endpoint is up a request may still share a call from before.
+const SHARED: Duration = Duration::from_millis(250);
+
+/// How long who was sent away waits: refusals are quick, and would be most of all answers.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long after a kill a request may turn out lost: what its client takes to see it.
 const KILLED: Duration = Duration::from_millis(500);
@@ -47,7 +50,7 @@ pub(super) struct Counts {
     pub(super) refused: AtomicU64,
     /// Answered with 5xx, as they must be.
     pub(super) failed: AtomicU64,
-    /// Answered with 5xx since the authorization server was down.
+    /// Answered with 5xx since the authorization server was down, or said to rest.
     pub(super) excused: AtomicU64,
     /// Not answered since their worker was killed.
     pub(super) lost: AtomicU64,
@@ -74,13 +77,31 @@ impl Counts {
     }
 }
 
+/// The authorization server's last restart, as the gateways (the stormy one first) saw it.
+#[derive(Clone, Copy)]
+struct Outage {
+    begun: Instant,
+    back: Option<Instant>,
+    /// When each has said that its endpoint is up again.
+    recovered: [Option<Instant>; 2],
+    /// Whether each has let in a request that came after that.
+    passes: [bool; 2],
+}
+
+impl Outage {
+    fn new() -> Self {
+        Self { begun: Instant::now(), back: None, recovered: [None; 2], passes: [false; 2] }
+    }
+}
+
 /// The run as all its threads see it.
 pub(super) struct Field {
     pub(super) counts: Counts,
     pub(super) begun: Instant,
     over: AtomicBool,
-    /// When the authorization server last went away, and when it was back.
-    down: Mutex<(Option<Instant>, Option<Instant>)>,
+    outage: Mutex<Option<Outage>>,
+    /// How long outages have taken so far, of both gateways together.
+    away: Mutex<Duration>,
     killed: Mutex<Option<Instant>>,
     wrong: Mutex<(u64, Vec<String>)>,
 }
@@ -91,7 +112,8 @@ impl Field {
             counts: Counts::default(),
             begun: Instant::now(),
             over: AtomicBool::new(false),
-            down: Mutex::default(),
+            outage: Mutex::default(),
+            away: Mutex::default(),
             killed: Mutex::default(),
             wrong: Mutex::default(),
         }
@@ -122,12 +144,39 @@ impl Field {
 
     /// The authorization server is about to go away.
     pub(super) fn goes_down(&self) {
-        *self.down.lock() = (Some(Instant::now()), None);
+        *self.outage.lock() = Some(Outage::new());
     }
 
     /// It is back.
     pub(super) fn is_up(&self) {
-        self.down.lock().1 = Some(Instant::now());
+        if let Some(outage) = &mut *self.outage.lock() {
+            outage.back = Some(Instant::now());
+        }
+    }
+
+    /// Whether it is back, and this gateway has not said since that its endpoint is up.
+    pub(super) fn is_to_recover(&self, at: usize) -> bool {
+        let outage = *self.outage.lock();
+        outage.is_some_and(|outage| outage.back.is_some() && outage.recovered[at].is_none())
+    }
+
+    /// This gateway says so.
+    pub(super) fn recovers(&self, at: usize) {
+        if let Some(outage) = &mut *self.outage.lock() {
+            outage.recovered[at] = Some(Instant::now());
+            *self.away.lock() += outage.begun.elapsed();
+        }
+    }
+
+    /// How long the server has been back while a gateway still lets nobody in.
+    pub(super) fn is_ill_for(&self) -> Option<Duration> {
+        let outage = (*self.outage.lock())?;
+        (outage.passes != [true; 2]).then(|| outage.back.map_or(Duration::ZERO, |at| at.elapsed()))
+    }
+
+    /// How long outages have taken so far, as the mean of both gateways.
+    pub(super) fn away(&self) -> Duration {
+        *self.away.lock() / 2
     }
 
     /// A worker is about to be killed.
@@ -135,12 +184,19 @@ impl Field {
         *self.killed.lock() = Some(Instant::now());
     }
 
-    /// Whether the authorization server was down, or rested, at some moment since `start`.
-    fn was_down_since(&self, start: Instant) -> bool {
-        match *self.down.lock() {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some(_), Some(back)) => back + REST >= start,
+    /// Whether the authorization server was down at some moment since `start`, or, as this gateway
+    /// said itself, rested.
+    fn was_down_since(&self, start: Instant, at: usize) -> bool {
+        let outage = *self.outage.lock();
+        outage.is_some_and(|outage| outage.recovered[at].is_none_or(|at| start <= at + SHARED))
+    }
+
+    /// A request that began at `start` was let in.
+    fn passes(&self, start: Instant, at: usize) {
+        if let Some(outage) = &mut *self.outage.lock()
+            && outage.recovered[at].is_some_and(|at| start > at)
+        {
+            outage.passes[at] = true;
         }
     }
 
@@ -148,10 +204,11 @@ impl Field {
         self.killed.lock().is_some_and(|killed| killed + KILLED >= start)
     }
 
-    /// Judges a response to a request that began at `start`.
+    /// Judges this gateway's response to a request that began at `start`.
     pub(super) fn judge(
         &self,
         what: &str,
+        at: usize,
         start: Instant,
         response: &Response,
         expected: Expected<'_>,
@@ -161,13 +218,14 @@ impl Field {
             (200, Expected::Pass(token) | Expected::PassOrInactive(token))
                 if shows(response, token) =>
             {
+                self.passes(start, at);
                 &self.counts.passed
             }
             (401, Expected::Inactive | Expected::PassOrInactive(_)) => &self.counts.refused,
             (status, Expected::Refused(refused)) if status == refused => &self.counts.refused,
             (500 | 503, Expected::Failure) => &self.counts.failed,
             (500 | 503, expected)
-                if !matches!(expected, Expected::Refused(_)) && self.was_down_since(start) =>
+                if !matches!(expected, Expected::Refused(_)) && self.was_down_since(start, at) =>
             {
                 &self.counts.excused
             }
@@ -175,6 +233,9 @@ impl Field {
             (status, _) => return self.wrong(format!("{what} got {status}")),
         };
         counted.fetch_add(1, Ordering::Relaxed);
+        if std::ptr::eq(counted, &self.counts.excused) {
+            thread::sleep(PAUSE);
+        }
     }
 
     /// A request that began at `start` was not answered, for this reason. What a killed worker had

@@ -62,7 +62,7 @@ fn rounds(
             match answers.get(&at) {
                 Some(response) => {
                     field.counts.http2.fetch_add(1, Ordering::Relaxed);
-                    field.judge(&what, start, response, *expected);
+                    field.judge(&what, target.at(), start, response, *expected);
                 }
                 // Sent before it was known that the worker ends, which says what it has not touched
                 // (RFC 9113 §6.8), or has closed already. One that is silent has done neither.

@@ -17,6 +17,8 @@ pub struct Report {
     pub wrong: u64,
     /// The first of them.
     pub described: Vec<String>,
+    /// The share of all answers that were excused, and the share of the time there was reason to.
+    pub excused: (f64, f64),
     /// Memory, descriptors, threads.
     pub rows: Vec<Row>,
 }
@@ -26,14 +28,19 @@ impl Report {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let counts = &field.counts;
         let (wrong, described) = field.all_wrong();
+        let length = field.begun.elapsed();
         Self {
-            length: field.begun.elapsed(),
+            length,
+            excused: (
+                get(&counts.excused) as f64 / counts.answered() as f64,
+                field.away().as_secs_f64() / length.as_secs_f64(),
+            ),
             counts: vec![
                 ("requests answered", counts.answered()),
                 ("let in, each with its own JWT", get(&counts.passed)),
                 ("refused", get(&counts.refused)),
                 ("failed, the server's answer being odd", get(&counts.failed)),
-                ("failed, the server being down", get(&counts.excused)),
+                ("failed, the server being down or at rest", get(&counts.excused)),
                 ("over HTTP/2", get(&counts.http2)),
                 ("seen by the API", get(&counts.at_api)),
                 ("revoked, purged and asked again", get(&counts.purged)),
@@ -50,9 +57,10 @@ impl Report {
         }
     }
 
-    /// Whether nothing was wrong and everything is flat.
+    /// Whether nothing was wrong, no more was excused than there was reason to, and everything is flat.
     pub fn is_clean(&self) -> bool {
-        self.wrong == 0 && self.rows.iter().all(Row::is_flat)
+        let (excused, reason) = self.excused;
+        self.wrong == 0 && excused <= reason && self.rows.iter().all(Row::is_flat)
     }
 }
 
@@ -61,6 +69,12 @@ impl fmt::Display for Report {
         writeln!(f, "\n{:44}{:>10.0}", "seconds", self.length.as_secs_f64())?;
         for (what, count) in &self.counts {
             writeln!(f, "{what:44}{count:>10}")?;
+        }
+        let (excused, reason) = self.excused;
+        for (what, share) in
+            [("down or at rest, of the time", reason), ("failed so, of all answers", excused)]
+        {
+            writeln!(f, "{what:44}{:>8.1} %", share * 100.0)?;
         }
         writeln!(f, "{:44}{:>10}\n", "wrong", self.wrong)?;
         for line in &self.described {

@@ -5,6 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::authorization_server::AuthorizationServer;
+use crate::client::Client;
+use crate::metrics::Metrics;
 use crate::nginx::Gateway;
 use crate::process;
 use crate::random::Random;
@@ -69,7 +71,9 @@ pub(super) fn rage(
                 field.kills();
             }
         }
-        if back.is_none() && restart.is_due() {
+        see_recoveries(field, [stormy, steady]);
+        // Not before all is well after the last one.
+        if back.is_none() && field.is_ill_for().is_none() && restart.is_due() {
             field.goes_down();
             server.stop();
             back = Some(Instant::now() + plan.down);
@@ -87,11 +91,39 @@ pub(super) fn rage(
         if progress.is_due() {
             println!("{}", line(field, samples));
         }
+        check_health(field);
         thread::sleep(Duration::from_millis(20));
     }
     if back.is_some() {
         come_back(server);
         field.is_up();
+    }
+    while !field.is_over() && field.is_ill_for().is_some() {
+        see_recoveries(field, [stormy, steady]);
+        check_health(field);
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Asks the gateways whether their endpoint is up, where they have not said so since it is back.
+fn see_recoveries(field: &Field, gateways: [&Gateway; 2]) {
+    for (at, gateway) in gateways.into_iter().enumerate() {
+        // A worker that is killed answers nobody.
+        if field.is_to_recover(at)
+            && let Ok(mut client) = Client::try_connect(gateway.port())
+            && let Ok(response) = client.try_get("/metrics", &[])
+            && Metrics::parse(&response.text()).sum("endpoint_up", "http://") == 1.0
+        {
+            field.recovers(at);
+        }
+    }
+}
+
+/// Ends the run where a gateway does not recover.
+fn check_health(field: &Field) {
+    if field.is_ill_for().is_some_and(|time| time > process::PATIENCE) {
+        field.wrong("a gateway lets nobody in though the server is back".to_owned());
+        field.end();
     }
 }
 
@@ -117,13 +149,15 @@ fn count(counter: &AtomicU64) {
 /// How it goes.
 fn line(field: &Field, samples: &Samples) -> String {
     let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    let Counts { excused, lost, reloads, kills, restarts, .. } = &field.counts;
+    let Counts { passed, refused, excused, lost, reloads, kills, restarts, .. } = &field.counts;
     let seconds = field.begun.elapsed().as_secs_f64();
     format!(
-        "{seconds:6.0} s: {} answered, wrong {}; {} failed while the server was down, {} lost with \
-         their worker; {} reloads, {} kills, {} restarts; master {} KiB, workers {} KiB",
+        "{seconds:6.0} s: {} answered, wrong {}; {} let in, {} refused, {} failed while the server was \
+         down or rested, {} lost with their worker; {} reloads, {} kills, {} restarts; master {} KiB, workers {} KiB",
         field.counts.answered(),
         field.all_wrong().0,
+        get(passed),
+        get(refused),
         get(excused),
         get(lost),
         get(reloads),

@@ -25,6 +25,13 @@ pub(super) struct Target {
     pub(super) stormy: bool,
 }
 
+impl Target {
+    /// Its place among the two.
+    pub(super) fn at(self) -> usize {
+        usize::from(!self.stormy)
+    }
+}
+
 /// A request, and what it must come to.
 struct Ask<'a> {
     what: &'static str,
@@ -158,12 +165,14 @@ impl<'a> Visitor<'a> {
         let start = Instant::now();
         match self.exchange(&bytes) {
             Ok(response) if response.status == 403 => {
-                self.field.judge(what, start, &response, Expected::Refused(403));
+                self.field.judge(what, self.target.at(), start, &response, Expected::Refused(403));
             }
             Ok(response) if response.status == 401 => {
                 self.field.wrong(format!("{what} got 401"));
             }
-            Ok(response) => self.field.judge(what, start, &response, Expected::Inactive),
+            Ok(response) => {
+                self.field.judge(what, self.target.at(), start, &response, Expected::Inactive);
+            }
             Err(error) => self.field.lost(what, start, self.target.stormy, error.kind()),
         }
     }
@@ -201,7 +210,13 @@ impl<'a> Visitor<'a> {
         for expected in expected {
             match sent.and_then(|()| client.try_read(false)) {
                 Ok(response) => {
-                    self.field.judge("a pipelined request", start, &response, expected);
+                    self.field.judge(
+                        "a pipelined request",
+                        self.target.at(),
+                        start,
+                        &response,
+                        expected,
+                    );
                     sent = Ok(());
                     // A worker that ends closes after what it has begun (RFC 9112 §9.6).
                     if response.headers.lists("connection", "close") {
@@ -262,6 +277,7 @@ impl<'a> Visitor<'a> {
         match self.exchange(&ask.bytes) {
             Ok(response) => self.field.judge(
                 &format!("{} at the {} gateway", ask.what, self.target.name),
+                self.target.at(),
                 start,
                 &response,
                 ask.expected,
@@ -270,13 +286,17 @@ impl<'a> Visitor<'a> {
         }
     }
 
-    /// Sends a request on the kept connection, and once more on a new one where that has been
-    /// closed meanwhile, as every HTTP client does (RFC 9112 §9.3.1).
+    /// Sends a request on the kept connection. Where workers come and go it may have been closed
+    /// meanwhile: what may be repeated is sent once more on a new one, as every HTTP client does
+    /// (RFC 9112 §9.3.1), and what may not has a new one from the start.
     fn exchange(&mut self, bytes: &[u8]) -> io::Result<Response> {
-        if let Some(mut client) = self.connection.take() {
+        let may_be_lost = self.target.stormy && bytes.starts_with(b"POST ");
+        if let Some(mut client) = self.connection.take().filter(|_| !may_be_lost) {
             match client.try_send(bytes).and_then(|()| client.try_read(false)) {
                 Ok(response) => return Ok(self.keep(client, response)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(error) if !self.target.stormy || error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(error);
+                }
                 Err(_) => self.field.counts.repeated.fetch_add(1, Ordering::Relaxed),
             };
         }

@@ -176,14 +176,6 @@ fn cached_tokens_are_served_through_a_flood_of_invented_ones() {
     }
 }
 
-/// The first configuration in docs/robustness.md.
-fn recipe() -> String {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/robustness.md");
-    let page = fs::read_to_string(page).expect("the page");
-    let (_, block) = page.split_once("```nginx\n").expect("a configuration");
-    block.split_once("```").expect("its end").0.to_owned()
-}
-
 #[test]
 fn a_limit_in_front_spares_the_authorization_server() {
     let rig = rig(|builder| {

@@ -1,7 +1,8 @@
 //! Connections that do nothing, and those that do it slowly.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use phantom_token_test::Client;
 use phantom_token_test::process::{descriptors, own_memory, wait_until};
 use phantom_token_test::random::setting;
 use phantom_token_test::rig::UNAUTHORIZED;
@@ -66,9 +67,19 @@ fn requests_that_drip_get_their_own_answers_and_delay_nobody() {
 
 #[test]
 fn hits_are_served_beside_idle_connections() {
-    let limit = raise_descriptor_limit();
-    // A descriptor each here, and one each in the worker.
-    let count = (setting("PHANTOM_TOKEN_IDLE", 10_000) as usize).min(limit.saturating_sub(1_000));
+    // A descriptor each here, and one each in the worker, which both need some for other things.
+    let (limit, others) = (raise_descriptor_limit(), 1_000);
+    let wanted = setting("PHANTOM_TOKEN_IDLE", 10_000) as usize;
+    let count = wanted.min(limit.saturating_sub(others));
+    let least = wanted.min(1_000);
+    assert!(
+        count >= least,
+        "the system allows {limit} descriptors, and {} are needed: raise the hard limit (ulimit -Hn)",
+        least + others
+    );
+    if count < wanted {
+        println!("{count} connections instead of {wanted}: the system allows {limit} descriptors");
+    }
     let rig = rig(|builder| {
         builder
             .log_level("error")
@@ -113,5 +124,65 @@ fn hits_are_served_beside_idle_connections() {
          {} bytes of the worker's memory each",
         grown * 1024 / count as u64
     );
+    assert_eq!(rig.gateway.workers(), [worker], "the same worker");
+}
+
+#[test]
+fn who_is_slow_to_ask_goes() {
+    // As many of one address as the recipe lets ask at a time.
+    const SLOW: usize = 100;
+    let rig = rig(|builder| {
+        builder
+            .count_calls()
+            .log_level("error")
+            .http(&recipe())
+            .http("keepalive_timeout 50s;")
+            // Answered before NGINX looks at a limit.
+            .location("/reading", "return 200 $connections_reading;")
+            .location("/writing", "return 200 $connections_writing;")
+    });
+    let token = cached_token(&rig);
+    let worker = rig.gateway.workers()[0];
+    let wait_for = |target: &str, count: usize| {
+        wait_until(target, || rig.gateway.get(target, &[]).text().parse() == Ok(count));
+    };
+    let cut_off = |clients: Vec<Client>, in_all: usize| {
+        // Let go after less than a minute, as NGINX does by itself.
+        let mut kept = rig.gateway.client();
+        assert_eq!(kept.get("/reading", &[]).status, 200);
+        rig.gateway.pass_time(Duration::from_secs(11));
+        wait_until("the log of those cut off", || {
+            rig.gateway.get("/reading", &[]); // NGINX sees the time at its next event
+            let log = rig.gateway.access_log();
+            log.iter().filter(|line| line.contains("\" 408 ")).count() == in_all
+        });
+        clients.into_iter().for_each(|mut client| assert!(client.closes(), "still there"));
+        assert_hit(&kept.get_as("/shown", &token.token), &token);
+    };
+
+    let heads = (0..2 * SLOW).map(|_| {
+        let mut client = rig.gateway.client();
+        client.send(b"GET /shown HTTP/1.1\r\nHost: x\r\nAuthorization: Bea");
+        client
+    });
+    let heads: Vec<_> = heads.collect();
+    wait_for("/reading", heads.len());
+    hit(&rig, &token);
+    cut_off(heads, 2 * SLOW);
+
+    let head = format!("POST /api HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n", token.bearer());
+    let bodies = (0..SLOW).map(|_| {
+        let mut client = rig.gateway.client();
+        client.send(format!("{head}Content-Length: 10\r\n\r\nx").as_bytes());
+        client
+    });
+    // The limit of requests has forgotten those before.
+    rig.gateway.pass_time(Duration::from_secs(11));
+    let bodies: Vec<_> = bodies.collect();
+    wait_for("/writing", bodies.len() + 1);
+    assert_eq!(rig.gateway.get_as("/shown", &token.token).status, 429);
+    rig.gateway.wait_for_log(&["limiting connections by zone"]);
+    cut_off(bodies, 3 * SLOW);
+    assert_eq!(rig.api.count(), 0, "none got to its end");
     assert_eq!(rig.gateway.workers(), [worker], "the same worker");
 }

@@ -66,6 +66,14 @@ pub(crate) fn raise_descriptor_limit() -> usize {
     usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
 }
 
+/// The first configuration in docs/robustness.md.
+pub(crate) fn recipe() -> String {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/robustness.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let (_, block) = page.split_once("```nginx\n").expect("a configuration");
+    block.split_once("```").expect("its end").0.to_owned()
+}
+
 /// A request's bytes, for `/shown` unless told otherwise.
 pub(crate) fn request(target: &str, authorization: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n")

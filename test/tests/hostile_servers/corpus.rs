@@ -1,6 +1,8 @@
-//! Every answer of the fuzz corpus, over a real socket: what is let in carries a JWT that stands in
-//! its answer, and whatever came before, the next token gets its own.
+//! Every answer of the fuzz corpus, over a real socket: each comes to what `outcomes.txt` says, what is
+//! let in carries a JWT that stands in its answer, and whatever came before, the next token gets its
+//! own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -130,13 +132,45 @@ fn without_chunks(bytes: &[u8]) -> Vec<u8> {
     text.split("\r\n").filter(|line| !is_length(line)).collect::<String>().into_bytes()
 }
 
-/// Plays an answer, closes the connection or not, and sees what came of it.
-fn play(rig: &Rig, name: &str, answer: &[u8], then_close: bool) -> u16 {
-    let token = format!("{name}-{then_close}");
+/// An input of the target `claims`: its JWT as the answer.
+fn claims_of(input: &[u8]) -> Vec<u8> {
+    let (_name, rest) = split(input, b"\n");
+    let (_scope, jwt) = split(rest, b"\n");
+    let jwt = expand(jwt);
+    let length = jwt.len();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/jwt\r\nContent-Length: {length}\r\n\r\n"
+    );
+    [head.into_bytes(), jwt].concat()
+}
+
+/// An input of the target `cache_control`: where to ask, and a good answer with its header fields.
+fn kept_of(input: &[u8], jwt: &str) -> (&'static str, Vec<u8>) {
+    let (first, rest) = split(input, b"\n");
+    let (age, lines) = split(rest, b"\n");
+    let target = match first.split(|byte| *byte == b' ').next() {
+        Some(b"strict") => "/strict",
+        Some(b"ignore") => "/ignore",
+        _ => "/odd",
+    };
+    let mut bytes = b"HTTP/1.1 200 OK\r\nContent-Type: application/jwt\r\nAge: ".to_vec();
+    bytes.extend_from_slice(age);
+    for line in lines.split(|byte| *byte == b'\n') {
+        bytes.extend_from_slice(b"\r\nCache-Control: ");
+        bytes.extend_from_slice(line);
+    }
+    bytes.extend(format!("\r\nContent-Length: {}\r\n\r\n{jwt}", jwt.len()).bytes());
+    (target, bytes)
+}
+
+/// Plays an answer, closes the connection or not, and sees what came of it: the status, and the
+/// reason for it or for not keeping the answer.
+fn play(rig: &Rig, name: &str, target: &str, answer: &[u8], then_close: bool) -> String {
+    let token = name.replace('/', "-");
     let script = Script::raw(answer);
     rig.server.script(&token, if then_close { script.then_close() } else { script });
     let before = rig.api.count();
-    let response = rig.gateway.get_as("/odd/echo", &token);
+    let response = rig.gateway.get_as(&format!("{target}/echo"), &token);
     assert!(matches!(response.status, 200 | 401 | 500 | 503), "{name}: {response:?}");
     assert_eq!(rig.api.count() - before, usize::from(response.status == 200), "{name}");
     if response.status == 200 {
@@ -155,7 +189,8 @@ fn play(rig: &Rig, name: &str, answer: &[u8], then_close: bool) -> u16 {
         status == 200
     });
     assert_eq!(rig.api.last().authorization(), [good.phantom()], "after {name}");
-    response.status
+    let reason = response.header("x-reason").filter(|reason| !reason.is_empty()).unwrap_or("-");
+    format!("{} {reason}", response.status)
 }
 
 /// Whether these bytes refuse the gateway's own credentials.
@@ -166,34 +201,65 @@ fn is_refusal(answer: &[u8]) -> bool {
 #[test]
 fn every_kept_answer_over_a_real_socket() {
     let (server, api) = (AuthorizationServer::start(), Api::start());
-    // Only for the odd answers: what is whole may take its time.
-    let impatient =
-        format!("phantom_token on;\nphantom_token_timeout 300ms;\nproxy_pass {};", api.url());
+    let location = |more: &str| {
+        format!(
+            "phantom_token on;\nadd_header X-Reason $phantom_token_reason always;\n{more}\nproxy_pass {};",
+            api.url()
+        )
+    };
     let gateway = Gateway::builder()
         .protect(&server, &api)
         .endpoint(&format!("{} max_fails=0", server.introspection_url()))
         .own_clock()
         .log_level("error")
         .main("thread_pool default threads=1;")
-        .location("/odd", &impatient)
+        .location("/odd", &location(""))
+        .location("/strict", &location("phantom_token_cache_control strict;"))
+        .location("/ignore", &location("phantom_token_cache_control ignore;"))
         .start();
     let rig = Rig { gateway, server, api };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
-    rig.gateway.set_clock(THEN - i64::try_from(now).expect("a time"));
-    let mut statuses = std::collections::BTreeMap::<u16, usize>::new();
-    let mut count = |status| *statuses.entry(status).or_default() += 1;
+    let expected: BTreeMap<&str, &str> = include_str!("outcomes.txt")
+        .lines()
+        .map(|line| line.split_once(' ').expect("an input and its outcome"))
+        .collect();
+    let mut found = BTreeMap::<String, String>::new();
+    let mut see = |name: String, target: &str, answer: &[u8], then_close| {
+        // Anew for each: some are good for a minute.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+        rig.gateway.set_clock(THEN - i64::try_from(now).expect("a time"));
+        let outcome = play(&rig, &name, target, answer, then_close);
+        found.insert(name, outcome);
+    };
     for (name, input) in kept("introspection") {
-        count(play(&rig, &name, &answer_of(&input), false));
+        see(format!("introspection/{name}"), "/odd", &answer_of(&input), false);
+    }
+    for (name, input) in kept("claims") {
+        see(format!("claims/{name}"), "/odd", &claims_of(&input), false);
+    }
+    let jwt = rig.server.issue().jwt;
+    for (name, input) in kept("cache_control") {
+        let (target, answer) = kept_of(&input, &jwt);
+        see(format!("cache_control/{name}"), target, &answer, false);
     }
     let mut longest = 0;
     for (name, input) in kept("http") {
         let [first, second] = bytes_of(&input);
         longest = longest.max(first.len());
-        count(play(&rig, &name, &first, true));
+        see(format!("http/{name}"), "/odd", &first, true);
         // As if the second were sent unasked.
-        count(play(&rig, &format!("{name}-both"), &[first, second].concat(), true));
+        see(format!("http/{name}-both"), "/odd", &[first, second].concat(), true);
+    }
+    let mut statuses = BTreeMap::<&str, usize>::new();
+    for outcome in found.values() {
+        *statuses.entry(&outcome[..3]).or_default() += 1;
     }
     println!("answers of the fuzz corpus, of up to {longest} bytes: {statuses:?}; 0 wrong");
     assert!(longest > 64 << 10, "none is larger than what the gateway reads");
-    assert!(statuses.get(&200) > Some(&0) && statuses.get(&500) > Some(&0), "{statuses:?}");
+    let other: Vec<String> = found
+        .iter()
+        .filter(|(name, outcome)| expected.get(&***name) != Some(&&***outcome))
+        .map(|(name, outcome)| format!("{name} {outcome}"))
+        .collect();
+    assert!(other.is_empty(), "not what outcomes.txt says:\n{}", other.join("\n"));
+    assert_eq!(found.len(), expected.len(), "outcomes.txt names inputs that are gone");
 }
