@@ -142,15 +142,19 @@ pictures: setup-test build ## Make the documentation's pictures of the status pa
 # Sanitizers need a nightly compiler, for the flag alone: the code is the same. gcc and rustc
 # share one runtime, NGINX's.
 ADDRESS_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+for_address = NGINX_SOURCE_DIR='$(CURDIR)/build/address/source' CFLAGS_$(subst -,_,$(ADDRESS_TARGET))='-fsanitize=address -fno-omit-frame-pointer' \
+	RUSTFLAGS='-Zsanitizer=address -Zexternal-clangrt -Cforce-frame-pointers=yes' \
+	$(CARGO) +nightly build $(CARGO_FLAGS) --package ngx-phantom-token --target '$(ADDRESS_TARGET)' --target-dir '$(TARGET)/address'
+address_module := $(TARGET)/address/$(ADDRESS_TARGET)/debug/libngx_http_phantom_token_module.so
 .PHONY: sanitize
 sanitize: setup-test nginx ## Run the tests under AddressSanitizer, ThreadSanitizer, valgrind
 	@tools/sanitize threads
 	@tools/build-nginx address
 	$(SAY) 'building the module with AddressSanitizer'
-	@NGINX_SOURCE_DIR='$(CURDIR)/build/address/source' CFLAGS_$(subst -,_,$(ADDRESS_TARGET))='-fsanitize=address -fno-omit-frame-pointer' \
-		RUSTFLAGS='-Zsanitizer=address -Zexternal-clangrt -Cforce-frame-pointers=yes' \
-		$(CARGO) +nightly build $(CARGO_FLAGS) --package ngx-phantom-token --target '$(ADDRESS_TARGET)' --target-dir '$(TARGET)/address'
-	@tools/install-file '$(TARGET)/address/$(ADDRESS_TARGET)/debug/libngx_http_phantom_token_module.so' 'build/address/$(MODULE)'
+	@$(for_address) --features inject-panics
+	@tools/install-file '$(address_module)' 'build/address/inject-panics/$(MODULE)'
+	@$(for_address)
+	@tools/install-file '$(address_module)' 'build/address/$(MODULE)'
 	@tools/sanitize address build/address/nginx 'build/address/$(MODULE)'
 	@$(MAKE) --no-print-directory build
 	@tools/sanitize valgrind '$(out)/nginx' '$(out)/$(MODULE)'

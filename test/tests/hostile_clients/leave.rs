@@ -7,7 +7,7 @@ use std::thread;
 
 use phantom_token_test::authorization_server::Token;
 use phantom_token_test::http2::{Http2, cancel, get};
-use phantom_token_test::process::{descriptors, own_memory, wait_until};
+use phantom_token_test::process::{assert_grown_less, descriptors, own_memory, wait_until};
 use phantom_token_test::random::setting;
 use phantom_token_test::{Metrics, Rig};
 
@@ -118,7 +118,7 @@ fn reset_streams_leave_nothing_behind() {
         "{sent} streams reset on {connections} connections, {seen} of them seen by the module: \
          {calls} calls, then none pending and none waiting; the worker's memory grew by {grown} KiB"
     );
-    assert!(grown < 8 * 1024, "{grown} KiB");
+    assert_grown_less(grown, 8 * 1024);
     wait_until("the descriptors' end", calm);
     hit(&rig, &token);
     assert_eq!(rig.gateway.get_as("/shown", "unknown").status, 401);
@@ -161,7 +161,7 @@ fn clients_that_hang_up_leave_nothing_behind() {
     let grown = own_memory(worker).saturating_sub(memory);
     let clients = rounds * 300;
     println!("{clients} clients hung up: {calls} calls; the worker's memory grew by {grown} KiB");
-    assert!(grown < 4 * 1024, "{grown} KiB");
+    assert_grown_less(grown, 4 * 1024);
     // The pool's threads keep a connection each.
     wait_until("the descriptors' end", || descriptors(worker) <= files + THREADS as usize + 4);
 }
