@@ -55,7 +55,8 @@ impl Snapshot<'_> {
                 "gauge",
                 "Whether an endpoint may be called (1), or rests after failures (0).",
             );
-            for one in &self.endpoints {
+            // What failed without an endpoint is none.
+            for one in self.endpoints.iter().filter(|one| !one.endpoint.is_empty()) {
                 page.sample("endpoint_up", &[("endpoint", &one.endpoint)], u64::from(one.up));
             }
         }
