@@ -56,8 +56,8 @@ fn occurrences(pid: u32, bytes: &[u8]) -> usize {
     found.sum()
 }
 
-/// Asserts that the calls of a gateway that asks by these directives leave what master and worker hold
-/// of the secret as it was, plain and in `Basic` credentials; how often the worker holds each.
+/// Asserts that the calls of a gateway that asks by these directives add nothing to what master and
+/// worker hold of the secret, plain and in `Basic` credentials; how often the worker holds each.
 fn leaves_no_copies(directives: &str) -> [usize; 2] {
     let rig = Rig::with(server(), |builder, _| {
         with_client(builder, directives)
@@ -67,7 +67,7 @@ fn leaves_no_copies(directives: &str) -> [usize; 2] {
     });
     let held = || {
         let count = |pid| forms().map(|text| occurrences(pid, text.as_bytes()));
-        (count(rig.gateway.pid()), count(rig.gateway.workers()[0]))
+        [rig.gateway.pid(), rig.gateway.workers()[0]].map(count)
     };
     let before = held();
     let token = rig.server.issue();
@@ -78,9 +78,11 @@ fn leaves_no_copies(directives: &str) -> [usize; 2] {
     assert!(rig.server.introspections() >= 200, "each was asked for");
     let after = held();
     println!("master and worker hold the secret, and it in Basic credentials: {after:?}");
-    assert_eq!(before, after, "what was there before the first call, and no more");
-    assert!(after.1.iter().sum::<usize>() > 0, "nothing was found at all");
-    after.1
+    // What NGINX read its configuration into was given back, and may have been written over since.
+    let all = before.iter().flatten().zip(after.iter().flatten());
+    assert!(all.into_iter().all(|(before, after)| after <= before), "before: {before:?}");
+    assert!(after[1].iter().sum::<usize>() > 0, "nothing was found at all");
+    after[1]
 }
 
 #[test]
