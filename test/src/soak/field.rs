@@ -14,8 +14,9 @@ use crate::client::Response;
 /// How every opaque token begins, so that one is found wherever it should not be.
 pub(super) const OPAQUE: &str = "opaque-";
 
-/// How long after a gateway says that its endpoint is up a request may still share a call from before.
-const SHARED: Duration = Duration::from_millis(250);
+/// How long after a gateway says that its endpoint is up a request may still share a call from before:
+/// none takes longer, but a busy machine may keep its thread waiting.
+const SHARED: Duration = Duration::from_secs(1);
 
 /// How long who was sent away waits: refusals are quick, and would be most of all answers.
 const PAUSE: Duration = Duration::from_millis(20);
