@@ -62,10 +62,11 @@ impl Flight {
                 Availability::Up => self.trial = None,
             }
             // What is left is shared with the endpoints still to come, but never less than it
-            // takes to connect.
+            // may take to connect, unless that would leave them nothing.
             let others = policy.introspection.endpoints.len() - self.next;
             let connect = policy.connect_timeout.as_millis() as u64;
-            let share = (left / (others as u64 + 1)).max(connect.min(left));
+            let least = if connect < left { connect } else { 0 };
+            let share = (left / (others as u64 + 1)).max(least);
             return self.post(worker, endpoint, share);
         }
         match (self.failed, soonest) {

@@ -83,7 +83,7 @@ fn whatever_keeps_an_endpoint_from_answering_leads_to_the_next() {
         let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
             builder
                 .count_calls()
-                .endpoint(&format!("{first} max_fails=2"))
+                .endpoint(&format!("{first} max_fails=2 fail_timeout=600s"))
                 .endpoint(&server.introspection_url())
                 .directives("phantom_token_ssl_verify off;")
         });
@@ -102,11 +102,15 @@ fn whatever_keeps_an_endpoint_from_answering_leads_to_the_next() {
 
 #[test]
 fn a_first_endpoint_that_hangs_leaves_time_for_the_second() {
-    let (rig, second) = pair(["", ""], |builder| builder);
-    rig.server.script_all(Script::hang());
-    let token = second.issue();
-    assert_eq!(rig.get_as(&token.token).status, 200);
-    rig.gateway.wait_for_log(&["[error]", "timed out while waiting for the answer"]);
+    // Also where connecting alone may take as long as all of it.
+    for connect in [2, 6, 30] {
+        let times = format!("phantom_token_timeout 6s;\nphantom_token_connect_timeout {connect}s;");
+        let (rig, second) = pair(["", ""], |builder| builder.http(&times));
+        rig.server.script_all(Script::hang());
+        let token = second.issue();
+        assert_eq!(rig.get_as(&token.token).status, 200);
+        rig.gateway.wait_for_log(&["[error]", "timed out while waiting for the answer"]);
+    }
 }
 
 #[test]
