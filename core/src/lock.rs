@@ -28,6 +28,10 @@ const LOOKS: u32 = 32;
 /// How long a waiter sleeps between two tries.
 const NAP: Duration = Duration::from_micros(50);
 
+/// What counts of the time between two tries, at most. A waiter that had no processor for longer may
+/// have shared that with the owner: it gets as many tries as any other before it gives up.
+const STEP: Duration = Duration::from_millis(10);
+
 /// The lock, held. Dropping it gives the lock back.
 #[must_use = "the lock is given back when the guard is dropped"]
 #[derive(Debug)]
@@ -44,7 +48,8 @@ impl Drop for Guard<'_> {
 }
 
 /// Takes the lock for process `pid`, or gives up after 100 ms with `None`: the request then goes on
-/// as if there were no cache.
+/// as if there were no cache. Of the time between two tries 10 ms count at most: on a machine that
+/// stands still the owner stands still, too.
 ///
 /// From 20 ms on, and every 20 ms, `alive` ([`runs`](crate::process::runs)) is asked about the owner; the lock of a process that is
 /// gone is taken over, and whatever it left half-written is found by the arena's own mark. A lock
@@ -72,7 +77,7 @@ pub fn acquire<'a>(
         }
     }
 
-    let begun = Instant::now();
+    let mut patience = Patience::begin(Instant::now());
     let mut look_at = SUSPICION;
     loop {
         let mut owner = 0;
@@ -87,7 +92,7 @@ pub fn acquire<'a>(
                 hint::spin_loop();
             }
         }
-        let waited = begun.elapsed();
+        let waited = patience.at(Instant::now());
         if waited >= look_at && owner != 0 {
             look_at = waited + SUSPICION;
             // A word that is no process id at all is nobody's lock.
@@ -103,6 +108,24 @@ pub fn acquire<'a>(
         // An owner that lost its processor in the middle gets it back sooner from those who sleep
         // than from those who keep asking for it.
         thread::sleep(NAP);
+    }
+}
+
+/// How long a waiter has waited, as far as it counts.
+struct Patience {
+    waited: Duration,
+    last: Instant,
+}
+
+impl Patience {
+    fn begin(now: Instant) -> Self {
+        Self { waited: Duration::ZERO, last: now }
+    }
+
+    fn at(&mut self, now: Instant) -> Duration {
+        self.waited += now.saturating_duration_since(self.last).min(STEP);
+        self.last = now;
+        self.waited
     }
 }
 
@@ -157,6 +180,16 @@ mod tests {
         assert!(begun.elapsed() >= PATIENCE);
         assert!((1..=5).contains(&asked.get()), "asked {} times", asked.get());
         assert_eq!(word.load(Ordering::Relaxed), 9);
+    }
+
+    #[test]
+    fn a_machine_that_stands_still_counts_little() {
+        let begin = Instant::now();
+        let after = |millis| begin + Duration::from_millis(millis);
+        let mut patience = Patience::begin(begin);
+        assert_eq!(patience.at(after(4)), Duration::from_millis(4));
+        assert_eq!(patience.at(after(2_004)), Duration::from_millis(14));
+        assert_eq!(patience.at(after(2_005)), Duration::from_millis(15));
     }
 
     #[test]
