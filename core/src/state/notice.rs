@@ -10,18 +10,14 @@ pub enum Notice {
     CacheControlOverruled = 1,
     /// The server called a token active whose `exp` has passed: the clocks differ.
     ClockSkew = 2,
-    /// The server refused our own credentials.
-    CredentialsRefused = 3,
     /// Stale answers are being served.
-    Stale = 4,
+    Stale = 3,
     /// Calls are refused because too many are pending or waiting.
-    Overflow = 5,
-    /// A zone's lock could not be had.
-    ZoneLocked = 6,
+    Overflow = 4,
     /// A claim asked for as a variable holds control bytes.
-    UnprintableClaim = 7,
+    UnprintableClaim = 5,
     /// The value of a header or parameter for the server holds CR, LF or NUL.
-    UnsendableValue = 8,
+    UnsendableValue = 6,
 }
 
 pub(super) fn once(
