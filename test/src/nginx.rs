@@ -224,6 +224,15 @@ impl Gateway {
         self.signal(libc::SIGQUIT);
     }
 
+    /// Ends NGINX by this signal, which is sent again where it is missed: a process without a master
+    /// may miss one.
+    ///
+    /// # Panics
+    /// Where it goes on.
+    pub fn end(&self, signal: i32) {
+        assert!(process::end(&mut self.child.lock(), signal), "NGINX goes on");
+    }
+
     /// Waits for NGINX to end.
     ///
     /// # Panics
@@ -315,16 +324,21 @@ impl Gateway {
 
     /// What the error log holds that it must not.
     pub fn complaints(&self) -> Vec<String> {
+        self.complaints_of(usize::MAX)
+    }
+
+    fn complaints_of(&self, told_at: usize) -> Vec<String> {
         let mut secrets = self.secrets.lock().clone();
         secrets.extend(self.builder.sources.iter().flat_map(|source| source()));
-        log::complaints(&self.error_log(), &self.allowed.lock(), &secrets)
+        log::complaints(&self.error_log(), told_at, &self.allowed.lock(), &secrets)
     }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
+        let told_at = self.error_log().len();
         let ended = process::end(&mut self.child.lock(), libc::SIGTERM);
-        let complaints = self.complaints();
+        let complaints = self.complaints_of(told_at);
         if std::thread::panicking() {
             eprintln!("the gateway's error log ends with:\n{}", log::tail(&self.error_log(), 40));
             return;

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsRawFd as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -30,7 +31,10 @@ pub fn free() -> u16 {
         seed ^= seed >> 7;
         seed ^= seed << 17;
         let port = low + (seed % span) as u16;
-        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if !given.contains(&port)
+            && let Ok(listener) = TcpListener::bind(("127.0.0.1", port))
+        {
+            close(listener);
             given.insert(port);
             return port;
         }
@@ -49,6 +53,13 @@ pub fn listen(address: IpAddr) -> io::Result<TcpListener> {
             listening => return listening,
         }
     }
+}
+
+/// Ends listening for good. A process that another thread starts just now has the listener as well,
+/// until it runs its own program: dropped here alone, the port would stay taken for that long.
+pub fn close(listener: TcpListener) {
+    // SAFETY: shutdown() takes two numbers; the descriptor is open.
+    unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR) };
 }
 
 /// Where the program's one argument says to listen: `ADDRESS:PORT`, or a port of 127.0.0.1, which is

@@ -86,7 +86,7 @@ pub fn end(child: &mut Child, first: i32) -> bool {
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end {
         let _ = signal(child.id(), first);
-        if let Ok(Some(_)) = wait_exit(child, Duration::from_secs(1)) {
+        if let Ok(Some(_)) = wait_exit(child, Duration::from_secs(5)) {
             return true;
         }
     }

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::http::{RequestHead, Wire, reason};
+use crate::port;
 
 /// What answers the requests of a [`Server`].
 pub trait Service: Send + Sync + 'static {
@@ -243,7 +244,7 @@ impl Server {
         let acceptor =
             thread::Builder::new().name(format!("accept:{}", address.port())).spawn({
                 let shared = shared.clone();
-                move || accept(&listener, &shared)
+                move || accept(listener, &shared)
             })?;
         Ok(Self { address, shared, acceptor: Some(acceptor) })
     }
@@ -283,10 +284,10 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+fn accept(listener: TcpListener, shared: &Arc<Shared>) {
     for stream in listener.incoming() {
         if shared.stopping.load(Ordering::Acquire) {
-            return;
+            return port::close(listener);
         }
         let Ok(stream) = stream else {
             // Out of descriptors, most likely: let others finish first.

@@ -370,7 +370,8 @@ fn a_busy_server_sends_clients_away_for_as_long_as_it_says() {
 
 #[test]
 fn without_a_jwt_the_claims_are_forwarded() {
-    let mut table = Table::start("phantom_token_forward none;");
+    let mut table =
+        Table::start("phantom_token_forward none;\nphantom_token_cache_inactive_valid 60s;");
     let plain = jwt(&json!({"sub": "alice", "exp": now() + 300}));
     let object = json!({"active": true, "sub": "alice"});
     for script in [

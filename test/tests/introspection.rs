@@ -1,10 +1,12 @@
 //! The calls to the authorization server: an answer must never be taken for another token's, and
 //! calls cost neither threads nor look-ups.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use phantom_token_test::process::{descriptors, threads};
+use phantom_token_test::process::{descriptors, threads, wait_until};
 use phantom_token_test::{AuthorizationServer, Mint, Rig, Script};
 
 fn one_thread(builder: phantom_token_test::nginx::Builder) -> phantom_token_test::nginx::Builder {
@@ -44,10 +46,14 @@ fn a_surplus_response_that_comes_late_answers_no_other_token() {
         let token = rig.server.issue();
         let answer = response(&token.jwt);
         // The answer in one piece, the surplus in another that arrives once it has been read.
-        let script = Script::raw(answer).then_raw(Duration::from_millis(20), response(&stolen.jwt));
+        let sent = Arc::new(AtomicBool::new(false));
+        let script =
+            Script::raw(answer).then_raw(Duration::from_millis(20), response(&stolen.jwt), &sent);
         rig.server.script(&token.token, script);
         rig.get_as(&token.token);
-        thread::sleep(Duration::from_millis(40));
+        wait_until("the surplus", || sent.load(Ordering::Relaxed));
+        // Time for it to arrive.
+        thread::sleep(Duration::from_millis(20));
         rig.assert_passes(&rig.server.issue());
         assert_eq!(rig.get_as("unknown").status, 401);
     }
@@ -59,9 +65,12 @@ fn an_answer_that_comes_too_late_answers_no_other_token() {
     let rig = Rig::start(|builder| one_thread(builder).location("/impatient", impatient));
     for _ in 0..3 {
         let slow = rig.server.mint(Mint::new().claim("sub", "slow"));
-        rig.server.script(&slow.token, Script::jwt(&slow.jwt).delay(Duration::from_millis(300)));
+        let late = Arc::new(AtomicBool::new(false));
+        rig.server.script(&slow.token, Script::jwt(&slow.jwt).after(&late));
         assert_eq!(rig.gateway.get_as("/impatient", &slow.token).status, 500);
-        thread::sleep(Duration::from_millis(150));
+        late.store(true, Ordering::Relaxed);
+        // Time for it to arrive.
+        thread::sleep(Duration::from_millis(50));
         rig.assert_passes(&rig.server.issue());
         assert_eq!(rig.get_as("unknown").status, 401);
     }

@@ -62,8 +62,9 @@ fn no_secret_is_logged_at_any_level() {
     assert_eq!(rig.get_as("refused").status, 500);
     if phantom_token_test::nginx::configured_with("--with-debug") {
         // Lines of one token can be found, and no other's: twelve were asked about twice.
-        let names =
-            |line: &str| line.split_once("for token ").map(|(_, name)| name[..8].to_owned());
+        let names = |line: &str| {
+            line.split_once("begins, for token ").map(|(_, name)| name[..8].to_owned())
+        };
         let begun: Vec<String> =
             rig.gateway.module_lines().iter().filter_map(|line| names(line)).collect();
         let different: HashSet<&String> = begun.iter().collect();

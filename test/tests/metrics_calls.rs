@@ -89,6 +89,7 @@ fn credentials_refused_and_an_answer_not_understood() {
     assert_eq!(rig.get_as("a").status, 500);
     assert_failure(&rig.gateway.metrics(), &url, "answer", 1.0);
     rig.server.script("b", Script::status(401));
+    rig.server.script("c", Script::status(401));
     assert_eq!(rig.get_as("b").status, 500);
     // Failed at once, without a call, while the second after one lasts: counted as a failure, not as
     // a call.

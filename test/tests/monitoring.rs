@@ -126,9 +126,13 @@ fn prometheus_scrapes_and_the_dashboard_shows_it() {
     let hits = "phantom_token_requests_total{outcome=\"hit\"}";
     wait_for("the hits", || prometheus.value(hits).filter(|hits| *hits == 3.0));
     rig.server.script_all(Script::hang());
-    assert_eq!(rig.gateway.get_as("/impatient", "failing").status, 500);
+    // One that no thread takes up in time is no failure of the endpoint's.
+    wait_for("the endpoint's rest", || {
+        assert!([500, 503].contains(&rig.gateway.get_as("/impatient", "failing").status));
+        rig.gateway.error_log().contains("rests for").then_some(())
+    });
     wait_for("the failure", || {
-        prometheus.value("phantom_token_failures_total{reason=\"timeout\"} == 1")
+        prometheus.value("phantom_token_failures_total{reason=\"timeout\"} >= 1")
     });
     // The alert on the endpoint waits a minute before it fires.
     wait_for("a pending alert", || {

@@ -24,7 +24,7 @@ fn rig_with(
             .module_file(&module)
             .environment("PHANTOM_TOKEN_PANIC_AT", entry)
             .allow(&format!("caught a panic in {entry} at "))
-            .http("phantom_token_timeout 2s;\nphantom_token_connect_timeout 1s;")
+            .http("phantom_token_timeout 5s;\nphantom_token_connect_timeout 5s;")
             .location("= /purge", "phantom_token_purge;")
             .location("= /status", "phantom_token_status;")
             .location("/named", "return 200 \"$phantom_token_status\\n\";")

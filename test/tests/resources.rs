@@ -6,7 +6,9 @@ use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 
 use phantom_token_test::authorization_server::Token;
-use phantom_token_test::process::{address_space, alive, limit_address_space, wait_until};
+use phantom_token_test::process::{
+    address_space, alive, limit_address_space, wait_for, wait_until,
+};
 use phantom_token_test::{Api, AuthorizationServer, Client, Gateway, Mint, Response, Rig, Script};
 
 /// A location that answers 204 and shows what the upstream would be sent.
@@ -76,7 +78,10 @@ fn no_descriptors_are_left() {
 
 #[test]
 fn the_disk_for_logs_is_full() {
-    let mut rig = Rig::start(|builder| builder.allow("No space left on device"));
+    // No warning of a time limit that is longer than the endpoint's.
+    let mut rig = Rig::start(|builder| {
+        builder.http("phantom_token_timeout 6s;").allow("No space left on device")
+    });
     let prefix = rig.gateway.prefix().to_owned();
     let (access, errors) = (prefix.join("full-access.log"), prefix.join("full-error.log"));
     for log in [&access, &errors] {
@@ -191,6 +196,7 @@ struct Starved {
 }
 
 const CROWD: usize = 40;
+const WORKERS: usize = 2;
 
 /// All clients ask for tokens never seen before, while their workers may take `room` bytes more.
 fn starve(rig: &Rig, room: u64, seen: &mut Starved) {
@@ -201,9 +207,14 @@ fn starve(rig: &Rig, room: u64, seen: &mut Starved) {
     };
     let tokens: Vec<Token> = (0..CROWD).map(mint).collect();
     let mut clients: Vec<Client> = (0..CROWD).map(|_| rig.gateway.client()).collect();
-    let workers = rig.gateway.workers();
+    // One that ended in the round before may only now be replaced.
+    let workers = wait_for("the workers", || {
+        let workers = rig.gateway.workers();
+        (workers.len() == WORKERS).then_some(workers)
+    });
     for &worker in &workers {
-        limit_address_space(worker, Some(address_space(worker) + room)).unwrap();
+        // It may still be ending.
+        let _ = limit_address_space(worker, Some(address_space(worker) + room));
     }
     let body = vec![b'b'; 60_000];
     for (n, (client, token)) in clients.iter_mut().zip(&tokens).enumerate() {
@@ -229,7 +240,7 @@ fn starve(rig: &Rig, room: u64, seen: &mut Starved) {
         // It may have ended.
         let _ = limit_address_space(worker, None);
     }
-    wait_until("the workers", || rig.gateway.workers().len() == workers.len());
+    wait_until("the workers", || rig.gateway.workers().len() == WORKERS);
     seen.ended += workers.iter().filter(|pid| !alive(**pid)).count();
 }
 
@@ -237,7 +248,7 @@ fn starve(rig: &Rig, room: u64, seen: &mut Starved) {
 fn no_memory_is_left() {
     let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
         builder
-            .workers(2)
+            .workers(WORKERS)
             .main("thread_pool default threads=4;")
             .http("large_client_header_buffers 4 16k;\nphantom_token_timeout 5s;")
             .http("client_body_buffer_size 128k;\nphantom_token_worker_cache 0;")

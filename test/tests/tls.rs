@@ -1,9 +1,12 @@
 //! TLS between the gateway and the authorization server.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use phantom_token_test::nginx::{Builder, Check};
+use phantom_token_test::process::wait_until;
 use phantom_token_test::tls::{Authority, Identity, server_config};
 use phantom_token_test::{Api, AuthorizationServer, Gateway, Reply, Rig, Script, port};
 
@@ -205,6 +208,7 @@ fn the_wrong_protocol_is_named() {
     let rig = Rig::with(plain, |builder, server| {
         builder
             .endpoint(&server.introspection_url().replace("http:", "https:"))
+            .http("phantom_token_timeout 6s;")
             .directives(TRUSTED)
             .file("ca.pem", ca.certificate.as_str())
     });
@@ -235,15 +239,21 @@ fn a_surplus_answer_over_tls_answers_no_other_token() {
     };
     for round in 0..10 {
         let token = rig.server.issue();
+        let sent = Arc::new(AtomicBool::new(round % 3 != 2));
         let script = match round % 3 {
             // In one TLS record, in a record of its own, and once the answer has been read.
             0 => Script::raw(answer(&token.jwt) + &answer(&stolen.jwt)),
             1 => Script::jwt(&token.jwt).surplus(answer(&stolen.jwt)).drip(4096, Duration::ZERO),
-            _ => Script::raw(answer(&token.jwt))
-                .then_raw(Duration::from_millis(10), answer(&stolen.jwt)),
+            _ => Script::raw(answer(&token.jwt)).then_raw(
+                Duration::from_millis(10),
+                answer(&stolen.jwt),
+                &sent,
+            ),
         };
         rig.server.script(&token.token, script);
         assert!(!rig.get_as(&token.token).text().contains(&stolen.jwt));
+        wait_until("the surplus", || sent.load(Ordering::Relaxed));
+        // Time for it to arrive.
         std::thread::sleep(Duration::from_millis(20));
         rig.assert_passes(&rig.server.issue());
         assert_eq!(rig.get_as(&format!("unknown-{round}")).status, 401);

@@ -99,10 +99,11 @@ impl Peer {
             let outcome =
                 unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::TIOCOUTQ, &mut unsent) };
             assert_eq!(outcome, 0);
-            if unsent == 0 {
+            // One that is gone takes nothing more.
+            if unsent == 0 || !matches!(self.socket.take_error(), Ok(None)) {
                 return;
             }
-            thread::yield_now();
+            thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -18,11 +18,19 @@ pub struct Script {
     act: Act,
     delay: Duration,
     after: Option<Arc<AtomicBool>>,
-    late: Option<(Duration, Vec<u8>)>,
+    late: Option<Late>,
     close: bool,
     reset: bool,
     hang_up: bool,
     times: Option<usize>,
+}
+
+/// Bytes nobody asked for.
+#[derive(Clone)]
+struct Late {
+    after: Duration,
+    bytes: Vec<u8>,
+    sent: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -166,9 +174,14 @@ impl Script {
         self
     }
 
-    /// And these bytes so long after it, unasked.
-    pub fn then_raw(mut self, after: Duration, bytes: impl Into<Vec<u8>>) -> Self {
-        self.late = Some((after, bytes.into()));
+    /// And these bytes so long after it, unasked; `sent` is set once they are.
+    pub fn then_raw(
+        mut self,
+        after: Duration,
+        bytes: impl Into<Vec<u8>>,
+        sent: &Arc<AtomicBool>,
+    ) -> Self {
+        self.late = Some(Late { after, bytes: bytes.into(), sent: sent.clone() });
         self
     }
 
@@ -224,9 +237,11 @@ impl Script {
                 }
             }
         }
-        if let Some((after, bytes)) = &self.late {
-            thread::sleep(*after);
-            exchange.write(bytes)?;
+        if let Some(late) = &self.late {
+            thread::sleep(late.after);
+            let written = exchange.write(&late.bytes);
+            late.sent.store(true, Ordering::Relaxed);
+            written?;
         }
         if self.reset {
             exchange.reset()?;

@@ -48,6 +48,7 @@ fn listeners(table: &str, port: u16) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::port::close;
 
     #[test]
     fn the_holder_of_a_port_is_named() {
@@ -56,7 +57,7 @@ mod tests {
         assert!(taken(port));
         let pid = std::process::id();
         assert!(holder(port).unwrap().ends_with(&format!("(process {pid})")));
-        drop(listener);
+        close(listener);
         assert!(!taken(port));
     }
 }

@@ -82,7 +82,8 @@ impl Builder {
     }
 
     /// The usual gateway: `/api` asks this authorization server and passes to this API. Endpoint and
-    /// client stand in the `http` block, so that other locations need only `phantom_token on`.
+    /// client stand in the `http` block, so that other locations need only `phantom_token on`, and so
+    /// do long time limits, unless [`Self::http`] gives others.
     pub fn protect(mut self, server: &AuthorizationServer, api: &Api) -> Self {
         let (id, secret) = INTROSPECTION_CLIENT;
         self.sources.push(Box::new(server.secrets()));
@@ -316,7 +317,9 @@ impl Builder {
             .collect();
         let (asking, location) = match &self.protected {
             None => (String::new(), String::new()),
-            Some(protected) => (protected.asking(), protected.location(&self.directives)),
+            Some(protected) => {
+                (protected.asking() + &self.patience(), protected.location(&self.directives))
+            }
         };
         let Ports { port, http2 } = ports;
         let http2 = match self.http2 {
@@ -340,6 +343,15 @@ impl Builder {
              }}\n"
         ));
         text
+    }
+
+    /// Time limits for slow machines, where `http` has none of its own.
+    fn patience(&self) -> String {
+        [("phantom_token_timeout", "60s"), ("phantom_token_connect_timeout", "30s")]
+            .into_iter()
+            .filter(|(name, _)| !self.http.contains(&format!("{name} ")))
+            .map(|(name, limit)| format!("{name} {limit};\n"))
+            .collect()
     }
 }
 

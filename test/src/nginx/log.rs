@@ -5,13 +5,30 @@ pub(super) fn is_own(line: &str) -> bool {
     line.contains("phantom token")
 }
 
-/// The lines that must not be there, each with what is wrong with it.
-pub(super) fn complaints(log: &str, allowed: &[String], secrets: &[String]) -> Vec<String> {
+/// What a master writes that ends: it kills workers that take longer than a second or two.
+const AT_THE_END: [&str; 2] = ["exited on signal 9", "was locked by"];
+
+/// The lines that must not be there, each with what is wrong with it. NGINX was told to end when the
+/// log had `told_at` bytes.
+pub(super) fn complaints(
+    log: &str,
+    told_at: usize,
+    allowed: &[String],
+    secrets: &[String],
+) -> Vec<String> {
+    let is_allowed = |line: &str, ends: bool| {
+        allowed.iter().any(|text| line.contains(text.as_str()))
+            || ends && AT_THE_END.iter().any(|text| line.contains(text))
+    };
     let mut complaints = Vec::new();
-    for line in log.lines() {
+    let mut length = 0;
+    for line in log.split_inclusive('\n') {
+        let ends = length >= told_at;
+        length += line.len();
+        let line = line.trim_end_matches('\n');
         if is_own(line) && secrets.iter().any(|secret| line.contains(secret.as_str())) {
             complaints.push(format!("a secret: {line}"));
-        } else if !allowed.iter().any(|text| line.contains(text.as_str()))
+        } else if !is_allowed(line, ends)
             && let Some(fault) = fault(line)
         {
             complaints.push(format!("{fault}: {line}"));
@@ -50,7 +67,19 @@ mod tests {
     const OWN: &str = "2026/01/01 00:00:00 [info] 1#1: *1 phantom token: inactive";
 
     fn count(log: &str) -> usize {
-        complaints(log, &["was locked by".to_owned()], &["s3cret".to_owned()]).len()
+        let (allowed, secrets) = (["was locked by".to_owned()], ["s3cret".to_owned()]);
+        complaints(log, usize::MAX, &allowed, &secrets).len()
+    }
+
+    #[test]
+    fn a_worker_that_is_killed_at_the_end_is_no_fault() {
+        let killed = "x [alert] 1#1: worker process 2 exited on signal 9\n";
+        let crashed = "x [alert] 1#1: worker process 2 exited on signal 11\n";
+        let told_at = |log: &str, at: usize| complaints(log, at, &[], &[]).len();
+        assert_eq!(told_at(killed, 0), 0);
+        assert_eq!(told_at(killed, killed.len()), 1);
+        assert_eq!(told_at(&[killed, killed].concat(), killed.len()), 1);
+        assert_eq!(told_at(crashed, 0), 1);
     }
 
     #[test]

@@ -14,9 +14,10 @@ use crate::client::Response;
 /// How every opaque token begins, so that one is found wherever it should not be.
 pub(super) const OPAQUE: &str = "opaque-";
 
-/// How long after a gateway says that its endpoint is up a request may still share a call from before:
-/// none takes longer, but a busy machine may keep its thread waiting.
-const SHARED: Duration = Duration::from_secs(1);
+/// How long after a gateway says that its endpoint is up a request may still fail for what was before:
+/// it shares a call whose thread a busy machine has kept waiting, or such a call's failure makes the
+/// endpoint rest once more, for a second.
+const SHARED: Duration = Duration::from_secs(3);
 
 /// How long who was sent away waits: refusals are quick, and would be most of all answers.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -9,7 +9,9 @@ fn another_servers_answer_is_never_given() {
     let other = AuthorizationServer::start();
     let url = other.introspection_url();
     let rig = rig(1, |builder| {
-        builder.location("/other", &shown(&format!("phantom_token_introspection_endpoint {url};")))
+        builder
+            .http("phantom_token_cache_inactive_valid 60s;")
+            .location("/other", &shown(&format!("phantom_token_introspection_endpoint {url};")))
     });
     let token = rig.server.issue();
     for _ in 0..2 {

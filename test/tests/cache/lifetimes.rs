@@ -129,7 +129,7 @@ fn cache_control_caps_binds_or_is_ignored() {
         (&[(CC, "max-age=0, s-maxage=60")], [true, true, true]),
         (&[(CC, "max-age=99999999999999999999")], [true, true, true]),
         (&[(CC, "max-age=soon")], [false, false, true]),
-        (&[(CC, "max-age=10"), ("Age", "9")], [true, true, true]),
+        (&[(CC, "max-age=1000"), ("Age", "900")], [true, true, true]),
         (&[(CC, "max-age=10"), ("Age", "10")], [false, false, true]),
         (&[(CC, "max-age=10"), ("Age", "99999999999999999999")], [false, false, true]),
         (&[(CC, "must-revalidate, max-age=60")], [true, true, true]),
