@@ -59,7 +59,7 @@ endif
 # For stable, .cargo/config.toml says it, so that plain cargo and make share what they compiled.
 for_nginx := $(if $(filter-out stable,$(flavour)),NGINX_SOURCE_DIR='$(source_dir)' NGINX_BUILD_DIR='$(build_dir)')
 with_gateway := NGINX_BINARY='$(CURDIR)/$(out)/nginx' NGINX_MODULE='$(CURDIR)/$(out)/$(MODULE)' \
-	NGINX_INJECTED_MODULE='$(CURDIR)/$(out)/inject-panics/$(MODULE)' \
+	NGINX_INJECTED_MODULE='$(CURDIR)/$(out)/inject-faults/$(MODULE)' \
 	$(if $(filter debian,$(flavour)),NJS_MODULE='$(CURDIR)/build/tools/njs/usr/lib/nginx/modules/ngx_http_js_module.so')
 # What `make setup` provides without installing it.
 export PATH := $(CURDIR)/build/tools/bin:$(PATH)
@@ -112,8 +112,8 @@ test: setup-test $(if $(filter debian,$(flavour)),setup-njs) build ## Run all te
 	@test -x '$(out)/nginx' || { echo 'make: no NGINX binary to test with: pass NGINX_BINARY=FILE' >&2; exit 1; }
 	$(SAY) "testing on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 	@# The module to inject faults with: never the one that `make build` leaves.
-	@$(for_nginx) $(CARGO) build $(CARGO_FLAGS) --package ngx-phantom-token --features inject-panics --target-dir '$(target_dir)'
-	@tools/install-file '$(target_dir)/debug/libngx_http_phantom_token_module.so' '$(out)/inject-panics/$(MODULE)'
+	@$(for_nginx) $(CARGO) build $(CARGO_FLAGS) --package ngx-phantom-token --features inject-faults --target-dir '$(target_dir)'
+	@tools/install-file '$(target_dir)/debug/libngx_http_phantom_token_module.so' '$(out)/inject-faults/$(MODULE)'
 	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-core --package phantom-token-test --package phantom-token-bench $(TEST_FLAGS)
 	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 
@@ -151,8 +151,8 @@ sanitize: setup-test nginx ## Run the tests under AddressSanitizer, ThreadSaniti
 	@tools/sanitize threads
 	@tools/build-nginx address
 	$(SAY) 'building the module with AddressSanitizer'
-	@$(for_address) --features inject-panics
-	@tools/install-file '$(address_module)' 'build/address/inject-panics/$(MODULE)'
+	@$(for_address) --features inject-faults
+	@tools/install-file '$(address_module)' 'build/address/inject-faults/$(MODULE)'
 	@$(for_address)
 	@tools/install-file '$(address_module)' 'build/address/$(MODULE)'
 	@tools/sanitize address build/address/nginx 'build/address/$(MODULE)'

@@ -30,7 +30,7 @@ impl std::fmt::Display for Place {
 /// Replaces the default panic hook, which would print the message to standard error (NGINX's error
 /// log, often). Called before anything of ours can panic.
 pub(crate) fn install() {
-    #[cfg(feature = "inject-panics")]
+    #[cfg(feature = "inject-faults")]
     {
         injected::read();
         crate::scarce::read();
@@ -54,9 +54,9 @@ pub(crate) fn install() {
 /// Runs `body`, the entry `what`; where it panics, gives the place instead.
 pub(crate) fn catch<T>(what: &str, body: impl FnOnce() -> T) -> Result<T, Place> {
     let body = || {
-        #[cfg(feature = "inject-panics")]
+        #[cfg(feature = "inject-faults")]
         injected::panic_once(what);
-        #[cfg(not(feature = "inject-panics"))]
+        #[cfg(not(feature = "inject-faults"))]
         let _ = what;
         body()
     };
@@ -88,7 +88,7 @@ pub(crate) fn cycle_log() -> *mut ngx_log_t {
 
 /// Panics on demand, for tests of this very file: `PHANTOM_TOKEN_PANIC_AT` names an entry, which
 /// then panics once in each process.
-#[cfg(feature = "inject-panics")]
+#[cfg(feature = "inject-faults")]
 mod injected {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -24,7 +24,7 @@ mod outcome;
 mod purge;
 mod refusal;
 mod request;
-#[cfg(feature = "inject-panics")]
+#[cfg(feature = "inject-faults")]
 mod scarce;
 mod status;
 mod sys;

@@ -365,11 +365,11 @@ pub fn module() -> PathBuf {
     from_environment("NGINX_MODULE", "build/ngx_http_phantom_token_module.so")
 }
 
-/// The module built with its feature `inject-panics`, which `make test` puts into
-/// `build/inject-panics`; `None` where it is not there, as after a plain `cargo build`.
+/// The module built with its feature `inject-faults`, which `make test` puts into
+/// `build/inject-faults`; `None` where it is not there, as after a plain `cargo build`.
 pub fn injected_module() -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
-    let usual = "build/inject-panics/ngx_http_phantom_token_module.so";
+    let usual = "build/inject-faults/ngx_http_phantom_token_module.so";
     let module = match std::env::var_os("NGINX_INJECTED_MODULE") {
         Some(path) => Some(workspace.join(path)),
         // One built for another NGINX than the one under test is of no use.
