@@ -42,10 +42,14 @@ pub(crate) fn nearest(
 ) -> Option<Rc<Cached>> {
     let generation = worker.state.generation(&key.token);
     let cached = worker.local.get(key, generation)?;
-    let now_ms = now_ms();
-    let fresh = lifetime::freshness(&cached.life, times.valid_ms, 0, now_ms, now_secs());
-    if fresh != Freshness::Fresh {
-        worker.local.remove(key);
+    let (now_ms, now) = (now_ms(), now_secs());
+    let fresh_within =
+        |valid_ms| lifetime::freshness(&cached.life, valid_ms, 0, now_ms, now) == Freshness::Fresh;
+    if !fresh_within(times.valid_ms) {
+        // What is too old for this location may do for another.
+        if !fresh_within(u64::MAX) {
+            worker.local.remove(key);
+        }
         return None;
     }
     let cached = Rc::clone(cached);
@@ -99,6 +103,29 @@ pub(crate) fn shared(
             // No lock in time, or no memory: the request goes on as an uncached miss.
             Some(Step::Alone | Step::NeedSpace(_)) | None => Found::Lead { marked: false },
         };
+    }
+}
+
+/// What the zone holds for a location that keeps answers longer than the one whose call is under
+/// way: it need not wait for that call.
+pub(crate) fn kept_longer(
+    worker: &mut Worker,
+    zone: &Zone,
+    key: &Key,
+    times: &CacheTimes,
+    callers: &CacheTimes,
+) -> Option<Found> {
+    if times.valid_ms <= callers.valid_ms && times.inactive_ms <= callers.inactive_ms {
+        return None;
+    }
+    let generation = worker.state.generation(&key.token);
+    find(worker, zone, key)?;
+    if !is_fresh(&worker.record, times, now_ms(), now_secs()) {
+        return None;
+    }
+    match worker.record.kind() {
+        Kind::Inactive => Some(Found::Inactive),
+        Kind::Active => keep_near(worker, key, generation).map(Found::Granted),
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Ctx {
     pub(crate) retry_after: Option<ptr::NonNull<ngx_table_elt_t>>,
     /// The connection was to be kept before NGINX saw our 500.
     pub(crate) keepalive: bool,
+    /// It must not rely on what is kept (`phantom_token_cache_bypass`).
+    pub(crate) refresh: bool,
     /// The outcome was counted.
     pub(crate) counted: bool,
     /// A request cleanup that ends the wait is registered.

@@ -119,6 +119,15 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     let shares = question.policy.zone.is_some() && !question.refresh;
 
     if shares && let Some(flight) = worker.flights.get(&question.key).copied() {
+        // SAFETY: the map holds live flights only.
+        let callers = unsafe { flight.as_ref() }.policy.cache;
+        if let Some(zone) = question.policy.zone {
+            match cache::kept_longer(worker, &zone, &key, &question.policy.cache, &callers) {
+                Some(Found::Granted(cached)) => return Asked::Known(Outcome::Granted(cached)),
+                Some(Found::Inactive) => return Asked::Known(Outcome::Inactive),
+                _ => {}
+            }
+        }
         let join = |flight: &mut Flight| {
             if flight.generation.has_purges_of(generation) && flight.deadline > now_ms() {
                 return Some(flight.join(worker, question.deadline, false));
@@ -267,7 +276,7 @@ impl Flight {
     }
 
     /// A request leaves: its client has gone, or its deadline has passed.
-    fn leave(&mut self, worker: &mut Worker, index: usize) {
+    fn leave(&mut self, worker: &mut Worker, index: usize, out_of_time: bool) {
         self.waiters.swap_remove(index);
         metrics::waiting(worker, -1);
         if let Some(moved) = self.waiters.get(index) {
@@ -290,6 +299,9 @@ impl Flight {
         {
             // Nobody waits, and nothing was sent. The flight is freed when the pool hands its task
             // back.
+            if out_of_time {
+                self.say_not_begun(worker);
+            }
             self.detach(worker);
             self.unmark();
         }
@@ -320,7 +332,9 @@ impl Flight {
         let (key, id) = (self.key, self.id);
         match self.policy.zone {
             Some(zone) if self.role == Role::Leader && worker.slot.is_some() => {
-                zone.locked(|locked| locked.followers(&key, id)).flatten().unwrap_or(0) > 0
+                // Without the lock nobody knows.
+                zone.locked(|locked| locked.followers(&key, id))
+                    .is_none_or(|followers| followers.is_some_and(|count| count > 0))
             }
             _ => false,
         }

@@ -120,6 +120,7 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
     let values = extra_values(r, policy);
     let refresh = any_set(r, &policy.cache_bypass)?;
     let ctx = Ctx::of(r)?;
+    ctx.refresh = refresh;
     let Some((headers, params)) = values else {
         ctx.status = Some(Status::Error);
         ctx.reason = "internal";
@@ -200,7 +201,7 @@ fn verdict(
         ctx.learnt.push((key, outcome.clone(), status));
     }
     let (outcome, status) = match outcome {
-        Outcome::Failed(fail) => match stale(r, policy, &key, fail) {
+        Outcome::Failed(fail) => match stale(r, ctx, policy, &key, fail) {
             Some(grant) => (Outcome::Granted(grant), Status::Stale),
             None => (outcome, status),
         },
@@ -396,9 +397,10 @@ fn is_unsendable(r: Request, value: &[u8], directive: &str, name: &str) -> bool 
 }
 
 /// An entry that ran out may serve while the server cannot be asked (`phantom_token_cache_stale`).
-fn stale(r: Request, policy: &Policy, key: &Key, fail: Fail) -> Option<Rc<Cached>> {
+fn stale(r: Request, ctx: &Ctx, policy: &Policy, key: &Key, fail: Fail) -> Option<Rc<Cached>> {
     let zone = policy.zone?;
-    if policy.cache.stale_ms == 0 || !fail.allows_stale() {
+    // Who must not rely on what is kept must not rely on what has run out.
+    if policy.cache.stale_ms == 0 || ctx.refresh || !fail.allows_stale() {
         return None;
     }
     worker::with(|worker| {

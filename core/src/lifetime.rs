@@ -180,14 +180,20 @@ pub enum Freshness {
     Gone,
 }
 
+/// How far the times of two workers may lie apart, in milliseconds: NGINX looks at the clock once in
+/// each turn of its event loop, with `timer_resolution` more seldom.
+const TURN_MS: u64 = 1_000;
+
 /// Judges a kept answer for the location that asks now.
 ///
 /// `valid_ms` and `stale_ms` are that location's `phantom_token_cache_valid` (or
 /// `phantom_token_cache_inactive_valid`) and `phantom_token_cache_stale` in milliseconds; 0 turns
 /// each off. Never [`Freshness::Stale`] without an `exp`, and never past it on either clock.
 pub fn freshness(life: &Life, valid_ms: u64, stale_ms: u64, now_ms: u64, now: u64) -> Freshness {
-    // Stored in the future: another clock than ours, nothing can be said.
     let expired = life.exp.is_some_and(|exp| exp.has_passed(now_ms, now));
+    // A worker whose turn takes long has an older time than the one that stored it just now.
+    let now_ms = now_ms.max(life.stored.min(now_ms.saturating_add(TURN_MS)));
+    // Stored later still: another clock than ours, nothing can be said.
     if valid_ms == 0 || now_ms < life.stored || expired {
         return Freshness::Gone;
     }

@@ -318,8 +318,15 @@ impl Introspection {
             }
         }
 
-        let client_hash =
-            |endpoint: &Endpoint| state::hash_of(&[endpoint.label().as_bytes(), &id[..]]);
+        // Who asks whom: what one server says of one client's credentials.
+        let client_hash = |endpoint: &Endpoint| {
+            state::hash_of(&[
+                endpoint.label().as_bytes(),
+                endpoint.connect().as_deref().unwrap_or_default().as_bytes(),
+                &id[..],
+                path(&conf.ssl_certificate).as_bytes(),
+            ])
+        };
         let (first, backups): (Vec<_>, Vec<_>) =
             settings.iter().partition(|setting| !setting.backup);
         let endpoints = first

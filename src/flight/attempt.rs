@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_core::answer::Answer;
-use phantom_token_core::client::Call;
+use phantom_token_core::client::{Call, CallError, ConnectCause};
 use phantom_token_core::form;
 use phantom_token_core::grant::Grant;
-use phantom_token_core::health::{Availability, EndpointId, Gate, Transition};
+use phantom_token_core::health::{Availability, EndpointId, Gate, Outlook, Transition};
 use phantom_token_core::lifetime::{self, Keep, Life, Uncached};
 use phantom_token_core::memory::{self, NoMemory};
 use phantom_token_core::process;
@@ -21,7 +21,7 @@ use crate::conf::policy::PolicyEndpoint;
 use crate::flight::Flight;
 use crate::flight::failures::Cause;
 use crate::flight::telling::Keeping;
-use crate::flight::work::{self, Attempt, Done, Work};
+use crate::flight::work::{self, Attempt, Done, Time, Work};
 use crate::guard;
 use crate::log::{debug, notice, warning};
 use crate::metrics::{self, CallResult, FailureReason, UncachedReason};
@@ -42,10 +42,6 @@ impl Flight {
         while let Some(endpoint) = policy.introspection.endpoints.get(self.next) {
             self.next += 1;
             let id = endpoint_id(worker, endpoint);
-            if let Gate::Closed { .. } = worker.state.credentials_gate(endpoint.client_hash, now) {
-                metrics::failure(worker, id, FailureReason::Credentials);
-                return Err(Fail::of(Why::Credentials));
-            }
             match worker.state.available(
                 id,
                 &endpoint.limits,
@@ -61,13 +57,21 @@ impl Flight {
                 Availability::Trial(trial) => self.trial = Some(trial),
                 Availability::Up => self.trial = None,
             }
-            // What is left is shared with the endpoints still to come, but never less than it
-            // may take to connect, unless that would leave them nothing.
-            let others = policy.introspection.endpoints.len() - self.next;
-            let connect = policy.connect_timeout.as_millis() as u64;
-            let least = if connect < left { connect } else { 0 };
-            let share = (left / (others as u64 + 1)).max(least);
-            return self.post(worker, endpoint, share);
+            if let Gate::Closed { .. } = worker.state.credentials_gate(endpoint.client_hash, now) {
+                self.give_trial_back(worker, endpoint);
+                metrics::failure(worker, id, FailureReason::Credentials);
+                return Err(Fail::of(Why::Credentials));
+            }
+            let others = policy.introspection.endpoints[self.next..].iter();
+            let others = others.filter(|endpoint| !is_resting(worker, endpoint, now)).count();
+            let time = Time {
+                end: Instant::now() + Duration::from_millis(left),
+                others: others as u32,
+                connect: policy.connect_timeout,
+                fair: Duration::from_millis(policy.timeout_ms)
+                    / (2 * policy.introspection.endpoints.len() as u32),
+            };
+            return self.post(worker, endpoint, time);
         }
         match (self.failed, soonest) {
             (Some(failed), _) => Err(failed),
@@ -84,16 +88,16 @@ impl Flight {
         &mut self,
         worker: &mut Worker,
         endpoint: &PolicyEndpoint,
-        share_ms: u64,
+        time: Time,
     ) -> Result<(), Fail> {
-        let call = match self.call(endpoint, share_ms) {
+        let call = match self.call(endpoint, time.end) {
             Ok(call) => call,
             Err(NoMemory) => {
                 self.give_trial_back(worker, endpoint);
                 return Err(Fail::of(Why::Internal));
             }
         };
-        let work = Arc::new(Work::new(call, self.policy.forward));
+        let work = Arc::new(Work::new(call, self.policy.forward, time));
         // SAFETY: the task and its work live in this flight until completion, which is handled on
         // the event loop; a zeroed task is how NGINX begins.
         let posted = unsafe {
@@ -123,7 +127,7 @@ impl Flight {
         }
     }
 
-    fn call(&self, endpoint: &PolicyEndpoint, share_ms: u64) -> Result<Call, NoMemory> {
+    fn call(&self, endpoint: &PolicyEndpoint, deadline: Instant) -> Result<Call, NoMemory> {
         let introspection = &self.policy.introspection;
         let text = |text: &'static str| text.as_bytes();
         // The hint, id and secret besides.
@@ -150,7 +154,7 @@ impl Flight {
             common: introspection.common.clone(),
             headers,
             body: form::introspection_body(&self.token, params)?,
-            deadline: Instant::now() + Duration::from_millis(share_ms),
+            deadline,
             connect_timeout: self.policy.connect_timeout,
         })
     }
@@ -176,7 +180,10 @@ impl Flight {
             Settled::Outcome(outcome, keeping) => self.resolve(worker, &outcome, keeping),
             Settled::NextEndpoint(fail) => {
                 self.failed = Some(fail);
-                if let Err(fail) = self.attempt(worker) {
+                if self.waiters.is_empty() && !self.is_followed(worker) {
+                    // Nobody waits for another endpoint's word.
+                    self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
+                } else if let Err(fail) = self.attempt(worker) {
                     self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
                 }
             }
@@ -192,11 +199,9 @@ impl Flight {
         match done.result {
             Attempt::Unsent => {
                 let fail = Fail::of(Why::Timeout);
-                if self.waiters.is_empty() {
-                    return Settled::Outcome(Outcome::Failed(fail), Keeping::Leave);
+                if !self.waiters.is_empty() {
+                    self.say_not_begun(worker);
                 }
-                metrics::failure(worker, id, fail.label());
-                worker.failures.say(endpoint, Cause::NotBegun);
                 Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Panicked(place) => {
@@ -207,10 +212,10 @@ impl Flight {
                 let fail = Fail::of_call(&error);
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
-                worker.failures.say(endpoint, Cause::Call(error));
-                if matches!(fail.why, Why::Connect | Why::Tls | Why::Timeout) {
+                if is_the_endpoints(&error, done.fair) {
                     self.count_failure(worker, endpoint);
                 }
+                worker.failures.say(endpoint, Cause::Call(error));
                 Settled::NextEndpoint(fail)
             }
             Attempt::Answered(Answer::Failed(failure), _) => {
@@ -295,6 +300,10 @@ impl Flight {
                 self.not_kept(worker, UncachedReason::CacheOff);
                 (life, Keeping::Leave)
             }
+            // Its time has run out on the way here.
+            Keep::No(Uncached::Expired) => {
+                return Settled::Outcome(Outcome::Inactive, Keeping::Forget);
+            }
             Keep::No(why) => {
                 if let Some(reason) = UncachedReason::from_word(why.reason()) {
                     self.not_kept(worker, reason);
@@ -321,6 +330,16 @@ impl Flight {
         metrics::uncached(worker, reason);
         let token = self.key.token;
         debug!(guard::cycle_log(), "an answer for token {token} is not cached: {}", reason.word());
+    }
+
+    /// The call waited in the pool's queue until its time was over.
+    pub(super) fn say_not_begun(&self, worker: &mut Worker) {
+        let Some(endpoint) = self.policy.introspection.endpoints.get(self.next.wrapping_sub(1))
+        else {
+            return;
+        };
+        metrics::failure(worker, endpoint_id(worker, endpoint), FailureReason::Timeout);
+        worker.failures.say(endpoint, Cause::NotBegun);
     }
 
     fn count_failure(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
@@ -353,6 +372,25 @@ enum Settled {
     Outcome(Outcome, Keeping),
     /// Another endpoint may know better.
     NextEndpoint(Fail),
+}
+
+/// Whether a call without an answer says something of its endpoint: not where we had no means to
+/// call, and not where the pool's queue had left it too little time for an answer.
+fn is_the_endpoints(error: &CallError, had_fair_time: bool) -> bool {
+    match error {
+        CallError::Connect(
+            ConnectCause::NoDescriptor | ConnectCause::NoLocalPort | ConnectCause::NoResolverThread,
+        ) => false,
+        CallError::Connect(_) | CallError::Tls(_) => true,
+        CallError::Timeout(_) => had_fair_time,
+        _ => false,
+    }
+}
+
+fn is_resting(worker: &Worker, endpoint: &PolicyEndpoint, now: u64) -> bool {
+    let id = endpoint_id(worker, endpoint);
+    let outlook = worker.state.peek(id, &endpoint.limits, pid(), now, process::exists);
+    matches!(outlook, Outlook::Resting { .. })
 }
 
 fn endpoint_id(worker: &Worker, endpoint: &PolicyEndpoint) -> Option<EndpointId> {

@@ -3,7 +3,7 @@ use phantom_token_core::arena::{Answer as Mark, Kind, Poll};
 
 use crate::cache::{self, Found};
 use crate::flight::telling::Keeping;
-use crate::flight::{Flight, Role};
+use crate::flight::{Flight, Role, overflow};
 use crate::guard;
 use crate::log::debug;
 use crate::outcome::{Fail, Outcome, Why};
@@ -12,9 +12,10 @@ use crate::worker::Worker;
 use crate::zone::ZoneRef;
 
 impl Flight {
-    /// Looks whether the other worker has answered, or is no longer `alive`.
-    pub(crate) fn poll(&mut self, worker: &mut Worker, alive: impl Fn(u32) -> bool) {
-        let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) else { return };
+    /// Looks whether the other worker has answered, or is no longer `alive`; `false` where the zone's
+    /// lock could not be had.
+    pub(crate) fn poll(&mut self, worker: &mut Worker, alive: impl Fn(u32) -> bool) -> bool {
+        let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) else { return true };
         let (key, id) = (self.key, self.id);
         let mine = cache::mark(worker.state.next_flight_id(), slot, self.latest_deadline());
         let polled = loop {
@@ -27,8 +28,10 @@ impl Flight {
             }
         };
         match polled {
-            // No lock in time, or no memory: the next turn asks again.
-            None | Some(Poll::Waiting | Poll::NeedSpace(_)) => {}
+            // No lock in time: the next turn asks again.
+            None => return false,
+            // Nor is there memory for it now.
+            Some(Poll::Waiting | Poll::NeedSpace(_)) => {}
             Some(Poll::Answer(Mark::Failed { code, retry_after })) => {
                 let fail = Fail { why: Why::of_code(code), retry_after };
                 self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
@@ -60,6 +63,7 @@ impl Flight {
             }
             Some(Poll::Gone) => self.lead_anew(worker, zone),
         }
+        true
     }
 
     /// The mark is gone (purged, or the zone was emptied): begins anew.
@@ -83,7 +87,13 @@ impl Flight {
         self.role = role;
         self.id = id;
         self.deadline = self.latest_deadline();
-        if let Err(fail) = self.attempt(worker) {
+        if worker.pending >= worker.max_pending {
+            // The mark goes first: it is no failure for those who wait in other workers.
+            self.unmark();
+            overflow(worker, guard::cycle_log(), "too many introspection calls are pending");
+            let outcome = Outcome::Failed(Fail::of(Why::Overflow));
+            self.resolve(worker, &outcome, Keeping::Leave);
+        } else if let Err(fail) = self.attempt(worker) {
             self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
         }
     }

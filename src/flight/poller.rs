@@ -87,7 +87,9 @@ fn poll_all(worker: &mut Worker, alive: impl Fn(u32) -> bool) {
     let mut at = 0;
     while let Some(flight) = worker.followers.get(at).copied() {
         // SAFETY: the list holds live flights only, and polling one frees no other.
-        unsafe { Flight::with(flight, |flight| flight.poll(worker, &alive)) };
+        if !unsafe { Flight::with(flight, |flight| flight.poll(worker, &alive)) } {
+            return; // each of the others would wait for the lock as long
+        }
         // One that was answered has left the list, and the next has taken its place.
         if worker.followers.get(at) == Some(&flight) {
             at += 1;

@@ -48,21 +48,20 @@ impl Flight {
             // Under the lock: a purge has either not walked the chain yet, or has raised the
             // generation before it did.
             let current = state.generation(&key.token) == generation;
+            if matches!(outcome, Outcome::Inactive) && locked.remove_active(&key) {
+                // Nor is it active any more for workers that keep it near.
+                state.renew(&key.token, generation);
+            }
             let stored = match (outcome, &keeping) {
-                (Outcome::Granted(_), _) if !current => Stored::Purged,
-                _ if !current => Stored::No,
+                (Outcome::Granted(_), Keeping::Store(_)) if !current => Stored::Purged,
                 (Outcome::Granted(cached), Keeping::Store(life)) => {
                     locked.store(&key, &entry_of(cached, *life)).into()
                 }
-                (Outcome::Inactive, Keeping::Store(life)) => {
+                (Outcome::Inactive, Keeping::Store(life)) if current => {
                     locked.store(&key, &Entry::inactive(*life)).into()
                 }
-                (Outcome::Inactive, Keeping::Forget) => {
-                    // What another location keeps for its moment is no less true.
-                    locked.remove_active(&key);
-                    Stored::No
-                }
-                (_, Keeping::Forget) => {
+                // What another location keeps of an inactive token for its moment is no less true.
+                (Outcome::Granted(_), Keeping::Forget) => {
                     locked.remove(&key);
                     Stored::No
                 }

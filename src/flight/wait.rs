@@ -121,13 +121,16 @@ impl Wait {
         unsafe { pt_stop_timer(&mut self.event) };
     }
 
-    /// Leaves the flight, if it is still linked to one.
-    fn unlink(&mut self) {
+    /// Leaves the flight, if it is still linked to one: because its time is over, or its client has
+    /// gone.
+    fn unlink(&mut self, out_of_time: bool) {
         if let Some(flight) = self.flight.take() {
             let index = self.index;
             // SAFETY: a flight lives as long as a waiter is linked to it.
             worker::with(|worker| unsafe {
-                Flight::with(flight, |flight| flight.leave(worker, index));
+                Flight::with(flight, |flight| {
+                    flight.leave(worker, index, out_of_time);
+                });
             });
         }
     }
@@ -138,7 +141,7 @@ impl Drop for Wait {
         self.stop_timer();
         // SAFETY: an event of ours, in NGINX's queue or not.
         unsafe { pt_unpost_event(&mut self.event) };
-        self.unlink();
+        self.unlink(false);
     }
 }
 
@@ -153,7 +156,7 @@ unsafe extern "C" fn resume(event: *mut ngx_event_t) {
         // SAFETY: as above; one callback runs at a time.
         unsafe {
             if pt_take_timedout(event) != 0 {
-                (*wait).unlink();
+                (*wait).unlink(true);
                 (*wait).outcome = Some(Outcome::Failed(Fail::of(Why::Timeout)));
             }
         }

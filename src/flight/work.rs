@@ -25,10 +25,34 @@ const DROPPED: u8 = 2;
 /// one thread takes and another gives back is dearer.
 pub(crate) struct Work {
     state: AtomicU8,
-    call: Call,
+    /// Its deadline shows when it begins.
+    call: Mutex<Call>,
     forward: Forward,
+    time: Time,
     queued: Instant,
     done: Mutex<Option<Done>>,
+}
+
+/// How long an attempt may take: what the pool's queue has left of the flight's time is shared with
+/// the endpoints still to come.
+pub(crate) struct Time {
+    /// When the flight's time is over.
+    pub(crate) end: Instant,
+    /// Endpoints still to come.
+    pub(crate) others: u32,
+    /// What making a connection may take.
+    pub(crate) connect: Duration,
+    /// With less than this an endpoint is not to blame for having not answered.
+    pub(crate) fair: Duration,
+}
+
+impl Time {
+    /// How much of what is left is this attempt's: never less than it may take to connect, unless
+    /// that would leave the others nothing.
+    fn share(&self, left: Duration) -> Duration {
+        let least = if self.connect < left { self.connect } else { Duration::ZERO };
+        (left / (self.others + 1)).max(least)
+    }
 }
 
 /// What a pool thread brings back.
@@ -38,6 +62,8 @@ pub(crate) struct Done {
     pub(crate) queued: Duration,
     /// On the wire; zero where nothing was sent.
     pub(crate) took: Duration,
+    /// There was time enough for an answer when it began.
+    pub(crate) fair: bool,
 }
 
 /// How an attempt ended.
@@ -53,11 +79,12 @@ pub(crate) enum Attempt {
 }
 
 impl Work {
-    pub(crate) fn new(call: Call, forward: Forward) -> Self {
+    pub(crate) fn new(call: Call, forward: Forward, time: Time) -> Self {
         Self {
             state: AtomicU8::new(QUEUED),
-            call,
+            call: Mutex::new(call),
             forward,
+            time,
             queued: Instant::now(),
             done: Mutex::new(None),
         }
@@ -70,8 +97,12 @@ impl Work {
 
     /// What the thread brought back; on the event loop, after completion.
     pub(crate) fn take(&self) -> Done {
-        let nothing =
-            Done { result: Attempt::Unsent, queued: Duration::ZERO, took: Duration::ZERO };
+        let nothing = Done {
+            result: Attempt::Unsent,
+            queued: Duration::ZERO,
+            took: Duration::ZERO,
+            fair: false,
+        };
         self.done.lock().take().unwrap_or(nothing)
     }
 
@@ -80,12 +111,16 @@ impl Work {
         let begun =
             self.state.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire);
         let started = Instant::now();
-        let result = if begun.is_ok() && started < self.call.deadline && !terminating() {
-            guard::catch("an introspection", || self.attempt()).unwrap_or_else(|place| {
-                // The connection the panic interrupted must not answer anybody else.
-                client::forget_connections();
-                Attempt::Panicked(place)
-            })
+        let left = self.time.end.saturating_duration_since(started);
+        let share = self.time.share(left);
+        let result = if begun.is_ok() && !left.is_zero() && !terminating() {
+            guard::catch("an introspection", || self.attempt(started + share)).unwrap_or_else(
+                |place| {
+                    // The connection the panic interrupted must not answer anybody else.
+                    client::forget_connections();
+                    Attempt::Panicked(place)
+                },
+            )
         } else {
             Attempt::Unsent
         };
@@ -93,11 +128,14 @@ impl Work {
             Attempt::Unsent => Duration::ZERO,
             _ => started.elapsed(),
         };
-        *self.done.lock() = Some(Done { result, queued, took });
+        let fair = share >= self.time.fair;
+        *self.done.lock() = Some(Done { result, queued, took, fair });
     }
 
-    fn attempt(&self) -> Attempt {
-        match client::introspect(&self.call) {
+    fn attempt(&self, deadline: Instant) -> Attempt {
+        let mut call = self.call.lock();
+        call.deadline = deadline;
+        match client::introspect(&call) {
             Ok(mut response) => {
                 // NGINX's cached time is stale in pool threads.
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());

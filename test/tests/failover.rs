@@ -1,5 +1,7 @@
 //! Several endpoints, those that rest, and what must never make one rest.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -273,4 +275,109 @@ fn without_max_fails_no_endpoint_rests() {
     for n in 0..10 {
         Reply::failure().assert(&rig.get_as(&format!("token-{n}")));
     }
+}
+
+#[test]
+fn what_waits_long_in_the_queue_rests_no_endpoint() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        let hasty = "phantom_token on;\nphantom_token_timeout 3s;\ntry_files /none =204;";
+        builder
+            .endpoint(&format!("{} max_fails=1 fail_timeout=600s", server.introspection_url()))
+            .main("thread_pool default threads=1;")
+            .location("/hasty", hasty)
+            .location("/metrics", "phantom_token_status;")
+    });
+    let blocking = rig.server.issue();
+    let hold = rig.server.hold_token(&blocking.token);
+    let mut first = rig.gateway.client();
+    first.send_request("GET", "/api", &[("Authorization", &blocking.bearer())], b"");
+    rig.server.wait_for_introspections(1);
+    // One call is never begun, one with a third of its time left: the server is slow for neither.
+    Reply::failure().assert(&rig.gateway.get_as("/hasty", "never-begun"));
+    rig.gateway.wait_for_log(&["[error]", "was not begun in time"]);
+    assert_eq!(rig.gateway.metrics().failures("timeout"), 1.0);
+    rig.server.script("begun-late", Script::hang());
+    let mut late = rig.gateway.client();
+    late.send_request("GET", "/hasty", &[("Authorization", "Bearer begun-late")], b"");
+    thread::sleep(Duration::from_secs(2));
+    drop(hold);
+    assert_eq!(first.read().status, 200);
+    Reply::failure().assert(&late.read());
+    rig.gateway.wait_for_metrics("its end", |metrics| metrics.failures("timeout") == 2.0);
+    assert_eq!(rig.server.introspections_of("never-begun"), 0);
+    rig.assert_passes(&rig.server.issue());
+    // One that has its time is another matter.
+    rig.server.script("slow", Script::hang());
+    assert_ne!(rig.gateway.get_as("/hasty", "slow").status, 204);
+    rig.gateway.wait_for_log(&["[warn]", "rests for"]);
+}
+
+#[test]
+fn refused_credentials_keep_nobody_from_the_next_endpoint_while_the_first_rests() {
+    let (mut rig, second) = pair(["max_fails=1 fail_timeout=600s", ""], |builder| builder);
+    rig.server.script("refused", Script::status(401));
+    Reply::failure().assert(&rig.get_as("refused"));
+    drop(std::mem::replace(&mut rig.server, second));
+    // Until the first is known to be gone, its last word counts for a second at a time.
+    wait_until("the first endpoint's rest", || {
+        let _ = rig.get_as(&rig.server.issue().token);
+        rig.gateway.error_log().contains("rests for")
+    });
+    for _ in 0..5 {
+        rig.assert_passes(&rig.server.issue());
+    }
+}
+
+#[test]
+fn refused_credentials_are_those_of_one_server() {
+    let (first, second) = (AuthorizationServer::start(), AuthorizationServer::start());
+    let connect = |server: &AuthorizationServer| {
+        format!("http://as.test{INTROSPECTION_PATH} connect=127.0.0.1:{}", server.port())
+    };
+    let elsewhere = format!(
+        "phantom_token on;\nphantom_token_introspection_endpoint {};\ntry_files /none =204;",
+        connect(&second)
+    );
+    let rig = Rig::with(first, |builder, first| {
+        builder.endpoint(&connect(first)).location("/elsewhere", &elsewhere)
+    });
+    second.script_all(Script::status(403));
+    Reply::failure().assert(&rig.gateway.get_as("/elsewhere", "any"));
+    for _ in 0..3 {
+        rig.assert_passes(&rig.server.issue());
+    }
+}
+
+#[test]
+fn nobody_asks_the_next_endpoint_for_a_client_that_left() {
+    let (rig, second) = pair(["", ""], |builder| builder.main("thread_pool default threads=1;"));
+    let failed = Arc::new(AtomicBool::new(false));
+    rig.server.script("left", Script::status(503).after(&failed));
+    let mut client = rig.gateway.client();
+    client.send_request("GET", "/api", &[("Authorization", "Bearer left")], b"");
+    rig.server.wait_for_introspections(1);
+    drop(client);
+    rig.gateway.wait_for_access("\" 499 ");
+    failed.store(true, Ordering::Relaxed);
+    rig.gateway.wait_for_log(&["[error]", "status 503"]);
+    // The only thread has done what there was to do before this one.
+    rig.assert_passes(&rig.server.issue());
+    assert_eq!(second.introspections(), 0);
+}
+
+#[test]
+fn an_endpoint_that_rests_takes_no_share_of_the_time() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder
+            .endpoint(&format!("{} max_fails=0", server.introspection_url()))
+            .endpoint(&format!("{} max_fails=1 fail_timeout=600s", nowhere()))
+            .directives("phantom_token_timeout 6s;\nphantom_token_connect_timeout 1s;")
+    });
+    rig.server.script("failing", Script::status(503));
+    assert_eq!(rig.get_as("failing").status, 500);
+    rig.gateway.wait_for_log(&["[warn]", "rests for"]);
+    // More than half of the time, and less than all of it.
+    let slow = rig.server.issue();
+    rig.server.script(&slow.token, Script::jwt(&slow.jwt).delay(Duration::from_millis(3_500)));
+    rig.assert_passes(&slow);
 }

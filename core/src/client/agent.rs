@@ -15,7 +15,7 @@ use ureq_proto::Error as Protocol;
 
 use super::dial::Dialler;
 use super::error::{AnswerCause, CallError, RequestCause};
-use super::transport::{Exchange, Failure, MAX_AGE};
+use super::transport::{Exchange, Failure, MAX_IDLE};
 use super::{Call, MAX_BODY, request};
 use crate::answer::Response;
 use crate::cache_control::{self, CacheControl, Caching};
@@ -36,7 +36,7 @@ impl Agents {
     /// Takes the agent for `call` out, or makes one; drops those not used for long.
     pub(super) fn take(&mut self, call: &Call, now: Instant) -> Agent {
         let long_unused =
-            self.0.iter().take_while(|agent| now.duration_since(agent.last_use) > MAX_AGE).count();
+            self.0.iter().take_while(|agent| now.duration_since(agent.last_use) > MAX_IDLE).count();
         self.0.drain(..long_unused);
         match self.0.iter().position(|agent| agent.serves(call)) {
             Some(found) => self.0.remove(found),
@@ -82,7 +82,7 @@ impl Agent {
             .max_response_header_size(MAX_HEADER)
             .max_idle_connections(1)
             .max_idle_connections_per_host(1)
-            .max_idle_age(MAX_AGE)
+            .max_idle_age(MAX_IDLE)
             .build();
         let ureq = ureq::Agent::with_parts(config, connector, Later);
         Agent { ureq, exchange, last_use: now }

@@ -24,6 +24,10 @@ use super::tls::Tls;
 /// A connection is closed at this age, so that a change of the name's addresses is seen.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(300);
 
+/// And when it has not been used for so long: something on the way may have forgotten it, and would
+/// say nothing.
+pub(super) const MAX_IDLE: Duration = Duration::from_secs(60);
+
 /// How much may be received for one answer, framing and interim answers included. Content and
 /// header section have bounds of their own; this one ends what gets around them.
 const MAX_RECEIVED: usize = 1024 * 1024;

@@ -1,7 +1,7 @@
 //! How long an answer serves: the least of what the asking location, `exp` and `Cache-Control` say,
 //! counted from when it was stored.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phantom_token_test::process::{wait_for, wait_until};
 use phantom_token_test::{Mint, Rig, Script};
@@ -23,6 +23,57 @@ fn two_bounds(near: &str) -> Rig {
             .location("/long", &shown("phantom_token_cache_valid 300s;"))
             .location("/short", &shown("phantom_token_cache_valid 100s;"))
     })
+}
+
+#[test]
+fn an_answer_kept_for_longer_waits_for_no_call_of_a_shorter_one() {
+    for near in NEAR {
+        let rig = two_bounds(near);
+        let token = rig.server.issue();
+        assert_eq!(pass(&rig.gateway, "/long", &token), "MISS");
+        rig.gateway.pass_time(WHILE);
+        let hold = rig.server.hold_token(&token.token);
+        let mut short = rig.gateway.client();
+        send(&mut short, "/short", &token.token);
+        rig.server.wait_for_introspections(2);
+        assert_eq!(pass(&rig.gateway, "/long", &token), "HIT");
+        drop(hold);
+        assert_passes(&short.read(), &token);
+    }
+}
+
+#[test]
+fn an_inactive_answer_ends_what_other_workers_keep_near() {
+    let rig = rig(2, |builder| {
+        builder.listen("reuseport").location("/now", &shown("phantom_token_cache_valid 0;"))
+    });
+    let token = rig.server.issue();
+    let mut clients = client_of_each_worker(&rig.gateway);
+    for (_, client) in &mut clients {
+        assert_passes(&client.get_as("/shown", &token.token), &token);
+    }
+    rig.server.revoke(&token.token);
+    assert_eq!(clients[0].1.get_as("/now", &token.token).status, 401);
+    for (_, client) in &mut clients {
+        assert_eq!(client.get_as("/shown", &token.token).status, 401);
+    }
+}
+
+#[test]
+fn workers_that_seldom_look_at_the_clock_share_answers_too() {
+    let rig = rig(4, |builder| builder.listen("reuseport").main("timer_resolution 500ms;"));
+    let mut clients = client_of_each_worker(&rig.gateway);
+    // All have inherited one time, which lasts until they first look.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1_200) {
+        let token = rig.server.issue();
+        for (_, client) in &mut clients {
+            assert_passes(&client.get_as("/shown", &token.token), &token);
+        }
+        assert_eq!(rig.server.introspections_of(&token.token), 1);
+        // Their clocks do not go at the same moment: each is the first to ask.
+        clients.rotate_left(1);
+    }
 }
 
 #[test]

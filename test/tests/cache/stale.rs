@@ -189,3 +189,40 @@ fn a_purge_takes_stale_entries_too() {
     assert_eq!(purge(&rig.gateway, &format!("token={}", token.token)), 204);
     assert_eq!(ask(&rig, &token).status, 500);
 }
+
+#[test]
+fn never_serves_a_request_that_must_not_rely_on_what_is_kept() {
+    let rig = stale_rig("phantom_token_cache_bypass $arg_anew;");
+    let token = run_out(&rig, Mint::new());
+    rig.server.script(&token.token, Script::status(502));
+    assert_stale(&rig, &token);
+    assert_eq!(rig.gateway.get_as("/stale?anew=1", &token.token).status, 500);
+    assert_stale(&rig, &token);
+}
+
+#[test]
+fn never_serves_after_an_inactive_answer_though_other_tokens_were_purged_meanwhile() {
+    let rig = rig_with(AuthorizationServer::start(), 1, |builder, server| {
+        builder
+            .count_calls()
+            .endpoint(&format!("{} max_fails=0", server.introspection_url()))
+            .http("phantom_token_cache_valid 100s;\nkeepalive_requests 100000;")
+            .location("/stale", &shown("phantom_token_cache_stale 1h;"))
+    });
+    let token = run_out(&rig, Mint::new());
+    rig.server.revoke(&token.token);
+    let hold = rig.server.hold_token(&token.token);
+    let mut waiting = rig.gateway.client();
+    send(&mut waiting, "/stale", &token.token);
+    rig.server.wait_for_introspections(2);
+    // So many that one of them shares the token's counter of purges.
+    let mut client = rig.gateway.client();
+    for n in 0..5_000 {
+        client.send_request("POST", "/purge", &[], format!("token=other-{n}").as_bytes());
+        assert_eq!(client.read().status, 204);
+    }
+    drop(hold);
+    assert_eq!(waiting.read().status, 401);
+    rig.server.script(&token.token, Script::status(502));
+    assert_eq!(ask(&rig, &token).status, 500);
+}
