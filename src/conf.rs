@@ -48,6 +48,9 @@ pub(crate) struct MainConf {
     pub(crate) tls: pem::TlsCache,
     /// All endpoints of locations that are on, each once.
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    /// Thread pools of locations that are on, and those of `aio threads` in any location.
+    pub(crate) thread_pools: Vec<*mut ngx_thread_pool_t>,
+    pub(crate) aio_thread_pools: Vec<*mut ngx_thread_pool_t>,
     /// Warnings given, so that each is given once and not for every location that inherits.
     pub(crate) warned: Vec<String>,
 }
@@ -206,6 +209,8 @@ impl LocConf {
             Some(switch) if switch.on => Some(Rc::new(Policy::prepare(cf, self, switch)?)),
             _ => None,
         };
+        let own = self.policy.as_ref().map(|policy| policy.thread_pool);
+        cf.warn_of_shared_thread_pool(own);
         Ok(())
     }
 }

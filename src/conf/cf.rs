@@ -119,6 +119,28 @@ impl Cf<'_> {
         }
     }
 
+    /// At the end of a location that introspects in the thread pool `own`, or not at all.
+    pub(crate) fn warn_of_shared_thread_pool(&mut self, own: Option<*mut ngx_thread_pool_t>) {
+        // SAFETY: the parser is at the end of a location whose core configuration was merged before.
+        let aio = unsafe { pt_aio_thread_pool(self.cf) };
+        let main = self.main_conf();
+        for (pools, pool) in [
+            (&mut main.thread_pools, own),
+            (&mut main.aio_thread_pools, Some(aio).filter(|aio| !aio.is_null())),
+        ] {
+            if let Some(pool) = pool
+                && !pools.contains(&pool)
+            {
+                pools.push(pool);
+            }
+        }
+        if main.thread_pools.iter().any(|pool| main.aio_thread_pools.contains(pool)) {
+            self.warn_once(
+                "\"aio threads\" shares its thread pool with introspection: name another with phantom_token_thread_pool".into(),
+            );
+        }
+    }
+
     /// Compiles a value that may hold variables.
     pub(crate) fn complex_value(
         &mut self,

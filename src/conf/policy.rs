@@ -119,7 +119,7 @@ impl Policy {
         let timeout_ms = conf.timeout.unwrap_or(TIMEOUT_MS);
         let pool = conf.thread_pool.as_ref().map_or(DEFAULT_POOL, |name| name);
         let thread_pool = cf.thread_pool(pool)?;
-        warn_of_doubts(cf, conf, &introspection, timeout_ms, thread_pool);
+        warn_of_doubts(cf, conf, &introspection, timeout_ms);
 
         StateZone::declare(cf)?;
         cf.http_authorization()?;
@@ -360,7 +360,6 @@ fn warn_of_doubts(
     conf: &LocConf,
     introspection: &Introspection,
     timeout_ms: u64,
-    thread_pool: *mut ngx_thread_pool_t,
 ) {
     for endpoint in &introspection.endpoints {
         let label = endpoint.endpoint.label();
@@ -379,13 +378,5 @@ fn warn_of_doubts(
                 "fail_timeout of \"{label}\" is below phantom_token_timeout: time-outs in a row may never count as one row"
             ));
         }
-    }
-    // SAFETY: the parser is at the end of a location whose core configuration was merged before.
-    let (threads, pool) =
-        unsafe { (pt_aio_threads(cf.as_ptr()) != 0, pt_aio_thread_pool(cf.as_ptr())) };
-    if threads && core::ptr::eq(pool, thread_pool) {
-        cf.warn_once(
-            "\"aio threads\" shares its thread pool with introspection: name another with phantom_token_thread_pool".into(),
-        );
     }
 }

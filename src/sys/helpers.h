@@ -315,16 +315,6 @@ pt_aio_thread_pool(ngx_conf_t *cf)
 }
 
 static inline ngx_uint_t
-pt_aio_threads(ngx_conf_t *cf)
-{
-    ngx_http_core_loc_conf_t  *clcf;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    return clcf->aio == NGX_HTTP_AIO_THREADS;
-}
-
-static inline ngx_uint_t
 pt_slab_free_pages(ngx_slab_pool_t *pool)
 {
     return pool->pfree;

@@ -316,6 +316,24 @@ fn risks_are_warned_of() {
 }
 
 #[test]
+fn a_thread_pool_shared_with_slow_disks_is_warned_of() {
+    let builder = || with(&["phantom_token on;", ENDPOINT, ID, SECRET]);
+    for (builder, shared) in [
+        (with(&["phantom_token on;", ENDPOINT, ID, SECRET, "aio threads;"]), true),
+        (builder().http("aio threads;"), true),
+        (builder().location("/before", "aio threads;"), true),
+        (builder().http("server { location / { aio threads; } }"), true),
+        (builder().main("thread_pool disk threads=2;").http("aio threads=disk;"), false),
+    ] {
+        let check = assert_good(&builder);
+        let warned = check.messages.lines().any(|line| {
+            line.contains("[warn]") && line.contains("\"aio threads\" shares its thread pool")
+        });
+        assert_eq!(warned, shared, "{}", check.messages);
+    }
+}
+
+#[test]
 fn a_wrong_configuration_leaves_the_running_one_in_place() {
     let mut rig = Rig::start(|builder| builder.allow("phantom_token_nonsense"));
     let token = rig.server.issue();
