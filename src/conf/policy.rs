@@ -355,12 +355,7 @@ impl Introspection {
 }
 
 /// What `nginx -t` accepts, with a warning.
-fn warn_of_doubts(
-    cf: &mut Cf<'_>,
-    conf: &LocConf,
-    introspection: &Introspection,
-    timeout_ms: u64,
-) {
+fn warn_of_doubts(cf: &mut Cf<'_>, conf: &LocConf, introspection: &Introspection, timeout_ms: u64) {
     for endpoint in &introspection.endpoints {
         let label = endpoint.endpoint.label();
         if !endpoint.endpoint.is_https() && !endpoint.endpoint.is_loopback() {
