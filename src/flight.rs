@@ -97,6 +97,8 @@ pub(crate) struct Flight {
     /// Why the active answer was not kept.
     uncached: Option<UncachedReason>,
     deadline: u64,
+    /// A request's time was over before the answer came, and nobody has said so yet.
+    out_of_time: bool,
     /// Everyone was told: nothing points to it any more, and whoever called frees it.
     over: bool,
 }
@@ -254,6 +256,7 @@ impl Flight {
             failed: None,
             uncached: None,
             deadline: question.deadline,
+            out_of_time: false,
             over: false,
         });
         Ok(NonNull::from(Box::leak(flight)))
@@ -277,6 +280,7 @@ impl Flight {
 
     /// A request leaves: its client has gone, or its deadline has passed.
     fn leave(&mut self, worker: &mut Worker, index: usize, out_of_time: bool) {
+        self.out_of_time |= out_of_time;
         self.waiters.swap_remove(index);
         metrics::waiting(worker, -1);
         if let Some(moved) = self.waiters.get(index) {
@@ -299,7 +303,7 @@ impl Flight {
         {
             // Nobody waits, and nothing was sent. The flight is freed when the pool hands its task
             // back.
-            if out_of_time {
+            if std::mem::take(&mut self.out_of_time) {
                 self.say_not_begun(worker);
             }
             self.detach(worker);

@@ -44,7 +44,7 @@ pub const ALIGN: usize = align_of::<Layout>();
 const MAGIC: u64 = u64::from_be_bytes(*b"phtstate");
 
 /// Rises with every change of [`Layout`] or of what its fields mean.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Stripes of purge generations: a purge makes the workers' own copies of one token in so many
 /// look outdated, which costs those a look into the shared zone. Their answers that are on the way

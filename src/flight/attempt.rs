@@ -181,7 +181,8 @@ impl Flight {
             Settled::NextEndpoint(fail) => {
                 self.failed = Some(fail);
                 if self.waiters.is_empty() && !self.is_followed(worker) {
-                    // Nobody waits for another endpoint's word.
+                    // Nobody waits for another endpoint's word; who comes just now asks anew.
+                    self.unmark();
                     self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
                 } else if let Err(fail) = self.attempt(worker) {
                     self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
@@ -196,10 +197,13 @@ impl Flight {
         let label = endpoint.endpoint.label();
         let id = endpoint_id(worker, endpoint);
         let alone = self.policy.introspection.endpoints.len() == 1;
+        if let Attempt::Answered(..) = done.result {
+            worker.state.heard(id, now_ms());
+        }
         match done.result {
             Attempt::Unsent => {
                 let fail = Fail::of(Why::Timeout);
-                if !self.waiters.is_empty() {
+                if !self.waiters.is_empty() || self.out_of_time {
                     self.say_not_begun(worker);
                 }
                 Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
@@ -212,7 +216,9 @@ impl Flight {
                 let fail = Fail::of_call(&error);
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
-                if is_the_endpoints(&error, done.fair) {
+                // One that answers nobody at all makes the queue long itself.
+                let silent = worker.state.silent_ms(id, now_ms()) >= self.policy.timeout_ms;
+                if is_the_endpoints(&error, done.fair || silent) {
                     self.count_failure(worker, endpoint);
                 }
                 worker.failures.say(endpoint, Cause::Call(error));
@@ -376,13 +382,13 @@ enum Settled {
 
 /// Whether a call without an answer says something of its endpoint: not where we had no means to
 /// call, and not where the pool's queue had left it too little time for an answer.
-fn is_the_endpoints(error: &CallError, had_fair_time: bool) -> bool {
+fn is_the_endpoints(error: &CallError, had_time: bool) -> bool {
     match error {
         CallError::Connect(
             ConnectCause::NoDescriptor | ConnectCause::NoLocalPort | ConnectCause::NoResolverThread,
         ) => false,
         CallError::Connect(_) | CallError::Tls(_) => true,
-        CallError::Timeout(_) => had_fair_time,
+        CallError::Timeout(_) => had_time,
         _ => false,
     }
 }

@@ -28,7 +28,7 @@ impl Flight {
             }
         };
         match polled {
-            // No lock in time: the next turn asks again.
+            // No lock in time: the next look at all of them asks again.
             None => return false,
             // Nor is there memory for it now.
             Some(Poll::Waiting | Poll::NeedSpace(_)) => {}

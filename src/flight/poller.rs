@@ -85,11 +85,17 @@ unsafe extern "C" fn tick(_: *mut ngx_event_t) {
 
 fn poll_all(worker: &mut Worker, alive: impl Fn(u32) -> bool) {
     let mut at = 0;
+    let mut out_of_reach = None;
     while let Some(flight) = worker.followers.get(at).copied() {
+        let mut look = |flight: &mut Flight| {
+            let zone = flight.policy.zone;
+            // Each of those in the same zone would wait for its lock as long.
+            if (out_of_reach.is_none() || out_of_reach != zone) && !flight.poll(worker, &alive) {
+                out_of_reach = zone;
+            }
+        };
         // SAFETY: the list holds live flights only, and polling one frees no other.
-        if !unsafe { Flight::with(flight, |flight| flight.poll(worker, &alive)) } {
-            return; // each of the others would wait for the lock as long
-        }
+        unsafe { Flight::with(flight, &mut look) };
         // One that was answered has left the list, and the next has taken its place.
         if worker.followers.get(at) == Some(&flight) {
             at += 1;

@@ -308,8 +308,31 @@ fn what_waits_long_in_the_queue_rests_no_endpoint() {
     rig.assert_passes(&rig.server.issue());
     // One that has its time is another matter.
     rig.server.script("slow", Script::hang());
-    assert_ne!(rig.gateway.get_as("/hasty", "slow").status, 204);
-    rig.gateway.wait_for_log(&["[warn]", "rests for"]);
+    wait_until("the endpoint's rest", || {
+        assert_ne!(rig.gateway.get_as("/hasty", "slow").status, 204);
+        rig.gateway.error_log().contains("rests for")
+    });
+}
+
+#[test]
+fn a_server_that_answers_nobody_rests_however_long_the_queue_is() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder
+            .endpoint(&format!("{} max_fails=3 fail_timeout=600s", server.introspection_url()))
+            .main("thread_pool default threads=1;")
+            .directives("phantom_token_timeout 2s;")
+    });
+    rig.server.script_all(Script::hang());
+    // More than the only thread can take up: but the first, all are begun late or never.
+    let mut clients = Vec::new();
+    wait_until("the endpoint's rest", || {
+        let mut client = rig.gateway.client();
+        let bearer = format!("Bearer token-{}", clients.len());
+        client.send_request("GET", "/api", &[("Authorization", &bearer)], b"");
+        clients.push(client);
+        thread::sleep(Duration::from_millis(100));
+        rig.gateway.error_log().contains("rests for")
+    });
 }
 
 #[test]

@@ -117,12 +117,17 @@ fn an_endpoint_that_rests() {
     rig.assert_passes(&rig.server.issue());
     assert_eq!(rig.gateway.metrics().get(&up), 1.0);
     rig.server.script_all(Script::hang());
-    assert_eq!(rig.gateway.get_as("/impatient", "a").status, 500);
-    let metrics = rig.gateway.wait_for_metrics("the call's end", |m| m.failures("timeout") > 0.0);
-    assert!(metrics.0.contains_key(&up));
-    assert_eq!(metrics.get(&up), 0.0);
+    // One that is begun late is no failure of the endpoint's.
+    let metrics = rig.gateway.wait_for_metrics("the endpoint's rest", |metrics| {
+        metrics.get(&up) == 0.0 || {
+            assert!([500, 503].contains(&rig.gateway.get_as("/impatient", "a").status));
+            false
+        }
+    });
+    assert!(metrics.failures("timeout") > 0.0);
+    let before = metrics.failures("resting");
     assert_eq!(rig.get_as("b").status, 503);
-    assert_eq!(rig.gateway.metrics().failures("resting"), 1.0);
+    assert_eq!(rig.gateway.metrics().failures("resting"), before + 1.0);
 }
 
 #[test]

@@ -207,6 +207,7 @@ fn never_serves_after_an_inactive_answer_though_other_tokens_were_purged_meanwhi
             .count_calls()
             .endpoint(&format!("{} max_fails=0", server.introspection_url()))
             .http("phantom_token_cache_valid 100s;\nkeepalive_requests 100000;")
+            .http("phantom_token_timeout 600s;")
             .location("/stale", &shown("phantom_token_cache_stale 1h;"))
     });
     let token = run_out(&rig, Mint::new());
