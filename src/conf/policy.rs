@@ -1,7 +1,7 @@
 //! What a location with `phantom_token on` makes of its settings: checked as a whole, and ready for
 //! requests.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +92,16 @@ pub(crate) struct PolicyEndpoint {
     pub(crate) id: OnceCell<Option<EndpointId>>,
     /// The endpoint and the client that asks it, for what is said or limited once for both.
     pub(crate) client_hash: u64,
+    /// How long it takes to answer this worker, a moving average.
+    pub(crate) usual: Cell<Duration>,
+}
+
+impl PolicyEndpoint {
+    /// It has answered, after this time.
+    pub(crate) fn took(&self, time: Duration) {
+        let usual = self.usual.get();
+        self.usual.set(if usual.is_zero() { time } else { (usual * 7 + time) / 8 });
+    }
 }
 
 impl Policy {
@@ -336,6 +346,7 @@ impl Introspection {
                 endpoint: setting.endpoint.clone(),
                 limits: setting.limits,
                 id: OnceCell::new(),
+                usual: Cell::new(Duration::ZERO),
                 client_hash: client_hash(&setting.endpoint),
             })
             .collect();

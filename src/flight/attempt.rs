@@ -70,6 +70,7 @@ impl Flight {
                 connect: policy.connect_timeout,
                 fair: Duration::from_millis(policy.timeout_ms)
                     / (2 * policy.introspection.endpoints.len() as u32),
+                usual: endpoint.usual.get(),
             };
             return self.post(worker, endpoint, time);
         }
@@ -199,6 +200,7 @@ impl Flight {
         let alone = self.policy.introspection.endpoints.len() == 1;
         if let Attempt::Answered(..) = done.result {
             worker.state.heard(id, now_ms());
+            endpoint.took(done.took);
         }
         match done.result {
             Attempt::Unsent => {

@@ -44,6 +44,8 @@ pub(crate) struct Time {
     pub(crate) connect: Duration,
     /// With less than this an endpoint is not to blame for having not answered.
     pub(crate) fair: Duration,
+    /// How long the endpoint usually takes to answer.
+    pub(crate) usual: Duration,
 }
 
 impl Time {
@@ -52,6 +54,12 @@ impl Time {
     fn share(&self, left: Duration) -> Duration {
         let least = if self.connect < left { self.connect } else { Duration::ZERO };
         (left / (self.others + 1)).max(least)
+    }
+
+    /// Whether the queue has left too little for an answer. In a flood such calls would keep all
+    /// threads busy, one after the other, and nobody would be answered.
+    fn is_hopeless(&self, queued: Duration, share: Duration) -> bool {
+        queued > share && share < self.usual
     }
 }
 
@@ -113,7 +121,8 @@ impl Work {
         let started = Instant::now();
         let left = self.time.end.saturating_duration_since(started);
         let share = self.time.share(left);
-        let result = if begun.is_ok() && !left.is_zero() && !terminating() {
+        let in_time = !left.is_zero() && !self.time.is_hopeless(queued, share);
+        let result = if begun.is_ok() && in_time && !terminating() {
             guard::catch("an introspection", || self.attempt(started + share)).unwrap_or_else(
                 |place| {
                     // The connection the panic interrupted must not answer anybody else.

@@ -404,3 +404,38 @@ fn an_endpoint_that_rests_takes_no_share_of_the_time() {
     rig.server.script(&slow.token, Script::jwt(&slow.jwt).delay(Duration::from_millis(3_500)));
     rig.assert_passes(&slow);
 }
+
+#[test]
+fn a_flood_of_new_tokens_keeps_nobody_from_an_answer_and_rests_no_endpoint() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder
+            .endpoint(&format!("{} max_fails=3 fail_timeout=600s", server.introspection_url()))
+            .main("thread_pool default threads=1;")
+            .directives("phantom_token_timeout 4s;")
+            .location("/metrics", "phantom_token_status;")
+    });
+    rig.server.set_delay(Duration::from_millis(250));
+    rig.assert_passes(&rig.server.issue());
+    // Four in a second can be answered, and ten times as many ask.
+    let end = Instant::now() + Duration::from_secs(10);
+    thread::scope(|scope| {
+        for client in 0..160 {
+            let rig = &rig;
+            scope.spawn(move || {
+                for n in 0.. {
+                    let status = rig.get_as(&format!("made-up-{client}-{n}")).status;
+                    assert!([401, 500].contains(&status), "{status}");
+                    if Instant::now() > end {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    assert!(!rig.gateway.error_log().contains("rests for"));
+    let metrics = rig.gateway.metrics();
+    let answered = metrics.requests("inactive");
+    println!("{answered} answered, {} not", metrics.failures("timeout"));
+    // Were calls begun with too little time left, none would be after the first four seconds.
+    assert!(answered >= 24.0, "{answered} answered");
+}
