@@ -103,8 +103,6 @@ struct Endpoint {
     rest: AtomicU64,
     /// Who makes the trial call, see [`Trial`]; 0 for nobody.
     trial: AtomicU64,
-    /// When its last answer came, whatever it said, in monotonic milliseconds; 0 before the first.
-    heard: AtomicU64,
     /// Bytes of the label, 0 until all of it is written.
     label_len: AtomicU32,
     label: [AtomicU64; MAX_LABEL / 8],
@@ -299,18 +297,6 @@ impl State {
             endpoint.end_trial(trial);
         }
         Transition::None
-    }
-
-    /// An answer has come, whatever it says.
-    pub fn heard(&self, id: impl Into<Option<EndpointId>>, now_ms: u64) {
-        if let Some(endpoint) = self.known(id) {
-            endpoint.heard.set(now_ms);
-        }
-    }
-
-    /// For how many milliseconds no answer has come, in any worker.
-    pub fn silent_ms(&self, id: impl Into<Option<EndpointId>>, now_ms: u64) -> u64 {
-        self.known(id).map_or(0, |endpoint| now_ms.saturating_sub(endpoint.heard.get()))
     }
 
     /// A call was answered with anything that is not a failure.

@@ -102,6 +102,11 @@ impl PolicyEndpoint {
         let usual = self.usual.get();
         self.usual.set(if usual.is_zero() { time } else { (usual * 7 + time) / 8 });
     }
+
+    /// It has not answered in this time. Else those alone would count that are quick enough.
+    pub(crate) fn took_at_least(&self, time: Duration) {
+        self.usual.set(self.usual.get().max(time));
+    }
 }
 
 impl Policy {

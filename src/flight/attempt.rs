@@ -168,7 +168,7 @@ impl Flight {
         let done = work.take();
         drop(work);
         metrics::queued(worker, done.queued);
-        if !matches!(done.result, Attempt::Unsent) {
+        if !matches!(done.result, Attempt::Unsent | Attempt::Skipped) {
             metrics::took(worker, done.took);
         }
 
@@ -198,10 +198,6 @@ impl Flight {
         let label = endpoint.endpoint.label();
         let id = endpoint_id(worker, endpoint);
         let alone = self.policy.introspection.endpoints.len() == 1;
-        if let Attempt::Answered(..) = done.result {
-            worker.state.heard(id, now_ms());
-            endpoint.took(done.took);
-        }
         match done.result {
             Attempt::Unsent => {
                 let fail = Fail::of(Why::Timeout);
@@ -209,6 +205,10 @@ impl Flight {
                     self.say_not_begun(worker);
                 }
                 Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
+            }
+            Attempt::Skipped => {
+                self.say_not_begun(worker);
+                Settled::NextEndpoint(Fail::of(Why::Timeout))
             }
             Attempt::Panicked(place) => {
                 crate::log::crit!(log, "caught a panic in introspection at {place}");
@@ -218,9 +218,10 @@ impl Flight {
                 let fail = Fail::of_call(&error);
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
-                // One that answers nobody at all makes the queue long itself.
-                let silent = worker.state.silent_ms(id, now_ms()) >= self.policy.timeout_ms;
-                if is_the_endpoints(&error, done.fair || silent) {
+                if let CallError::Timeout(_) = error {
+                    endpoint.took_at_least(done.took);
+                }
+                if is_the_endpoints(&error, done.fair) {
                     self.count_failure(worker, endpoint);
                 }
                 worker.failures.say(endpoint, Cause::Call(error));
@@ -244,6 +245,7 @@ impl Flight {
                 Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Answered(Answer::Inactive(skew), _) => {
+                endpoint.took(done.took);
                 metrics::introspection(worker, id, CallResult::Inactive);
                 self.count_success(worker, endpoint);
                 worker.state.credentials_accepted(endpoint.client_hash);
@@ -269,6 +271,7 @@ impl Flight {
                 Settled::Outcome(Outcome::Inactive, keeping)
             }
             Attempt::Answered(Answer::Active(grant), caching) => {
+                endpoint.took(done.took);
                 metrics::introspection(worker, id, CallResult::Active);
                 self.count_success(worker, endpoint);
                 worker.state.credentials_accepted(endpoint.client_hash);

@@ -85,17 +85,21 @@ unsafe extern "C" fn tick(_: *mut ngx_event_t) {
 
 fn poll_all(worker: &mut Worker, alive: impl Fn(u32) -> bool) {
     let mut at = 0;
-    let mut out_of_reach = None;
+    let (mut out_of_reach, mut misses) = (None, 0);
     while let Some(flight) = worker.followers.get(at).copied() {
         let mut look = |flight: &mut Flight| {
             let zone = flight.policy.zone;
             // Each of those in the same zone would wait for its lock as long.
             if (out_of_reach.is_none() || out_of_reach != zone) && !flight.poll(worker, &alive) {
                 out_of_reach = zone;
+                misses += 1;
             }
         };
         // SAFETY: the list holds live flights only, and polling one frees no other.
         unsafe { Flight::with(flight, &mut look) };
+        if misses > 1 {
+            return; // of several zones: requests wait meanwhile
+        }
         // One that was answered has left the list, and the next has taken its place.
         if worker.followers.get(at) == Some(&flight) {
             at += 1;

@@ -57,9 +57,10 @@ impl Time {
     }
 
     /// Whether the queue has left too little for an answer. In a flood such calls would keep all
-    /// threads busy, one after the other, and nobody would be answered.
+    /// threads busy, one after the other, and nobody would be answered. Twice the usual, since a
+    /// younger call always follows; but what has hardly waited is made, however long it may take.
     fn is_hopeless(&self, queued: Duration, share: Duration) -> bool {
-        queued > share && share < self.usual
+        queued * 3 > share && share < self.usual * 2
     }
 }
 
@@ -82,6 +83,8 @@ pub(crate) enum Attempt {
     Failed(CallError),
     /// Taken from the queue too late, or nobody waits any more: nothing was sent.
     Unsent,
+    /// The queue had left too little time for an answer: nothing was sent.
+    Skipped,
     /// Our own bug.
     Panicked(Place),
 }
@@ -121,8 +124,9 @@ impl Work {
         let started = Instant::now();
         let left = self.time.end.saturating_duration_since(started);
         let share = self.time.share(left);
-        let in_time = !left.is_zero() && !self.time.is_hopeless(queued, share);
-        let result = if begun.is_ok() && in_time && !terminating() {
+        let result = if begun.is_ok() && self.time.is_hopeless(queued, share) && !left.is_zero() {
+            Attempt::Skipped
+        } else if begun.is_ok() && !left.is_zero() && !terminating() {
             guard::catch("an introspection", || self.attempt(started + share)).unwrap_or_else(
                 |place| {
                     // The connection the panic interrupted must not answer anybody else.
@@ -134,7 +138,7 @@ impl Work {
             Attempt::Unsent
         };
         let took = match result {
-            Attempt::Unsent => Duration::ZERO,
+            Attempt::Unsent | Attempt::Skipped => Duration::ZERO,
             _ => started.elapsed(),
         };
         let fair = share >= self.time.fair;

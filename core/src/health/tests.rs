@@ -30,19 +30,6 @@ fn resting(state: &State) -> EndpointId {
 }
 
 #[test]
-fn silence_is_counted_from_the_last_answer() {
-    let state = state();
-    let id = state.endpoint("http://as:80/", None);
-    let other = state.endpoint("http://other:80/", None);
-    assert_eq!(state.silent_ms(id, 5_000), 5_000);
-    state.heard(id, 4_000);
-    assert_eq!(state.silent_ms(id, 5_000), 1_000);
-    assert_eq!(state.silent_ms(id, 3_000), 0, "another worker's clock");
-    assert_eq!(state.silent_ms(other, 5_000), 5_000);
-    assert_eq!(state.silent_ms(None, 5_000), 0);
-}
-
-#[test]
 fn a_row_of_failures_brings_it_down_and_an_answer_up() {
     let state = state();
     let id = endpoint(&state);

@@ -61,7 +61,12 @@ fn an_inactive_answer_ends_what_other_workers_keep_near() {
 
 #[test]
 fn workers_that_seldom_look_at_the_clock_share_answers_too() {
-    let rig = rig(4, |builder| builder.listen("reuseport").main("timer_resolution 100ms;"));
+    let rig = rig(4, |builder| {
+        builder
+            .listen("reuseport")
+            .main("timer_resolution 100ms;")
+            .http("keepalive_requests 1000000;")
+    });
     let mut clients = client_of_each_worker(&rig.gateway);
     // All have inherited one time, which lasts until they first look.
     let begun = Instant::now();
