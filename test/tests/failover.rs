@@ -282,6 +282,7 @@ fn what_waits_long_in_the_queue_rests_no_endpoint() {
     let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
         let hasty = "phantom_token on;\nphantom_token_timeout 3s;\ntry_files /none =204;";
         builder
+            .count_calls()
             .endpoint(&format!("{} max_fails=1 fail_timeout=600s", server.introspection_url()))
             .main("thread_pool default threads=1;")
             .location("/hasty", hasty)
@@ -299,7 +300,8 @@ fn what_waits_long_in_the_queue_rests_no_endpoint() {
     rig.server.script("begun-late", Script::hang());
     let mut late = rig.gateway.client();
     late.send_request("GET", "/hasty", &[("Authorization", "Bearer begun-late")], b"");
-    thread::sleep(Duration::from_secs(2));
+    rig.gateway.wait_for_metrics("both requests", |m| m.get("requests_waiting") == 2.0);
+    rig.gateway.pass_time(Duration::from_secs(2));
     drop(hold);
     assert_eq!(first.read().status, 200);
     Reply::failure().assert(&late.read());
