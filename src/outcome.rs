@@ -91,7 +91,7 @@ impl Fail {
                 Self { why: Why::RateLimited, retry_after: retry_after.unwrap_or(1) }
             }
             Failure::Status(500..=599) => Self::of(Why::ServerStatus),
-            Failure::Status(_) => Self::of(Why::Status),
+            Failure::Status(_) | Failure::Hint(_) => Self::of(Why::Status),
             Failure::Credentials(_) => Self::of(Why::Credentials),
             Failure::NotUnderstood(_) => Self::of(Why::Answer),
         }

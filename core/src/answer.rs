@@ -30,6 +30,29 @@ pub enum Forward {
     None,
 }
 
+/// What an answer is read for, as far as its meaning depends on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What the location sends upstream.
+    pub forward: Forward,
+    /// Another token type hint than `access_token` was sent.
+    other_hint: bool,
+}
+
+impl Terms {
+    /// What the location sends upstream, and the `token_type_hint` that was sent.
+    pub fn new(forward: Forward, hint: Option<&[u8]>) -> Terms {
+        Terms { forward, other_hint: hint.is_some_and(|hint| hint != b"access_token") }
+    }
+}
+
+impl From<Forward> for Terms {
+    /// Without a hint.
+    fn from(forward: Forward) -> Terms {
+        Terms::new(forward, None)
+    }
+}
+
 /// How long ago the `exp` of a token that the server calls active passed, in seconds: the two
 /// clocks differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +70,12 @@ pub enum Answer {
 }
 
 /// Reads an answer. `now` is in seconds since the Unix epoch.
-pub fn read(response: &Response, forward: Forward, now: u64) -> Answer {
+pub fn read(response: &Response, terms: impl Into<Terms>, now: u64) -> Answer {
+    let terms = terms.into();
     let outcome = match response.status {
-        200 => read_ok(response, forward),
+        200 => read_ok(response, terms.forward),
         204 => Ok(Judged::Inactive),
-        400 if is_unsupported_token_type(response) => Ok(Judged::Inactive),
-        status @ (401 | 403) => Err(Failure::Credentials(status)),
-        429 => Err(Failure::RateLimited {
-            retry_after: failure::retry_after(response.retry_after.as_deref(), now),
-        }),
+        400..=499 => read_refusal(response, terms, now),
         status => Err(Failure::Status(status)),
     };
     match outcome {
@@ -108,7 +128,7 @@ fn read_ok(response: &Response, forward: Forward) -> Result<Judged, Failure> {
         return Err(Cause::Empty.into());
     }
     let judged = match media_type {
-        MediaType::Jwt => read_jwt(body),
+        MediaType::Jwt => read_jwt(body, forward),
         MediaType::Json => read_json(&Object::parse(body)?, forward),
         MediaType::TokenIntrospectionJwt => {
             let answer = Compact::decode(body)?;
@@ -118,11 +138,42 @@ fn read_ok(response: &Response, forward: Forward) -> Result<Judged, Failure> {
     Ok(judged?)
 }
 
-/// `application/jwt`: the body is the phantom token, or a JWT that says the token is inactive.
-fn read_jwt(body: &[u8]) -> Result<Judged, Cause> {
+/// 4xx: most say nothing about the token, but some servers say there that it is inactive.
+fn read_refusal(response: &Response, terms: Terms, now: u64) -> Result<Judged, Failure> {
+    let readable =
+        is_identity(response.content_encoding.as_deref()) && response.body.len() <= MAX_BODY_LEN;
+    let answer =
+        Some(&response.body).filter(|_| readable).and_then(|body| Object::parse(body).ok());
+    let member = |name| answer.as_ref().and_then(|answer| answer.get(name));
+    if member("active").and_then(Value::as_bool) == Some(false) {
+        return Ok(Judged::Inactive);
+    }
+    let error = member("error").and_then(Value::as_str);
+    // RFC 7009 §2.2.1: `oidc-provider` says so of a token that is a JWT, others of a hint.
+    let unsupported = error.as_deref() == Some("unsupported_token_type");
+    match response.status {
+        400 if unsupported && !terms.other_hint => Ok(Judged::Inactive),
+        status @ (400 | 401 | 403) if unsupported && terms.other_hint => Err(Failure::Hint(status)),
+        status @ (401 | 403) => Err(Failure::Credentials(status)),
+        429 => Err(Failure::RateLimited {
+            retry_after: failure::retry_after(response.retry_after.as_deref(), now),
+        }),
+        status => Err(Failure::Status(status)),
+    }
+}
+
+/// `application/jwt`: the body is the phantom token, or an introspection answer as the drafts
+/// before RFC 9701 had it, which is enough where no JWT is forwarded.
+fn read_jwt(body: &[u8], forward: Forward) -> Result<Judged, Cause> {
     let compact = Compact::decode(body)?;
     if compact.says_inactive() {
         return Ok(Judged::Inactive);
+    }
+    if compact.is_introspection() {
+        return match forward {
+            Forward::Jwt => Err(Cause::IntrospectionAnswer),
+            Forward::None => read_json(&compact.introspection()?, forward),
+        };
     }
     let jwt = compact.phantom_token()?;
     Ok(Judged::Active(Grant {
@@ -156,7 +207,7 @@ fn read_json(answer: &Object<'_>, forward: Forward) -> Result<Judged, Cause> {
     Ok(Judged::Active(Grant {
         scope: granted_scope(answer, jwt.as_ref())?,
         claims: without_phantom_token(answer),
-        exp: earlier(registered::exp(answer)?, jwt.as_ref().map_or(Ok(None), Jwt::exp)?),
+        exp: earlier(registered::exp_unless_0(answer)?, jwt.as_ref().map_or(Ok(None), Jwt::exp)?),
         dpop_bound: registered::dpop_bound(answer)?
             | jwt.as_ref().map_or(Ok(false), Jwt::dpop_bound)?,
         jwt: text.as_bytes().to_vec(),
@@ -204,16 +255,6 @@ fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
-}
-
-/// RFC 7009 §2.2.1's error, which `oidc-provider` gives for a token that is a JWT.
-fn is_unsupported_token_type(response: &Response) -> bool {
-    is_identity(response.content_encoding.as_deref())
-        && response.body.len() <= MAX_BODY_LEN
-        && Object::parse(&response.body).is_ok_and(|answer| {
-            let error = answer.get("error").and_then(Value::as_str);
-            error.as_deref() == Some("unsupported_token_type")
-        })
 }
 
 fn is_identity(content_encoding: Option<&[u8]>) -> bool {

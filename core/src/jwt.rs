@@ -97,6 +97,24 @@ impl Compact {
         Ok(Jwt { payload: self.payload })
     }
 
+    /// Whether this is an introspection answer, which the drafts before RFC 9701 sent as
+    /// `application/jwt`: by its `typ`, or by a member `active` in it.
+    pub fn is_introspection(&self) -> bool {
+        self.header.is_token_introspection()
+            || self.payload.as_ref().is_some_and(|payload| payload.active.is_some())
+    }
+
+    /// What such an answer says: its `token_introspection`, or its own members.
+    pub fn introspection(&self) -> Result<Object<'_>, Cause> {
+        self.header.check_alg()?;
+        let payload = self.payload.as_ref().ok_or(Cause::EncryptedAnswer)?;
+        let members = Object::of_checked(&payload.text).ok_or(Cause::Payload)?;
+        match members.get("token_introspection") {
+            Some(answer) => answer.as_object().ok_or(Cause::NoTokenIntrospection),
+            None => Ok(members),
+        }
+    }
+
     /// Whether the payload has `"active": false`: an introspection answer of the early drafts.
     pub fn says_inactive(&self) -> bool {
         self.payload.as_ref().is_some_and(|payload| payload.active == Some(Some(false)))

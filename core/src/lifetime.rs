@@ -9,8 +9,8 @@ use crate::cache_control::{CacheControl, Caching};
 /// What the server's `Cache-Control` may do (`phantom_token_cache_control`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum CacheControlPolicy {
-    /// It may lower the lifetime, but not forbid keeping the answer: most servers forbid that on
-    /// introspection as a matter of course, and RFC 7662 §4 leaves it to the protected resource.
+    /// It may lower the lifetime, but not forbid keeping the answer: most servers and frameworks
+    /// forbid that as a matter of course, and RFC 7662 §4 leaves it to the protected resource.
     #[default]
     Cap,
     /// All of it is obeyed (RFC 9111).
@@ -108,8 +108,8 @@ impl Uncached {
     }
 }
 
-/// Whether `no-store` or `no-cache` was overruled ([`CacheControlPolicy::Cap`]), which is worth
-/// one notice per endpoint.
+/// Whether `no-store`, `no-cache` or `max-age=0` was overruled ([`CacheControlPolicy::Cap`]), which
+/// is worth one notice per endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overruled(pub bool);
 
@@ -136,8 +136,10 @@ pub fn keep(
         CacheControlPolicy::Cap | CacheControlPolicy::Strict => caching.control,
         CacheControlPolicy::Ignore => CacheControl::default(),
     };
-    let forbidden = asked.no_store || asked.no_cache;
     let mut lifetime = asked.lifetime();
+    // Rails says "max-age=0" of every answer.
+    let none_left = lifetime == Some(0) && asked.max_age == Some(0);
+    let forbidden = asked.no_store || asked.no_cache || none_left;
     let mut may_stale = true;
     if policy == CacheControlPolicy::Strict {
         for (given, why) in [

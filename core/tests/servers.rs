@@ -5,7 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use phantom_token_core::answer::{self, Answer, Cause, Failure, Forward, Response};
+use phantom_token_core::answer::{self, Answer, Cause, Failure, Forward, Response, Terms};
 use phantom_token_core::cache_control::{self, CacheControl};
 use phantom_token_core::claims::{self, ClaimValue};
 use phantom_token_core::grant::Grant;
@@ -203,6 +203,15 @@ mod keycloak {
              {\"active\":false}",
         );
         assert_eq!(read(&response, Forward::Jwt), Answer::Inactive(None));
+        // It signs a JWT with all claims for an inactive token as well.
+        let jwt = jws(r#"{"alg":"RS256","typ":"JWT"}"#, r#"{"sub":"f4d9","exp":1700000060}"#);
+        let response = http(&format!(
+            "HTTP/1.1 200 OK\nCache-Control: no-cache\nContent-Type: application/json\n\n\
+             {{\"active\":false,\"jwt\":\"{jwt}\"}}"
+        ));
+        for forward in [Forward::Jwt, Forward::None] {
+            assert_eq!(read(&response, forward), Answer::Inactive(None));
+        }
     }
 
     #[test]
@@ -369,7 +378,10 @@ mod oidc_provider {
         let mislabelled = http(&format!(
             "HTTP/1.1 200 OK\ncontent-type: application/jwt; charset=utf-8\n\n{jwt}"
         ));
-        assert_eq!(read(&mislabelled, Forward::Jwt), not_understood(Cause::Typ));
+        let cause = Cause::IntrospectionAnswer;
+        assert_eq!(read(&mislabelled, Forward::Jwt), not_understood(cause));
+        // Where none is forwarded, it is read all the same.
+        assert_eq!(active(&mislabelled, Forward::None).exp, Some(NOW + 3600));
     }
 
     #[test]
@@ -442,6 +454,95 @@ mod spring {
              {\"error\":\"invalid_client\"}",
         );
         assert_eq!(read(&response, Forward::None), Answer::Failed(Failure::Credentials(401)));
+    }
+}
+
+mod glewlwyd {
+    use super::*;
+
+    /// The answer of the drafts before RFC 9701, which it gives to "Accept: application/jwt".
+    fn early(members: &str) -> Response {
+        let header = r#"{"typ":"token-introspection+jwt","alg":"RS256","kid":"k"}"#;
+        let jwt = jws(header, &format!("{{{members}}}"));
+        http(&format!("HTTP/1.1 200 OK\nContent-Type: application/jwt\n\n{jwt}"))
+    }
+
+    const MEMBERS: &str = r#""iss":"https://glewlwyd.example.com/","aud":"gateway","iat":1700000000,"username":"u","client_id":"c","token_type":"bearer","scope":"read","active":true,"exp":1700003600"#;
+
+    #[test]
+    fn application_jwt_that_is_no_access_token() {
+        let expected = not_understood(Cause::IntrospectionAnswer);
+        assert_eq!(read(&early(MEMBERS), Forward::Jwt), expected);
+        let grant = active(&early(MEMBERS), Forward::None);
+        assert!(grant.jwt.is_empty());
+        assert_eq!((grant.scope.as_slice(), grant.exp), (&b"read"[..], Some(NOW + 3600)));
+        assert_eq!(claim(&grant, "username"), "u");
+        for forward in [Forward::Jwt, Forward::None] {
+            assert_eq!(read(&early(r#""active":false"#), forward), Answer::Inactive(None));
+        }
+    }
+
+    #[test]
+    fn inactive_where_rfc_9701_was_asked_for() {
+        let response = http("HTTP/1.1 400 Bad Request\nContent-Length: 0\n\n");
+        assert_eq!(read(&response, Forward::None), Answer::Failed(Failure::Status(400)));
+    }
+}
+
+/// Doorkeeper on Rails.
+mod doorkeeper {
+    use super::*;
+
+    #[test]
+    fn json_that_rails_forbids_to_cache() {
+        let response = http(
+            "HTTP/1.1 200 OK\nContent-Type: application/json; charset=utf-8\n\
+             Cache-Control: max-age=0, private, must-revalidate\n\n\
+             {\"active\":true,\"scope\":\"read\",\"client_id\":\"c\",\
+             \"token_type\":\"Bearer\",\"exp\":1700003600,\"iat\":1700000000}",
+        );
+        let grant = active(&response, Forward::None);
+        let (kept, overruled) = keep(&response, CacheControlPolicy::Cap, &grant);
+        let Keep::Yes(life) = kept else { panic!("kept, not {kept:?}") };
+        assert_eq!((life.until, life.may_stale), (None, true));
+        assert_eq!(overruled, Overruled(true));
+        let strictly = keep(&response, CacheControlPolicy::Strict, &grant);
+        assert_eq!(strictly, (Keep::No(Uncached::Private), Overruled(false)));
+    }
+
+    #[test]
+    fn token_without_an_end() {
+        for exp in ["0", "null"] {
+            let response = http(&format!(
+                "HTTP/1.1 200 OK\nContent-Type: application/json; charset=utf-8\n\n\
+                 {{\"active\":true,\"scope\":\"read\",\"client_id\":\"c\",\
+                 \"token_type\":\"Bearer\",\"exp\":{exp},\"iat\":1700000000}}"
+            ));
+            assert_eq!(active(&response, Forward::None).exp, None, "{exp}");
+        }
+    }
+}
+
+/// Servers that take `unsupported_token_type` for a word about the hint.
+mod hints {
+    use super::*;
+
+    fn ask(status: u16, hint: Option<&[u8]>) -> Answer {
+        let response = http(&format!(
+            "HTTP/1.1 {status} X\nContent-Type: application/json\n\n\
+             {{\"error\":\"unsupported_token_type\"}}"
+        ));
+        answer::read(&response, Terms::new(Forward::None, hint), NOW)
+    }
+
+    #[test]
+    fn jmondi_and_authlib() {
+        for status in [400, 401] {
+            let unknown = ask(status, Some(b"refresh_token"));
+            assert_eq!(unknown, Answer::Failed(Failure::Hint(status)));
+        }
+        assert_eq!(ask(400, Some(b"access_token")), Answer::Inactive(None));
+        assert_eq!(ask(400, None), Answer::Inactive(None));
     }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phantom_token_core::answer::Answer;
+use phantom_token_core::answer::{Answer, Failure, Terms};
 use phantom_token_core::client::{Call, CallError, ConnectCause};
 use phantom_token_core::form;
 use phantom_token_core::grant::Grant;
@@ -98,7 +98,7 @@ impl Flight {
                 return Err(Fail::of(Why::Internal));
             }
         };
-        let work = Arc::new(Work::new(call, self.policy.forward, time));
+        let work = Arc::new(Work::new(call, self.terms(), time));
         // SAFETY: the task and its work live in this flight until completion, which is handled on
         // the event loop; a zeroed task is how NGINX begins.
         let posted = unsafe {
@@ -120,6 +120,18 @@ impl Flight {
         worker.pending += 1;
         metrics::pending(worker, 1);
         Ok(())
+    }
+
+    /// What its answers are read for: the forward mode, and the hint that goes with the token.
+    fn terms(&self) -> Terms {
+        let introspection = &self.policy.introspection;
+        let mut params = introspection.params.iter().zip(&self.params);
+        let mut param = || params.find(|(param, _)| &*param.name == "token_type_hint");
+        let hint = match &introspection.token_type_hint {
+            Some(hint) => Some(&hint[..]),
+            None => param().map(|(_, value)| &value[..]),
+        };
+        Terms::new(self.policy.forward, hint)
     }
 
     fn give_trial_back(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
@@ -236,7 +248,11 @@ impl Flight {
                 }
                 let encoded =
                     fail.why == Why::Credentials && self.policy.introspection.secret_is_encoded;
-                worker.failures.say(endpoint, Cause::Answer { failure, encoded });
+                let cause = match (failure, &self.policy.introspection.token_type_hint) {
+                    (Failure::Hint(_), Some(hint)) => Cause::Hint { failure, hint: hint.clone() },
+                    _ => Cause::Answer { failure, encoded },
+                };
+                worker.failures.say(endpoint, cause);
                 if failure.is_outage() && !alone {
                     self.count_failure(worker, endpoint);
                     return Settled::NextEndpoint(fail);
@@ -259,7 +275,7 @@ impl Flight {
                 {
                     warning!(
                         log,
-                        "\"{label}\" calls a token active that expired {} seconds ago: check both clocks",
+                        "\"{label}\" calls a token active that expired {} seconds ago: check both clocks, and that \"exp\" is this token's and not another's",
                         skew.0
                     );
                 }

@@ -3,6 +3,7 @@
 
 use core::fmt;
 use core::ptr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use phantom_token_core::answer::Failure;
@@ -23,7 +24,7 @@ pub(crate) struct Failures {
 }
 
 /// How a call failed.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Cause {
     /// No thread was free in time.
     NotBegun,
@@ -31,6 +32,8 @@ pub(super) enum Cause {
     Call(CallError),
     /// The answer said nothing about the token; `encoded`: our secret's encoding may be the reason.
     Answer { failure: Failure, encoded: bool },
+    /// The server does not know this hint of `phantom_token_token_type_hint`.
+    Hint { failure: Failure, hint: Rc<Vec<u8>> },
 }
 
 /// What is said of a failed call: in fixed words, but for the endpoint's label.
@@ -49,13 +52,18 @@ impl PartialEq for Line {
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "introspection at \"{}\" ", self.endpoint.label())?;
-        match self.cause {
+        match &self.cause {
             Cause::NotBegun => f.write_str(
                 "was not begun in time: the thread pool's queue is long, give the pool more threads",
             ),
-            Cause::Call(error) => write!(f, "failed: {error}; {}", Fail::of_call(&error).advice()),
+            Cause::Call(error) => write!(f, "failed: {error}; {}", Fail::of_call(error).advice()),
+            Cause::Hint { failure, hint } => write!(
+                f,
+                "failed: {failure}; \"{}\" is not what it knows: write \"phantom_token_token_type_hint access_token\", or none",
+                hint.escape_ascii()
+            ),
             Cause::Answer { failure, encoded } => {
-                write!(f, "failed: {failure}; {}", Fail::of_answer(failure).advice())?;
+                write!(f, "failed: {failure}; {}", Fail::of_answer(*failure).advice())?;
                 match encoded {
                     true => f.write_str(", or try \"phantom_token_client_auth basic_raw\""),
                     false => Ok(()),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use phantom_token_core::answer::{self, Answer, Forward};
+use phantom_token_core::answer::{self, Answer, Terms};
 use phantom_token_core::cache_control::Caching;
 use phantom_token_core::client::{self, Call, CallError};
 use phantom_token_core::wipe::wipe_vec;
@@ -27,7 +27,7 @@ pub(crate) struct Work {
     state: AtomicU8,
     /// Its deadline shows when it begins.
     call: Mutex<Call>,
-    forward: Forward,
+    terms: Terms,
     time: Time,
     queued: Instant,
     done: Mutex<Option<Done>>,
@@ -90,11 +90,11 @@ pub(crate) enum Attempt {
 }
 
 impl Work {
-    pub(crate) fn new(call: Call, forward: Forward, time: Time) -> Self {
+    pub(crate) fn new(call: Call, terms: Terms, time: Time) -> Self {
         Self {
             state: AtomicU8::new(QUEUED),
             call: Mutex::new(call),
-            forward,
+            terms,
             time,
             queued: Instant::now(),
             done: Mutex::new(None),
@@ -152,7 +152,7 @@ impl Work {
             Ok(mut response) => {
                 // NGINX's cached time is stale in pool threads.
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
-                let answer = answer::read(&response, self.forward, now);
+                let answer = answer::read(&response, self.terms, now);
                 wipe_vec(&mut response.body);
                 Attempt::Answered(answer, response.caching)
             }

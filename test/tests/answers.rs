@@ -37,6 +37,10 @@ fn as_jwt(jwt: &str) -> Script {
     Script::jwt(jwt)
 }
 
+fn with_status(status: u16, body: &Value) -> Script {
+    Script::status(status).header("Content-Type", "application/json").body(body.to_string())
+}
+
 /// How many answers one gateway may be asked for.
 const ROWS: usize = 80;
 
@@ -137,6 +141,11 @@ fn answers_that_say_inactive() {
             .header("Content-Type", "application/json")
             .body(r#"{"error":"unsupported_token_type"}"#),
     );
+    // Whatever refusal it comes with.
+    for status in [400, 401, 403, 404, 429] {
+        let script = with_status(status, &json!({"active": false, "error": "x"}));
+        table.inactive(script);
+    }
     table.inactive(Script::json(&inactive));
     table.inactive(Script::json(&inactive).chunked());
     table.inactive(Script::json(&inactive).until_close());
@@ -162,7 +171,8 @@ fn answers_that_are_past_their_time_say_inactive() {
     let both = json!({"active": true, "exp": now() - 100, "jwt": jwt(&good)});
     table.inactive(Script::ok(RESPONSE_JWT, wrapped(&both)));
     let log = table.rig.gateway.module_lines();
-    let skew = |line: &&String| line.contains("[warn]") && line.contains("check both clocks");
+    let words = "check both clocks, and that \"exp\" is this token's and not another's";
+    let skew = |line: &&String| line.contains("[warn]") && line.contains(words);
     assert_eq!(log.iter().filter(skew).count(), 1, "once a minute: {log:#?}");
 }
 
@@ -238,6 +248,7 @@ fn answers_that_are_not_understood() {
     table.failure("a member of it occurs twice", active(&format!(r#","jwt":"{good}""#)));
     table.failure("\"exp\" is not a number of seconds", active(r#","exp":"soon""#));
     table.failure("\"exp\" is not a number of seconds", active(r#","exp":-1"#));
+    table.failure("\"exp\" is not a number of seconds", active(r#","exp":"1.5""#));
     table.failure("the scope is neither", active(r#","scope":7"#));
     table.failure("\"cnf\" is not an object", active(r#","cnf":"x""#));
 
@@ -261,11 +272,13 @@ fn answers_that_are_not_understood() {
     table.failure("the JWT's \"alg\" is missing or \"none\"", header(r#"{"alg":"nOnE"}"#));
     table.failure("the JWT's \"alg\" is missing or \"none\"", header("{}"));
     table.failure("the JWT's header is not understood", header("[]"));
-    let typ = "the JWT's \"typ\" does not fit its place";
-    table.failure(typ, header(r#"{"alg":"ES256","typ":"token-introspection+jwt"}"#));
-    table.failure(typ, as_jwt(&wrapped(&json!({"active": true}))));
     let introspection = "the JWT is an introspection answer and not an access token";
-    table.failure(introspection, as_jwt(&jwt(&json!({"active": true, "sub": "alice"}))));
+    let ask =
+        format!("{introspection}: write \"phantom_token_introspection_accept application/json\"");
+    table.failure(&ask, header(r#"{"alg":"ES256","typ":"token-introspection+jwt"}"#));
+    table.failure(&ask, as_jwt(&wrapped(&json!({"active": true}))));
+    table.failure(&ask, as_jwt(&wrapped(&json!({"active": false}))));
+    table.failure(&ask, as_jwt(&jwt(&json!({"active": true, "sub": "alice"}))));
     table.failure(introspection, as_jwt(&jwt(&json!({"token_introspection": {"active": true}}))));
     let nested = jwt(&json!({"active": true}));
     table.failure(introspection, Script::json(&json!({"active": true, "jwt": nested})));
@@ -275,6 +288,7 @@ fn answers_that_are_not_understood() {
     // RFC 9701.
     let response = |header: &str, payload: &str| Script::ok(RESPONSE_JWT, jws(header, payload));
     let object = r#"{"token_introspection":{"active":true}}"#;
+    let typ = "the JWT's \"typ\" does not fit its place";
     table.failure(typ, response(r#"{"alg":"ES256","typ":"JWT"}"#, object));
     let none = response(r#"{"alg":"none","typ":"token-introspection+jwt"}"#, object);
     table.failure("the JWT's \"alg\" is missing or \"none\"", none);
@@ -329,6 +343,56 @@ fn answers_that_are_faulty_http() {
 }
 
 #[test]
+fn a_hint_that_the_server_does_not_know_is_a_failure_that_names_it() {
+    let unsupported = |status| with_status(status, &json!({"error": "unsupported_token_type"}));
+    let mut table = Table::start("phantom_token_token_type_hint refresh_token;");
+    for status in [400, 401] {
+        let line = format!(
+            "refused the token type hint with status {status}; \"refresh_token\" is not what it knows"
+        );
+        table.failure(&line, unsupported(status));
+    }
+    table.failure(
+        "answered with status 400",
+        with_status(400, &json!({"error": "invalid_request"})),
+    );
+    let mut table = Table::start(
+        "phantom_token_introspection_param token_type_hint refresh_token;\n\
+         phantom_token_cache_inactive_valid 60s;",
+    );
+    table.failure("refused the token type hint with status 400", unsupported(400));
+    let mut table = Table::start(
+        "phantom_token_token_type_hint access_token;\nphantom_token_cache_inactive_valid 60s;",
+    );
+    table.inactive(unsupported(400));
+    let mut table = Table::start(
+        "phantom_token_introspection_param token_type_hint access_token;\n\
+         phantom_token_cache_inactive_valid 60s;",
+    );
+    table.inactive(unsupported(400));
+}
+
+#[test]
+fn tokens_without_an_end() {
+    let mut table = Table::start("");
+    let endless = jwt(&json!({"sub": "alice"}));
+    let null = jwt(&json!({"sub": "alice", "exp": null}));
+    table.active(as_jwt(&null), &null);
+    for exp in [json!(null), json!(0), json!("0")] {
+        let answer = json!({"active": true, "exp": exp, "jwt": endless});
+        table.active(Script::json(&answer), &endless);
+        table.active(Script::ok(RESPONSE_JWT, wrapped(&answer)), &endless);
+    }
+    let digits = json!({"active": true, "exp": (now() + 300).to_string(), "jwt": endless});
+    table.active(Script::json(&digits), &endless);
+    let mut table = Table::start("phantom_token_cache_inactive_valid 60s;");
+    let past = json!({"active": true, "exp": (now() - 300).to_string(), "jwt": endless});
+    table.inactive(Script::json(&past));
+    // A JWT that says 0 has been over for long.
+    table.inactive(as_jwt(&jwt(&json!({"exp": 0}))));
+}
+
+#[test]
 fn statuses_that_decide_nothing() {
     let mut table = Table::start("");
     let good = jwt(&json!({"sub": "alice", "exp": now() + 300}));
@@ -379,6 +443,10 @@ fn without_a_jwt_the_claims_are_forwarded() {
         Script::json(&json!({"active": true, "sub": "alice", "jwt": plain})),
         Script::ok(RESPONSE_JWT, wrapped(&object)),
         as_jwt(&plain),
+        // As the drafts before RFC 9701 had it, and as some servers still do.
+        as_jwt(&wrapped(&object)),
+        as_jwt(&jws(r#"{"alg":"ES256","typ":"token-introspection+jwt"}"#, &object.to_string())),
+        as_jwt(&jwt(&object)),
     ] {
         let token = table.script(script);
         for _ in 0..2 {
@@ -390,6 +458,9 @@ fn without_a_jwt_the_claims_are_forwarded() {
         assert_eq!(table.rig.server.introspections_of(&token), 1);
     }
     table.inactive(Script::json(&json!({"active": false, "sub": "alice"})));
+    table.inactive(as_jwt(&wrapped(&json!({"active": false, "sub": "alice"}))));
+    let unsigned = jws(r#"{"alg":"none"}"#, &object.to_string());
+    table.failure("the JWT's \"alg\" is missing or \"none\"", as_jwt(&unsigned));
     table.failure("it has no member \"active\"", Script::json(&json!({"sub": "alice"})));
     let faulty = Script::json(&json!({"active": true, "jwt": "no JWT"}));
     let token = table.script(faulty);

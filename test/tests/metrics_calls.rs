@@ -153,7 +153,7 @@ fn what_is_not_cached_is_counted_by_reason_and_said_in_debug() {
         ("no_store", strict, Some("no-store")),
         ("no_cache", strict, Some("no-cache")),
         ("private", strict, Some("private")),
-        ("max_age", "", Some("max-age=0")),
+        ("max_age", "", Some("s-maxage=0")),
     ];
     for (reason, directive, cache_control) in cases {
         let rig = rig("max_fails=0", |builder| {

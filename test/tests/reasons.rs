@@ -46,7 +46,7 @@ fn an_answer_that_is_not_kept_has_its_reason() {
         ("phantom_token_cache_valid 0;", None, "cache_valid_zero"),
         ("phantom_token_cache_control strict;", Some("no-store"), "no_store"),
         ("phantom_token_cache_control strict;", Some("private"), "private"),
-        ("", Some("max-age=0"), "max_age"),
+        ("", Some("s-maxage=0"), "max_age"),
     ] {
         let rig = Rig::start(|builder| builder.directives(&format!("{directive}\n{SAY}")));
         let token = rig.server.issue();

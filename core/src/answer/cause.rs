@@ -38,13 +38,15 @@ pub enum Cause {
     Typ,
     /// The JWT's payload is not a JSON object.
     Payload,
+    /// Asked for the JWT, the server sent an introspection answer as `application/jwt`.
+    IntrospectionAnswer,
     /// The JWT's payload is an introspection answer.
     IntrospectionPayload,
     /// An RFC 9701 answer that is encrypted.
     EncryptedAnswer,
     /// An RFC 9701 answer without the object `token_introspection`.
     NoTokenIntrospection,
-    /// `exp` is not a number, or negative.
+    /// `exp` is neither a number nor digits, or negative.
     Exp,
     /// `scope` or `scp` is neither a string nor an array of strings, or holds a control byte.
     Scope,
@@ -78,6 +80,10 @@ impl Cause {
             Cause::Alg => "the JWT's \"alg\" is missing or \"none\"",
             Cause::Typ => "the JWT's \"typ\" does not fit its place",
             Cause::Payload => "the JWT's payload is not an unambiguous JSON object",
+            Cause::IntrospectionAnswer => {
+                "the JWT is an introspection answer and not an access token: write \
+                 \"phantom_token_introspection_accept application/json\""
+            }
             Cause::IntrospectionPayload => {
                 "the JWT is an introspection answer and not an access token"
             }

@@ -22,6 +22,9 @@ pub enum Failure {
     /// 401 or 403: the server refuses our own credentials, not the client's token (RFC 7662 §2.3).
     #[error("the authorization server refused this client's credentials with status {0}")]
     Credentials(u16),
+    /// The server does not know the token type hint that was sent.
+    #[error("the authorization server refused the token type hint with status {0}")]
+    Hint(u16),
     /// 200 with something that cannot be taken as an answer.
     #[error("the authorization server's answer is not understood: {0}")]
     NotUnderstood(#[from] Cause),
@@ -38,6 +41,7 @@ impl Failure {
             Failure::RateLimited { .. } => "the server gets too many requests",
             Failure::Credentials(401) => "the server does not accept the client's credentials",
             Failure::Credentials(_) => "the server does not let this client introspect",
+            Failure::Hint(_) => "the server does not know the token type hint",
             Failure::NotUnderstood(cause) => cause.words(),
         }
     }
@@ -45,7 +49,7 @@ impl Failure {
     /// The label of `phantom_token_failures_total`.
     pub fn reason(self) -> &'static str {
         match self {
-            Failure::Status(_) | Failure::RateLimited { .. } => "status",
+            Failure::Status(_) | Failure::RateLimited { .. } | Failure::Hint(_) => "status",
             Failure::Credentials(_) => "credentials",
             Failure::NotUnderstood(_) => "answer",
         }
@@ -132,6 +136,7 @@ mod tests {
             (rate_limited, "status", true, false),
             (Failure::Credentials(401), "credentials", false, false),
             (Failure::Credentials(403), "credentials", false, false),
+            (Failure::Hint(400), "status", false, false),
             (Failure::NotUnderstood(Cause::Json), "answer", false, false),
         ] {
             assert_eq!(failure.reason(), reason, "{failure}");

@@ -53,7 +53,7 @@ fn no_content_is_inactive() {
 }
 
 #[test]
-fn unsupported_token_type_is_inactive() {
+fn unsupported_token_type_is_inactive_where_it_can_only_mean_the_token() {
     let read = |status, body| read(&response(status, JSON, body), Forward::Jwt, NOW);
     let body = r#"{"error":"unsupported_token_type","error_description":"x"}"#;
     assert_eq!(read(400, body), Answer::Inactive(None));
@@ -75,6 +75,72 @@ fn unsupported_token_type_is_inactive() {
 }
 
 #[test]
+fn unsupported_token_type_may_mean_another_hint() {
+    let body = r#"{"error":"unsupported_token_type"}"#;
+    let with = |hint: Option<&str>, status| {
+        let terms = Terms::new(Forward::Jwt, hint.map(str::as_bytes));
+        read(&response(status, JSON, body), terms, NOW)
+    };
+    for hint in [None, Some("access_token")] {
+        assert_eq!(with(hint, 400), Answer::Inactive(None));
+        assert_eq!(with(hint, 401), Answer::Failed(Failure::Credentials(401)));
+    }
+    for hint in ["refresh_token", "Access_token", "made-up"] {
+        for code in [400, 401, 403] {
+            let expected = Answer::Failed(Failure::Hint(code));
+            assert_eq!(with(Some(hint), code), expected, "{hint}");
+        }
+        assert_eq!(with(Some(hint), 404), status(404), "{hint}");
+        let terms = Terms::new(Forward::Jwt, Some(hint.as_bytes()));
+        let other = response(400, JSON, r#"{"error":"invalid_request"}"#);
+        assert_eq!(read(&other, terms, NOW), status(400));
+    }
+}
+
+#[test]
+fn a_refusal_that_says_inactive_is_inactive() {
+    for code in [400, 401, 403, 404, 410, 422, 429, 499] {
+        for body in [
+            r#"{"active":false}"#,
+            " {\"active\" : false}\r\n",
+            r#"{"error":"invalid_client","active":false,"jwt":7}"#,
+        ] {
+            for content_type in [JSON, "application/problem+json", ""] {
+                let response = response(code, content_type, body);
+                assert_eq!(read(&response, Forward::Jwt, NOW), Answer::Inactive(None), "{code}");
+                let terms = Terms::new(Forward::None, Some(b"refresh_token"));
+                assert_eq!(read(&response, terms, NOW), Answer::Inactive(None), "{code}");
+            }
+        }
+        for body in [
+            r#"{"active":true}"#,
+            r#"{"active":"false"}"#,
+            r#"{"active":null}"#,
+            r#"{"active":0}"#,
+            r#"{"Active":false}"#,
+            r#"{"error":{"active":false}}"#,
+            r#"[{"active":false}]"#,
+            r#"{"active":false,"active":false}"#,
+            r#"{"active":false} x"#,
+            "active=false",
+            "",
+        ] {
+            let answer = read(&response(code, JSON, body), Forward::Jwt, NOW);
+            assert!(matches!(answer, Answer::Failed(_)), "{code} {body}: {answer:?}");
+        }
+    }
+    let mut coded = response(400, JSON, r#"{"active":false}"#);
+    coded.content_encoding = Some(b"gzip".to_vec());
+    assert_eq!(read(&coded, Forward::Jwt, NOW), status(400));
+    let long = format!("{{\"active\":false}}{}", " ".repeat(MAX_BODY_LEN));
+    assert_eq!(read(&response(400, JSON, &long), Forward::Jwt, NOW), status(400));
+    for code in [301, 500, 503] {
+        let other = response(code, JSON, r#"{"active":false}"#);
+        assert_eq!(read(&other, Forward::Jwt, NOW), status(code));
+    }
+}
+
+#[test]
 fn other_statuses_are_failures() {
     let body = json_with(&access_token("{}"), "");
     for code in [100, 199, 201, 202, 203, 205, 206, 301, 302, 303, 304, 307, 308, 404, 405, 406] {
@@ -84,7 +150,7 @@ fn other_statuses_are_failures() {
         assert_eq!(read(&response(code, JSON, &body), Forward::Jwt, NOW), status(code));
     }
     for code in [401, 403] {
-        for body in ["", r#"{"active":false}"#, &body] {
+        for body in ["", r#"{"error":"invalid_client"}"#, &body] {
             assert_eq!(
                 read(&response(code, JSON, body), Forward::Jwt, NOW),
                 Answer::Failed(Failure::Credentials(code))
@@ -181,18 +247,24 @@ fn text_that_is_no_jwt_is_not_forwarded() {
 fn an_introspection_answer_is_never_the_phantom_token() {
     // RFC 9701 under the wrong content type.
     let inside = r#"{"iss":"a","aud":"b","iat":1,"token_introspection":{"active":true}}"#;
-    assert_eq!(ok(JWT, &jws(INTROSPECTION_HEADER, inside)), not_understood(Cause::Typ));
+    let answer = not_understood(Cause::IntrospectionAnswer);
+    assert_eq!(ok(JWT, &jws(INTROSPECTION_HEADER, inside)), answer);
     let prefixed = r#"{"alg":"RS256","typ":"application/Token-Introspection+JWT"}"#;
-    assert_eq!(ok(JWT, &jws(prefixed, inside)), not_understood(Cause::Typ));
-    assert_eq!(ok(JWT, &access_token(inside)), not_understood(Cause::IntrospectionPayload));
+    assert_eq!(ok(JWT, &jws(prefixed, inside)), answer);
     // The early drafts: application/jwt, and the answer's members at the top.
     let early = r#"{"iss":"a","aud":"b","iat":1,"active":true,"scope":"read","exp":1700000100}"#;
-    for header in [r#"{"alg":"RS256"}"#, r#"{"alg":"RS256","typ":"JWT"}"#] {
-        assert_eq!(ok(JWT, &jws(header, early)), not_understood(Cause::IntrospectionPayload));
+    for header in [r#"{"alg":"RS256"}"#, r#"{"alg":"RS256","typ":"JWT"}"#, INTROSPECTION_HEADER] {
+        assert_eq!(ok(JWT, &jws(header, early)), answer);
     }
     // Encrypted, its `typ` still tells.
     let encrypted = jwe(r#"{"alg":"RSA-OAEP","typ":"token-introspection+jwt"}"#, "a2V5");
-    assert_eq!(ok(JWT, &encrypted), not_understood(Cause::Typ));
+    assert_eq!(ok(JWT, &encrypted), answer);
+    assert!(Cause::IntrospectionAnswer.words().contains("introspection_accept application/json"));
+    // What calls itself an access token and holds one is neither.
+    for forward in [Forward::Jwt, Forward::None] {
+        let neither = read(&response(200, JWT, &access_token(inside)), forward, NOW);
+        assert_eq!(neither, not_understood(Cause::IntrospectionPayload));
+    }
     // In a JSON answer it is no token either.
     for jwt in [jws(INTROSPECTION_HEADER, inside), jws(INTROSPECTION_HEADER, "{}"), encrypted] {
         assert_eq!(ok(JSON, &json_with(&jwt, "")), not_understood(Cause::Typ));
@@ -204,13 +276,61 @@ fn an_introspection_answer_is_never_the_phantom_token() {
 }
 
 #[test]
+fn where_none_is_forwarded_an_early_introspection_answer_is_read() {
+    let ok = |body: &str| read(&response(200, JWT, body), Forward::None, NOW);
+    let token = access_token(r#"{"sub":"a","exp":1700000050}"#);
+    // Its own members, as Glewlwyd sends them.
+    let early = format!(
+        r#"{{"iss":"a","aud":"b","iat":1,"active":true,"scope":"read","exp":1700000100,"jwt":"{token}"}}"#
+    );
+    for header in [r#"{"alg":"RS256"}"#, r#"{"alg":"RS256","typ":"JWT"}"#, INTROSPECTION_HEADER] {
+        let grant = active(ok(&jws(header, &early)));
+        assert_eq!((grant.scope.as_slice(), grant.exp), (&b"read"[..], Some(NOW + 50)));
+        assert_eq!(grant.jwt, token.as_bytes());
+        let claims =
+            br#"{"iss":"a","aud":"b","iat":1,"active":true,"scope":"read","exp":1700000100}"#;
+        assert_eq!(grant.claims, claims);
+    }
+    // Or the object of RFC 9701, which then decides alone.
+    let wrap = |object: &str| {
+        let payload = format!(r#"{{"iss":"a","active":true,"token_introspection":{object}}}"#);
+        jws(INTROSPECTION_HEADER, &payload)
+    };
+    let grant = active(ok(&wrap(r#"{"active":true,"sub":"b","exp":0}"#)));
+    assert_eq!(
+        (grant.claims.as_slice(), grant.exp),
+        (&br#"{"active":true,"sub":"b","exp":0}"#[..], None)
+    );
+    assert!(grant.jwt.is_empty());
+    assert_eq!(ok(&wrap(r#"{"active":false}"#)), Answer::Inactive(None));
+    assert_eq!(ok(&wrap(r#"{"active":true,"exp":1700000000}"#)), Answer::Inactive(Some(Skew(0))));
+    for (body, cause) in [
+        (jws(INTROSPECTION_HEADER, "{}"), Cause::NoActive),
+        (access_token(r#"{"active":"true"}"#), Cause::ActiveType),
+        (access_token(r#"{"active":null}"#), Cause::ActiveType),
+        (access_token(r#"{"active":true,"scope":1}"#), Cause::Scope),
+        (wrap("null"), Cause::NoTokenIntrospection),
+        (wrap(r#""{}""#), Cause::NoTokenIntrospection),
+        (wrap("{}"), Cause::NoActive),
+        (jws(r#"{"alg":"none"}"#, &early), Cause::Alg),
+        (jws(r#"{"alg":"none","typ":"token-introspection+jwt"}"#, &early), Cause::Alg),
+        (
+            jwe(r#"{"alg":"RSA-OAEP","typ":"token-introspection+jwt"}"#, "a2V5"),
+            Cause::EncryptedAnswer,
+        ),
+    ] {
+        assert_eq!(ok(&body), not_understood(cause), "{body}");
+    }
+}
+
+#[test]
 fn a_jwt_that_says_inactive() {
     let inactive = r#"{"iss":"a","active":false}"#;
     for header in [r#"{"alg":"RS256"}"#, INTROSPECTION_HEADER, r#"{"alg":"none"}"#] {
         assert_eq!(ok(JWT, &jws(header, inactive)), Answer::Inactive(None), "{header}");
     }
     for payload in [r#"{"active":"false"}"#, r#"{"active":0}"#, r#"{"active":null}"#] {
-        assert_eq!(ok(JWT, &access_token(payload)), not_understood(Cause::IntrospectionPayload));
+        assert_eq!(ok(JWT, &access_token(payload)), not_understood(Cause::IntrospectionAnswer));
     }
     assert_eq!(
         ok(JWT, &access_token(r#"{"active":true,"active":false}"#)),
@@ -299,9 +419,9 @@ fn json_that_is_not_understood() {
         (&with(r#""active":true,"cnf":{"jkt":"a","jkt":"b"}"#), Cause::Duplicate),
         (&with("\"active\":true,\"sub\":\"a\u{1}\""), Cause::Json),
         (&with("\"active\":true,\"sub\":\"a\nb\""), Cause::Json),
-        (&with(r#""active":true,"exp":"1800000000""#), Cause::Exp),
+        (&with(r#""active":true,"exp":"1800000000.5""#), Cause::Exp),
+        (&with(r#""active":true,"exp":"""#), Cause::Exp),
         (&with(r#""active":true,"exp":-1"#), Cause::Exp),
-        (&with(r#""active":true,"exp":null"#), Cause::Exp),
         (&with(r#""active":true,"exp":true"#), Cause::Exp),
         (&with(r#""active":true,"scope":1"#), Cause::Scope),
         (&with(r#""active":true,"scope":["a",1]"#), Cause::Scope),
@@ -445,6 +565,17 @@ fn the_earlier_exp_counts() {
         ("", r#""exp":1700000005"#, Some(NOW + 5)),
         (r#""exp":1700000005"#, r#""exp":1700000009"#, Some(NOW + 5)),
         (r#""exp":1700000009"#, r#""exp":1700000005"#, Some(NOW + 5)),
+        (r#""exp":"1700000005""#, r#""exp":"1700000009""#, Some(NOW + 5)),
+        (r#""exp":"1700000009""#, r#""exp":1700000005.5"#, Some(NOW + 5)),
+        // No end, in the words of different servers.
+        (r#""exp":null"#, "", None),
+        (r#""exp":null"#, r#""exp":null"#, None),
+        (r#""exp":0"#, "", None),
+        (r#""exp":0.0"#, "", None),
+        (r#""exp":"0""#, "", None),
+        (r#""exp":null"#, r#""exp":1700000005"#, Some(NOW + 5)),
+        (r#""exp":0"#, r#""exp":1700000005"#, Some(NOW + 5)),
+        (r#""exp":1700000005"#, r#""exp":null"#, Some(NOW + 5)),
     ] {
         let body = json_with(&access_token(&format!("{{{jwt}}}")), answer);
         assert_eq!(active(ok(JSON, &body)).exp, expected, "{answer} {jwt}");
@@ -455,7 +586,13 @@ fn the_earlier_exp_counts() {
 
 #[test]
 fn an_exp_that_passed_is_inactive() {
-    for (exp, skew) in [("1700000000", 0), ("1699999970", 30), ("0", NOW), ("1700000000.9", 0)] {
+    for (exp, skew) in [
+        ("1700000000", 0),
+        ("1699999970", 30),
+        ("\"1699999970\"", 30),
+        ("0.4", NOW),
+        ("1700000000.9", 0),
+    ] {
         let expected = Answer::Inactive(Some(Skew(skew)));
         let jwt = access_token(&format!("{{\"exp\":{exp}}}"));
         assert_eq!(ok(JWT, &jwt), expected, "{exp}");
@@ -464,6 +601,11 @@ fn an_exp_that_passed_is_inactive() {
         assert_eq!(ok(JSON, &body), expected, "{exp}");
         assert_eq!(ok_without_jwt(&format!("{{\"active\":true,\"exp\":{exp}}}")), expected);
     }
+    // Only of an answer 0 means that there is no end; a JWT that says so has long been over.
+    let expected = Answer::Inactive(Some(Skew(NOW)));
+    let jwt = access_token(r#"{"exp":0}"#);
+    assert_eq!(ok(JWT, &jwt), expected);
+    assert_eq!(ok(JSON, &json_with(&jwt, r#""exp":0"#)), expected);
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn judge(plain: &Plain, sent: &[u8], answer: &Result<Response, Failure>) {
     }
     if let Ok(answer) = answer {
         assert!(answer.body.len() <= MAX_BODY);
-        introspection::check(answer, Forward::Jwt, 1_700_000_000);
+        introspection::check(answer, Forward::Jwt, None, 1_700_000_000);
     }
 }
 

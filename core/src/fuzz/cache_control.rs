@@ -40,13 +40,14 @@ pub fn cache_control(input: &[u8]) {
     let (kept, overruled) = keep(&caching, policy, valid_ms, exp, now_ms, now);
     let strict = policy == CacheControlPolicy::Strict;
     let cap = policy == CacheControlPolicy::Cap;
-    let forbidden = found.no_store || found.no_cache;
+    let said_0 = found.max_age == Some(0) && found.s_maxage.unwrap_or(0) == 0;
+    let forbidden = found.no_store || found.no_cache || said_0;
     let lifetime = found.s_maxage.or(found.max_age).filter(|seconds| {
         policy != CacheControlPolicy::Ignore && !(cap && forbidden && *seconds == 0)
     });
     let keeps = valid_ms > 0
         && exp.is_none_or(|exp| exp > now)
-        && !(strict && (forbidden || found.private))
+        && !(strict && (found.no_store || found.no_cache || found.private))
         && lifetime.is_none_or(|seconds| seconds > age);
     let Keep::Yes(life) = kept else {
         assert!(!keeps, "nothing is dropped that could serve");

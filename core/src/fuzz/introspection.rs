@@ -1,7 +1,7 @@
 //! An introspection answer: status, headers and body together.
 //!
 //! ```text
-//! 200 jwt 1700000000            status, phantom_token_forward, the time
+//! 200 jwt 1700000000 hint       status, phantom_token_forward, the time, the token type hint
 //! content-type: application/json
 //!
 //! {"active":true,"phantom_token":"<{"alg":"ES256"}>.<{"exp":1700000060}>.sig"}
@@ -12,20 +12,20 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::input::{expand, line, split, word};
-use super::jose;
+use super::jose::{self, Jose};
 use crate::answer::failure::MAX_RETRY_AFTER;
-use crate::answer::{self, Answer, Failure, Forward, MAX_BODY_LEN, Response, Skew};
+use crate::answer::{self, Answer, Failure, Forward, MAX_BODY_LEN, Response, Skew, Terms};
 use crate::claims::{self, ClaimValue};
 use crate::grant::Grant;
 
 /// Only an answer that says so in every respect is a grant, and the grant says what the answer
 /// does; only one that says "inactive" is a refusal of the token.
 pub fn introspection(input: &[u8]) {
-    let (response, forward, now) = read(input);
-    check(&response, forward, now);
+    let (response, forward, hint, now) = read(input);
+    check(&response, forward, hint, now);
 }
 
-fn read(input: &[u8]) -> (Response, Forward, u64) {
+fn read(input: &[u8]) -> (Response, Forward, Option<&[u8]>, u64) {
     let (head, body) = split(input, b"\n\n");
     let mut lines = head;
     let mut first = line(&mut lines).split(|byte| *byte == b' ');
@@ -33,6 +33,7 @@ fn read(input: &[u8]) -> (Response, Forward, u64) {
     let status = word(next(), 200);
     let forward = if next() == b"none" { Forward::None } else { Forward::Jwt };
     let now = word(next(), 1_700_000_000);
+    let hint = Some(next()).filter(|hint| !hint.is_empty());
     let mut response = Response::default();
     response.status = status;
     response.body = expand(body);
@@ -46,12 +47,13 @@ fn read(input: &[u8]) -> (Response, Forward, u64) {
             _ => {}
         }
     }
-    (response, forward, now)
+    (response, forward, hint, now)
 }
 
 /// Panics where an answer is not read as it must be.
-pub(crate) fn check(response: &Response, forward: Forward, now: u64) {
-    let answer = answer::read(response, forward, now);
+pub(crate) fn check(response: &Response, forward: Forward, hint: Option<&[u8]>, now: u64) {
+    let terms = Terms::new(forward, hint);
+    let answer = answer::read(response, terms, now);
     match &answer {
         Answer::Active(grant) => {
             active(response, grant, forward);
@@ -60,7 +62,7 @@ pub(crate) fn check(response: &Response, forward: Forward, now: u64) {
             let not_active = |change: &dyn Fn(&mut Response)| {
                 let mut response = response.clone();
                 change(&mut response);
-                assert!(!matches!(answer::read(&response, forward, now), Answer::Active(_)));
+                assert!(!matches!(answer::read(&response, terms, now), Answer::Active(_)));
             };
             not_active(&|response| response.status = 500);
             not_active(&|response| response.content_encoding = Some(b"gzip".to_vec()));
@@ -68,19 +70,19 @@ pub(crate) fn check(response: &Response, forward: Forward, now: u64) {
             not_active(&|response| response.content_type = Some(b"text/html".to_vec()));
             not_active(&|response| response.body.push(b'}'));
             if let Some(exp) = grant.exp {
-                let late = answer::read(response, forward, exp);
+                let late = answer::read(response, terms, exp);
                 assert_eq!(late, Answer::Inactive(Some(Skew(0))));
             }
         }
-        Answer::Inactive(None) => assert!(says_inactive(response)),
+        Answer::Inactive(None) => assert!(says_inactive(response, forward, hint)),
         Answer::Inactive(Some(Skew(ago))) => {
             // Before it ran out, it was active.
             if let Some(before) = now.checked_sub(*ago).and_then(|exp| exp.checked_sub(1)) {
-                let early = answer::read(response, forward, before);
+                let early = answer::read(response, terms, before);
                 assert!(matches!(early, Answer::Active(_)));
             }
         }
-        Answer::Failed(failure) => failed(response.status, *failure),
+        Answer::Failed(failure) => failed(response.status, *failure, hint),
     }
 }
 
@@ -122,6 +124,12 @@ fn active(response: &Response, grant: &Grant, forward: Forward) {
 
     let body = trimmed(response);
     match essence(response).as_deref() {
+        Some("application/jwt") if early_answer(body).is_some() => {
+            assert_eq!(forward, Forward::None);
+            let jose = jose::read(body).expect("a JWT");
+            assert_signed(&jose);
+            granted(&early_answer(body).expect("an answer"), grant, forward);
+        }
         Some("application/jwt") => {
             assert_eq!(grant.jwt, body);
             assert!(grant.claims.is_empty());
@@ -138,8 +146,7 @@ fn active(response: &Response, grant: &Grant, forward: Forward) {
         }
         Some("application/token-introspection+jwt") => {
             let jose = jose::read(body).expect("a JWT");
-            let alg = jose.header["alg"].as_str().expect("an alg").trim();
-            assert!(!alg.is_empty() && !alg.eq_ignore_ascii_case("none"));
+            assert_signed(&jose);
             let payload = jose.payload.expect("one that can be read");
             granted(&payload["token_introspection"], grant, forward);
         }
@@ -159,6 +166,20 @@ fn active(response: &Response, grant: &Grant, forward: Forward) {
         let shown = format!("{grant:?}");
         assert!(!shown.contains(&*String::from_utf8_lossy(&grant.jwt)));
     }
+}
+
+fn assert_signed(jose: &Jose) {
+    let alg = jose.header["alg"].as_str().expect("an alg").trim();
+    assert!(!alg.is_empty() && !alg.eq_ignore_ascii_case("none"));
+}
+
+/// What an introspection answer says that came as `application/jwt`; `None` where it is none.
+fn early_answer(body: &[u8]) -> Option<Value> {
+    let jose = jose::read(body)?;
+    let by_typ = jose.is_token_introspection();
+    let payload = jose.payload?;
+    let is_one = by_typ || payload.get("active").is_some();
+    is_one.then(|| payload.get("token_introspection").cloned().unwrap_or(payload))
 }
 
 /// A JWT that goes to the API; its claims, where they can be read.
@@ -181,7 +202,7 @@ fn granted(answer: &Value, grant: &Grant, forward: Forward) {
     };
 
     let jwt_exp = claims.as_ref().and_then(jose::exp);
-    let exp = [jose::exp(answer), jwt_exp].into_iter().flatten().min();
+    let exp = [jose::answer_exp(answer), jwt_exp].into_iter().flatten().min();
     assert!(jose::same_seconds(grant.exp, exp), "{:?} for {exp:?}", grant.exp);
     let scope = match answer.get("scope").filter(|scope| !scope.is_null()) {
         Some(scope) => Some(jose::scope(scope).expect("a scope")),
@@ -200,15 +221,21 @@ fn granted(answer: &Value, grant: &Grant, forward: Forward) {
     assert_eq!(serde_json::from_slice::<Value>(&grant.claims).expect("JSON"), kept);
 }
 
-fn says_inactive(response: &Response) -> bool {
+fn says_inactive(response: &Response, forward: Forward, hint: Option<&[u8]>) -> bool {
     let body = trimmed(response);
     let json = || serde_json::from_slice::<Value>(body).unwrap_or_default();
     let payload = || jose::read(body).and_then(|jose| jose.payload).unwrap_or_default();
+    let of_the_token = hint.is_none_or(|hint| hint == b"access_token");
     match (response.status, essence(response).as_deref()) {
         (204, _) => true,
-        (400, _) => json()["error"] == "unsupported_token_type",
+        (400..=499, _) if json()["active"] == Value::Bool(false) => true,
+        (400, _) => of_the_token && json()["error"] == "unsupported_token_type",
         (200, Some("application/json")) => json()["active"] == Value::Bool(false),
-        (200, Some("application/jwt")) => payload()["active"] == Value::Bool(false),
+        (200, Some("application/jwt")) => {
+            let early = early_answer(body).unwrap_or_default();
+            payload()["active"] == Value::Bool(false)
+                || forward == Forward::None && early["active"] == Value::Bool(false)
+        }
         (200, Some("application/token-introspection+jwt")) => {
             payload()["token_introspection"]["active"] == Value::Bool(false)
         }
@@ -216,13 +243,16 @@ fn says_inactive(response: &Response) -> bool {
     }
 }
 
-fn failed(status: u16, failure: Failure) {
+fn failed(status: u16, failure: Failure, hint: Option<&[u8]>) {
     let fits = match failure {
         Failure::NotUnderstood(_) => status == 200,
         Failure::Credentials(given) => given == status && (status == 401 || status == 403),
         Failure::RateLimited { retry_after } => {
             assert!(retry_after.is_none_or(|seconds| (1..=MAX_RETRY_AFTER).contains(&seconds)));
             status == 429
+        }
+        Failure::Hint(given) => {
+            given == status && hint.is_some() && [400, 401, 403].contains(&status)
         }
         Failure::Status(given) => given == status && ![200, 204, 401, 403, 429].contains(&status),
     };

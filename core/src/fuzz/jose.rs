@@ -55,7 +55,23 @@ impl Jose {
 /// `exp` of claims, `None` where it is missing or no number of seconds.
 pub(crate) fn exp(claims: &Value) -> Option<u64> {
     let exp = claims.get("exp")?;
-    exp.as_u64().or_else(|| exp.as_f64().map(|seconds| seconds as u64))
+    match exp.as_str() {
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (!digits.is_empty()).then(|| digits.parse().unwrap_or(u64::MAX))
+        }
+        Some(_) => None,
+        None => exp.as_u64().or_else(|| exp.as_f64().map(|seconds| seconds as u64)),
+    }
+}
+
+/// `exp` of an active answer, in which 0 is none.
+pub(crate) fn answer_exp(answer: &Value) -> Option<u64> {
+    let is_0 = |text: &str| text.parse() == Ok(0.0);
+    let said_0 = match &answer["exp"] {
+        Value::String(digits) => is_0(digits),
+        exp => exp.as_f64() == Some(0.0),
+    };
+    exp(answer).filter(|_| !said_0)
 }
 
 /// Whether two readings of a number of seconds agree: beyond whole numbers of 64 bits they may

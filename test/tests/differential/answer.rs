@@ -14,7 +14,12 @@ pub(crate) enum Exp {
     Absent,
     /// So many seconds from now; negative where it has passed.
     In(i64),
-    /// A text, a negative number, `null`, an array.
+    /// The same as a text.
+    Digits(i64),
+    /// 0.
+    Zero,
+    Null,
+    /// A text, a negative number, an array.
     Nonsense(&'static str),
 }
 
@@ -114,6 +119,8 @@ pub(crate) enum Body {
     Garbage(&'static str),
     /// `{"error":"…"}`.
     Error(&'static str),
+    /// `{"error":"…","active":false}`.
+    Refused(&'static str),
     /// A good JWT of more than 64 KiB.
     Huge(u64),
 }
@@ -181,13 +188,14 @@ const KEEPINGS: &[Keeping] = &[
     keeping(&["no-store"], None, true, false),
     keeping(&["No-Cache, max-age=600"], None, true, false),
     keeping(&["private"], None, true, false),
-    keeping(&["max-age=0"], None, false, false),
+    keeping(&["max-age=0"], None, true, false),
+    keeping(&["max-age=0, private, must-revalidate"], Some("5"), true, false),
     keeping(&["no-store, max-age=0"], None, true, false),
     keeping(&["s-maxage=0, max-age=600"], None, false, false),
     keeping(&["max-age=600", "no-store"], None, true, false),
     keeping(&["max-age=60"], Some("100"), false, false),
     keeping(&["max-age=6000"], Some("100"), true, true),
-    keeping(&["max-age=nonsense"], None, false, false),
+    keeping(&["max-age=nonsense"], None, true, false),
     keeping(&["x=\"no-store, max-age=0\", Max-Age=\"600\""], None, true, true),
     keeping(&["must-revalidate, max-age=600"], None, true, true),
     keeping(&["max-age=99999999999999999999"], None, true, true),
@@ -227,8 +235,9 @@ fn scope(random: &mut Random) -> Scope {
 fn claims(random: &mut Random, active: Active) -> Claims {
     let exp = match random.below(30) {
         0 => Exp::In(-1_000),
-        1 => Exp::Nonsense(random.of(&["\"soon\"", "-5", "null", "[1]", "true"])),
-        2..=5 => Exp::Absent,
+        1 => Exp::Nonsense(random.of(&["\"soon\"", "-5", "\"-5\"", "[1]", "true"])),
+        2..=4 => Exp::Absent,
+        5 => random.of(&[Exp::Null, Exp::Zero, Exp::Digits(1_000), Exp::Digits(-1_000)]),
         _ => Exp::In(random.of(&[1_000, 100_000])),
     };
     let binding = match random.below(40) {
@@ -320,6 +329,12 @@ impl Answer {
                     object: object(random, serial),
                 },
                 Some(Media::Wrapped) => Body::Jwt(Jwt::Encrypted, Jwt::Encrypted.text(serial)),
+                // As the drafts before RFC 9701 had it.
+                Some(Media::Jwt) if random.one_in(10) => Body::Wrapped {
+                    alg: if random.one_in(12) { "none" } else { "ES256" },
+                    typ: if random.one_in(12) { "JWT" } else { "token-introspection+jwt" },
+                    object: object(random, serial),
+                },
                 _ => {
                     let inactive = random.one_in(8);
                     let jwt = jwt(random, inactive);
@@ -333,8 +348,11 @@ impl Answer {
             204 => Body::Empty,
             400 => {
                 content_type = Some(("application/json", Media::Json));
-                Body::Error(random.of(&["unsupported_token_type", "invalid_request"]))
+                let code = random.of(&["unsupported_token_type", "invalid_request"]);
+                if random.one_in(3) { Body::Refused(code) } else { Body::Error(code) }
             }
+            401 | 403 => Body::Error("invalid_client"),
+            404 | 405 if random.one_in(2) => Body::Refused("x"),
             _ => body,
         };
         let sending = match random.below(32) {
@@ -440,6 +458,18 @@ impl Jwt {
 }
 
 impl Claims {
+    pub(crate) fn nothing() -> Self {
+        Self {
+            active: Active::Absent,
+            exp: Exp::Absent,
+            scope: Scope::Absent,
+            scp: Scope::Absent,
+            binding: Binding::Absent,
+            duplicate: false,
+            wraps: false,
+        }
+    }
+
     fn write(&self, members: &mut Vec<String>) {
         match self.active {
             Active::Absent => {}
@@ -450,6 +480,9 @@ impl Claims {
         match self.exp {
             Exp::Absent => {}
             Exp::In(seconds) => members.push(format!(r#""exp":{}"#, now() + seconds)),
+            Exp::Digits(seconds) => members.push(format!(r#""exp":"{}""#, now() + seconds)),
+            Exp::Zero => members.push(r#""exp":0"#.to_owned()),
+            Exp::Null => members.push(r#""exp":null"#.to_owned()),
             Exp::Nonsense(value) => members.push(format!(r#""exp":{value}"#)),
         }
         for (name, scope) in [("scope", self.scope), ("scp", self.scp)] {
@@ -510,6 +543,7 @@ impl Body {
             ),
             Body::Garbage(text) => (*text).to_owned(),
             Body::Error(code) => format!(r#"{{"error":"{code}"}}"#),
+            Body::Refused(code) => format!(r#"{{"error":"{code}","active":false}}"#),
         }
     }
 }

@@ -6,8 +6,11 @@ use std::collections::HashMap;
 use crate::answer::{
     Active, Answer, Binding, Body, Claims, Exp, Jwt, Media, Member, Object, Scope, Sending,
 };
-use crate::policy::{Control, Options, Policy};
+use crate::policy::{Control, Group, Options, Policy};
 use crate::request::Request;
+
+/// A JWT's `typ` that says what it is.
+const INTROSPECTION: &str = "Token-Introspection+JWT";
 
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +97,7 @@ impl Model {
         let (verdict, calls) = match kept {
             Some(verdict) => (verdict.clone(), 0),
             None => {
-                let verdict = read(answer, policy.group.forwards_jwt);
+                let verdict = read(answer, policy.group);
                 if policy.cache {
                     self.keep(key, policy, answer, &verdict);
                 }
@@ -207,12 +210,21 @@ fn presented(policy: &Policy, request: &Request) -> Result<String, Outcome> {
 }
 
 /// What an answer says.
-fn read(answer: &Answer, forwards_jwt: bool) -> Verdict {
+fn read(answer: &Answer, group: Group) -> Verdict {
+    let forwards_jwt = group.forwards_jwt;
     if matches!(answer.sending, Sending::CutShort | Sending::TwoLengths | Sending::Gibberish) {
         return Verdict::Failed;
     }
     match (answer.status, &answer.body) {
-        (204, _) | (400, Body::Error("unsupported_token_type")) => Verdict::Inactive,
+        (204, _) | (400..=499, Body::Refused(_)) => Verdict::Inactive,
+        (400..=499, Body::Json(object))
+            if object.claims.active == Active::False && !object.claims.duplicate =>
+        {
+            Verdict::Inactive
+        }
+        (400, Body::Error("unsupported_token_type")) if group.hint != Some("refresh_token") => {
+            Verdict::Inactive
+        }
         (429, _) => Verdict::Busy(match answer.retry_after {
             Some("7") => "7".to_owned(),
             _ => "1".to_owned(),
@@ -221,9 +233,13 @@ fn read(answer: &Answer, forwards_jwt: bool) -> Verdict {
         (200, body) => {
             let media = answer.content_type.map(|(_, media)| media);
             let read = match (media, body) {
-                (Some(Media::Jwt), Body::Jwt(jwt, text)) => application_jwt(jwt, text),
+                (Some(Media::Jwt), Body::Jwt(jwt, text)) => {
+                    application_jwt(jwt, text, forwards_jwt)
+                }
+                // Meant for it, or not: where none is forwarded, what it says is enough.
+                (Some(Media::Jwt), Body::Wrapped { .. }) if forwards_jwt => None,
                 (Some(Media::Json), Body::Json(object)) => introspection(object, forwards_jwt),
-                (Some(Media::Wrapped), Body::Wrapped { alg, typ, object })
+                (Some(Media::Wrapped | Media::Jwt), Body::Wrapped { alg, typ, object })
                     if *alg != "none" && *typ == "token-introspection+jwt" =>
                 {
                     introspection(object, forwards_jwt)
@@ -237,11 +253,21 @@ fn read(answer: &Answer, forwards_jwt: bool) -> Verdict {
 }
 
 /// `application/jwt`; `None` where it is not understood.
-fn application_jwt(jwt: &Jwt, text: &str) -> Option<Verdict> {
-    if let Jwt::Signed { alg, claims, .. } = jwt
-        && claims.active == Active::False
+fn application_jwt(jwt: &Jwt, text: &str, forwards_jwt: bool) -> Option<Verdict> {
+    if let Jwt::Signed { alg, typ, claims } = jwt
+        && (claims.active != Active::Absent || *typ == Some(INTROSPECTION))
     {
-        return (alg.is_some() && !claims.duplicate).then_some(Verdict::Inactive);
+        // An answer as the drafts before RFC 9701 had it.
+        return match (claims.active, alg) {
+            _ if claims.duplicate => None,
+            (Active::False, alg) => alg.map(|_| Verdict::Inactive),
+            (_, Some(alg)) if !forwards_jwt && !alg.eq_ignore_ascii_case("none") => {
+                let said = Claims { active: Active::True, ..Claims::nothing() };
+                let claims = if claims.wraps { said } else { claims.clone() };
+                introspection(&Object { claims, members: [None, None] }, false)
+            }
+            _ => None,
+        };
     }
     let claims = phantom(jwt)?;
     let Facts { past, scope, bound } = facts(claims)?;
@@ -296,9 +322,8 @@ fn phantom(jwt: &Jwt) -> Option<Option<&Claims>> {
         Jwt::Broken(_) => None,
         Jwt::Signed { alg, typ, claims } => {
             let signed = alg.is_some_and(|alg| !alg.eq_ignore_ascii_case("none"));
-            let introspection = typ == &Some("Token-Introspection+JWT")
-                || claims.wraps
-                || claims.active != Active::Absent;
+            let introspection =
+                typ == &Some(INTROSPECTION) || claims.wraps || claims.active != Active::Absent;
             (signed && !introspection && !claims.duplicate).then_some(Some(claims))
         }
     }
@@ -321,7 +346,10 @@ fn facts(claims: Option<&Claims>) -> Option<Facts> {
 fn end_and_binding(claims: &Claims) -> Option<(bool, bool)> {
     let past = match claims.exp {
         Exp::Absent => false,
-        Exp::In(seconds) => seconds < 0,
+        Exp::In(seconds) | Exp::Digits(seconds) => seconds < 0,
+        // In an answer that there is no end; in a JWT the beginning of time.
+        Exp::Zero => claims.active == Active::Absent,
+        Exp::Null => false,
         Exp::Nonsense(_) => return None,
     };
     match claims.binding {

@@ -24,6 +24,8 @@ pub(crate) struct Group {
     pub(crate) number: usize,
     pub(crate) forwards_jwt: bool,
     pub(crate) control: Control,
+    /// `phantom_token_token_type_hint`.
+    pub(crate) hint: Option<&'static str>,
     /// Its server refuses the gateway's own credentials, always.
     pub(crate) refuses_us: bool,
 }
@@ -83,6 +85,7 @@ impl Policy {
                 number,
                 forwards_jwt: !random.one_in(3),
                 control: random.of(&[Control::Cap, Control::Cap, Control::Strict, Control::Ignore]),
+                hint: random.of(&[None, Some("access_token"), Some("refresh_token")]),
                 refuses_us,
             };
             for _ in 0..if refuses_us { 2 } else { each } {
@@ -116,6 +119,9 @@ impl Policy {
         );
         let on = |on: bool, yes: &'static str, no: &'static str| if on { yes } else { no };
         add("forward", on(self.group.forwards_jwt, "jwt", "none"));
+        if let Some(hint) = self.group.hint {
+            add("token_type_hint", hint);
+        }
         add("bound_tokens", on(self.passes_bound, "pass", "reject"));
         add("token_syntax", on(self.vschar, "vschar", "b64token"));
         add("cache_valid", on(self.keeps_active, "3000s", "0"));
