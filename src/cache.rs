@@ -65,6 +65,7 @@ pub(crate) fn nearest(
 
 /// The zone: looks for a fresh answer and, in the same breath, for the call that is under way, so
 /// that exactly one is. `flight` and `deadline` (milliseconds) are those of the one that would lead.
+/// Tells the token's generation of that moment, too.
 pub(crate) fn shared(
     worker: &mut Worker,
     zone: &Zone,
@@ -72,26 +73,30 @@ pub(crate) fn shared(
     times: &CacheTimes,
     flight: u64,
     deadline: u64,
-) -> Found {
-    let generation = worker.state.generation(&key.token);
-    let mine = worker.slot.map(|slot| mark(flight, slot, deadline));
+) -> (Found, Generation) {
+    let (state, slot) = (worker.state, worker.slot);
+    let mut generation = state.generation(&key.token);
     let (now_ms, now) = (now_ms(), now_secs());
     loop {
         let record = &mut worker.record;
         let step = zone.locked(|locked| {
+            // Under the lock, as inactive answers count: a call that is begun now comes after all of
+            // those whose marks are gone.
+            generation = state.generation(&key.token);
             match locked.find(key, record) {
                 Find::NeedSpace(bytes) => return Step::NeedSpace(bytes),
                 Find::Hit if is_fresh(record, times, now_ms, now) => return Step::Hit,
                 Find::Hit | Find::Miss => {}
             }
-            let Some(mine) = &mine else { return Step::Alone };
-            match locked.join_or_lead(key, mine, now_ms, process::exists) {
+            let Some(slot) = slot else { return Step::Alone };
+            let mine = mark(flight, slot, deadline, generation);
+            match locked.join_or_lead(key, &mine, now_ms, process::exists) {
                 Joined::Lead => Step::Lead,
                 Joined::Follow { flight, .. } => Step::Follow(flight),
                 Joined::Full => Step::Alone,
             }
         });
-        return match step {
+        let found = match step {
             Some(Step::NeedSpace(bytes)) if record.reserve(bytes).is_ok() => continue,
             Some(Step::Hit) if record.kind() == Kind::Inactive => Found::Inactive,
             Some(Step::Hit) => match keep_near(worker, key, generation) {
@@ -103,6 +108,7 @@ pub(crate) fn shared(
             // No lock in time, or no memory: the request goes on as an uncached miss.
             Some(Step::Alone | Step::NeedSpace(_)) | None => Found::Lead { marked: false },
         };
+        return (found, generation);
     }
 }
 
@@ -129,10 +135,15 @@ pub(crate) fn kept_longer(
     }
 }
 
-/// This worker's mark for a call that ends by `deadline`, in monotonic milliseconds.
-pub(crate) fn mark(flight: u64, slot: u8, deadline: u64) -> Flight {
-    let owner = Owner { pid: pid(), slot };
-    Flight { id: flight, owner, deadline: deadline.saturating_add(HANDOVER_MS) }
+/// This worker's mark for a call that begins under this generation and ends by `deadline`, in
+/// monotonic milliseconds.
+pub(crate) fn mark(flight: u64, slot: u8, deadline: u64, generation: Generation) -> Flight {
+    Flight {
+        id: flight,
+        owner: Owner { pid: pid(), slot },
+        deadline: deadline.saturating_add(HANDOVER_MS),
+        purges: generation.purges(),
+    }
 }
 
 enum Step {

@@ -27,6 +27,7 @@ use crate::metrics::{self, FailureReason, UncachedReason};
 use crate::outcome::{Fail, Outcome, Why};
 use crate::sys::*;
 use crate::worker::Worker;
+use crate::zone::Owed;
 
 mod attempt;
 mod failures;
@@ -86,7 +87,8 @@ pub(crate) struct Flight {
     /// Requests of this worker may join it: it is in the worker's map.
     joinable: bool,
     refresh: bool,
-    /// What was purged when it began: a later purge of its token makes its answer worthless.
+    /// What was purged or called inactive when it began: its answer is worthless to whoever comes
+    /// after the next purge of its token, or the next inactive answer to it.
     generation: Generation,
     waiters: Vec<NonNull<Wait>>,
     /// The next endpoint to try.
@@ -117,7 +119,7 @@ enum Role {
 /// Asks for the answer to a question: from the zone, from a call under way, or by a new call.
 pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     let key = question.key;
-    let generation = worker.state.generation(&key.token);
+    let mut generation = worker.state.generation(&key.token);
     let shares = question.policy.zone.is_some() && !question.refresh;
 
     if shares && let Some(flight) = worker.flights.get(&question.key).copied() {
@@ -134,7 +136,8 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
             if flight.generation.has_purges_of(generation) && flight.deadline > now_ms() {
                 return Some(flight.join(worker, question.deadline, false));
             }
-            // Purged since, or out of time: those who came before keep it, nobody else gets it.
+            // Purged or called inactive since, or out of time: those who came before keep it, nobody
+            // else gets it.
             flight.detach(worker);
             None
         };
@@ -148,7 +151,9 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     let (role, id) = match question.policy.zone {
         Some(zone) if shares => {
             let times = &question.policy.cache;
-            match cache::shared(worker, &zone, &key, times, id, question.deadline) {
+            let (found, current) = cache::shared(worker, &zone, &key, times, id, question.deadline);
+            generation = current;
+            match found {
                 Found::Granted(cached) => return Asked::Known(Outcome::Granted(cached)),
                 Found::Inactive => return Asked::Known(Outcome::Inactive),
                 Found::Lead { marked: true } => (Role::Leader, id),
@@ -174,11 +179,9 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         Ok(flight) => flight,
         Err(why) => {
             match (role, policy.zone, worker.slot) {
-                (Role::Leader, Some(zone), _) => {
-                    zone.locked(|locked| locked.cancel(&key, id));
-                }
+                (Role::Leader, Some(zone), _) => worker.settle(zone, Owed::cancel(key, id)),
                 (Role::Follower, Some(zone), Some(slot)) => {
-                    zone.locked(|locked| locked.leave(&key, id, slot));
+                    worker.settle(zone, Owed::leave(key, id, slot));
                 }
                 _ => {}
             }
@@ -293,7 +296,7 @@ impl Flight {
         if self.role == Role::Follower {
             let (key, id) = (self.key, self.id);
             if let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) {
-                zone.locked(|locked| locked.leave(&key, id, slot));
+                worker.settle(zone, Owed::leave(key, id, slot));
             }
             self.detach(worker);
             self.unfollow(worker);
@@ -307,7 +310,7 @@ impl Flight {
                 self.say_not_begun(worker);
             }
             self.detach(worker);
-            self.unmark();
+            self.unmark(worker);
         }
     }
 
@@ -345,12 +348,11 @@ impl Flight {
     }
 
     /// Takes this flight's mark out of the zone without an answer.
-    fn unmark(&mut self) {
+    fn unmark(&mut self, worker: &mut Worker) {
         if self.role == Role::Leader {
             self.role = Role::Alone;
-            let (key, id) = (self.key, self.id);
             if let Some(zone) = self.policy.zone {
-                zone.locked(|locked| locked.cancel(&key, id));
+                worker.settle(zone, Owed::cancel(self.key, self.id));
             }
         }
     }

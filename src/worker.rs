@@ -17,7 +17,7 @@ use phantom_token_core::state::State;
 use crate::conf::MainConf;
 use crate::flight::{Failures, Flight, Poller};
 use crate::sys::*;
-use crate::zone;
+use crate::zone::{self, Owed, ZoneRef};
 
 /// Entries each worker keeps, where `phantom_token_worker_cache` does not say.
 const WORKER_CACHE: usize = 1024;
@@ -43,6 +43,8 @@ pub(crate) struct Worker {
     pub(crate) flights: HashMap<Key, NonNull<Flight>, BuildHasherDefault<KeyHasher>>,
     /// Those that follow another worker's call.
     pub(crate) followers: Vec<NonNull<Flight>>,
+    /// Zones to which something is owed.
+    debtors: Vec<ZoneRef>,
     /// Calls queued or running.
     pub(crate) pending: usize,
     pub(crate) max_pending: usize,
@@ -50,6 +52,34 @@ pub(crate) struct Worker {
     pub(crate) failures: Box<Failures>,
     /// For keys of locations without a cache.
     pub(crate) hash_key: HashKey,
+}
+
+impl Worker {
+    /// Makes a change in a zone, now or as soon as its lock can be had.
+    pub(crate) fn settle(&mut self, zone: ZoneRef, owed: Owed) {
+        if !zone.settle(owed) {
+            self.owe(zone, owed);
+        }
+    }
+
+    /// Makes a change in a zone as soon as its lock can be had.
+    pub(crate) fn owe(&mut self, zone: ZoneRef, owed: Owed) {
+        zone.owe(owed);
+        // Without memory for it, whoever of this worker locks the zone next pays.
+        if !self.debtors.contains(&zone) && self.debtors.try_reserve(1).is_ok() {
+            self.debtors.push(zone);
+        }
+        self.poller.run();
+    }
+
+    /// Makes what is owed to zones whose lock is free; `wait`: or can be waited for.
+    pub(crate) fn pay(&mut self, wait: bool) {
+        self.debtors.retain(|zone| !zone.pay(wait));
+    }
+
+    pub(crate) fn owes(&self) -> bool {
+        !self.debtors.is_empty()
+    }
 }
 
 /// Keys are keyed hashes already: any eight bytes of them will do.
@@ -93,6 +123,7 @@ pub(crate) fn start(conf: &MainConf) {
         record: Record::with_room(record_room),
         flights: HashMap::default(),
         followers: Vec::new(),
+        debtors: Vec::new(),
         pending: 0,
         max_pending: conf.max_pending.unwrap_or(MAX_PENDING),
         poller: Poller::new(),
@@ -106,6 +137,7 @@ pub(crate) fn start(conf: &MainConf) {
 pub(crate) fn stop() {
     with(|worker| {
         worker.failures.sum_up(true);
+        worker.pay(true);
         if let Some(slot) = worker.slot {
             worker.state.release(slot, pid());
         }

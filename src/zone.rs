@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 
 use phantom_token_core::arena::{self, Arena, Locked};
@@ -19,11 +20,18 @@ use crate::guard;
 use crate::log::log_at;
 use crate::sys::*;
 
+mod owed;
+
+use owed::Debts;
+pub(crate) use owed::Owed;
+
 /// A zone of cached answers (`phantom_token_cache_zone`).
 pub(crate) struct Zone {
     name: String,
     mapped: Mapped,
     arena: Cell<Option<Arena>>,
+    /// What this worker still has to do there.
+    debts: Debts,
 }
 
 /// Where NGINX has put a zone.
@@ -75,6 +83,7 @@ impl Zone {
             name: name.to_owned(),
             mapped: Mapped::default(),
             arena: Cell::new(None),
+            debts: Debts::default(),
         });
         let data = (&raw const *zone).cast_mut().cast();
         add(cf, name, size, init_cache, data)?;
@@ -108,8 +117,8 @@ impl Zone {
         self.arena.get()
     }
 
-    /// Works on the zone under its lock. `None`: the lock could not be had in 100 ms, and the
-    /// request goes on as if the zone were empty.
+    /// Works on the zone under its lock, after what is owed to it. `None`: the lock could not be had
+    /// in 100 ms, and the request goes on as if the zone were empty.
     ///
     /// `work` must not panic, allocate, log or take another lock.
     pub(crate) fn locked<T>(&self, work: impl FnOnce(&mut Locked<'_>) -> T) -> Option<T> {
@@ -130,7 +139,27 @@ impl Zone {
         let word = self.mapped.lock.get()?;
         // SAFETY: the word is in the zone, which is mapped for the life of the process.
         let mut guard = lock(unsafe { word.as_ref() })?;
-        Some(work(&mut arena.locked(&mut guard)))
+        let mut locked = arena.locked(&mut guard);
+        self.debts.pay(&mut locked);
+        Some(work(&mut locked))
+    }
+
+    /// Makes a change under the lock; whether it could be had.
+    pub(crate) fn settle(&self, owed: Owed) -> bool {
+        self.locked(|locked| owed.pay(locked)).is_some()
+    }
+
+    /// Has a change made as soon as the lock can be had.
+    pub(crate) fn owe(&self, owed: Owed) {
+        self.debts.add(owed);
+    }
+
+    /// Makes what is owed, where the lock is free; whether nothing is owed any more. `wait`: it is
+    /// waited for, and taken from an owner that is dead.
+    pub(crate) fn pay(&self, wait: bool) -> bool {
+        let nothing = |_: &mut Locked<'_>| ();
+        let _ = if wait { self.locked(nothing) } else { self.if_unlocked(nothing) };
+        self.debts.are_paid()
     }
 }
 
@@ -259,7 +288,7 @@ unsafe extern "C" fn init_cache(
                 // SAFETY: the block was made by this module in an earlier cycle, and is mapped.
                 unsafe { Arena::attach(base, len) }.map_err(|_| ZoneError::Layout)?
             } else {
-                let key = random_key()?;
+                let key = hash_key()?;
                 // SAFETY: fresh pages of a fresh zone, which nobody else knows yet.
                 unsafe { Arena::create(base, len, key) }.map_err(|_| ZoneError::TooSmall)?
             };
@@ -291,6 +320,8 @@ unsafe extern "C" fn init_state(
                 // SAFETY: fresh pages of a fresh zone.
                 unsafe { State::create(base, len) }.map_err(|_| ZoneError::TooSmall)?
             };
+            // Workers are to find it, where no zone of a cache needs it.
+            hash_key()?;
             this.mapped.block.set(mapped.block.get());
             this.state.set(Some(state));
             Ok::<_, ZoneError>(())
@@ -309,6 +340,16 @@ fn report(made: Result<(), ZoneError>, name: &str) -> ngx_int_t {
     }
 }
 
+/// The key of all hashes, random and made once in the master process: the same in all its workers
+/// and zones, so that what one zone's locations learn of a token counts in all.
+fn hash_key() -> Result<[u8; 16], ZoneError> {
+    static KEY: OnceLock<[u8; 16]> = OnceLock::new();
+    match KEY.get() {
+        Some(key) => Ok(*key),
+        None => random_key().map(|key| *KEY.get_or_init(|| key)),
+    }
+}
+
 /// Sixteen bytes from the system's random number generator.
 fn random_key() -> Result<[u8; 16], ZoneError> {
     let mut key = [0; 16];
@@ -317,10 +358,10 @@ fn random_key() -> Result<[u8; 16], ZoneError> {
     if got == key.len() as isize { Ok(key) } else { Err(ZoneError::Random) }
 }
 
-/// A key for hashes that are shared with nobody, made once in each worker.
+/// [`hash_key`] in a worker, for keys of locations without a cache.
 pub(crate) fn worker_key() -> [u8; 16] {
-    random_key().unwrap_or_else(|_| {
-        // Without a random source the hashes are only used inside this process.
+    hash_key().unwrap_or_else(|_| {
+        // No zone has made it, and there is no random source: used inside this process only.
         let mut key = [0; 16];
         key[..8].copy_from_slice(&now_ms().to_le_bytes());
         key[8..12].copy_from_slice(&pid().to_le_bytes());

@@ -102,6 +102,9 @@ pub struct Flight {
     pub owner: Owner,
     /// When it is given up, milliseconds of the monotonic clock.
     pub deadline: u64,
+    /// How often the token had been purged or called inactive when it began
+    /// ([`Generation::purges`](crate::state::Generation::purges)): who knows of more does not follow.
+    pub purges: u32,
 }
 
 /// What [`Locked::join_or_lead`] came to.

@@ -44,14 +44,16 @@ pub const ALIGN: usize = align_of::<Layout>();
 const MAGIC: u64 = u64::from_be_bytes(*b"phtstate");
 
 /// Rises with every change of [`Layout`] or of what its fields mean.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
-/// Stripes of purge generations: a purge makes the workers' own copies of one token in so many
-/// look outdated, which costs those a look into the shared zone. Their answers that are on the way
-/// then are not kept, for the reason `purged`.
-const STRIPES: usize = 1024;
+/// Stripes of generations: a purge or an inactive answer makes the workers' own copies of one token
+/// in so many look outdated, which costs those a look into the shared zone. Their answers that are on
+/// the way then are not kept, for the reason `purged`. As many as there are, a flood of invented
+/// tokens meets a good one's stripe during its call once in hundreds of calls.
+const STRIPES: usize = 65_536;
 
-/// What a renewal adds to a stripe: purges are counted in the lower half, renewals in the upper.
+/// What a renewal adds to a stripe: purges and inactive answers are counted in the lower half,
+/// renewals in the upper.
 const RENEWAL: u64 = 1 << 32;
 
 /// A value on cache lines of its own (two, since the hardware fetches pairs).
@@ -96,8 +98,9 @@ pub enum LayoutMismatch {
     Version,
 }
 
-/// How often a token has been purged: an answer obtained under another generation than the
-/// current one must be neither stored nor given to requests that came later.
+/// How often a token has been purged, or called inactive by the authorization server: an answer
+/// obtained under another generation than the current one must be neither stored nor given to
+/// requests that came later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation {
     token: u64,
@@ -105,9 +108,16 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Whether the token was not purged between the two, though its answer may have been renewed.
+    /// Whether the token was neither purged nor called inactive between the two, though its answer may
+    /// have been renewed.
     pub fn has_purges_of(self, other: Generation) -> bool {
-        self.token % RENEWAL == other.token % RENEWAL && self.all == other.all
+        self.purges() == other.purges() && self.all == other.all
+    }
+
+    /// How often the token was purged or called inactive, for the mark of a call
+    /// ([`Flight::purges`](crate::arena::Flight::purges)).
+    pub fn purges(self) -> u32 {
+        self.token as u32
     }
 }
 
@@ -175,16 +185,28 @@ impl State {
         self.stripe(token).fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Raises the generation of one token because the authorization server calls it inactive: what was
+    /// asked before must be neither kept nor given to those who come from now on. Tells the new
+    /// generation; `None` where the token has been purged or called inactive since it was `seen`.
+    ///
+    /// Where the answer is told to a cache zone too, the call belongs under that zone's lock.
+    pub fn called_inactive(&self, token: &TokenHash, seen: Generation) -> Option<Generation> {
+        self.raise(token, 1, seen)
+    }
+
     /// Raises the generation of one token because a newer answer replaces what was kept, and tells
     /// the new one; `None` where the token has been purged since it was `seen`. Other replacements
     /// do not count as purges: the last one stands.
     pub fn renew(&self, token: &TokenHash, seen: Generation) -> Option<Generation> {
-        let before = self.stripe(token).fetch_add(RENEWAL, Ordering::SeqCst);
-        let now = Generation {
-            token: before.wrapping_add(RENEWAL),
-            all: self.0.purged_all.0.load(Ordering::Acquire),
-        };
-        now.has_purges_of(seen).then_some(now)
+        self.raise(token, RENEWAL, seen)
+    }
+
+    /// Adds to a token's stripe; what it is then, where no purge came between since it was `seen`.
+    fn raise(&self, token: &TokenHash, by: u64, seen: Generation) -> Option<Generation> {
+        let before = self.stripe(token).fetch_add(by, Ordering::SeqCst);
+        let all = self.0.purged_all.0.load(Ordering::Acquire);
+        let now = Generation { token: before.wrapping_add(by), all };
+        Generation { token: before, all }.has_purges_of(seen).then_some(now)
     }
 
     /// Raises the generation of every token. Call it before the cache zones are emptied.

@@ -163,7 +163,8 @@ impl<'a> Worker<'a> {
 
     fn join(&mut self, token: u64) {
         let id = self.state.next_flight_id();
-        let mine = Flight { id, owner: self.me, deadline: 10_000 };
+        let purges = self.state.generation(&key(token).token).purges();
+        let mine = Flight { id, owner: self.me, deadline: 10_000, purges };
         let now = self.random.below(11_000);
         let joined =
             self.locked(|locked, _| locked.join_or_lead(&key(token), &mine, now, |_| true));
@@ -192,7 +193,9 @@ impl<'a> Worker<'a> {
             self.state.announce_answer();
             return;
         }
-        let mine = Flight { id: self.state.next_flight_id(), owner: self.me, deadline: 10_000 };
+        let purges = self.state.generation(&key.token).purges();
+        let id = self.state.next_flight_id();
+        let mine = Flight { id, owner: self.me, deadline: 10_000, purges };
         let polled =
             self.locked(|locked, record| locked.poll(&key, flight, &mine, 0, |_| true, record));
         match polled {
@@ -269,7 +272,11 @@ impl<'a> Worker<'a> {
     fn renew(&mut self, token: u64) {
         let key = key(token);
         let generation = self.state.generation(&key.token);
-        self.state.renew(&key.token, generation);
+        if self.random.below(2) == 0 {
+            self.state.renew(&key.token, generation);
+        } else {
+            self.state.called_inactive(&key.token, generation);
+        }
         // Another worker takes its place.
         self.state.release(self.me.slot, self.me.pid);
         self.me.slot = self.state.claim(self.me.pid, |_| true).unwrap();

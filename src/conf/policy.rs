@@ -307,6 +307,13 @@ impl Introspection {
             identity.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
             identity.extend_from_slice(bytes);
         };
+        // Zones stay apart in a worker's own cache and among its flights, too.
+        let zone = match &conf.cache {
+            Some(CacheSetting::Off) => "",
+            Some(CacheSetting::Named { name, .. }) => name,
+            None => Zone::DEFAULT_NAME,
+        };
+        part(b'Z', zone.as_bytes());
         for setting in settings.iter() {
             part(b'E', &setting.identity);
         }

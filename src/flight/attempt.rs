@@ -195,7 +195,7 @@ impl Flight {
                 self.failed = Some(fail);
                 if self.waiters.is_empty() && !self.is_followed(worker) {
                     // Nobody waits for another endpoint's word; who comes just now asks anew.
-                    self.unmark();
+                    self.unmark(worker);
                     self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
                 } else if let Err(fail) = self.attempt(worker) {
                     self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);

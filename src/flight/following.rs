@@ -17,7 +17,10 @@ impl Flight {
     pub(crate) fn poll(&mut self, worker: &mut Worker, alive: impl Fn(u32) -> bool) -> bool {
         let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) else { return true };
         let (key, id) = (self.key, self.id);
-        let mine = cache::mark(worker.state.next_flight_id(), slot, self.latest_deadline());
+        // Before the lock: where the call is taken over, it begins after.
+        let generation = worker.state.generation(&key.token);
+        let flight = worker.state.next_flight_id();
+        let mine = cache::mark(flight, slot, self.latest_deadline(), generation);
         let polled = loop {
             let record = &mut worker.record;
             let polled =
@@ -59,6 +62,7 @@ impl Flight {
                     guard::cycle_log(),
                     "introspection flight {id} is taken over, for token {token}"
                 );
+                self.generation = generation;
                 self.take_lead(worker, Role::Leader, mine.id);
             }
             Some(Poll::Gone) => self.lead_anew(worker, zone),
@@ -66,12 +70,13 @@ impl Flight {
         true
     }
 
-    /// The mark is gone (purged, or the zone was emptied): begins anew.
+    /// The mark is gone (purged, called inactive, given up, or the zone was emptied): begins anew.
     fn lead_anew(&mut self, worker: &mut Worker, zone: ZoneRef) {
-        self.generation = worker.state.generation(&self.key.token);
         let id = worker.state.next_flight_id();
-        let times = self.policy.cache;
-        match cache::shared(worker, &zone, &self.key, &times, id, self.latest_deadline()) {
+        let (times, deadline) = (self.policy.cache, self.latest_deadline());
+        let (found, generation) = cache::shared(worker, &zone, &self.key, &times, id, deadline);
+        self.generation = generation;
+        match found {
             Found::Granted(cached) => {
                 self.resolve(worker, &Outcome::Granted(cached), Keeping::Leave)
             }
@@ -89,7 +94,7 @@ impl Flight {
         self.deadline = self.latest_deadline();
         if worker.pending >= worker.max_pending {
             // The mark goes first: it is no failure for those who wait in other workers.
-            self.unmark();
+            self.unmark(worker);
             overflow(worker, guard::cycle_log(), "too many introspection calls are pending");
             let outcome = Outcome::Failed(Fail::of(Why::Overflow));
             self.resolve(worker, &outcome, Keeping::Leave);

@@ -2,6 +2,7 @@
 //!
 //! The timer looks at one word of the state zone, which rises when a call that others wait for was
 //! answered; only then, and every tenth of a second for callers that died, does it take the lock.
+//! It also makes the changes that are owed to a zone whose lock could not be had in time.
 
 use core::ptr;
 
@@ -17,18 +18,23 @@ const TICK_MS: ngx_msec_t = 5;
 /// Ticks between two looks at the callers, whatever the word says.
 const FULL_LOOK: u32 = 20;
 
-/// The timer, while there are flights that follow.
+/// Looks at the callers between two at which the lock of a zone is waited for to which something is
+/// owed: its owner may be dead, or stand still and keep this worker from its requests.
+const PATIENT_LOOK: u32 = 20;
+
+/// The timer, while there are flights that follow, or changes are owed.
 pub(crate) struct Poller {
     event: ngx_event_t,
     seen: u64,
     ticks: u32,
+    looks: u32,
 }
 
 impl Poller {
     /// Boxed, since NGINX's timers point into it.
     pub(crate) fn new() -> Box<Self> {
         // SAFETY: NGINX itself begins with zeroed events.
-        Box::new(Self { event: unsafe { core::mem::zeroed() }, seen: 0, ticks: 0 })
+        Box::new(Self { event: unsafe { core::mem::zeroed() }, seen: 0, ticks: 0, looks: 0 })
     }
 
     /// Makes sure that the timer runs.
@@ -52,6 +58,7 @@ impl Poller {
         self.seen = answered;
         if self.ticks >= FULL_LOOK {
             self.ticks = 0;
+            self.looks = (self.looks + 1) % PATIENT_LOOK;
             return Due::Callers;
         }
         if new { Due::Answers } else { Due::Nothing }
@@ -68,7 +75,11 @@ enum Due {
 unsafe extern "C" fn tick(_: *mut ngx_event_t) {
     guard::entry("following a call", guard::cycle_log, (), || {
         worker::with(|worker| {
-            match worker.poller.due(worker.state.answered()) {
+            let due = worker.poller.due(worker.state.answered());
+            if worker.owes() {
+                worker.pay(matches!(due, Due::Callers) && worker.poller.looks == 0);
+            }
+            match due {
                 Due::Nothing => {}
                 Due::Answers => poll_all(worker, process::exists),
                 Due::Callers => {
@@ -76,7 +87,7 @@ unsafe extern "C" fn tick(_: *mut ngx_event_t) {
                     poll_all(worker, |pid| running.has(pid));
                 }
             }
-            if !worker.followers.is_empty() {
+            if !worker.followers.is_empty() || worker.owes() {
                 worker.poller.run();
             }
         });

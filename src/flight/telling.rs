@@ -12,7 +12,7 @@ use crate::metrics::{self, UncachedReason};
 use crate::outcome::Outcome;
 use crate::sys::*;
 use crate::worker::Worker;
-use crate::zone::ZoneRef;
+use crate::zone::{Owed, ZoneRef};
 
 impl Flight {
     /// Tells everyone, stores what may be stored, and frees the flight.
@@ -22,6 +22,8 @@ impl Flight {
             self.unfollow(worker);
         } else if let Some(zone) = self.policy.zone {
             self.publish(worker, zone, outcome, keeping);
+        } else if matches!(outcome, Outcome::Inactive) {
+            worker.state.called_inactive(&self.key.token, self.generation);
         }
         for wait in self.waiters.drain(..) {
             metrics::waiting(worker, -1);
@@ -34,7 +36,7 @@ impl Flight {
     /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
     fn publish(&mut self, worker: &mut Worker, zone: ZoneRef, outcome: &Outcome, keeping: Keeping) {
         if self.refresh
-            && !matches!(outcome, Outcome::Failed(_))
+            && matches!(outcome, Outcome::Granted(_))
             && let Some(renewed) = worker.state.renew(&self.key.token, self.generation)
         {
             // What other workers keep near must not outlive the new answer. Where the token was
@@ -47,11 +49,13 @@ impl Flight {
         let done = zone.locked(|locked| {
             // Under the lock: a purge has either not walked the chain yet, or has raised the
             // generation before it did.
-            let current = state.generation(&key.token) == generation;
-            if matches!(outcome, Outcome::Inactive) && locked.remove_active(&key) {
-                // Nor is it active any more for workers that keep it near.
-                state.renew(&key.token, generation);
-            }
+            let current = if matches!(outcome, Outcome::Inactive) {
+                locked.remove_active(&key);
+                // Nor is it active any more for workers that keep it near, or by a call that is out.
+                state.called_inactive(&key.token, generation).is_some()
+            } else {
+                state.generation(&key.token) == generation
+            };
             let stored = match (outcome, &keeping) {
                 (Outcome::Granted(_), Keeping::Store(_)) if !current => Stored::Purged,
                 (Outcome::Granted(cached), Keeping::Store(life)) => {
@@ -72,7 +76,10 @@ impl Flight {
             (stored, others)
         });
         match done {
-            None => self.report(worker, zone, &Stored::Locked, outcome),
+            None => {
+                self.owe(worker, zone, outcome, &keeping);
+                self.report(worker, zone, &Stored::Locked, outcome);
+            }
             Some((stored, others)) => {
                 if others {
                     worker.state.announce_answer();
@@ -82,6 +89,26 @@ impl Flight {
                 }
                 self.report(worker, zone, &stored, outcome);
             }
+        }
+    }
+
+    /// The zone's lock could not be had: what must not stay there goes as soon as it can. Those who
+    /// wait in other workers find the mark gone and ask anew; the answer itself would come late, when
+    /// others have come that it must not be given to.
+    fn owe(&self, worker: &mut Worker, zone: ZoneRef, outcome: &Outcome, keeping: &Keeping) {
+        let (key, state) = (self.key, worker.state);
+        if matches!(outcome, Outcome::Inactive) {
+            state.called_inactive(&key.token, self.generation);
+        }
+        let entry = match (outcome, keeping) {
+            (Outcome::Inactive, _) => Some(Owed::forget_active(key, state)),
+            (Outcome::Granted(_), Keeping::Store(_) | Keeping::Forget) => Some(Owed::forget(key)),
+            _ => None,
+        };
+        // What is added last is made first: nobody begins anew before the entry is gone.
+        let mark = (self.role == Role::Leader).then(|| Owed::cancel(key, self.id));
+        for owed in mark.into_iter().chain(entry) {
+            worker.owe(zone, owed);
         }
     }
 

@@ -238,6 +238,15 @@ impl AuthorizationServer {
         wait_until(&format!("introspection {count}"), || self.introspections() >= count);
     }
 
+    /// Waits until `count` introspections of one token have arrived.
+    ///
+    /// # Panics
+    /// Where they do not.
+    pub fn wait_for_introspections_of(&self, token: &str, count: usize) {
+        let what = format!("introspection {count} of a token");
+        wait_until(&what, || self.introspections_of(token) >= count);
+    }
+
     /// The introspection requests seen, in the order they arrived.
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().clone()

@@ -16,7 +16,7 @@
 pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"phantom\x1a");
 
 /// Raised with every change to anything in this file.
-pub(super) const LAYOUT_VERSION: u32 = 3;
+pub(super) const LAYOUT_VERSION: u32 = 4;
 
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 128;
@@ -102,6 +102,7 @@ pub(super) mod item {
     pub(in crate::arena) const FLIGHT: usize = 64;
     pub(in crate::arena) const DEADLINE: usize = 72;
     pub(in crate::arena) const RETRY_AFTER: usize = 80;
+    pub(in crate::arena) const PURGES: usize = 84;
     pub(in crate::arena) const WORKERS: usize = 88;
 }
 

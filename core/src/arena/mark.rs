@@ -3,7 +3,8 @@
 //! A mark says that some worker's call is out for a key, and later, where workers other than the
 //! caller wait, how it ended. Each waiting worker has a bit in the mark, set when it joins and
 //! cleared when it takes the answer; the last bit frees the mark. A mark whose owner died, or whose
-//! deadline passed, goes to exactly one who asks. Where a mark cannot be made or an answer cannot
+//! deadline passed, goes to exactly one who asks; and so does one whose token was purged or called
+//! inactive since its call began, for whoever came after that must not be given its answer. Where a mark cannot be made or an answer cannot
 //! be held, workers call for themselves: too many calls, never a wrong answer.
 
 use std::hash::Hasher as _;
@@ -41,6 +42,8 @@ struct Mark {
     flight: u64,
     /// Milliseconds.
     deadline: u64,
+    /// [`Flight::purges`].
+    purges: u32,
     /// Seconds.
     retry_after: u32,
     /// One bit per waiting worker.
@@ -55,6 +58,7 @@ impl Mark {
             pid: flight.owner.pid,
             flight: flight.id,
             deadline: flight.deadline,
+            purges: flight.purges,
             retry_after: 0,
             workers: [0; 4],
         }
@@ -79,13 +83,20 @@ impl Mark {
     fn is_calling(&self) -> bool {
         self.meta & 0xff == Tag::Calling as u32
     }
+
+    /// Whether the token was purged or called inactive since this call began, as one knows that
+    /// begins now. The count wraps.
+    fn is_overtaken_by(&self, newer: &Flight) -> bool {
+        (newer.purges.wrapping_sub(self.purges) as i32) > 0
+    }
 }
 
 impl Locked<'_> {
     /// Follows the call that is out for a key, or takes the lead with `mine`.
     ///
-    /// Where the owner is no longer `alive` or its deadline is past at `now` (milliseconds), the
-    /// lead changes hands. An answered mark is for those who waited for it: whoever comes later
+    /// Where the owner is no longer `alive`, its deadline is past at `now` (milliseconds), or the token
+    /// was purged or called inactive since, the lead changes hands: those who followed start anew. An
+    /// answered mark is for those who waited for it: whoever comes later
     /// leads a new flight.
     pub fn join_or_lead(
         &mut self,
@@ -101,7 +112,8 @@ impl Locked<'_> {
                     continue;
                 }
                 let mut mark = arena.mark(block)?;
-                if mark.deadline <= now || !alive(mark.pid) {
+                let overtaken = mark.is_overtaken_by(mine);
+                if overtaken || mark.deadline <= now || !alive(mark.pid) {
                     return arena.take_over(block, mine).map(|()| Joined::Lead);
                 }
                 if !mark.has(mine.owner.slot) {
@@ -363,6 +375,7 @@ impl Locked<'_> {
             pid: word(item::PID),
             flight: long(item::FLIGHT),
             deadline: long(item::DEADLINE),
+            purges: word(item::PURGES),
             retry_after: word(item::RETRY_AFTER),
             workers: [0, 8, 16, 24].map(|at| long(item::WORKERS + at)),
         };
@@ -376,6 +389,7 @@ impl Locked<'_> {
             (item::META, mark.meta),
             (item::HELD, raw(memory.block(mark.held)?)),
             (item::PID, mark.pid),
+            (item::PURGES, mark.purges),
             (item::RETRY_AFTER, mark.retry_after),
         ];
         for (field, value) in words {
@@ -392,7 +406,7 @@ impl Locked<'_> {
 
     fn seal_mark(&self, block: Block, mark: &Mark) -> u64 {
         let mut seal = self.seal(block);
-        for word in [mark.meta, mark.held, mark.pid, mark.retry_after] {
+        for word in [mark.meta, mark.held, mark.pid, mark.purges, mark.retry_after] {
             seal.write_u32(word);
         }
         seal.write_u64(mark.flight);

@@ -193,12 +193,13 @@ impl Model {
     fn join(&mut self, id: Id, mine: Flight) -> Joined {
         let calling = |mark: &Mark| mark.id == id && mark.answer.is_none();
         if let Some(at) = self.marks.iter().position(calling) {
-            if self.lapsed(&self.marks[at]) {
+            let old = &self.marks[at];
+            if self.lapsed(old) || mine.purges > old.flight.purges {
                 self.take_over(at, mine);
                 return Joined::Lead;
             }
             self.marks[at].workers.insert(mine.owner.slot);
-            let Flight { id, owner, deadline } = self.marks[at].flight;
+            let Flight { id, owner, deadline, .. } = self.marks[at].flight;
             return Joined::Follow { flight: id, owner_pid: owner.pid, deadline };
         }
         for _ in 0..2 {
@@ -303,6 +304,7 @@ fn run(ops: &[Op], len: usize) {
             id: serial,
             owner: Owner { pid: pid(slot, life), slot },
             deadline: now + 500,
+            purges: (serial / 8 % 4) as u32,
         };
         let dead = model.dead.clone();
         let alive = |pid| !dead.contains(&pid);

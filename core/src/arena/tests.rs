@@ -46,7 +46,7 @@ pub(super) fn key(token: u32, identity: u32) -> Key {
 }
 
 pub(super) fn flight(id: u64, slot: u8) -> Flight {
-    Flight { id, owner: Owner { pid: 100 + u32::from(slot), slot }, deadline: 1_000 }
+    Flight { id, owner: Owner { pid: 100 + u32::from(slot), slot }, deadline: 1_000, purges: 0 }
 }
 
 fn active(jwt: &[u8]) -> Entry<'_> {
@@ -334,6 +334,30 @@ fn a_dead_owners_flight_goes_to_exactly_one() {
     };
     assert_eq!(join(5, 1_000), Joined::Lead);
     assert!(matches!(join(6, 1_000), Joined::Follow { flight: 5, .. }));
+    zone.check();
+}
+
+#[test]
+fn nobody_follows_a_call_from_before_an_inactive_answer() {
+    let zone = Zone::new(1 << 20);
+    let (key, mut record) = (key(1, 1), Record::with_room(64));
+    let mine = |id, purges| Flight { purges, ..flight(id, id as u8) };
+    let join =
+        |id, purges| zone.with(|arena| arena.join_or_lead(&key, &mine(id, purges), 0, EVERYBODY));
+    assert_eq!(join(1, u32::MAX), Joined::Lead);
+    // One that does not know of all that the call knows may follow it.
+    for (id, purges) in [(2, u32::MAX), (3, u32::MAX - 1)] {
+        assert!(matches!(join(id, purges), Joined::Follow { flight: 1, .. }));
+    }
+    // The count has wrapped: one that knows more leads.
+    assert_eq!(join(4, 0), Joined::Lead);
+    assert!(matches!(join(5, 0), Joined::Follow { flight: 4, .. }));
+    let mut poll = |flight_id, id| {
+        zone.with(|arena| arena.poll(&key, flight_id, &mine(id, 0), 0, EVERYBODY, &mut record))
+    };
+    assert_eq!((poll(1, 2), poll(1, 3), poll(4, 5)), (Poll::Gone, Poll::Gone, Poll::Waiting));
+    let late = zone.with(|arena| arena.answer(&key, 1, Outcome::Active(active(b"jwt"))));
+    assert_eq!(late, AnsweredFor::Lost);
     zone.check();
 }
 

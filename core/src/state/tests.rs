@@ -38,7 +38,7 @@ fn a_zone_is_found_again_and_nothing_else_is_taken_for_one() {
 
 #[test]
 fn the_zone_stays_small() {
-    const { assert!(SIZE < 512 * 1024) };
+    const { assert!(SIZE < 1024 * 1024) };
     // A page is aligned well enough.
     const { assert!(4096 % ALIGN == 0) };
 }
@@ -60,9 +60,28 @@ fn a_renewal_knows_a_purge_from_another_renewal() {
 }
 
 #[test]
+fn an_inactive_answer_counts_as_a_purge() {
+    let state = state();
+    let seen = state.generation(&token(1));
+    state.renew(&token(1), seen);
+    // What was renewed meanwhile was not asked before.
+    let first = state.called_inactive(&token(1), seen).expect("nothing was purged");
+    assert_eq!(state.generation(&token(1)), first);
+    assert!(!first.has_purges_of(seen));
+    assert_eq!(first.purges(), seen.purges() + 1);
+    assert_eq!(state.called_inactive(&token(1), seen), None, "called inactive since");
+    assert_eq!(state.renew(&token(1), seen), None, "called inactive since");
+    let now = state.generation(&token(1));
+    state.purge_all();
+    assert_eq!(state.called_inactive(&token(1), now), None);
+    assert_eq!(state.generation(&token(2)).purges(), 0, "no other token");
+}
+
+#[test]
 fn a_purge_changes_its_token_s_generation_and_one_of_all_changes_every_one() {
     let state = state();
-    let (one, same_stripe, other) = (token(1), token(1 + STRIPES as u16), token(2));
+    let (one, mut same_stripe, other) = (token(1), token(1), token(2));
+    same_stripe.0[15] = 1;
     let before = [one, same_stripe, other].map(|token| state.generation(&token));
     state.purge_token(&one);
     assert_ne!(state.generation(&one), before[0]);

@@ -27,7 +27,7 @@ fn ten_mebibytes_hold_8500_tokens_of_a_kilobyte() {
 }
 
 fn leads(block: &Block, token: u64) -> bool {
-    let mine = Flight { id: 1, owner: Owner { pid: 1, slot: 1 }, deadline: 1_000 };
+    let mine = Flight { id: 1, owner: Owner { pid: 1, slot: 1 }, deadline: 1_000, purges: 0 };
     block.with(|arena| arena.join_or_lead(&key(token), &mine, 0, |_| true)) == Joined::Lead
 }
 

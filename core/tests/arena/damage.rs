@@ -17,7 +17,7 @@ fn jwt(token: u64) -> Vec<u8> {
 const EXPIRY: Expiry = Expiry { exp: 9, end_ms: 10 };
 
 fn flight(id: u64, slot: u8) -> Flight {
-    Flight { id, owner: Owner { pid: 1, slot }, deadline: 1_000 }
+    Flight { id, owner: Owner { pid: 1, slot }, deadline: 1_000, purges: 0 }
 }
 
 /// A block with everything in it.

@@ -132,7 +132,12 @@ fn work(shared: &Shared, slot: u8) -> ! {
         let token = random.below(TOKENS);
         let (jwt, scope) = (jwt(token, &mut random), token.to_string());
         let entry = entry(token, &jwt, scope.as_bytes());
-        let mine = Flight { id: random.next(), owner: me, deadline: 1_000 };
+        let mine = Flight {
+            id: random.next(),
+            owner: me,
+            deadline: 1_000,
+            purges: random.below(3) as u32,
+        };
         let (key, what, now) = (key(token), random.below(100), random.below(1_100));
         let done = shared.with(&arena, |arena| match what {
             0..40 => {

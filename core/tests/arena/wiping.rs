@@ -24,7 +24,7 @@ fn store(block: &Block, key: &Key, jwt: &[u8]) {
 }
 
 fn flight(slot: u8) -> Flight {
-    Flight { id: 1, owner: Owner { pid: 1, slot }, deadline: 1_000 }
+    Flight { id: 1, owner: Owner { pid: 1, slot }, deadline: 1_000, purges: 0 }
 }
 
 /// An active answer that may not be kept, at a mark that another worker waits for.

@@ -1,6 +1,8 @@
 //! What the tests of the cache share: a location that shows what it would send on, workers chosen
 //! by connection, crowds of clients, and the gateway's own numbers.
 
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use phantom_token_test::authorization_server::Token;
@@ -180,5 +182,55 @@ impl Drop for Orphans {
             let _ = process::signal(pid, libc::SIGKILL);
         }
         wait_until("the orphans' end", || self.0.iter().all(|&pid| !process::alive(pid)));
+    }
+}
+
+/// The lock of a zone, held by this process: no worker gets it in time.
+pub(crate) struct HeldLock {
+    memory: File,
+    at: u64,
+}
+
+impl HeldLock {
+    /// Takes the lock of the zone of so many kilobytes, the only one of that size. No worker may be
+    /// about to use it.
+    pub(crate) fn of(gateway: &Gateway, kilobytes: u64) -> Self {
+        let pid = gateway.workers()[0];
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a running process");
+        let shared = maps.lines().filter_map(|line| {
+            let (range, rest) = line.split_once(' ')?;
+            let (start, end) = range.split_once('-')?;
+            let address = |text| u64::from_str_radix(text, 16).ok();
+            let (start, end) = (address(start)?, address(end)?);
+            (rest.starts_with("rw-s") && end - start == kilobytes * 1024).then_some(start)
+        });
+        let found: Vec<u64> = shared.collect();
+        let [at] = found[..] else { panic!("one zone of {kilobytes} KB: {found:?}\n{maps}") };
+        let memory = File::options()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/{pid}/mem"))
+            .expect("the right to write to a child");
+        let held = Self { memory, at };
+        // NGINX's slab pool begins with it: the owner's process id, or 0.
+        wait_until("the lock to be free", || held.owner() == 0);
+        held.set(u64::from(std::process::id()));
+        held
+    }
+
+    fn owner(&self) -> u64 {
+        let mut word = [0; 8];
+        self.memory.read_exact_at(&mut word, self.at).expect("shared memory");
+        u64::from_ne_bytes(word)
+    }
+
+    fn set(&self, owner: u64) {
+        self.memory.write_all_at(&owner.to_ne_bytes(), self.at).expect("shared memory");
+    }
+}
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
