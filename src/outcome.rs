@@ -33,7 +33,7 @@ pub(crate) enum Why {
     Connect = 1,
     Tls = 2,
     Timeout = 3,
-    /// 5xx.
+    /// 5xx but 503.
     ServerStatus = 4,
     /// A status that is neither an answer nor an outage.
     Status = 5,
@@ -43,10 +43,12 @@ pub(crate) enum Why {
     Resting = 9,
     Overflow = 10,
     Internal = 11,
+    /// 503.
+    Unavailable = 12,
 }
 
 impl Why {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Connect,
         Self::Tls,
         Self::Timeout,
@@ -58,6 +60,7 @@ impl Why {
         Self::Resting,
         Self::Overflow,
         Self::Internal,
+        Self::Unavailable,
     ];
 
     /// The kind a worker wrote into the zone.
@@ -90,6 +93,9 @@ impl Fail {
             Failure::RateLimited { retry_after } => {
                 Self { why: Why::RateLimited, retry_after: retry_after.unwrap_or(1) }
             }
+            Failure::Unavailable { retry_after } => {
+                Self { why: Why::Unavailable, retry_after: retry_after.unwrap_or(1) }
+            }
             Failure::Status(500..=599) => Self::of(Why::ServerStatus),
             Failure::Status(_) | Failure::Hint(_) => Self::of(Why::Status),
             Failure::Credentials(_) => Self::of(Why::Credentials),
@@ -99,7 +105,7 @@ impl Fail {
 
     /// 503 where waiting helps, else 500.
     pub(crate) fn is_unavailable(self) -> bool {
-        matches!(self.why, Why::Resting | Why::Overflow | Why::RateLimited)
+        matches!(self.why, Why::Resting | Why::Overflow | Why::RateLimited | Why::Unavailable)
     }
 
     /// Whether an entry that ran out may serve instead (`phantom_token_cache_stale`): never after
@@ -112,6 +118,7 @@ impl Fail {
                 | Why::Timeout
                 | Why::ServerStatus
                 | Why::RateLimited
+                | Why::Unavailable
                 | Why::Resting
         )
     }
@@ -131,7 +138,7 @@ impl Fail {
             Why::Timeout => {
                 "the server is slow or cannot be reached: see phantom_token_timeout and phantom_token_connect_timeout"
             }
-            Why::ServerStatus | Why::Status => "see the server's own log",
+            Why::ServerStatus | Why::Status | Why::Unavailable => "see the server's own log",
             Why::RateLimited => "ask less often: see phantom_token_cache_valid",
             Why::Credentials => {
                 "check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect"
@@ -149,7 +156,7 @@ impl Fail {
             Why::Connect => "connect",
             Why::Tls => "tls",
             Why::Timeout => "timeout",
-            Why::ServerStatus | Why::Status | Why::RateLimited => "status",
+            Why::ServerStatus | Why::Status | Why::RateLimited | Why::Unavailable => "status",
             Why::Credentials => "credentials",
             Why::Answer => "answer",
             Why::Resting => "resting",

@@ -76,6 +76,9 @@ pub fn read(response: &Response, terms: impl Into<Terms>, now: u64) -> Answer {
         200 => read_ok(response, terms.forward),
         204 => Ok(Judged::Inactive),
         400..=499 => read_refusal(response, terms, now),
+        503 => Err(Failure::Unavailable {
+            retry_after: failure::retry_after(response.retry_after.as_deref(), now),
+        }),
         status => Err(Failure::Status(status)),
     };
     match outcome {
@@ -155,6 +158,10 @@ fn read_refusal(response: &Response, terms: Terms, now: u64) -> Result<Judged, F
         400 if unsupported && !terms.other_hint => Ok(Judged::Inactive),
         status @ (400 | 401 | 403) if unsupported && terms.other_hint => Err(Failure::Hint(status)),
         status @ (401 | 403) => Err(Failure::Credentials(status)),
+        // RFC 6749 §5.2 asks for 401 only where Basic was used.
+        400 if matches!(error.as_deref(), Some("invalid_client" | "unauthorized_client")) => {
+            Err(Failure::Credentials(400))
+        }
         429 => Err(Failure::RateLimited {
             retry_after: failure::retry_after(response.retry_after.as_deref(), now),
         }),

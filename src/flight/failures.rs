@@ -82,7 +82,11 @@ impl Failures {
 
     /// Logs that a call failed, or counts it.
     pub(super) fn say(&mut self, endpoint: &PolicyEndpoint, mut cause: Cause) {
-        if let Cause::Answer { failure: Failure::RateLimited { retry_after }, .. } = &mut cause {
+        if let Cause::Answer {
+            failure: Failure::RateLimited { retry_after } | Failure::Unavailable { retry_after },
+            ..
+        } = &mut cause
+        {
             // Not said, so nothing to tell lines apart by.
             *retry_after = None;
         }

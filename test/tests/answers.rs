@@ -397,7 +397,7 @@ fn statuses_that_decide_nothing() {
     let mut table = Table::start("");
     let good = jwt(&json!({"sub": "alice", "exp": now() + 300}));
     for status in
-        [201, 202, 206, 301, 302, 303, 307, 308, 400, 404, 405, 406, 410, 415, 500, 502, 503, 504]
+        [201, 202, 206, 301, 302, 303, 307, 308, 400, 404, 405, 406, 410, 415, 500, 502, 504]
     {
         let script = Script::status(status)
             .header("Content-Type", "application/jwt")
@@ -415,20 +415,28 @@ fn statuses_that_decide_nothing() {
 #[test]
 fn a_busy_server_sends_clients_away_for_as_long_as_it_says() {
     let mut table = Table::start("");
-    for (retry_after, told) in
-        [(Some("7"), "7"), (None, "1"), (Some("soon"), "1"), (Some("0"), "1")]
-    {
-        let mut script = Script::status(429);
-        if let Some(value) = retry_after {
-            script = script.header("Retry-After", value);
-        }
-        let token = table.script(script);
-        for round in 1..=2 {
-            Reply::unavailable(told).assert(&table.get(&token));
-            assert_eq!(table.rig.server.introspections_of(&token), round);
+    for status in [429, 503] {
+        for (retry_after, told) in [
+            (Some("7"), "7"),
+            (Some("100000"), "3600"),
+            (Some("Fri, 31 Dec 2100 00:00:00 GMT"), "3600"),
+            (None, "1"),
+            (Some("soon"), "1"),
+            (Some("0"), "1"),
+        ] {
+            let mut script = Script::status(status);
+            if let Some(value) = retry_after {
+                script = script.header("Retry-After", value);
+            }
+            let token = table.script(script);
+            for round in 1..=2 {
+                Reply::unavailable(told).assert(&table.get(&token));
+                assert_eq!(table.rig.server.introspections_of(&token), round);
+            }
         }
     }
     table.rig.gateway.wait_for_log(&["[error]", "it gets too many requests"]);
+    table.rig.gateway.wait_for_log(&["[error]", "answered with status 503"]);
     assert_eq!(table.rig.api.count(), 0);
 }
 

@@ -139,6 +139,8 @@ enum Expect<'a> {
     OutOfScope,
     /// 500, and a log line with these words.
     Failure(&'a str),
+    /// 503, and a log line with these words.
+    Unavailable(&'a str),
 }
 
 /// A gateway with an example's configuration, and its two neighbours.
@@ -213,6 +215,7 @@ impl Running {
                 Expect::Inactive => Reply::unauthorized(&inactive).assert(&response),
                 Expect::OutOfScope => Reply::forbidden(&out_of_scope).assert(&response),
                 Expect::Failure(_) => Reply::failure().assert(&response),
+                Expect::Unavailable(_) => Reply::unavailable("1").assert(&response),
             }
             // Refused credentials are asked once a second, other failures each time.
             let asked = self.server.introspections_of(&token);
@@ -220,7 +223,7 @@ impl Running {
                 Expect::Failure(words) if words.contains("credentials") => {
                     round.min(1 + begun.elapsed().as_secs() as usize)
                 }
-                Expect::Failure(_) => {
+                Expect::Failure(_) | Expect::Unavailable(_) => {
                     assert_eq!(asked, round, "{row}: round {round}");
                     round
                 }
@@ -230,7 +233,7 @@ impl Running {
         }
         let passes = matches!(expect, Expect::Jwt(_) | Expect::Claims(_));
         assert_eq!(self.api.count() - before, if passes { 2 } else { 0 }, "{row}");
-        if let Expect::Failure(words) = expect {
+        if let Expect::Failure(words) | Expect::Unavailable(words) = expect {
             let log = self.gateway.module_lines().split_off(lines);
             let told = log.iter().any(|line| line.contains("[error]") && line.contains(words));
             assert!(told, "{row}: no {words:?} in {log:#?}");
@@ -523,16 +526,16 @@ fn oidc_provider() {
 #[test]
 fn what_stands_in_front_of_a_server() {
     let html = "<html><body>Please log in</body></html>";
-    for (status, words) in [
-        ("502 Bad Gateway", "with status 502"),
-        ("503 Service Unavailable", "with status 503"),
-        ("504 Gateway Timeout", "with status 504"),
-        ("302 Found\nLocation: https://login.example.com/", "with status 302"),
-        ("200 OK", "its content type is none of"),
+    for (status, expect) in [
+        ("502 Bad Gateway", Expect::Failure("with status 502")),
+        ("503 Service Unavailable", Expect::Unavailable("with status 503")),
+        ("504 Gateway Timeout", Expect::Failure("with status 504")),
+        ("302 Found\nLocation: https://login.example.com/", Expect::Failure("with status 302")),
+        ("200 OK", Expect::Failure("its content type is none of")),
     ] {
         let answer = format!("{status}\nContent-Type: text/html\n\n{html}");
         // A gateway each: failures that repeat themselves are summed up in the log.
         let running = Running::start(&KEYCLOAK);
-        running.expect(status, &answer, &Expect::Failure(words));
+        running.expect(status, &answer, &expect);
     }
 }

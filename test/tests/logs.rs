@@ -122,7 +122,7 @@ fn failures_that_repeat_are_summed_up() {
     assert_eq!(own("status 500"), 5, "the first few one by one");
     // Another cause is another row.
     rig.server.script_all(Script::status(503));
-    assert_eq!(client.get_as("/api", "other").status, 500);
+    assert_eq!(client.get_as("/api", "other").status, 503);
     assert_eq!(own("status 503"), 1);
     drop(client);
     // The rest is said when the minute ends, or the worker does.

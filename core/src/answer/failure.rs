@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::Cause;
 
 /// The longest `Retry-After` that is passed on, in seconds.
-pub const MAX_RETRY_AFTER: u32 = 86_400;
+pub const MAX_RETRY_AFTER: u32 = 3_600;
 
 /// Why an answer decided nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +19,14 @@ pub enum Failure {
         /// How long the server wants to be left alone, in seconds, 1 to [`MAX_RETRY_AFTER`].
         retry_after: Option<u32>,
     },
-    /// 401 or 403: the server refuses our own credentials, not the client's token (RFC 7662 §2.3).
+    /// 503 (RFC 9110 §15.6.4).
+    #[error("the authorization server answered with status 503")]
+    Unavailable {
+        /// As of [`Failure::RateLimited`].
+        retry_after: Option<u32>,
+    },
+    /// 401, 403, or 400 with RFC 6749 §5.2's `invalid_client` or `unauthorized_client`: the server
+    /// refuses our own credentials (RFC 7662 §2.3), or so it looks.
     #[error("the authorization server refused this client's credentials with status {0}")]
     Credentials(u16),
     /// The server does not know the token type hint that was sent.
@@ -36,10 +43,12 @@ impl Failure {
         match self {
             Failure::Status(300..=399) => "it is a redirect, and redirects are not followed",
             Failure::Status(400..=499) => "the server refused the introspection request",
-            Failure::Status(500..=599) => "the server failed",
+            Failure::Status(500..=599) | Failure::Unavailable { .. } => "the server failed",
             Failure::Status(_) => "its status has no meaning here",
             Failure::RateLimited { .. } => "the server gets too many requests",
-            Failure::Credentials(401) => "the server does not accept the client's credentials",
+            Failure::Credentials(400 | 401) => {
+                "the server does not accept the client's credentials"
+            }
             Failure::Credentials(_) => "the server does not let this client introspect",
             Failure::Hint(_) => "the server does not know the token type hint",
             Failure::NotUnderstood(cause) => cause.words(),
@@ -49,7 +58,10 @@ impl Failure {
     /// The label of `phantom_token_failures_total`.
     pub fn reason(self) -> &'static str {
         match self {
-            Failure::Status(_) | Failure::RateLimited { .. } | Failure::Hint(_) => "status",
+            Failure::Status(_)
+            | Failure::RateLimited { .. }
+            | Failure::Unavailable { .. }
+            | Failure::Hint(_) => "status",
             Failure::Credentials(_) => "credentials",
             Failure::NotUnderstood(_) => "answer",
         }
@@ -58,13 +70,16 @@ impl Failure {
     /// Whether an entry that ran out may serve in its place (`phantom_token_cache_stale`): the
     /// server is overloaded or broken, and said nothing else.
     pub fn allows_stale(self) -> bool {
-        matches!(self, Failure::RateLimited { .. } | Failure::Status(500..=599))
+        matches!(
+            self,
+            Failure::RateLimited { .. } | Failure::Unavailable { .. } | Failure::Status(500..=599)
+        )
     }
 
     /// Whether the endpoint is out of order, so that the next one is asked and, where there is
     /// another, the failure counts towards its rest. An odd token must not bring this about.
     pub fn is_outage(self) -> bool {
-        matches!(self, Failure::Status(502..=504))
+        matches!(self, Failure::Unavailable { .. } | Failure::Status(502..=504))
     }
 }
 
@@ -98,15 +113,15 @@ mod tests {
             ("120", Some(120)),
             (" 7\t", Some(7)),
             ("0", Some(1)),
-            ("86400", Some(86_400)),
-            ("86401", Some(86_400)),
-            ("99999999999999999999999999", Some(86_400)),
+            ("3600", Some(3_600)),
+            ("3601", Some(3_600)),
+            ("99999999999999999999999999", Some(3_600)),
             ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
             ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10)),
             ("Sun Nov  6 08:49:47 1994", Some(10)),
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(1)),
             ("Sun, 06 Nov 1994 08:00:00 GMT", Some(1)),
-            ("Sun, 06 Nov 2044 08:49:37 GMT", Some(86_400)),
+            ("Sun, 06 Nov 2044 08:49:37 GMT", Some(3_600)),
             ("", None),
             ("-5", None),
             ("+5", None),
@@ -131,9 +146,10 @@ mod tests {
             (Failure::Status(500), "status", true, false),
             (Failure::Status(501), "status", true, false),
             (Failure::Status(502), "status", true, true),
-            (Failure::Status(503), "status", true, true),
+            (Failure::Unavailable { retry_after: None }, "status", true, true),
             (Failure::Status(504), "status", true, true),
             (rate_limited, "status", true, false),
+            (Failure::Credentials(400), "credentials", false, false),
             (Failure::Credentials(401), "credentials", false, false),
             (Failure::Credentials(403), "credentials", false, false),
             (Failure::Hint(400), "status", false, false),

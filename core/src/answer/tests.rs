@@ -134,7 +134,7 @@ fn a_refusal_that_says_inactive_is_inactive() {
     assert_eq!(read(&coded, Forward::Jwt, NOW), status(400));
     let long = format!("{{\"active\":false}}{}", " ".repeat(MAX_BODY_LEN));
     assert_eq!(read(&response(400, JSON, &long), Forward::Jwt, NOW), status(400));
-    for code in [301, 500, 503] {
+    for code in [301, 500, 502] {
         let other = response(code, JSON, r#"{"active":false}"#);
         assert_eq!(read(&other, Forward::Jwt, NOW), status(code));
     }
@@ -146,7 +146,7 @@ fn other_statuses_are_failures() {
     for code in [100, 199, 201, 202, 203, 205, 206, 301, 302, 303, 304, 307, 308, 404, 405, 406] {
         assert_eq!(read(&response(code, JSON, &body), Forward::Jwt, NOW), status(code));
     }
-    for code in [500, 501, 502, 503, 504, 599, 0, 999] {
+    for code in [500, 501, 502, 504, 599, 0, 999] {
         assert_eq!(read(&response(code, JSON, &body), Forward::Jwt, NOW), status(code));
     }
     for code in [401, 403] {
@@ -160,17 +160,45 @@ fn other_statuses_are_failures() {
 }
 
 #[test]
-fn too_many_requests_hands_on_when_to_come_back() {
-    let mut response = response(429, JSON, r#"{"active":true}"#);
-    let limited = |retry_after| Answer::Failed(Failure::RateLimited { retry_after });
-    assert_eq!(read(&response, Forward::None, NOW), limited(None));
-    response.retry_after = Some(b"7".to_vec());
-    assert_eq!(read(&response, Forward::Jwt, NOW), limited(Some(7)));
-    // 2023-11-14 22:13:20 is NOW.
-    response.retry_after = Some(b"Tue, 14 Nov 2023 22:13:50 GMT".to_vec());
-    assert_eq!(read(&response, Forward::Jwt, NOW), limited(Some(30)));
-    response.retry_after = Some(b"soon".to_vec());
-    assert_eq!(read(&response, Forward::Jwt, NOW), limited(None));
+fn refused_credentials_are_told_by_their_error_where_the_status_is_400() {
+    let read = |status, body: &str| read(&response(status, JSON, body), Forward::Jwt, NOW);
+    for error in ["invalid_client", "unauthorized_client"] {
+        let body = format!(r#"{{"error":"{error}","error_description":"x"}}"#);
+        assert_eq!(read(400, &body), Answer::Failed(Failure::Credentials(400)));
+        for other in [402, 404, 405, 500] {
+            assert_eq!(read(other, &body), status(other));
+        }
+    }
+    for body in [
+        "",
+        "invalid_client",
+        r#"{"error":"invalid_request"}"#,
+        r#"{"error":"Invalid_Client"}"#,
+        r#"{"error":["invalid_client"]}"#,
+        r#"{"error":"invalid_client","error":"invalid_client"}"#,
+    ] {
+        assert_eq!(read(400, body), status(400), "{body}");
+    }
+}
+
+#[test]
+fn too_many_requests_and_unavailable_hand_on_when_to_come_back() {
+    for status in [429, 503] {
+        let failure = |retry_after| match status {
+            429 => Failure::RateLimited { retry_after },
+            _ => Failure::Unavailable { retry_after },
+        };
+        let mut response = response(status, JSON, r#"{"active":true}"#);
+        let failed = |retry_after| Answer::Failed(failure(retry_after));
+        assert_eq!(read(&response, Forward::None, NOW), failed(None));
+        response.retry_after = Some(b"7".to_vec());
+        assert_eq!(read(&response, Forward::Jwt, NOW), failed(Some(7)));
+        // 2023-11-14 22:13:20 is NOW.
+        response.retry_after = Some(b"Tue, 14 Nov 2023 22:13:50 GMT".to_vec());
+        assert_eq!(read(&response, Forward::Jwt, NOW), failed(Some(30)));
+        response.retry_after = Some(b"soon".to_vec());
+        assert_eq!(read(&response, Forward::Jwt, NOW), failed(None));
+    }
 }
 
 #[test]

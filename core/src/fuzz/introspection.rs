@@ -82,7 +82,7 @@ pub(crate) fn check(response: &Response, forward: Forward, hint: Option<&[u8]>, 
                 assert!(matches!(early, Answer::Active(_)));
             }
         }
-        Answer::Failed(failure) => failed(response.status, *failure, hint),
+        Answer::Failed(failure) => failed(response, *failure, hint),
     }
 }
 
@@ -243,18 +243,35 @@ fn says_inactive(response: &Response, forward: Forward, hint: Option<&[u8]>) -> 
     }
 }
 
-fn failed(status: u16, failure: Failure, hint: Option<&[u8]>) {
+fn failed(response: &Response, failure: Failure, hint: Option<&[u8]>) {
+    let status = response.status;
+    let error = || {
+        let json = serde_json::from_slice::<Value>(trimmed(response)).unwrap_or_default();
+        json["error"].as_str().map(str::to_owned).unwrap_or_default()
+    };
+    let in_time = |retry_after: Option<u32>| {
+        assert!(retry_after.is_none_or(|seconds| (1..=MAX_RETRY_AFTER).contains(&seconds)));
+    };
     let fits = match failure {
         Failure::NotUnderstood(_) => status == 200,
-        Failure::Credentials(given) => given == status && (status == 401 || status == 403),
+        Failure::Credentials(given) => {
+            let refused = ["invalid_client", "unauthorized_client"].contains(&error().as_str());
+            given == status && (status == 401 || status == 403 || (status == 400 && refused))
+        }
         Failure::RateLimited { retry_after } => {
-            assert!(retry_after.is_none_or(|seconds| (1..=MAX_RETRY_AFTER).contains(&seconds)));
+            in_time(retry_after);
             status == 429
         }
         Failure::Hint(given) => {
             given == status && hint.is_some() && [400, 401, 403].contains(&status)
         }
-        Failure::Status(given) => given == status && ![200, 204, 401, 403, 429].contains(&status),
+        Failure::Unavailable { retry_after } => {
+            in_time(retry_after);
+            status == 503
+        }
+        Failure::Status(given) => {
+            given == status && ![200, 204, 401, 403, 429, 503].contains(&status)
+        }
     };
     assert!(fits, "{failure:?} for {status}");
     assert!(!failure.is_outage() || failure.allows_stale());

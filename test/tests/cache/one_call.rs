@@ -177,6 +177,7 @@ fn a_failure_goes_to_all_who_waited_and_nobody_retries() {
         (Script::ok("application/jwt", "rubbish"), 500),
         (Script::close(), 500),
         (Script::status(429).header("Retry-After", "7"), 503),
+        (Script::status(503).header("Retry-After", "7"), 503),
     ] {
         let rig = spread("");
         rig.server.script("failing", script);

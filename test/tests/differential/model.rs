@@ -225,7 +225,7 @@ fn read(answer: &Answer, group: Group) -> Verdict {
         (400, Body::Error("unsupported_token_type")) if group.hint != Some("refresh_token") => {
             Verdict::Inactive
         }
-        (429, _) => Verdict::Busy(match answer.retry_after {
+        (429 | 503, _) => Verdict::Busy(match answer.retry_after {
             Some("7") => "7".to_owned(),
             _ => "1".to_owned(),
         }),

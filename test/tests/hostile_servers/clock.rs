@@ -108,7 +108,7 @@ fn a_stale_answer_ends_with_its_token_wherever_the_clock_is_set() {
         (rig.get_as(&short.token).status == 200).then_some((short, begun))
     });
     set_clock(&rig, -HOUR);
-    rig.server.script(&short.token, Script::status(503));
+    rig.server.script(&short.token, Script::status(502));
     let mut stale = 0;
     wait_until("the end of the token", || {
         let response = rig.get_as(&short.token);
