@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use phantom_token_core::answer::Forward;
 use phantom_token_core::bearer::TokenSyntax;
-use phantom_token_core::client::Endpoint;
+use phantom_token_core::client::{Endpoint, Servers};
 use phantom_token_core::health::Limits;
 use phantom_token_core::lifetime::CacheControlPolicy;
 use zeroize::Zeroizing;
@@ -46,6 +46,8 @@ pub(crate) struct MainConf {
     pub(crate) http_authorization: Option<usize>,
     /// TLS settings are costly to make (a root store each): one for each set of options.
     pub(crate) tls: pem::TlsCache,
+    /// What a worker keeps of its connections: nothing yet.
+    pub(crate) servers: Servers,
     /// All endpoints of locations that are on, each once.
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     /// Thread pools of locations that are on, and those of `aio threads` in any location.

@@ -32,12 +32,14 @@ use crate::zone::Owed;
 mod attempt;
 mod failures;
 mod following;
+mod idle;
 mod poller;
 mod telling;
 mod wait;
 mod work;
 
 pub(crate) use failures::Failures;
+pub(crate) use idle::Idle;
 pub(crate) use poller::Poller;
 use telling::Keeping;
 pub(crate) use wait::Wait;

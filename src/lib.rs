@@ -28,6 +28,7 @@ mod request;
 mod scarce;
 mod status;
 mod sys;
+mod timer;
 mod variables;
 mod worker;
 mod zone;

@@ -15,7 +15,7 @@ use phantom_token_core::process;
 use phantom_token_core::state::State;
 
 use crate::conf::MainConf;
-use crate::flight::{Failures, Flight, Poller};
+use crate::flight::{Failures, Flight, Idle, Poller};
 use crate::sys::*;
 use crate::zone::{self, Owed, ZoneRef};
 
@@ -48,8 +48,9 @@ pub(crate) struct Worker {
     /// Calls queued or running.
     pub(crate) pending: usize,
     pub(crate) max_pending: usize,
-    pub(crate) poller: Box<Poller>,
-    pub(crate) failures: Box<Failures>,
+    pub(crate) poller: Poller,
+    pub(crate) failures: Failures,
+    pub(crate) idle: Idle,
     /// For keys of locations without a cache.
     pub(crate) hash_key: HashKey,
 }
@@ -128,6 +129,7 @@ pub(crate) fn start(conf: &MainConf) {
         max_pending: conf.max_pending.unwrap_or(MAX_PENDING),
         poller: Poller::new(),
         failures: Failures::new(),
+        idle: Idle::new(),
         hash_key: HashKey(zone::worker_key()),
     };
     WORKER.with(|slot| *slot.borrow_mut() = Some(worker));

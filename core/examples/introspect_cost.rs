@@ -10,7 +10,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phantom_token_core::client::{Call, Common, Endpoint, Tls, TlsOptions, introspect, stats};
+use phantom_token_core::client::{
+    Call, Common, Endpoint, Servers, Tls, TlsOptions, introspect, stats,
+};
 use zeroize::Zeroizing;
 
 fn main() {
@@ -33,6 +35,7 @@ fn main() {
     let address = std::str::from_utf8(&address[..length]).unwrap().trim();
     let endpoint = Arc::new(Endpoint::parse(&format!("http://{address}/i"), None).unwrap());
     let tls = Tls::new(TlsOptions { verify: false, ..TlsOptions::default() }).unwrap();
+    let connections = Servers::default().connections(&endpoint, &tls);
 
     let basic = Zeroizing::new(b"Basic aWQ6c2VjcmV0".to_vec());
     let common = Common::new(Some(basic), b"application/jwt").unwrap();
@@ -44,7 +47,7 @@ fn main() {
                 for _ in 0..calls {
                     let call = Call {
                         endpoint: endpoint.clone(),
-                        tls: tls.clone(),
+                        connections: connections.clone(),
                         common: common.clone(),
                         headers: Vec::new(),
                         body: Zeroizing::new(b"token=5a1f8c3e9d7b4a60b2c1".to_vec()),

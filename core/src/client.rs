@@ -4,10 +4,10 @@
 //! [`CallError`] that names the cause in fixed words. `ureq` speaks HTTP; names, sockets, TLS,
 //! deadlines and the judgement whether a connection may be used again are here.
 //!
-//! - A thread keeps one idle connection per endpoint and TLS setting for its own use, and closes it
-//!   at five minutes of age. A connection serves another call only where the last answer was read
-//!   to its end, nothing came behind it, and the peer has not closed it: an answer must never be
-//!   taken for another token's.
+//! - Idle connections are kept for each server and TLS setting ([`Connections`]) and taken by
+//!   whichever thread calls, the one used last first; at five minutes of age they are closed. A
+//!   connection serves another call only where the last answer was read to its end, nothing came
+//!   behind it, and the peer has not closed it: an answer must never be taken for another token's.
 //! - The deadline bounds everything: name, connect, TLS, request, answer.
 //! - A kept connection that turns out closed before any byte of an answer is replaced by a fresh
 //!   one, once. Nothing else is tried again here.
@@ -15,6 +15,7 @@
 
 mod agent;
 mod buffer;
+mod connections;
 mod dial;
 mod endpoint;
 mod error;
@@ -34,13 +35,14 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+pub use self::connections::{Connections, Servers};
 pub use self::endpoint::{Endpoint, EndpointError};
 pub use self::error::{AnswerCause, CallError, ConnectCause, Phase, RequestCause, TlsCause};
 pub use self::request::Common;
 pub use self::stats::{Stats, stats};
 pub use self::tls::{Tls, TlsConfigError, TlsOptions};
 
-use self::agent::AGENTS;
+use self::agent::Agent;
 use self::transport::Failure;
 use crate::answer::Response;
 
@@ -51,8 +53,8 @@ pub const MAX_BODY: usize = 65_536;
 pub struct Call {
     /// Where to ask.
     pub endpoint: Arc<Endpoint>,
-    /// How, where the endpoint is an `https://` one.
-    pub tls: Tls,
+    /// The connections to it that are kept, and TLS for those to be made.
+    pub connections: Arc<Connections>,
     /// The headers every call of the location has.
     pub common: Common,
     /// Further headers, sent in this order. Credentials may be among them.
@@ -73,8 +75,8 @@ pub struct Call {
 /// is closed.
 pub fn introspect(call: &Call) -> Result<Response, CallError> {
     let closed = CallError::Answer(AnswerCause::Closed);
-    match attempt(call) {
-        Err(Failure::Stale) => attempt(call),
+    match attempt(call, false) {
+        Err(Failure::Stale) => attempt(call, true),
         outcome => outcome,
     }
     .map_err(|failure| match failure {
@@ -83,22 +85,18 @@ pub fn introspect(call: &Call) -> Result<Response, CallError> {
     })
 }
 
-/// Closes the connections this thread keeps: to be called after a panic was caught in it.
-pub fn forget_connections() {
-    drop(AGENTS.take());
-}
-
-/// Sends `call` on the connection this thread keeps for it, or on a fresh one.
+/// Sends `call` on the kept connection that was used last, where there is one and not `afresh`:
+/// where one has turned out closed the others may be too.
 ///
-/// The agent is taken out of the thread's keeping meanwhile and put back only after a whole answer,
-/// so an error or a panic closes the connection.
-fn attempt(call: &Call) -> Result<Response, Failure> {
+/// The agent is kept only after a whole answer, so an error or a panic closes its connection.
+fn attempt(call: &Call, afresh: bool) -> Result<Response, Failure> {
     let now = Instant::now();
     if call.deadline <= now {
         return Err(CallError::Timeout(Phase::Start).into());
     }
-    let agent = AGENTS.with_borrow_mut(|agents| agents.take(call, now));
+    let kept = if afresh { None } else { call.connections.take(&call.endpoint, now) };
+    let agent = kept.unwrap_or_else(|| Agent::new(call));
     let response = agent.run(call)?;
-    AGENTS.with_borrow_mut(|agents| agents.keep(agent, now));
+    call.connections.keep(agent, &call.endpoint);
     Ok(response)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use phantom_token_core::answer::Forward;
 use phantom_token_core::bearer::TokenSyntax;
 use phantom_token_core::challenge::Challenge;
-use phantom_token_core::client::{Common, Endpoint, Tls};
+use phantom_token_core::client::{Common, Connections, Endpoint};
 use phantom_token_core::form;
 use phantom_token_core::health::{EndpointId, Limits};
 use phantom_token_core::key::{HashKey, IdentityHash};
@@ -70,7 +70,6 @@ pub(crate) struct CacheTimes {
 /// How the authorization server is asked.
 pub(crate) struct Introspection {
     pub(crate) endpoints: Vec<PolicyEndpoint>,
-    pub(crate) tls: Tls,
     /// The client's credentials and what else every call has in its header.
     pub(crate) common: Common,
     /// `client_id` and `client_secret` in the body (`phantom_token_client_auth post`).
@@ -87,6 +86,8 @@ pub(crate) struct Introspection {
 /// One endpoint of a location, in the order they are tried.
 pub(crate) struct PolicyEndpoint {
     pub(crate) endpoint: Arc<Endpoint>,
+    /// The worker's idle connections to it.
+    pub(crate) connections: Arc<Connections>,
     pub(crate) limits: Limits,
     /// Where its health is kept, once a worker has looked.
     pub(crate) id: OnceCell<Option<EndpointId>>,
@@ -356,6 +357,7 @@ impl Introspection {
             .chain(backups)
             .map(|setting| PolicyEndpoint {
                 endpoint: setting.endpoint.clone(),
+                connections: cf.main_conf().servers.connections(&setting.endpoint, &tls),
                 limits: setting.limits,
                 id: OnceCell::new(),
                 usual: Cell::new(Duration::ZERO),
@@ -365,7 +367,6 @@ impl Introspection {
 
         Ok(Self {
             endpoints,
-            tls,
             common,
             form_credentials,
             token_type_hint: conf.token_type_hint.clone(),

@@ -163,7 +163,7 @@ impl Flight {
         }
         Ok(Call {
             endpoint: endpoint.endpoint.clone(),
-            tls: introspection.tls.clone(),
+            connections: endpoint.connections.clone(),
             common: introspection.common.clone(),
             headers,
             body: form::introspection_body(&self.token, params)?,
@@ -186,6 +186,7 @@ impl Flight {
 
         let policy = Rc::clone(&self.policy);
         let endpoint = &policy.introspection.endpoints[self.next - 1];
+        worker.idle.watch(&endpoint.connections);
         let settled = self.settle(worker, endpoint, done);
         // Where the call's end said something about the endpoint, this changes nothing.
         self.give_trial_back(worker, endpoint);

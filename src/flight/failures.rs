@@ -2,7 +2,6 @@
 //! in each worker ([`Repeats`]).
 
 use core::fmt;
-use core::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,11 +14,11 @@ use crate::guard;
 use crate::log::error;
 use crate::outcome::Fail;
 use crate::sys::*;
-use crate::worker;
+use crate::timer::Timer;
 
 /// The failures of this worker's calls, and the timer that sums them up.
 pub(crate) struct Failures {
-    event: ngx_event_t,
+    timer: Box<Timer>,
     repeats: Repeats<Line>,
 }
 
@@ -74,10 +73,9 @@ impl fmt::Display for Line {
 }
 
 impl Failures {
-    /// Boxed, since NGINX's timers point into it.
-    pub(crate) fn new() -> Box<Self> {
-        // SAFETY: NGINX itself begins with zeroed events.
-        Box::new(Self { event: unsafe { core::mem::zeroed() }, repeats: Repeats::default() })
+    pub(crate) fn new() -> Self {
+        let timer = Timer::new("summing up failures", |worker| worker.failures.sum_up(false));
+        Self { timer, repeats: Repeats::default() }
     }
 
     /// Logs that a call failed, or counts it.
@@ -109,24 +107,8 @@ impl Failures {
 
     /// Makes sure that the timer runs while there is something to sum up.
     fn wait(&mut self) {
-        let Some(left) = self.repeats.next_end(now_ms()) else { return };
-        // SAFETY: the event is boxed in the worker's state, which lives as long as the process.
-        unsafe {
-            if pt_timer_is_set(&mut self.event) != 0 {
-                return;
-            }
-            self.event.data = ptr::from_mut(self).cast();
-            self.event.handler = Some(minute_is_over);
-            self.event.log = guard::cycle_log();
-            // A worker that ends does not wait for it.
-            pt_event_cancelable(&mut self.event);
-            pt_add_timer(&mut self.event, left.max(1) as ngx_msec_t);
+        if let Some(left) = self.repeats.next_end(now_ms()) {
+            self.timer.set_cancelable(left.max(1));
         }
     }
-}
-
-unsafe extern "C" fn minute_is_over(_: *mut ngx_event_t) {
-    guard::entry("summing up failures", guard::cycle_log, (), || {
-        worker::with(|worker| worker.failures.sum_up(false));
-    });
 }

@@ -4,17 +4,14 @@
 //! answered; only then, and every tenth of a second for callers that died, does it take the lock.
 //! It also makes the changes that are owed to a zone whose lock could not be had in time.
 
-use core::ptr;
-
 use phantom_token_core::process::{self, Running};
 
 use crate::flight::Flight;
-use crate::guard;
-use crate::sys::*;
-use crate::worker::{self, Worker};
+use crate::timer::Timer;
+use crate::worker::Worker;
 
 /// Between two looks at the word, in milliseconds.
-const TICK_MS: ngx_msec_t = 5;
+const TICK_MS: u64 = 5;
 /// Ticks between two looks at the callers, whatever the word says.
 const FULL_LOOK: u32 = 20;
 
@@ -24,31 +21,20 @@ const PATIENT_LOOK: u32 = 20;
 
 /// The timer, while there are flights that follow, or changes are owed.
 pub(crate) struct Poller {
-    event: ngx_event_t,
+    timer: Box<Timer>,
     seen: u64,
     ticks: u32,
     looks: u32,
 }
 
 impl Poller {
-    /// Boxed, since NGINX's timers point into it.
-    pub(crate) fn new() -> Box<Self> {
-        // SAFETY: NGINX itself begins with zeroed events.
-        Box::new(Self { event: unsafe { core::mem::zeroed() }, seen: 0, ticks: 0, looks: 0 })
+    pub(crate) fn new() -> Self {
+        Self { timer: Timer::new("following a call", tick), seen: 0, ticks: 0, looks: 0 }
     }
 
     /// Makes sure that the timer runs.
     pub(crate) fn run(&mut self) {
-        // SAFETY: the event is boxed in the worker's state, which lives as long as the process.
-        unsafe {
-            if pt_timer_is_set(&mut self.event) != 0 {
-                return;
-            }
-            self.event.data = ptr::from_mut(self).cast();
-            self.event.handler = Some(tick);
-            self.event.log = guard::cycle_log();
-            pt_add_timer(&mut self.event, TICK_MS);
-        }
+        self.timer.set(TICK_MS);
     }
 
     /// What it is time for.
@@ -72,26 +58,22 @@ enum Due {
     Callers,
 }
 
-unsafe extern "C" fn tick(_: *mut ngx_event_t) {
-    guard::entry("following a call", guard::cycle_log, (), || {
-        worker::with(|worker| {
-            let due = worker.poller.due(worker.state.answered());
-            if worker.owes() {
-                worker.pay(matches!(due, Due::Callers) && worker.poller.looks == 0);
-            }
-            match due {
-                Due::Nothing => {}
-                Due::Answers => poll_all(worker, process::exists),
-                Due::Callers => {
-                    let running = Running::default();
-                    poll_all(worker, |pid| running.has(pid));
-                }
-            }
-            if !worker.followers.is_empty() || worker.owes() {
-                worker.poller.run();
-            }
-        });
-    });
+fn tick(worker: &mut Worker) {
+    let due = worker.poller.due(worker.state.answered());
+    if worker.owes() {
+        worker.pay(matches!(due, Due::Callers) && worker.poller.looks == 0);
+    }
+    match due {
+        Due::Nothing => {}
+        Due::Answers => poll_all(worker, process::exists),
+        Due::Callers => {
+            let running = Running::default();
+            poll_all(worker, |pid| running.has(pid));
+        }
+    }
+    if !worker.followers.is_empty() || worker.owes() {
+        worker.poller.run();
+    }
 }
 
 fn poll_all(worker: &mut Worker, alive: impl Fn(u32) -> bool) {

@@ -127,13 +127,9 @@ impl Work {
         let result = if begun.is_ok() && self.time.is_hopeless(queued, share) && !left.is_zero() {
             Attempt::Skipped
         } else if begun.is_ok() && !left.is_zero() && !terminating() {
-            guard::catch("an introspection", || self.attempt(started + share)).unwrap_or_else(
-                |place| {
-                    // The connection the panic interrupted must not answer anybody else.
-                    client::forget_connections();
-                    Attempt::Panicked(place)
-                },
-            )
+            // The connection a panic interrupts is closed: it must not answer anybody else.
+            guard::catch("an introspection", || self.attempt(started + share))
+                .unwrap_or_else(Attempt::Panicked)
         } else {
             Attempt::Unsent
         };

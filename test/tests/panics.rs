@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use phantom_token_test::nginx::{Builder, injected_module};
-use phantom_token_test::process::wait_for;
+use phantom_token_test::process::{wait_for, wait_until};
 use phantom_token_test::{Api, AuthorizationServer, Client, Gateway, Rig, Script};
 
 /// A gateway whose module panics once, in the entry named.
@@ -170,6 +170,23 @@ fn while_failures_are_summed_up() {
     rig.gateway.pass_time(Duration::from_secs(60));
     rig.gateway.get("/", &[]);
     assert_serves_on(&rig, entry, &worker);
+}
+
+#[test]
+fn while_idle_connections_are_looked_at() {
+    let entry = "closing connections";
+    let Some(rig) = rig_with(entry, |builder, _| builder.count_calls()) else { return };
+    let worker = rig.gateway.workers();
+    rig.assert_passes(&rig.server.issue());
+    rig.gateway.pass_time(Duration::from_secs(10));
+    rig.gateway.get("/", &[]);
+    assert_serves_on(&rig, entry, &worker);
+    // The next call sets the timer again.
+    rig.gateway.pass_time(Duration::from_secs(70));
+    wait_until("the connection's end", || {
+        rig.gateway.get("/", &[]);
+        rig.server.open_connections() == 0
+    });
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! `ureq`, set up for introspection: what it is asked, what its answers and errors mean.
 
-use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,34 +23,7 @@ use crate::memory;
 /// The most an answer's status line and header section may have, in bytes.
 const MAX_HEADER: usize = 32 * 1024;
 
-thread_local! {
-    pub(super) static AGENTS: RefCell<Agents> = const { RefCell::new(Agents(Vec::new())) };
-}
-
-/// A thread's agents, least recently used first.
-#[derive(Default)]
-pub(super) struct Agents(Vec<Agent>);
-
-impl Agents {
-    /// Takes the agent for `call` out, or makes one; drops those not used for long.
-    pub(super) fn take(&mut self, call: &Call, now: Instant) -> Agent {
-        let long_unused =
-            self.0.iter().take_while(|agent| now.duration_since(agent.last_use) > MAX_IDLE).count();
-        self.0.drain(..long_unused);
-        match self.0.iter().position(|agent| agent.serves(call)) {
-            Some(found) => self.0.remove(found),
-            None => Agent::new(call, now),
-        }
-    }
-
-    /// Keeps an agent that was used at `now`.
-    pub(super) fn keep(&mut self, mut agent: Agent, now: Instant) {
-        agent.last_use = now;
-        self.0.push(agent);
-    }
-}
-
-/// A `ureq` agent for one endpoint and TLS setting, and so with one idle connection at most.
+/// A `ureq` agent that serves one call at a time, and so has one connection at most.
 pub(super) struct Agent {
     ureq: ureq::Agent,
     exchange: Arc<Mutex<Exchange>>,
@@ -59,17 +31,17 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    fn new(call: &Call, now: Instant) -> Self {
+    /// An agent without a connection, for calls like `call`.
+    pub(super) fn new(call: &Call) -> Self {
         let exchange = Exchange::shared(call);
         let dialler = Dialler::new(exchange.clone());
-        Self::with_connector(exchange, dialler, now)
+        Self::with_connector(exchange, dialler)
     }
 
     /// An agent whose connections `connector` makes.
     pub(super) fn with_connector(
         exchange: Arc<Mutex<Exchange>>,
         connector: impl Connector,
-        now: Instant,
     ) -> Self {
         // Timeouts are unset here on purpose: the transport ends every wait at the deadline.
         let config = ureq::Agent::config_builder()
@@ -85,14 +57,19 @@ impl Agent {
             .max_idle_age(MAX_IDLE)
             .build();
         let ureq = ureq::Agent::with_parts(config, connector, Later);
-        Agent { ureq, exchange, last_use: now }
+        Agent { ureq, exchange, last_use: Instant::now() }
     }
 
-    /// Whether a connection of this agent is one `call` could have made.
-    fn serves(&self, call: &Call) -> bool {
-        let exchange = self.exchange.lock();
-        exchange.endpoint.origin() == call.endpoint.origin()
-            && (!call.endpoint.is_https() || exchange.tls.id() == call.tls.id())
+    /// Rests from now on. Whether it has a connection that may serve another call.
+    pub(super) fn rest(&mut self) -> bool {
+        self.last_use = Instant::now();
+        self.exchange.lock().standing.is_some()
+    }
+
+    /// Whether its connection may serve now, after it has rested.
+    pub(super) fn is_fit(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.last_use) <= MAX_IDLE
+            && self.exchange.lock().standing.as_ref().is_some_and(|standing| standing.is_fit(now))
     }
 
     /// Sends `call` and reads the answer to its end.

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use super::agent::Agent;
 use super::socket::Socket;
 use super::transport::{Exchange, Failure, Link};
-use super::{Call, Common, Endpoint, MAX_BODY, Tls, TlsOptions};
+use super::{Call, Common, Connections, Endpoint, MAX_BODY, Servers, Tls, TlsOptions};
 use crate::answer::{Forward, Response};
 use crate::cache_control::{self, CacheControl, Caching};
 use crate::fuzz::input::{line, split, word};
@@ -62,10 +62,8 @@ pub fn http(input: &[u8]) {
     }
 
     let first_call = call();
-    let exchange = Exchange::shared(&first_call);
     let made = Arc::new(Mutex::new(Made { first: Some(ours), others: Vec::new() }));
-    let connector = Prepared { exchange: exchange.clone(), made: made.clone() };
-    let agent = Agent::with_connector(exchange, connector, Instant::now());
+    let mut agent = prepared(&first_call, &made);
     let answer = agent.run(&first_call);
     judge(&plain, &first[..sent], &answer);
 
@@ -83,7 +81,11 @@ pub fn http(input: &[u8]) {
                 let _ = serving.shutdown(Shutdown::Write);
                 sent
             });
-            let answer = agent.run(&call());
+            let second_call = call();
+            if !agent.rest() || !agent.is_fit(Instant::now()) {
+                agent = prepared(&second_call, &made);
+            }
+            let answer = agent.run(&second_call);
             let _ = theirs.shutdown(Shutdown::Both);
             (answer, server.join().expect("the server"))
         });
@@ -195,15 +197,16 @@ fn socket_pair() -> (Socket, UnixStream) {
 }
 
 fn call() -> Call {
-    static WHERE: OnceLock<(Arc<Endpoint>, Tls)> = OnceLock::new();
-    let (endpoint, tls) = WHERE.get_or_init(|| {
+    static WHERE: OnceLock<(Arc<Endpoint>, Arc<Connections>)> = OnceLock::new();
+    let (endpoint, connections) = WHERE.get_or_init(|| {
         let endpoint = Endpoint::parse("http://as.example/introspect", None).expect("an endpoint");
         let tls = Tls::new(TlsOptions { verify: false, ..TlsOptions::default() });
-        (Arc::new(endpoint), tls.expect("settings"))
+        let connections = Servers::default().connections(&endpoint, &tls.expect("settings"));
+        (Arc::new(endpoint), connections)
     });
     Call {
         endpoint: endpoint.clone(),
-        tls: tls.clone(),
+        connections: connections.clone(),
         common: Common::new(None, b"application/jwt").expect("headers"),
         headers: Vec::new(),
         body: Zeroizing::new(b"token=opaque".to_vec()),
@@ -212,7 +215,14 @@ fn call() -> Call {
     }
 }
 
-/// The connections of one agent.
+/// An agent with the prepared connection, where nobody has taken it yet.
+fn prepared(call: &Call, made: &Arc<Mutex<Made>>) -> Agent {
+    let exchange = Exchange::shared(call);
+    let connector = Prepared { exchange: exchange.clone(), made: made.clone() };
+    Agent::with_connector(exchange, connector)
+}
+
+/// The connections of one input.
 struct Made {
     first: Option<Socket>,
     /// The servers' ends of the others.

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How a wait ended that did not bring what it waited for.
@@ -37,7 +38,7 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(16);
 /// each answer where waiting first and reading then would be two.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     /// After how long the kernel ends a read.
     patience: Duration,
 }
@@ -47,13 +48,18 @@ impl Socket {
     pub(super) fn connect(address: IpAddr, port: u16, within: Duration) -> io::Result<Socket> {
         let stream = TcpStream::connect_timeout(&SocketAddr::new(address, port), within)?;
         stream.set_nodelay(true)?;
-        Ok(Socket { stream, patience: Duration::MAX })
+        Ok(Socket { stream: Arc::new(stream), patience: Duration::MAX })
     }
 
     /// A socket that is connected already.
     #[cfg(any(test, fuzzing))]
     pub(super) fn connected(stream: TcpStream) -> Socket {
-        Socket { stream, patience: Duration::MAX }
+        Socket { stream: Arc::new(stream), patience: Duration::MAX }
+    }
+
+    /// The same socket, to be looked at by others.
+    pub(super) fn share(&self) -> Arc<TcpStream> {
+        self.stream.clone()
     }
 
     /// Writes all of `bytes`, waiting for room until `deadline`.
@@ -83,31 +89,11 @@ impl Socket {
                 let patience = self.patience.max(Duration::from_millis(1));
                 self.stream.set_read_timeout(Some(patience))?;
             }
-            match self.stream.read(buffer) {
+            match (&*self.stream).read(buffer) {
                 Ok(amount) => return Ok(amount),
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Whether the peer keeps the connection open and has sent nothing unasked for: one
-    /// `MSG_PEEK`.
-    pub(super) fn is_quiet(&self) -> bool {
-        let mut byte = 0_u8;
-        loop {
-            // SAFETY: room for one byte, and a descriptor that is open while `self` is borrowed.
-            let seen = unsafe {
-                let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-                libc::recv(self.stream.as_raw_fd(), (&raw mut byte).cast(), 1, flags)
-            };
-            if seen >= 0 {
-                return false;
-            }
-            let error = io::Error::last_os_error();
-            if error.kind() != ErrorKind::Interrupted {
-                return error.kind() == ErrorKind::WouldBlock;
             }
         }
     }
@@ -149,6 +135,25 @@ impl Write for Socket {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Whether the peer keeps the connection open and has sent nothing unasked for: one `MSG_PEEK`.
+pub(super) fn is_quiet(stream: &TcpStream) -> bool {
+    let mut byte = 0_u8;
+    loop {
+        // SAFETY: room for one byte, and a descriptor that is open while `stream` is borrowed.
+        let seen = unsafe {
+            let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+            libc::recv(stream.as_raw_fd(), (&raw mut byte).cast(), 1, flags)
+        };
+        if seen >= 0 {
+            return false;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != ErrorKind::Interrupted {
+            return error.kind() == ErrorKind::WouldBlock;
+        }
     }
 }
 
@@ -203,14 +208,15 @@ mod tests {
     #[test]
     fn only_an_open_connection_without_bytes_is_quiet() {
         let (socket, mut peer) = pair();
-        assert!(socket.is_quiet());
+        let stream = socket.share();
+        assert!(is_quiet(&stream));
         peer.write_all(b"x").unwrap();
-        while socket.is_quiet() {
+        while is_quiet(&stream) {
             std::thread::yield_now();
         }
         let (socket, peer) = pair();
         drop(peer);
-        while socket.is_quiet() {
+        while is_quiet(&socket.share()) {
             std::thread::yield_now();
         }
     }

@@ -5,6 +5,7 @@
 //! write.
 
 use std::fmt;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use super::buffer::{Input, Output};
 use super::endpoint::Endpoint;
 use super::error::{AnswerCause, CallError, Phase};
 use super::session::{self, Session};
-use super::socket::{Halt, Socket};
+use super::socket::{self, Halt, Socket};
 use super::stats;
 use super::tls::Tls;
 
@@ -35,8 +36,8 @@ const MAX_RECEIVED: usize = 1024 * 1024;
 /// The least room offered to one read.
 const MIN_READ: usize = 4 * 1024;
 
-/// The call under way, as far as the connection must know about it. Shared by an agent's connector
-/// and its connection, and written anew for each call.
+/// The call under way, as far as the connection must know about it, and what the agent knows of the
+/// connection. Shared by an agent, its connector and its connection.
 pub(super) struct Exchange {
     /// Numbers the calls: a connection that knows another number was made for an earlier one.
     pub(super) number: u64,
@@ -48,6 +49,22 @@ pub(super) struct Exchange {
     pub(super) request_size: usize,
     /// Set once the header says that the connection's end is the answer's end (RFC 9112 §6.3).
     pub(super) ends_with_connection: bool,
+    /// The connection, for as long as there is one.
+    pub(super) standing: Option<Standing>,
+}
+
+/// A connection that stands, seen from outside.
+pub(super) struct Standing {
+    stream: Arc<TcpStream>,
+    dialled: Instant,
+}
+
+impl Standing {
+    /// Whether it may serve another call now, if it might when the last one ended: it is not too
+    /// old, and the peer has neither closed it nor sent anything since.
+    pub(super) fn is_fit(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.dialled) < MAX_AGE && socket::is_quiet(&self.stream)
+    }
 }
 
 impl Exchange {
@@ -56,11 +73,12 @@ impl Exchange {
         Arc::new(Mutex::new(Exchange {
             number: 0,
             endpoint: call.endpoint.clone(),
-            tls: call.tls.clone(),
+            tls: call.connections.tls().clone(),
             deadline: call.deadline,
             connect_timeout: call.connect_timeout,
             request_size: 0,
             ends_with_connection: false,
+            standing: None,
         }))
     }
 }
@@ -117,22 +135,19 @@ impl Link {
         socket: Socket,
         session: Option<Box<Session>>,
     ) -> Self {
+        let dialled = Instant::now();
+        exchange.lock().standing = Some(Standing { stream: socket.share(), dialled });
         Link {
             exchange,
             socket,
             session,
-            dialled: Instant::now(),
+            dialled,
             call: LinkCall::none(),
             reusable: true,
             served: false,
             output: Output::default(),
             input: Input::default(),
         }
-    }
-
-    /// Whether the call written in the exchange is the one this connection has served.
-    fn serves_current_call(&self) -> bool {
-        self.exchange.lock().number == self.call.number
     }
 
     /// Takes up the call that is written in the exchange, where it is a new one.
@@ -264,15 +279,14 @@ impl Transport for Link {
         self.receive().map_err(ureq::Error::from)
     }
 
-    /// Whether the connection may serve another call; asked when one ends and before the next.
+    /// Whether the connection may serve another call; asked when one ends and before the next. What
+    /// has happened in between, [`Standing::is_fit`] tells.
     fn is_open(&mut self) -> bool {
         self.reusable
             && self.output.written().is_empty()
             && self.input.unread().is_empty()
             && self.dialled.elapsed() < MAX_AGE
             && self.session.as_mut().is_none_or(|session| session.is_drained())
-            // Before the next call is soon enough to ask the socket, and late enough to hear all.
-            && (self.serves_current_call() || self.socket.is_quiet())
     }
 
     fn is_tls(&self) -> bool {
@@ -316,6 +330,7 @@ impl Drop for Link {
         if let Some(session) = &mut self.session {
             session.say_goodbye(&mut self.socket);
         }
+        self.exchange.lock().standing = None;
     }
 }
 
@@ -343,11 +358,19 @@ mod tests {
             connect_timeout: Duration::ZERO,
             request_size: 0,
             ends_with_connection: false,
+            standing: None,
         };
         let socket =
             Socket::connect(address.ip(), address.port(), Duration::from_secs(20)).unwrap();
         let mut link = Link::new(Arc::new(Mutex::new(exchange)), socket, None);
         assert!(link.is_open());
+        let exchange = link.exchange.clone();
+        let is_fit_at_age = |age| {
+            let exchange = exchange.lock();
+            exchange.standing.as_ref().is_some_and(|link| link.is_fit(link.dialled + age))
+        };
+        assert!(is_fit_at_age(MAX_AGE - Duration::from_secs(1)));
+        assert!(!is_fit_at_age(MAX_AGE));
         let Some(long_ago) = link.dialled.checked_sub(MAX_AGE) else {
             return; // the machine has not run for five minutes
         };
@@ -355,5 +378,7 @@ mod tests {
         assert!(link.is_open());
         link.dialled = long_ago;
         assert!(!link.is_open());
+        drop(link);
+        assert!(!is_fit_at_age(Duration::ZERO));
     }
 }

@@ -10,10 +10,14 @@ mod time_limits;
 mod tls;
 
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use phantom_token_core::answer::Response;
-use phantom_token_core::client::{Call, CallError, Common, Endpoint, Tls, TlsOptions, introspect};
+use phantom_token_core::client::{
+    Call, CallError, Common, Endpoint, Servers, Tls, TlsOptions, introspect,
+};
 use zeroize::Zeroizing;
 
 /// TLS settings for calls that use none.
@@ -32,9 +36,12 @@ fn call(url: &str) -> Call {
 }
 
 fn call_with(url: &str, connect: Option<&str>, tls: Tls) -> Call {
+    // Each test has servers of its own.
+    static SERVERS: LazyLock<Mutex<Servers>> = LazyLock::new(Mutex::default);
+    let endpoint = Arc::new(Endpoint::parse(url, connect).unwrap());
     Call {
-        endpoint: Arc::new(Endpoint::parse(url, connect).unwrap()),
-        tls,
+        connections: SERVERS.lock().connections(&endpoint, &tls),
+        endpoint,
         common: common(Some(b"Basic aWQ6c2VjcmV0")),
         headers: Vec::new(),
         body: Zeroizing::new(b"token=opaque".to_vec()),

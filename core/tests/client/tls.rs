@@ -231,7 +231,8 @@ fn connections_are_kept_for_the_same_tls_settings_only() {
     let server = Server::start_tls(authority.server(&["as.example"]), echo);
     let url = format!("https://as.example:{}/i", server.address.port());
     let address = server.address.to_string();
-    let call = call_with(&url, Some(&address), authority.trusting());
+    let settings = authority.trusting();
+    let call = call_with(&url, Some(&address), settings.clone());
     for _ in 0..3 {
         introspect(&call).ok().unwrap();
     }
@@ -239,7 +240,7 @@ fn connections_are_kept_for_the_same_tls_settings_only() {
     let other = call_with(&url, Some(&address), authority.trusting());
     introspect(&other).ok().unwrap();
     assert_eq!(server.accepted(), 2);
-    let clone = call_with(&url, Some(&address), call.tls.clone());
+    let clone = call_with(&url, Some(&address), settings);
     introspect(&clone).ok().unwrap();
     assert_eq!(server.accepted(), 2);
     // A setting that does not trust the server gets nothing from a kept connection.
