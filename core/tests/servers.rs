@@ -551,11 +551,15 @@ mod in_front_of_a_server {
 
     #[test]
     fn load_balancer_without_a_server() {
-        for status in [502, 503, 504] {
+        for (status, failure) in [
+            (502, Failure::Status(502)),
+            (503, Failure::Unavailable { retry_after: None }),
+            (504, Failure::Status(504)),
+        ] {
             let response = http(&format!(
                 "HTTP/1.1 {status} X\nContent-Type: text/html\n\n<html><body>x</body></html>"
             ));
-            assert_eq!(read(&response, Forward::Jwt), Answer::Failed(Failure::Status(status)));
+            assert_eq!(read(&response, Forward::Jwt), Answer::Failed(failure));
         }
     }
 
