@@ -4,6 +4,7 @@
 //! inherits them; [`policy`] checks what belongs together and prepares, for every location with
 //! `phantom_token on`, the [`policy::Policy`] a request is judged by.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use phantom_token_core::health::Limits;
 use phantom_token_core::lifetime::CacheControlPolicy;
 use zeroize::Zeroizing;
 
+pub(crate) mod assigned;
 pub(crate) mod cf;
 pub(crate) mod directives;
 pub(crate) mod pem;
@@ -22,6 +24,7 @@ pub(crate) mod policy;
 pub(crate) use cf::{Cf, ConfError, Place};
 pub(crate) use policy::Policy;
 
+use crate::pass::Preceded;
 use crate::status::Format;
 use crate::sys::*;
 use crate::zone::{StateZone, Zone};
@@ -44,6 +47,10 @@ pub(crate) struct MainConf {
     pub(crate) worker_cache: Option<usize>,
     /// Index of `$http_authorization`, forgotten on a rewrite.
     pub(crate) http_authorization: Option<usize>,
+    /// Handlers of variables that hold what they were assigned, and evaluate nothing.
+    pub(crate) assigned: Vec<ngx_http_get_variable_pt>,
+    /// The handlers that ours precede.
+    pub(crate) preceded: Preceded,
     /// TLS settings are costly to make (a root store each): one for each set of options.
     pub(crate) tls: pem::TlsCache,
     /// What a worker keeps of its connections: nothing yet.
@@ -160,9 +167,16 @@ pub(crate) struct LocConf {
     pub(crate) purge_any: Option<bool>,
     /// Made after merging, where the module is on.
     pub(crate) policy: Option<Rc<Policy>>,
+    /// The module is on in an `if` or a `limit_except` in here.
+    pub(crate) on_within: Cell<bool>,
 }
 
 impl LocConf {
+    /// Whether the module judges requests here, or may: an `if` decides that in the rewrite phase.
+    pub(crate) fn judges(&self) -> bool {
+        self.policy.is_some() || self.on_within.get()
+    }
+
     /// Takes over from the enclosing level what this level does not say.
     fn inherit(&mut self, outer: &Self) {
         macro_rules! inherit {
@@ -211,6 +225,9 @@ impl LocConf {
             Some(switch) if switch.on => Some(Rc::new(Policy::prepare(cf, self, switch)?)),
             _ => None,
         };
+        if self.policy.is_some() && cf.is_nameless() {
+            outer.on_within.set(true);
+        }
         let own = self.policy.as_ref().map(|policy| policy.thread_pool);
         cf.warn_of_shared_thread_pool(own);
         Ok(())

@@ -11,15 +11,22 @@ use phantom_token_core::key::Key;
 use phantom_token_core::local::Cached;
 use smallvec::SmallVec;
 
+use crate::conf::Policy;
 use crate::flight::Wait;
 use crate::metrics::{self, Outcome as Status, UncachedReason};
 use crate::outcome::Outcome;
+use crate::pass::{Original, Rewrite};
 use crate::request::{NoMemory, Request};
 use crate::sys::*;
 use crate::worker;
 
-/// A place a token may stand in, the header (`None`) or a variable, and what stood there first.
-pub(crate) type Presented = (Option<usize>, Option<&'static [u8]>);
+/// An outcome that a request has learnt, and in which location.
+pub(crate) struct Learnt {
+    pub(crate) policy: Rc<Policy>,
+    pub(crate) key: Key,
+    pub(crate) outcome: Outcome,
+    pub(crate) status: Status,
+}
 
 /// A request's context.
 #[derive(Default)]
@@ -27,9 +34,11 @@ pub(crate) struct Ctx {
     /// The introspection the request waits for.
     pub(crate) wait: Option<Box<Wait>>,
     /// What was learnt so far, latest last: nothing is asked twice for one request and identity.
-    pub(crate) learnt: SmallVec<[(Key, Outcome, Status); 1]>,
-    /// The opaque token as first presented in each place. After a rewrite the header holds the JWT.
-    pub(crate) presented: SmallVec<[Presented; 1]>,
+    pub(crate) learnt: SmallVec<[Learnt; 1]>,
+    /// What the last decision made of the request's `Authorization`; `None`: nothing.
+    pub(crate) rewrite: Option<Rewrite>,
+    /// The client's own, while ours is on the request.
+    pub(crate) original: Option<Original>,
     /// What NGINX's headers point into, or the variables of an earlier pass.
     pub(crate) grants: SmallVec<[Rc<Cached>; 1]>,
     /// The reply this pass gave.
@@ -130,10 +139,10 @@ impl Ctx {
         }
     }
 
-    /// What was learnt of this token and identity earlier in the request.
-    pub(crate) fn learnt(&self, key: &Key) -> Option<(Outcome, Status)> {
-        let (_, outcome, status) = self.learnt.iter().rev().find(|(known, ..)| known == key)?;
-        Some((outcome.clone(), *status))
+    /// What was learnt of a token and identity earlier in the request. `key_as_of` gives their key in
+    /// the zone of another location.
+    pub(crate) fn learnt(&self, key_as_of: impl Fn(&Policy) -> Key) -> Option<&Learnt> {
+        self.learnt.iter().rev().find(|known| known.key == key_as_of(&known.policy))
     }
 
     /// The client has left before its token was judged. NGINX writes the access log after this.

@@ -7,8 +7,10 @@
 use core::cell::UnsafeCell;
 use core::ptr;
 
+use crate::conf::Cf;
 use crate::ctx::{Ctx, Reply};
 use crate::guard;
+use crate::pass;
 use crate::refusal;
 use crate::request::{NoMemory, Request};
 use crate::sys::*;
@@ -26,8 +28,9 @@ unsafe impl Sync for Next {}
 
 static NEXT: Next = Next { header: UnsafeCell::new(None), body: UnsafeCell::new(None) };
 
-/// Puts the filters on top of NGINX's chains, which every configuration builds anew.
-pub(crate) unsafe extern "C" fn postconfiguration(_: *mut ngx_conf_t) -> ngx_int_t {
+/// Puts the filters on top of NGINX's chains, which every configuration builds anew. What has to come
+/// before NGINX's rewrite module is registered here too, since this half of the module comes after it.
+pub(crate) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: NGINX builds the chains on one thread, before requests of this configuration.
     unsafe {
         *NEXT.header.get() = ngx_http_top_header_filter;
@@ -35,7 +38,11 @@ pub(crate) unsafe extern "C" fn postconfiguration(_: *mut ngx_conf_t) -> ngx_int
         *NEXT.body.get() = ngx_http_top_body_filter;
         ngx_http_top_body_filter = Some(body_filter);
     }
-    OK
+    guard::entry("the end of the configuration", guard::cycle_log, ERROR, || {
+        // SAFETY: NGINX passes a live parser.
+        let mut cf = unsafe { Cf::new(cf) };
+        pass::precede_rewrites(&mut cf)
+    })
 }
 
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {

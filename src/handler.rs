@@ -14,13 +14,14 @@ use phantom_token_core::scope;
 use phantom_token_core::state::{Notice, hash_of};
 
 use crate::cache;
-use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, MainConf, Policy};
-use crate::ctx::Ctx;
+use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, Policy};
+use crate::ctx::{Ctx, Learnt};
 use crate::flight::{self, Asked, Question, Values};
 use crate::guard;
 use crate::log::{error, info, warning};
 use crate::metrics::{self, Outcome as Status, UncachedReason};
 use crate::outcome::{Fail, Outcome, Why};
+use crate::pass::{self, Rewrite};
 use crate::refusal::{self, Refusal};
 use crate::request::{NoMemory, Request};
 use crate::sys::*;
@@ -55,6 +56,10 @@ pub(crate) unsafe extern "C" fn access(r: *mut ngx_http_request_t) -> ngx_int_t 
                     && let Some(ctx) = Ctx::find(r)
                 {
                     refusal::keep_connection(r, ctx);
+                    // An `if` may have switched it off only now.
+                    if pass::put_on(r, ctx).is_err() {
+                        return INTERNAL_SERVER_ERROR;
+                    }
                 }
                 return DECLINED;
             };
@@ -80,11 +85,12 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
     count(ctx, &decision);
     match decision {
         Decision::Forward(grant) => forward(r, ctx, policy, grant),
-        Decision::Bypass => Ok(DECLINED),
+        Decision::Bypass => {
+            ctx.rewrite = None;
+            Ok(DECLINED)
+        }
         Decision::Options => {
-            remember_header(r, ctx);
-            r.remove_authorization()?;
-            forget_header(r);
+            pass::rewrite(r, ctx, Rewrite::Remove)?;
             Ok(DECLINED)
         }
         Decision::Refuse(refusal) => refusal::give(r, ctx, policy, refusal),
@@ -100,6 +106,8 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
     let ctx = Ctx::of(r)?;
     ctx.reason = "";
     ctx.status = None;
+    // Before the rewrite phase already, but where an `if` has switched the module on.
+    pass::put_back(r, ctx)?;
     if any_set(r, &policy.bypass)? {
         Ctx::of(r)?.status = Some(Status::Bypass);
         return Ok(Decision::Bypass);
@@ -109,7 +117,7 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
         return Ok(Decision::Options);
     }
 
-    let token = match presented(r, policy)? {
+    let token = match presented(r, policy) {
         Credentials::Absent => return Ok(denied(Ctx::of(r)?, "missing", Refusal::Missing)),
         Credentials::Unusable => {
             return Ok(denied(Ctx::of(r)?, "malformed", Refusal::InvalidToken));
@@ -131,11 +139,12 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
             Some(arena) => arena.hash_key(),
             None => worker.hash_key,
         };
-        let identity = policy.identity(&hash_key, &headers, &params);
-        let key = Key { token: hash_key.token(token), identity };
+        let values = [&headers, &params];
+        let key = policy.key(&hash_key, token, values);
 
-        if let Some((outcome, status)) = ctx.learnt(&key) {
-            return (key, Asked::Known(outcome), status);
+        let key_as_of = |other: &Policy| policy.key_as_of(other, &hash_key, token, values);
+        if let Some(learnt) = ctx.learnt(key_as_of) {
+            return (key, Asked::Known(learnt.outcome.clone()), learnt.status);
         }
         if !refresh
             && let Some(zone) = policy.zone
@@ -191,16 +200,21 @@ fn landed(
 fn verdict(
     r: Request,
     ctx: &mut Ctx,
-    policy: &Policy,
+    policy: &Rc<Policy>,
     key: Key,
     outcome: Outcome,
     status: Status,
 ) -> Decision {
     // As it was learnt: whether a stale answer may stand in is for each location to say.
-    if ctx.learnt(&key).is_none() {
-        ctx.learnt.push((key, outcome.clone(), status));
+    if ctx.learnt.iter().all(|learnt| learnt.key != key) {
+        let policy = Rc::clone(policy);
+        ctx.learnt.push(Learnt { policy, key, outcome: outcome.clone(), status });
     }
     let (outcome, status) = match outcome {
+        // Learnt before a redirect, it may be over by now.
+        Outcome::Granted(grant) if grant.life.has_expired(now_ms(), now_secs()) => {
+            (Outcome::Inactive, status)
+        }
         Outcome::Failed(fail) => match stale(r, ctx, policy, &key, fail) {
             Some(grant) => (Outcome::Granted(grant), Status::Stale),
             None => (outcome, status),
@@ -253,27 +267,16 @@ fn forward(
     policy: &Policy,
     grant: Rc<Cached>,
 ) -> Result<ngx_int_t, NoMemory> {
-    match policy.forward {
+    let rewrite = match policy.forward {
         Forward::Jwt => {
             let value = grant.header().unwrap_or_default();
-            remember_header(r, ctx);
-            r.set_authorization(ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() })?;
+            Rewrite::To(ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() })
         }
-        Forward::None => {
-            remember_header(r, ctx);
-            r.remove_authorization()?;
-        }
-    }
-    forget_header(r);
+        Forward::None => Rewrite::Remove,
+    };
     ctx.grants.push(grant);
+    pass::rewrite(r, ctx, rewrite)?;
     Ok(OK)
-}
-
-/// Forgets the header as an earlier phase saw it: `$http_authorization` is evaluated anew.
-fn forget_header(r: Request) {
-    if let Some(index) = MainConf::of(r).http_authorization {
-        r.forget_variable(index);
-    }
 }
 
 /// Suspends the request until its introspection ends, its deadline passes or its client leaves.
@@ -303,33 +306,12 @@ fn denied(ctx: &mut Ctx, reason: &'static str, refusal: Refusal) -> Decision {
     Decision::Refuse(refusal)
 }
 
-/// The opaque token, as first presented: after a rewrite the header holds the JWT.
-fn presented(r: Request, policy: &Policy) -> Result<Credentials<'static>, NoMemory> {
-    let Some(index) = policy.token else {
-        let value = remember_header(r, Ctx::of(r)?);
-        return Ok(bearer::from_authorization(value, policy.syntax));
-    };
-    let value = r.variable(index);
-    let value = remember(Ctx::of(r)?, policy.token, || Some(value));
-    Ok(bearer::from_bare(value.unwrap_or_default(), policy.syntax))
-}
-
-/// The client's own `Authorization`, kept before anything changes it.
-fn remember_header(r: Request, ctx: &mut Ctx) -> Option<&'static [u8]> {
-    remember(ctx, None, || r.authorization())
-}
-
-fn remember(
-    ctx: &mut Ctx,
-    place: Option<usize>,
-    value: impl FnOnce() -> Option<&'static [u8]>,
-) -> Option<&'static [u8]> {
-    if let Some((_, known)) = ctx.presented.iter().find(|(known, _)| *known == place) {
-        return *known;
+/// The opaque token.
+fn presented(r: Request, policy: &Policy) -> Credentials<'static> {
+    match policy.token {
+        None => bearer::from_authorization(r.authorization(), policy.syntax),
+        Some(index) => bearer::from_bare(r.variable(index), policy.syntax),
     }
-    let value = value();
-    ctx.presented.push((place, value));
-    value
 }
 
 /// Whether any of the values is non-empty and not `0`, as NGINX's own `*_bypass` directives have it.

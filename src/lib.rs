@@ -21,6 +21,7 @@ mod handler;
 mod log;
 mod metrics;
 mod outcome;
+mod pass;
 mod purge;
 mod refusal;
 mod request;

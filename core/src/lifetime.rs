@@ -62,9 +62,15 @@ impl Life {
         Life { stored: now_ms, until, exp: None, may_stale: false }
     }
 
-    /// The life of an answer that is not kept: over at once.
-    pub fn of_none(now_ms: u64) -> Life {
-        Life { stored: now_ms, until: Some(now_ms), exp: None, may_stale: false }
+    /// The life of an answer that is not kept: over at once, but for the request that has it, which
+    /// may go on until the token expires.
+    pub fn of_none(now_ms: u64, exp: Option<Expiry>) -> Life {
+        Life { stored: now_ms, until: Some(now_ms), exp, may_stale: false }
+    }
+
+    /// Whether the token has expired, on either clock.
+    pub fn has_expired(&self, now_ms: u64, now: u64) -> bool {
+        self.exp.is_some_and(|exp| exp.has_passed(now_ms, now))
     }
 }
 
@@ -192,7 +198,7 @@ const TURN_MS: u64 = 1_000;
 /// `phantom_token_cache_inactive_valid`) and `phantom_token_cache_stale` in milliseconds; 0 turns
 /// each off. Never [`Freshness::Stale`] without an `exp`, and never past it on either clock.
 pub fn freshness(life: &Life, valid_ms: u64, stale_ms: u64, now_ms: u64, now: u64) -> Freshness {
-    let expired = life.exp.is_some_and(|exp| exp.has_passed(now_ms, now));
+    let expired = life.has_expired(now_ms, now);
     // A worker whose turn takes long has an older time than the one that stored it just now.
     let now_ms = now_ms.max(life.stored.min(now_ms.saturating_add(TURN_MS)));
     // Stored later still: another clock than ours, nothing can be said.

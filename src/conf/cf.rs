@@ -168,6 +168,12 @@ impl Cf<'_> {
         }
     }
 
+    /// At the end of a location: whether it is an `if` or a `limit_except`.
+    pub(crate) fn is_nameless(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { pt_is_nameless(self.cf) != 0 }
+    }
+
     /// Makes sure that `$http_authorization` has an index, so that it can be forgotten.
     pub(crate) fn http_authorization(&mut self) -> Result<(), ConfError> {
         if self.main_conf().http_authorization.is_none() {

@@ -12,7 +12,7 @@ use phantom_token_core::challenge::Challenge;
 use phantom_token_core::client::{Common, Connections, Endpoint};
 use phantom_token_core::form;
 use phantom_token_core::health::{EndpointId, Limits};
-use phantom_token_core::key::{HashKey, IdentityHash};
+use phantom_token_core::key::{HashKey, IdentityHash, Key};
 use phantom_token_core::lifetime::CacheControlPolicy;
 use phantom_token_core::state;
 
@@ -171,20 +171,42 @@ impl Policy {
         })
     }
 
-    /// H(identity), with those of the extra headers' and parameters' values that the answer may
-    /// depend on, where there are any.
-    pub(crate) fn identity(
+    /// H(token) ‖ H(identity), with those of the extra headers' and parameters' values that the answer
+    /// may depend on.
+    pub(crate) fn key(&self, hash_key: &HashKey, token: &[u8], values: [&Values; 2]) -> Key {
+        let Introspection { headers, params, .. } = &self.introspection;
+        if headers.iter().chain(params.iter()).any(|extra| extra.keyed) {
+            return self.key_as_of(self, hash_key, token, values);
+        }
+        let identity = || self.identity_as_of(self, hash_key, values);
+        let identity = *self.identity_hash.get_or_init(identity);
+        Key { token: hash_key.token(token), identity }
+    }
+
+    /// What it would be if this location used the zone of another.
+    pub(crate) fn key_as_of(
         &self,
-        key: &HashKey,
-        headers: &Values,
-        params: &Values,
+        other: &Policy,
+        hash_key: &HashKey,
+        token: &[u8],
+        values: [&Values; 2],
+    ) -> Key {
+        let identity = self.identity_as_of(other, hash_key, values);
+        Key { token: hash_key.token(token), identity }
+    }
+
+    fn identity_as_of(
+        &self,
+        other: &Policy,
+        hash_key: &HashKey,
+        [header_values, param_values]: [&Values; 2],
     ) -> IdentityHash {
-        let Introspection { headers: names, params: param_names, identity, .. } =
-            &self.introspection;
-        let extras = || names.iter().zip(headers).chain(param_names.iter().zip(params));
-        let keyed = || extras().filter(|(extra, _)| extra.keyed).map(|(_, value)| &value[..]);
-        let hash = || key.identity(std::iter::once(&identity[..]).chain(keyed()));
-        if keyed().next().is_none() { *self.identity_hash.get_or_init(hash) } else { hash() }
+        let Introspection { headers, params, identity, .. } = &self.introspection;
+        // Zones stay apart in a worker's own cache and among its flights, too.
+        let zone = other.zone.as_ref().map_or(&[][..], |zone| zone.name().as_bytes());
+        let extras = headers.iter().zip(header_values).chain(params.iter().zip(param_values));
+        let keyed = extras.filter(|(extra, _)| extra.keyed).map(|(_, value)| &value[..]);
+        hash_key.identity([zone, &identity[..]].into_iter().chain(keyed))
     }
 }
 
@@ -308,13 +330,6 @@ impl Introspection {
             identity.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
             identity.extend_from_slice(bytes);
         };
-        // Zones stay apart in a worker's own cache and among its flights, too.
-        let zone = match &conf.cache {
-            Some(CacheSetting::Off) => "",
-            Some(CacheSetting::Named { name, .. }) => name,
-            None => Zone::DEFAULT_NAME,
-        };
-        part(b'Z', zone.as_bytes());
         for setting in settings.iter() {
             part(b'E', &setting.identity);
         }

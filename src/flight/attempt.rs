@@ -11,7 +11,7 @@ use phantom_token_core::client::{Call, CallError, ConnectCause};
 use phantom_token_core::form;
 use phantom_token_core::grant::Grant;
 use phantom_token_core::health::{Availability, EndpointId, Gate, Outlook, Transition};
-use phantom_token_core::lifetime::{self, Keep, Life, Uncached};
+use phantom_token_core::lifetime::{self, Expiry, Keep, Life, Uncached};
 use phantom_token_core::memory::{self, NoMemory};
 use phantom_token_core::process;
 use phantom_token_core::state::Notice;
@@ -336,7 +336,8 @@ impl Flight {
                 if let Some(reason) = UncachedReason::from_word(why.reason()) {
                     self.not_kept(worker, reason);
                 }
-                let life = Life::of_none(now_ms());
+                let exp = grant.exp.map(|exp| Expiry::new(exp, now_ms(), now_secs()));
+                let life = Life::of_none(now_ms(), exp);
                 let keeping = match why {
                     // This location keeps nothing; what others keep is theirs.
                     Uncached::CacheValidZero => Keeping::Leave,

@@ -125,6 +125,101 @@ pt_forget_variable(ngx_http_request_t *r, ngx_uint_t index)
     r->variables[index].not_found = 0;
 }
 
+/*
+ * What evaluating expressions has left behind in a request: its variables' values, the user that was
+ * read from the Authorization header, and the captures of the last match.
+ */
+typedef struct {
+    ngx_http_variable_value_t  *variables;
+    ngx_str_t                   user;
+    ngx_str_t                   passwd;
+#if (NGX_PCRE)
+    ngx_uint_t                  ncaptures;
+    int                        *captures;
+    u_char                     *captures_data;
+#endif
+} pt_evaluated_t;
+
+/* A copy of it, in the request's pool; NULL where there is no memory. */
+static inline void *
+pt_keep_evaluated(ngx_http_request_t *r)
+{
+    size_t                      size;
+    pt_evaluated_t             *kept;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    size = cmcf->variables.nelts * sizeof(ngx_http_variable_value_t);
+
+    kept = ngx_palloc(r->pool, sizeof(pt_evaluated_t) + size);
+    if (kept == NULL) {
+        return NULL;
+    }
+
+    kept->variables = (ngx_http_variable_value_t *) (kept + 1);
+    ngx_memcpy(kept->variables, r->variables, size);
+
+    kept->user = r->headers_in.user;
+    kept->passwd = r->headers_in.passwd;
+
+#if (NGX_PCRE)
+    kept->ncaptures = r->ncaptures;
+    kept->captures = r->captures;
+    kept->captures_data = r->captures_data;
+
+    /* The next match writes its captures to memory of its own. */
+    r->realloc_captures = 1;
+#endif
+
+    return kept;
+}
+
+/*
+ * Puts it back, but for variables that hold what they were assigned: those of the handlers given, which
+ * evaluate nothing. $request_id is evaluated, but to something else each time.
+ *
+ * The array is the copy: subrequests begun meanwhile keep the other one.
+ */
+static inline void
+pt_restore_evaluated(ngx_http_request_t *r, void *data, ngx_http_get_variable_pt *assigned,
+    ngx_uint_t n)
+{
+    ngx_uint_t                  i, j, keeps;
+    pt_evaluated_t             *kept;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    kept = data;
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    v = cmcf->variables.elts;
+
+    for (i = 0; i < cmcf->variables.nelts; i++) {
+        keeps = v[i].name.len == sizeof("request_id") - 1
+                && ngx_memcmp(v[i].name.data, "request_id", sizeof("request_id") - 1) == 0;
+
+        for (j = 0; j < n; j++) {
+            if (v[i].get_handler == assigned[j]) {
+                keeps = 1;
+            }
+        }
+
+        if (keeps) {
+            kept->variables[i] = r->variables[i];
+        }
+    }
+
+    r->variables = kept->variables;
+
+    r->headers_in.user = kept->user;
+    r->headers_in.passwd = kept->passwd;
+
+#if (NGX_PCRE)
+    r->ncaptures = kept->ncaptures;
+    r->captures = kept->captures;
+    r->captures_data = kept->captures_data;
+#endif
+}
+
 /* NULL where the variable is not found or empty. */
 static inline u_char *
 pt_variable_data(ngx_http_variable_value_t *v, size_t *len)
@@ -297,6 +392,51 @@ pt_add_access_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
     *h = handler;
 
     return NGX_OK;
+}
+
+/*
+ * Puts a handler in front of the one that would run first in a phase, and gives that one. It takes the
+ * other's place: NGINX's rewrite module knows its own by the index.
+ */
+static inline ngx_int_t
+pt_precede_handler(ngx_conf_t *cf, ngx_uint_t phase, ngx_http_handler_pt handler,
+    ngx_http_handler_pt *preceded)
+{
+    ngx_array_t                *handlers;
+    ngx_http_handler_pt        *first;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    handlers = &cmcf->phases[phase].handlers;
+
+    if (handlers->nelts == 0) {
+        *preceded = NULL;
+
+        first = ngx_array_push(handlers);
+        if (first == NULL) {
+            return NGX_ERROR;
+        }
+
+    } else {
+        /* They run from the last to the first. */
+        first = (ngx_http_handler_pt *) handlers->elts + handlers->nelts - 1;
+        *preceded = *first;
+    }
+
+    *first = handler;
+
+    return NGX_OK;
+}
+
+/* Whether the location is an "if" or a "limit_except" within one. */
+static inline ngx_uint_t
+pt_is_nameless(ngx_conf_t *cf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    return clcf->noname;
 }
 
 /* Whether "aio threads" is configured for this location, and so NGINX uses a pool for files. */

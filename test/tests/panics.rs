@@ -76,6 +76,21 @@ fn where_a_request_waits_for_it() {
 }
 
 #[test]
+fn where_a_redirected_request_begins_anew() {
+    let entry = "the rewrite handler";
+    let change = |builder: Builder, _: &AuthorizationServer| {
+        builder.location("/first", "phantom_token on;\ntry_files /none /api;")
+    };
+    let Some(rig) = rig_with(entry, change) else { return };
+    let worker = rig.gateway.workers();
+    let token = rig.server.issue();
+    assert_eq!(rig.gateway.get_as("/first", &token.token).status, 500);
+    assert_eq!(rig.api.count(), 0, "fails closed");
+    assert_serves_on(&rig, entry, &worker);
+    assert_eq!(rig.gateway.get_as("/first", &token.token).status, 200);
+}
+
+#[test]
 fn in_content_handlers() {
     for (entry, method, target) in [
         ("the purge handler", "POST", "/purge"),
@@ -241,6 +256,7 @@ fn while_the_configuration_is_read() {
         "the variables",
         "a directive",
         "merging configurations",
+        "the end of the configuration",
         "a zone",
         "the state zone",
     ];

@@ -280,3 +280,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_answer_that_is_not_kept_still_knows_when_its_token_expires() {
+    let life = Life::of_none(5_000, Some(Expiry::new(1_100, 5_000, 1_000)));
+    assert_eq!(freshness(&life, 300_000, 300_000, 5_000, 1_000), Freshness::Gone);
+    assert!(!life.has_expired(104_999, 1_099));
+    assert!(life.has_expired(104_999, 1_100) && life.has_expired(105_000, 1_000));
+    assert!(!Life::of_none(5_000, None).has_expired(u64::MAX, u64::MAX));
+}

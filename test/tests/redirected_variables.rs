@@ -1,0 +1,220 @@
+//! What NGINX keeps for a request from pass to pass (variables, captures, subrequests), and the module's
+//! part in it: what is made of the phantom token ends with the pass, all else stays.
+
+use phantom_token_test::nginx::Builder;
+use phantom_token_test::process::wait_until;
+use phantom_token_test::{Api, AuthorizationServer, Gateway, Rig};
+
+/// A gateway that caches nothing; in locations `$api` is the API's URL.
+fn rig(http: &str, server_snippet: &str, locations: &[(&str, &str)]) -> Rig {
+    let api = Api::start();
+    let server = AuthorizationServer::start();
+    let mut builder: Builder = Gateway::builder()
+        .protect(&server, &api)
+        .http("phantom_token_cache off;")
+        .http(http)
+        .server(server_snippet);
+    for (path, snippet) in locations {
+        builder = builder.location(path, &snippet.replace("$api", &api.url()));
+    }
+    Rig { gateway: builder.start(), server, api }
+}
+
+/// A header of the last request to the API; empty where it had none.
+fn sent(rig: &Rig, name: &str) -> String {
+    rig.api.last().head.headers.get(name).unwrap_or_default().to_owned()
+}
+
+/// A location that sends the JWT upstream under another name, so that the upstream refuses, and then to `next`.
+fn refused_upstream(next: &str, directives: &str) -> String {
+    format!(
+        "phantom_token on;\nproxy_intercept_errors on;\nerror_page 401 = {next};\n\
+         proxy_set_header Authorization \"\";\n{directives}\nproxy_pass $api;"
+    )
+}
+
+#[test]
+fn what_set_has_set_stays() {
+    let target = "phantom_token on;\nproxy_set_header X-Kept $kept;\n\
+                  proxy_set_header X-Answer $answer;\nproxy_set_header X-Verdict $verdict;\n\
+                  proxy_pass $api;";
+    let rig = rig(
+        "",
+        "",
+        &[
+            (
+                "/first",
+                "set $kept $http_authorization;\nphantom_token on;\n\
+                 auth_request /verdict;\nauth_request_set $answer $upstream_http_x_verdict;\n\
+                 try_files /none @target;",
+            ),
+            (
+                "= /verdict",
+                "internal;\nset $verdict yes;\nproxy_pass http://127.0.0.1:$server_port/answer;",
+            ),
+            ("= /answer", "add_header X-Verdict good;\nreturn 204;"),
+            ("@target", target),
+        ],
+    );
+    let token = rig.server.issue();
+    assert_eq!(rig.gateway.get_as("/first", &token.token).status, 200);
+    assert_eq!(sent(&rig, "x-kept"), token.bearer());
+    assert_eq!(sent(&rig, "x-answer"), "good", "set by auth_request_set after the rewrite");
+    assert_eq!(sent(&rig, "x-verdict"), "yes", "set in a subrequest after the rewrite");
+    assert_eq!(rig.api.last().authorization(), [token.phantom()]);
+}
+
+#[test]
+fn a_value_of_the_first_pass_stays_until_the_log() {
+    // Asked for after the rewrite, as most are; a random one must not change under way.
+    let rig = rig(
+        "log_format ids \"$request_id\";\naccess_log access.log ids;",
+        "",
+        &[
+            ("/first", &refused_upstream("@target", "proxy_set_header X-Id $request_id;")),
+            ("@target", "phantom_token on;\nproxy_set_header X-Id $request_id;\nproxy_pass $api;"),
+        ],
+    );
+    let token = rig.server.issue();
+    assert_eq!(rig.gateway.get_as("/first", &token.token).status, 200);
+    let received = rig.api.received();
+    let ids: Vec<_> = received.iter().map(|one| one.head.headers.get("x-id").unwrap()).collect();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(ids[0], ids[1]);
+    rig.gateway.wait_for_access(ids[0]);
+}
+
+#[test]
+fn values_of_before_the_rewrite_stay() {
+    let rig = rig(
+        "map $uri $where {\ndefault other;\n/first first;\n}",
+        "",
+        &[
+            (
+                "/first",
+                "if ($where = no) {\nreturn 418;\n}\nphantom_token on;\ntry_files /none /target/echo;",
+            ),
+            ("/target", "phantom_token on;\nproxy_set_header X-Where $where;\nproxy_pass $api;"),
+        ],
+    );
+    assert_eq!(rig.gateway.get_as("/first", &rig.server.issue().token).status, 200);
+    assert_eq!(sent(&rig, "x-where"), "first");
+}
+
+#[test]
+fn captures_of_the_jwt_end_with_their_pass() {
+    // The map's expression leaves its captures behind, by number and by name.
+    let map = "map $http_authorization $copy {\ndefault \"\";\n\"~^Bearer (?<bare>.+)$\" $bare;\n}";
+    for bypass in ["$1", "$bare"] {
+        let rig = rig(
+            map,
+            "",
+            &[
+                ("/first", &refused_upstream("@target", "proxy_set_header X-Copy $copy;")),
+                (
+                    "@target",
+                    &format!(
+                        "phantom_token on;\nphantom_token_scope execute;\n\
+                         phantom_token_bypass \"{bypass}\";\nproxy_pass $api;"
+                    ),
+                ),
+            ],
+        );
+        let token = rig.server.issue();
+        assert_eq!(rig.gateway.get_as("/first", &token.token).status, 403, "{bypass}");
+        assert_eq!(rig.api.count(), 1);
+        assert_eq!(sent(&rig, "x-copy"), token.jwt);
+    }
+}
+
+#[test]
+fn captures_of_a_location_stay() {
+    let map = "map $http_authorization $copy {\ndefault \"\";\n\"~^Bearer (?<bare>.+)$\" $bare;\n}";
+    let rig = rig(
+        map,
+        "",
+        &[
+            (
+                "~ ^/of/(?<who>[a-z]+)/([0-9]+)$",
+                &refused_upstream("@target", "proxy_set_header X-Copy $copy;"),
+            ),
+            (
+                "@target",
+                "phantom_token on;\nproxy_set_header X-Who \"$who $1 $2\";\nproxy_pass $api;",
+            ),
+        ],
+    );
+    assert_eq!(rig.gateway.get_as("/of/alice/7", &rig.server.issue().token).status, 200);
+    assert_eq!(sent(&rig, "x-who"), "alice alice 7");
+}
+
+#[test]
+fn the_user_of_basic_credentials_is_seen_again() {
+    let rig = rig(
+        "",
+        "",
+        &[
+            (
+                "/first",
+                "phantom_token on token=$cookie_t;\nproxy_intercept_errors on;\n\
+                 error_page 401 = @target;\nproxy_set_header X-User $remote_user;\n\
+                 proxy_set_header Authorization \"\";\nproxy_pass $api;",
+            ),
+            (
+                "@target",
+                "phantom_token on token=$cookie_t;\nset $user $remote_user;\n\
+                 proxy_set_header X-User $user;\nproxy_pass $api;",
+            ),
+        ],
+    );
+    let token = rig.server.issue();
+    let cookie = format!("t={}", token.token);
+    // user:pass
+    let headers = [("Cookie", &*cookie), ("Authorization", "Basic dXNlcjpwYXNz")];
+    assert_eq!(rig.gateway.get("/first", &headers).status, 200);
+    assert_eq!(sent(&rig, "x-user"), "user");
+    assert_eq!(rig.api.last().authorization(), [token.phantom()]);
+}
+
+#[test]
+fn a_subrequest_of_an_earlier_pass_keeps_that_ones_header() {
+    // Mirrors are begun, and run when the request has been redirected already.
+    for many in [0, 40] {
+        let rig = rig(
+            "",
+            "",
+            &[
+                (
+                    "/first",
+                    "phantom_token on;\nmirror /mirror;\nroot none;\nerror_page 404 = @target;",
+                ),
+                ("= /mirror", "internal;\nproxy_pass $api/mirror/echo;"),
+                ("@target", "phantom_token on;\nphantom_token_bypass yes;\nproxy_pass $api;"),
+            ],
+        );
+        let token = rig.server.issue();
+        let bearer = token.bearer();
+        let names: Vec<String> = (0..many).map(|n| format!("X-Filler-{n}")).collect();
+        let mut headers: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+        headers.insert(many / 2, ("Authorization", &bearer));
+        rig.gateway.get("/first", &headers);
+        wait_until("both requests", || rig.api.count() == 2);
+        for received in rig.api.received() {
+            let want = if received.head.path().starts_with("/mirror") {
+                token.phantom()
+            } else {
+                bearer.clone()
+            };
+            assert_eq!(received.authorization(), [want], "{}", received.head.path());
+            let fillers = received.head.headers.0.iter().filter(|(n, _)| n.starts_with("X-Filler"));
+            assert_eq!(fillers.count(), many);
+        }
+    }
+}
+
+#[test]
+fn a_server_without_a_location_runs_its_rewrites_once() {
+    let rig = rig("", "set $n \"${n}x\";\nadd_header X-N $n always;", &[]);
+    let answer = rig.gateway.get("/nowhere", &[]);
+    assert_eq!((answer.status, answer.header("x-n")), (404, Some("x")));
+}
