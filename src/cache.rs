@@ -6,6 +6,7 @@ use phantom_token_core::arena::{Find, Flight, Joined, Kind, Locked, Owner, Recor
 use phantom_token_core::key::Key;
 use phantom_token_core::lifetime::{self, Freshness, Life};
 use phantom_token_core::local::{Cached, Facts};
+use phantom_token_core::nature::Nature;
 use phantom_token_core::process;
 use phantom_token_core::state::Generation;
 
@@ -208,7 +209,7 @@ pub(crate) fn cached_of(record: &Record, generation: Generation) -> Option<Rc<Ca
         return None;
     }
     let texts = Texts { jwt: record.jwt(), scope: record.scope(), claims: record.claims() };
-    cached(texts, record.dpop_bound(), *record.times(), generation)
+    cached(texts, record.nature(), *record.times(), generation)
 }
 
 /// The texts of an answer.
@@ -221,11 +222,10 @@ pub(crate) struct Texts<'a> {
 /// An answer in this worker's own memory.
 pub(crate) fn cached(
     texts: Texts<'_>,
-    dpop_bound: bool,
+    nature: Nature,
     life: Life,
     generation: Generation,
 ) -> Option<Rc<Cached>> {
-    let facts =
-        Facts { jwt: texts.jwt, scope: texts.scope, claims: texts.claims, dpop_bound, life };
+    let facts = Facts { jwt: texts.jwt, scope: texts.scope, claims: texts.claims, nature, life };
     Cached::new(&facts, generation, now_ms())
 }

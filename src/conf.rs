@@ -13,6 +13,7 @@ use phantom_token_core::bearer::TokenSyntax;
 use phantom_token_core::client::{Endpoint, Servers};
 use phantom_token_core::health::Limits;
 use phantom_token_core::lifetime::CacheControlPolicy;
+use phantom_token_core::nature::Accepts;
 use zeroize::Zeroizing;
 
 pub(crate) mod assigned;
@@ -144,6 +145,7 @@ pub(crate) struct LocConf {
     pub(crate) bypass: Option<Rc<Vec<ComplexValue>>>,
     pub(crate) cache_bypass: Option<Rc<Vec<ComplexValue>>>,
     pub(crate) bound_tokens: Option<BoundTokens>,
+    pub(crate) kind: Option<Accepts>,
     pub(crate) token_syntax: Option<TokenSyntax>,
     pub(crate) token_type_hint: Option<Rc<Vec<u8>>>,
     pub(crate) accept: Option<Rc<Vec<u8>>>,
@@ -198,6 +200,7 @@ impl LocConf {
             bypass,
             cache_bypass,
             bound_tokens,
+            kind,
             token_syntax,
             token_type_hint,
             accept,

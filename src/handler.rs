@@ -241,10 +241,15 @@ fn verdict(
     }
 }
 
-/// Scope and binding are judged on every request: two locations may ask different things.
+/// Binding, kind and scope, in this order, are judged on every request: two locations may ask
+/// different things.
 fn judge(ctx: &mut Ctx, policy: &Policy, grant: Rc<Cached>) -> Decision {
-    if grant.dpop_bound && policy.bound_tokens == BoundTokens::Reject {
+    let nature = grant.nature;
+    if policy.bound_tokens == BoundTokens::Reject && nature.binding.is_unchecked(policy.forward) {
         return denied(ctx, "bound", Refusal::InvalidToken);
+    }
+    if !policy.kind.takes(nature.kind) {
+        return denied(ctx, "kind", Refusal::InvalidToken);
     }
     if !policy.scope.is_empty() && !scope::covers(grant.scope(), &policy.scope) {
         return denied(ctx, "scope", Refusal::InsufficientScope);

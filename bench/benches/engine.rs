@@ -11,6 +11,7 @@ use phantom_token_core::cache_control::Caching;
 use phantom_token_core::key::{HashKey, Key};
 use phantom_token_core::lifetime::Life;
 use phantom_token_core::local::{Cached, Facts, Local};
+use phantom_token_core::nature::Nature;
 use phantom_token_core::scope;
 use phantom_token_core::state::{self, State};
 
@@ -56,7 +57,8 @@ fn find_in_worker_cache(bencher: Bencher<'_, '_>, entries: u32) {
     };
     let jwt = jwt::of_length(1024);
     let life = Life { stored: 1, until: None, exp: None, may_stale: false };
-    let facts = Facts { jwt: jwt.as_bytes(), scope: b"read", claims: b"", dpop_bound: false, life };
+    let facts =
+        Facts { jwt: jwt.as_bytes(), scope: b"read", claims: b"", nature: Nature::default(), life };
     let mut local = Local::new(1024, 16 << 20);
     for n in 0..entries {
         let key = key_of(n);
@@ -79,7 +81,8 @@ fn copy_into_worker_cache(bencher: Bencher<'_, '_>, bytes: usize) {
     let token = HashKey([7; 16]).token(b"t");
     let jwt = jwt::of_length(bytes);
     let life = Life { stored: 1, until: None, exp: None, may_stale: false };
-    let facts = Facts { jwt: jwt.as_bytes(), scope: b"read", claims: b"", dpop_bound: false, life };
+    let facts =
+        Facts { jwt: jwt.as_bytes(), scope: b"read", claims: b"", nature: Nature::default(), life };
     bencher.bench_local(|| Cached::new(black_box(&facts), state.generation(&token), 1));
 }
 

@@ -12,6 +12,7 @@ use phantom_token_core::arena::{Arena, Entry, Find, Kind, Record, Stored};
 use phantom_token_core::key::Key;
 use phantom_token_core::lifetime::Life;
 use phantom_token_core::lock;
+use phantom_token_core::nature::Nature;
 
 use crate::load::token;
 use crate::stats::median;
@@ -118,7 +119,7 @@ impl View<'_> {
 fn entry(jwt: &[u8]) -> Entry<'_> {
     let times = Life { stored: 1, until: None, exp: None, may_stale: false };
     let kind = Kind::Active;
-    Entry { kind, times, dpop_bound: false, jwt, scope: b"read write", claims: b"" }
+    Entry { kind, times, nature: Nature::default(), jwt, scope: b"read write", claims: b"" }
 }
 
 /// Pseudo-random numbers below a bound (xorshift), the same at every run.

@@ -18,6 +18,7 @@ use crate::claims::registered;
 use crate::grant::Grant;
 use crate::json::{self, JsonError, Object, Value};
 use crate::jwt::{Compact, Jwt};
+use crate::nature::Nature;
 use crate::scope;
 
 /// What the location sends upstream (`phantom_token_forward`).
@@ -188,7 +189,7 @@ fn read_jwt(body: &[u8], forward: Forward) -> Result<Judged, Cause> {
         scope: jwt.scope()?.unwrap_or_default(),
         claims: Vec::new(),
         exp: jwt.exp()?,
-        dpop_bound: jwt.dpop_bound()?,
+        nature: jwt.nature()?,
     }))
 }
 
@@ -215,8 +216,8 @@ fn read_json(answer: &Object<'_>, forward: Forward) -> Result<Judged, Cause> {
         scope: granted_scope(answer, jwt.as_ref())?,
         claims: without_phantom_token(answer),
         exp: earlier(registered::exp_unless_0(answer)?, jwt.as_ref().map_or(Ok(None), Jwt::exp)?),
-        dpop_bound: registered::dpop_bound(answer)?
-            | jwt.as_ref().map_or(Ok(false), Jwt::dpop_bound)?,
+        nature: registered::nature(answer)?
+            .and(jwt.as_ref().map_or(Ok(Nature::default()), Jwt::nature)?),
         jwt: text.as_bytes().to_vec(),
     }))
 }

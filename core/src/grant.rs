@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use crate::nature::Nature;
 use crate::wipe::wipe_vec;
 
 /// An active token's facts, as answered by the authorization server and as kept in the cache.
 ///
-/// Scope and binding are judged anew on every request, because two locations may ask different
+/// Scope, kind and binding are judged anew on every request, because two locations may ask different
 /// things of the same answer. Dropping it wipes the phantom token.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Grant {
@@ -21,9 +22,8 @@ pub struct Grant {
     /// When the token expires, in seconds since the Unix epoch: the earlier of what the answer and
     /// the JWT say.
     pub exp: Option<u64>,
-    /// The token is bound to a DPoP key (`cnf.jkt`, RFC 9449) and must not pass as a Bearer token
-    /// unless the location says so.
-    pub dpop_bound: bool,
+    /// What kind of token it is, and to what it is bound.
+    pub nature: Nature,
 }
 
 impl Drop for Grant {
@@ -42,7 +42,7 @@ impl fmt::Debug for Grant {
             .field("scope_len", &self.scope.len())
             .field("claims_len", &self.claims.len())
             .field("exp", &self.exp)
-            .field("dpop_bound", &self.dpop_bound)
+            .field("nature", &self.nature)
             .finish()
     }
 }

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::answer::Cause;
 use crate::claims::registered;
 use crate::json::Object;
+use crate::nature::Nature;
 
 /// `typ` of an introspection answer (RFC 9701 §5).
 const TOKEN_INTROSPECTION_TYP: &str = "token-introspection+jwt";
@@ -36,7 +37,7 @@ struct Payload {
     has_token_introspection: bool,
     exp: Result<Option<u64>, Cause>,
     scope: Result<Option<Vec<u8>>, Cause>,
-    dpop_bound: Result<bool, Cause>,
+    nature: Result<Nature, Cause>,
 }
 
 /// What is needed of a JOSE header (RFC 7515 §4).
@@ -152,9 +153,9 @@ impl Jwt {
         self.payload.as_ref().map_or(Ok(None), |payload| payload.scope.clone())
     }
 
-    /// Whether the token is bound to a DPoP key (RFC 9449 §6).
-    pub fn dpop_bound(&self) -> Result<bool, Cause> {
-        self.payload.as_ref().map_or(Ok(false), |payload| payload.dpop_bound)
+    /// What kind of token its payload says it is, and to what it is bound; nothing of a JWE.
+    pub fn nature(&self) -> Result<Nature, Cause> {
+        self.payload.as_ref().map_or(Ok(Nature::default()), |payload| payload.nature)
     }
 }
 
@@ -176,8 +177,8 @@ impl Payload {
         let has_token_introspection = object.get("token_introspection").is_some();
         let exp = registered::exp(&object);
         let scope = registered::scope(&object);
-        let dpop_bound = registered::dpop_bound(&object);
-        Ok(Payload { text, active, has_token_introspection, exp, scope, dpop_bound })
+        let nature = registered::nature(&object);
+        Ok(Payload { text, active, has_token_introspection, exp, scope, nature })
     }
 }
 

@@ -27,6 +27,7 @@ pub mod local;
 pub mod lock;
 pub mod memory;
 pub mod metrics;
+pub mod nature;
 pub mod process;
 pub mod repeats;
 pub mod scope;

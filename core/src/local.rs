@@ -15,6 +15,7 @@ use lru::LruCache;
 
 use crate::key::Key;
 use crate::lifetime::Life;
+use crate::nature::Nature;
 use crate::state::Generation;
 use crate::wipe::wipe;
 
@@ -36,8 +37,8 @@ pub struct Facts<'a> {
     pub scope: &'a [u8],
     /// The server's JSON answer without the phantom token in it.
     pub claims: &'a [u8],
-    /// The token is bound to a DPoP key.
-    pub dpop_bound: bool,
+    /// What kind of token it is, and to what it is bound.
+    pub nature: Nature,
     /// How long it may serve.
     pub life: Life,
 }
@@ -49,8 +50,8 @@ pub struct Cached {
     bytes: Box<[u8]>,
     header_len: usize,
     scope_len: usize,
-    /// The token is bound to a DPoP key.
-    pub dpop_bound: bool,
+    /// What kind of token it is, and to what it is bound.
+    pub nature: Nature,
     /// How long it may serve.
     pub life: Life,
     /// The token's generation when the entry was taken.
@@ -83,7 +84,7 @@ impl Cached {
             bytes: bytes.into_boxed_slice(),
             header_len,
             scope_len: facts.scope.len(),
-            dpop_bound: facts.dpop_bound,
+            nature: facts.nature,
             life: facts.life,
             generation,
             touched: Cell::new(now_ms),

@@ -11,6 +11,7 @@ use phantom_token_core::key::{HashKey, Key};
 use phantom_token_core::lifetime::Life;
 use phantom_token_core::local::{Cached, Facts, Local};
 use phantom_token_core::memory::{NoMemory, copied, with_room, zeroed};
+use phantom_token_core::nature::Nature;
 use phantom_token_core::repeats::{Repeats, SAID};
 use phantom_token_core::state::{Generation, SIZE, State};
 
@@ -118,7 +119,7 @@ fn generation() -> Generation {
 
 fn facts(jwt: &[u8]) -> Facts<'_> {
     let life = Life { stored: 0, until: None, exp: None, may_stale: false };
-    Facts { jwt, scope: b"read", claims: b"{}", dpop_bound: false, life }
+    Facts { jwt, scope: b"read", claims: b"{}", nature: Nature::default(), life }
 }
 
 #[test]

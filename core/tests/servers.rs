@@ -193,7 +193,7 @@ mod keycloak {
     fn token_bound_to_a_dpop_key() {
         let jwt = jws(r#"{"alg":"RS256","typ":"JWT"}"#, r#"{"exp":1700000060}"#);
         let members = format!(r#","cnf":{{"jkt":"0ZcOCORZNYy"}},"jwt":"{jwt}""#);
-        assert!(active(&answer(&members), Forward::Jwt).dpop_bound);
+        assert!(active(&answer(&members), Forward::Jwt).nature.binding.dpop);
     }
 
     #[test]

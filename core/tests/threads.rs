@@ -16,6 +16,7 @@ use phantom_token_core::key::{HashKey, Key};
 use phantom_token_core::local::{Cached, Facts, Local};
 use phantom_token_core::lock;
 use phantom_token_core::metrics::{self, CallResult, FailureReason, Snapshot, UncachedReason};
+use phantom_token_core::nature::Nature;
 use phantom_token_core::state::{self, Notice, State};
 
 const HASH_KEY: HashKey = HashKey(*b"0123456789abcdef");
@@ -74,7 +75,7 @@ fn is_of(jwt: &[u8], token: u64) -> bool {
 
 fn entry(jwt: &[u8]) -> Entry<'_> {
     let (kind, times) = (Kind::Active, Times::default());
-    Entry { kind, times, dpop_bound: false, jwt, scope: b"read", claims: b"{}" }
+    Entry { kind, times, nature: Nature::default(), jwt, scope: b"read", claims: b"{}" }
 }
 
 /// One worker: what the module does on its event loop.
@@ -143,7 +144,7 @@ impl<'a> Worker<'a> {
                 jwt: self.record.jwt(),
                 scope: self.record.scope(),
                 claims: self.record.claims(),
-                dpop_bound: false,
+                nature: Nature::default(),
                 life: *self.record.times(),
             };
             let cached = Cached::new(&facts, generation, 0).unwrap();

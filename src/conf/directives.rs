@@ -14,6 +14,7 @@ use phantom_token_core::client::Endpoint;
 use phantom_token_core::directive;
 use phantom_token_core::health::Limits;
 use phantom_token_core::lifetime::CacheControlPolicy;
+use phantom_token_core::nature::Accepts;
 use zeroize::Zeroizing;
 
 use crate::conf::cf::{invalid, number, size, time_ms};
@@ -115,6 +116,13 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
         let bound =
             choose(args[0], &[("reject", BoundTokens::Reject), ("pass", BoundTokens::Pass)])?;
         once(&mut conf.bound_tokens, bound)
+    }),
+    loc(c"phantom_token_kind", MSL | NGX_CONF_TAKE1, |_, conf, args| {
+        let kinds = choose(
+            args[0],
+            &[("access", Accepts::Access), ("declared", Accepts::Declared), ("any", Accepts::Any)],
+        )?;
+        once(&mut conf.kind, kinds)
     }),
     loc(c"phantom_token_token_syntax", MSL | NGX_CONF_TAKE1, |_, conf, args| {
         let syntax = choose(
@@ -218,7 +226,6 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
         once(&mut conf.purge_any, any)?;
         content_handler(cf, crate::purge::handler)
     }),
-    ngx_command_t::empty(),
     ngx_command_t::empty(),
     ngx_command_t::empty(),
     ngx_command_t::empty(),

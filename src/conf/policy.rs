@@ -14,6 +14,7 @@ use phantom_token_core::form;
 use phantom_token_core::health::{EndpointId, Limits};
 use phantom_token_core::key::{HashKey, IdentityHash, Key};
 use phantom_token_core::lifetime::CacheControlPolicy;
+use phantom_token_core::nature::Accepts;
 use phantom_token_core::state;
 
 use crate::conf::pem::TlsFiles;
@@ -46,6 +47,7 @@ pub(crate) struct Policy {
     pub(crate) bypass: Rc<Vec<ComplexValue>>,
     pub(crate) cache_bypass: Rc<Vec<ComplexValue>>,
     pub(crate) bound_tokens: BoundTokens,
+    pub(crate) kind: Accepts,
     pub(crate) introspection: Introspection,
     /// Where answers are kept; `None`: nowhere.
     pub(crate) zone: Option<ZoneRef>,
@@ -150,6 +152,7 @@ impl Policy {
             bypass: conf.bypass.clone().unwrap_or_default(),
             cache_bypass: conf.cache_bypass.clone().unwrap_or_default(),
             bound_tokens: conf.bound_tokens.unwrap_or(BoundTokens::Reject),
+            kind: conf.kind.unwrap_or_default(),
             introspection,
             zone: match &conf.cache {
                 Some(CacheSetting::Off) => None,

@@ -347,7 +347,7 @@ impl Flight {
             }
         };
         let texts = Texts { jwt: &grant.jwt, scope: &grant.scope, claims: &grant.claims };
-        match cache::cached(texts, grant.dpop_bound, life, self.generation) {
+        match cache::cached(texts, grant.nature, life, self.generation) {
             Some(cached) => Settled::Outcome(Outcome::Granted(cached), keeping),
             None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave),
         }

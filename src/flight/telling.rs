@@ -175,7 +175,7 @@ fn entry_of(cached: &Cached, life: Life) -> Entry<'_> {
         jwt: cached.jwt(),
         scope: cached.scope(),
         claims: cached.claims(),
-        dpop_bound: cached.dpop_bound,
+        nature: cached.nature,
     }
 }
 

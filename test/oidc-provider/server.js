@@ -62,14 +62,29 @@ const provider = new Provider(issuer, {
     devInteractions: { enabled: false },
     introspection: {
       enabled: true,
-      allowedPolicy: (ctx, client) => client.clientId.startsWith('introspection'),
+      allowedPolicy: (ctx, client, token) =>
+        client.clientId.startsWith('introspection') &&
+        ['AccessToken', 'ClientCredentials'].includes(token.kind),
     },
     jwtIntrospection: { enabled: true },
     revocation: { enabled: true },
   },
   jwks: { keys: [signingKey] },
-  scopes: ['read', 'write'],
+  // With the last one there are refresh tokens.
+  scopes: ['read', 'write', 'offline_access'],
   ttl: { ClientCredentials: (ctx, token, client) => (client.clientId === 'short-lived' ? 2 : 300) },
+});
+
+// A refresh token, which no grant of these clients gives.
+provider.use(async (ctx, next) => {
+  if (ctx.path !== '/refresh-token') return next();
+  const client = await provider.Client.find('test-client');
+  const accountId = 'alice';
+  const grantId = await new provider.Grant({ clientId: client.clientId, accountId }).save();
+  const token = new provider.RefreshToken({
+    accountId, client, grantId, gty: 'authorization_code', scope: 'read',
+  });
+  ctx.body = await token.save();
 });
 
 provider.listen(port, '127.0.0.1', () => console.log('ready'));

@@ -86,6 +86,16 @@ impl OidcProvider {
         answer["access_token"].as_str().expect("an access token").to_owned()
     }
 
+    /// A refresh token of `test-client`.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn refresh_token(&self) -> String {
+        let response = Client::connect(self.port).get("/refresh-token", &[]);
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.text()
+    }
+
     /// Revokes an access token of this client (RFC 7009).
     ///
     /// # Panics

@@ -108,6 +108,8 @@ fn every_example_is_a_good_configuration() {
         if !config.contains("\nevents {") {
             continue; // to be included in one
         }
+        // Some servers call refresh tokens and ID tokens active unless told what is meant.
+        assert!(config.contains("phantom_token_token_type_hint access_token;"), "{name}");
         for other in ["127.0.0.1:8443", "127.0.0.1:9145"] {
             config = config.replace(other, &format!("127.0.0.1:{}", port::free()));
         }
@@ -245,7 +247,8 @@ impl Running {
         let basic = |id| format!("Basic {}", STANDARD.encode(format!("{id}:{SECRET}")));
         let credentials = self.example.credentials.map(basic);
         assert_eq!(seen.head.headers.get("authorization"), credentials.as_deref());
-        assert_eq!(seen.body, format!("token={token}").as_bytes());
+        let form = format!("token={token}&token_type_hint=access_token");
+        assert_eq!(seen.body, form.as_bytes());
     }
 }
 
@@ -337,6 +340,17 @@ fn keycloak() {
     // It signs a JWT with all claims for an inactive token as well.
     let signed = format!(r#"{json}{{"active":false,"jwt":"{jwt}"}}"#);
     running.expect("inactive, with a JWT", &signed, &Expect::Inactive);
+    // Keycloak 25 signs a JWT of the realm for refresh tokens, ID tokens and offline tokens too.
+    for kind in ["Refresh", "ID", "Offline"] {
+        let header = r#"{"alg":"RS256","typ" : "JWT"}"#;
+        let other = jws(header, &format!(r#"{{"exp":{exp},"typ":"{kind}","sub":"f4d9"}}"#));
+        let said = members.replace("\"Bearer\"", &format!("\"{kind}\""));
+        let both = format!("{json}{{{said},\"jwt\":\"{other}\"}}");
+        running.expect(kind, &both, &Expect::Inactive);
+        // By what the JWT says alone.
+        let inside = format!("{json}{{{members},\"jwt\":\"{other}\"}}");
+        running.expect(kind, &inside, &Expect::Inactive);
+    }
     // An extension that answers with the JWT alone.
     let alone = format!("200 OK\nCache-Control: no-cache\nContent-Type: application/jwt\n\n{jwt}");
     running.expect("application/jwt", &alone, &Expect::Jwt(&jwt));
@@ -431,6 +445,8 @@ fn hydra() {
         ]),
     );
     running.expect("wrong scope", &active("photos"), &Expect::OutOfScope);
+    let refresh = active("photos.read").replace("access_token", "refresh_token");
+    running.expect("a refresh token", &refresh, &Expect::Inactive);
     running.expect(
         "inactive",
         "200 OK\nCache-Control: no-store\nPragma: no-cache\n\
@@ -469,6 +485,10 @@ fn spring() {
         ]),
     );
     running.expect("wrong scope", &active("openid"), &Expect::OutOfScope);
+    // Refresh tokens, ID tokens, unused codes and user codes of eight letters: all without a type.
+    let other = active("message.read").replace(",\"token_type\":\"Bearer\"", "");
+    running.expect("no access token", &other, &Expect::Inactive);
+    running.expect("a user code", &format!("{head}{{\"active\":true}}"), &Expect::Inactive);
     running.expect("inactive", &format!("{head}{{\"active\":false}}"), &Expect::Inactive);
     running.expect(
         "wrong secret",
@@ -519,6 +539,8 @@ fn oidc_provider() {
     let running = Running::start(&OIDC_PROVIDER_CLAIMS);
     running.expect("claims", &format!("{head}{without}"), &claims);
     running.expect("claims of RFC 9701", &wrapped(&without), &claims);
+    let refresh = without.replace(r#","token_type":"Bearer""#, "");
+    running.expect("a refresh token", &format!("{head}{refresh}"), &Expect::Inactive);
     running.expect("claims beside a JWT", &format!("{head}{with_jwt}"), &claims);
     running.expect("inactive", &format!("{head}{{\"active\":false}}"), &Expect::Inactive);
 }

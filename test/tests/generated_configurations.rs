@@ -10,7 +10,7 @@ use phantom_token_test::Gateway;
 use phantom_token_test::nginx::Check;
 use phantom_token_test::random::{Random, setting};
 
-const DIRECTIVES: [&str; 36] = [
+const DIRECTIVES: [&str; 37] = [
     "phantom_token",
     "phantom_token_allow_options",
     "phantom_token_bound_tokens",
@@ -32,6 +32,7 @@ const DIRECTIVES: [&str; 36] = [
     "phantom_token_introspection_endpoint",
     "phantom_token_introspection_header",
     "phantom_token_introspection_param",
+    "phantom_token_kind",
     "phantom_token_max_pending",
     "phantom_token_purge",
     "phantom_token_realm",

@@ -141,6 +141,26 @@ fn claims_without_a_jwt() {
 }
 
 #[test]
+fn a_refresh_token_is_no_access_token() {
+    let claims = format!("{RIGHT}\nphantom_token_forward none;");
+    let declared = format!("{claims}\nphantom_token_kind declared;");
+    let parts = start(&[
+        ("/api", "introspection-client", RIGHT),
+        ("/claims", "introspection-client", &claims),
+        ("/declared", "introspection-client", &declared),
+    ]);
+    let access = parts.provider.token("without-jwt", "read");
+    for path in ["/claims", "/declared"] {
+        assert_eq!(parts.status(&format!("{path}/echo"), &access), 200, "{path}");
+    }
+    let refresh = parts.provider.refresh_token();
+    for path in ["/declared", "/api", "/claims"] {
+        assert_eq!(parts.status(path, &refresh), 401, "{path}");
+    }
+    assert_eq!(parts.api.count(), 2);
+}
+
+#[test]
 fn ways_to_authenticate() {
     let encoded = "phantom_token_client_secret \"p+ss w%rd/&\";";
     let raw = format!("{encoded}\nphantom_token_client_auth basic_raw;");

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::jwt::tests::{access_token, jwe, jws};
+use crate::nature::{Binding, TokenKind};
 
 const NOW: u64 = 1_700_000_000;
 const INTROSPECTION_HEADER: &str = r#"{"alg":"RS256","typ":"token-introspection+jwt"}"#;
@@ -209,7 +210,7 @@ fn a_jwt_is_the_phantom_token() {
         scope: b"read write".to_vec(),
         claims: Vec::new(),
         exp: Some(NOW + 1),
-        dpop_bound: false,
+        nature: Nature { kind: TokenKind::Unnamed, binding: Binding::default() },
     };
     for content_type in [
         JWT,
@@ -232,7 +233,8 @@ fn a_jwe_is_the_phantom_token_too() {
     let jwt = jwe(r#"{"alg":"RSA-OAEP-256","enc":"A256GCM"}"#, "a2V5");
     let grant = active(ok(JWT, &jwt));
     assert_eq!(grant.jwt, jwt.as_bytes());
-    assert_eq!((grant.scope.as_slice(), grant.exp, grant.dpop_bound), (&b""[..], None, false));
+    assert_eq!((grant.scope.as_slice(), grant.exp), (&b""[..], None));
+    assert_eq!(grant.nature, Nature::default());
     let grant = active(ok(JSON, &json_with(&jwt, "\"scope\":\"read\",\"exp\":1700000009")));
     assert_eq!((grant.scope.as_slice(), grant.exp), (&b"read"[..], Some(NOW + 9)));
 }
@@ -572,13 +574,13 @@ fn forward_none_needs_no_jwt() {
     assert!(grant.jwt.is_empty());
     assert_eq!(grant.scope, b"a b");
     assert_eq!(grant.exp, Some(NOW + 1));
-    assert!(grant.dpop_bound);
+    assert!(grant.nature.binding.dpop);
     // A JWT that comes along still counts for what it says,
     let jwt = access_token(r#"{"exp":1700000001,"scope":"x","cnf":{"jkt":"d"}}"#);
     let grant = active(ok_without_jwt(&json_with(&jwt, r#""exp":1700000009"#)));
     assert_eq!(grant.jwt, jwt.as_bytes());
     assert_eq!((grant.scope.as_slice(), grant.exp), (&b"x"[..], Some(NOW + 1)));
-    assert!(grant.dpop_bound);
+    assert!(grant.nature.binding.dpop);
     // and one that cannot be read is not needed, and not shown either.
     let grant = active(ok_without_jwt(r#"{"active":true,"jwt":"opaque","sub":"a"}"#));
     assert!(grant.jwt.is_empty());
@@ -660,18 +662,66 @@ fn one_scope_counts_and_never_a_union() {
 fn a_binding_in_either_place_counts() {
     let jkt = r#""cnf":{"jkt":"a"}"#;
     let x5t = r#""cnf":{"x5t#S256":"a"}"#;
-    for (answer, jwt, expected) in [
-        ("", "", false),
-        (x5t, x5t, false),
-        (jkt, "", true),
-        ("", jkt, true),
-        (jkt, x5t, true),
-        (x5t, jkt, true),
+    let typed = r#""token_type":"DPoP""#;
+    for (answer, jwt, dpop, other) in [
+        ("", "", false, false),
+        (x5t, "", false, true),
+        ("", x5t, false, true),
+        (jkt, "", true, false),
+        ("", jkt, true, false),
+        (jkt, x5t, true, true),
+        (x5t, jkt, true, true),
+        (typed, "", true, false),
+        ("", typed, true, false),
+        (typed, x5t, true, true),
     ] {
-        let jwt = access_token(&format!("{{{jwt}}}"));
-        assert_eq!(active(ok(JSON, &json_with(&jwt, answer))).dpop_bound, expected);
+        let expected = Binding { dpop, other };
+        let token = access_token(&format!("{{{jwt}}}"));
+        let body = json_with(&token, answer);
+        assert_eq!(active(ok(JSON, &body)).nature.binding, expected, "{answer} {jwt}");
+        assert_eq!(active(ok_without_jwt(&body)).nature.binding, expected, "{answer} {jwt}");
     }
-    assert!(active(ok(JWT, &access_token(&format!("{{{jkt}}}")))).dpop_bound);
+    assert!(active(ok(JWT, &access_token(&format!("{{{jkt}}}")))).nature.binding.dpop);
+    assert!(active(ok(JWT, &access_token(&format!("{{{x5t}}}")))).nature.binding.other);
+}
+
+#[test]
+fn a_kind_in_either_place_counts_and_never_one_in_a_header() {
+    let (named, other) = (r#""token_type":"Bearer""#, r#""typ":"Refresh""#);
+    for (answer, jwt, expected) in [
+        ("", "", TokenKind::Unnamed),
+        (named, "", TokenKind::Named),
+        ("", named, TokenKind::Named),
+        (other, "", TokenKind::Other),
+        // As Keycloak 25 gives it: a JWT of the realm that is a refresh token.
+        ("", other, TokenKind::Other),
+        (named, other, TokenKind::Other),
+        (other, named, TokenKind::Other),
+    ] {
+        let token = jws(r#"{"alg":"RS256","typ":"JWT"}"#, &format!("{{{jwt}}}"));
+        let body = json_with(&token, answer);
+        assert_eq!(active(ok(JSON, &body)).nature.kind, expected, "{answer} {jwt}");
+        assert_eq!(active(ok_without_jwt(&body)).nature.kind, expected, "{answer} {jwt}");
+        if answer.is_empty() {
+            assert_eq!(active(ok(JWT, &token)).nature.kind, expected, "{jwt}");
+        }
+        // A JWT's header says what the JWT is, which is for the API to judge.
+        for typ in ["refresh_token", "id_token", "logout+jwt", "at+jwt"] {
+            let token = jws(&format!(r#"{{"alg":"RS256","typ":"{typ}"}}"#), &format!("{{{jwt}}}"));
+            let body = json_with(&token, answer);
+            assert_eq!(active(ok(JSON, &body)).nature.kind, expected, "{typ} {answer} {jwt}");
+        }
+        let wrapped =
+            format!(r#"{{"typ":"Refresh","token_introspection":{{"active":true,{}"#, answer);
+        let wrapped = wrapped.trim_end_matches(',').to_owned() + "}}";
+        let response = response(200, TOKEN_INTROSPECTION_JWT, &jws(INTROSPECTION_HEADER, &wrapped));
+        let inner = active(read(&response, Forward::None, NOW)).nature.kind;
+        assert_eq!(inner == TokenKind::Other, answer == other, "the answer's own members alone");
+    }
+    // A JWE says nothing.
+    let jwt = jwe(r#"{"alg":"RSA-OAEP-256","enc":"A256GCM","typ":"refresh"}"#, "a2V5");
+    assert_eq!(active(ok(JWT, &jwt)).nature, Nature::default());
+    assert_eq!(active(ok(JSON, &json_with(&jwt, other))).nature.kind, TokenKind::Other);
 }
 
 #[test]

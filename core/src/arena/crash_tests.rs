@@ -7,6 +7,7 @@ use super::memory::crash;
 use super::tests::{Zone, flight, key};
 use super::*;
 use crate::key::Key;
+use crate::nature::Nature;
 
 const LEN: usize = MIN_SIZE;
 
@@ -20,7 +21,7 @@ fn entry(jwt: &[u8]) -> Entry<'_> {
     Entry {
         kind: Kind::Active,
         times: Times { stored: 10, until: Some(20), ..Times::default() },
-        dpop_bound: false,
+        nature: Nature::default(),
         jwt,
         scope: b"read write",
         claims: b"",

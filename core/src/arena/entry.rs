@@ -14,6 +14,7 @@ use super::record::{Entry, Kind, Record, Times};
 use super::{Find, Locked, Stored};
 use crate::key::{Key, TokenHash};
 use crate::lifetime::Expiry;
+use crate::nature::{Binding, Nature, TokenKind};
 
 /// Entries of one token, whatever the identity; the oldest goes.
 const PER_TOKEN: u32 = 8;
@@ -25,6 +26,9 @@ const DPOP_BOUND: u32 = 1 << 8;
 const MAY_STALE: u32 = 1 << 9;
 const HAS_UNTIL: u32 = 1 << 10;
 const HAS_EXP: u32 = 1 << 11;
+const BOUND_OTHERWISE: u32 = 1 << 12;
+const KIND_NAMED: u32 = 1 << 13;
+const KIND_OTHER: u32 = 1 << 14;
 
 /// Where an entry's times are: stored, until, and the token's expiry on both clocks.
 const TIMES: [usize; 4] = [item::STORED, item::UNTIL, item::EXP, item::EXP_END];
@@ -190,7 +194,7 @@ impl Locked<'_> {
         let (first, last) = memory.take_blocks(blocks)?;
         let times = &entry.times;
         let meta = tag as u32
-            | if entry.dpop_bound { DPOP_BOUND } else { 0 }
+            | nature_bits(entry.nature)
             | if times.may_stale { MAY_STALE } else { 0 }
             | if times.until.is_some() { HAS_UNTIL } else { 0 }
             | if times.exp.is_some() { HAS_EXP } else { 0 };
@@ -264,7 +268,7 @@ impl Locked<'_> {
             exp: has(HAS_EXP).then_some(Expiry { exp, end_ms }),
             may_stale: has(MAY_STALE),
         };
-        out.dpop_bound = has(DPOP_BOUND);
+        out.nature = nature_of(head.meta);
         out.lens = head.lens.map(|len| len as usize);
         Ok(Ok(()))
     }
@@ -482,6 +486,28 @@ impl Locked<'_> {
         }
         Ok(())
     }
+}
+
+/// A token's nature in a `META` word.
+fn nature_bits(nature: Nature) -> u32 {
+    let kind = match nature.kind {
+        TokenKind::Unnamed => 0,
+        TokenKind::Named => KIND_NAMED,
+        TokenKind::Other => KIND_OTHER,
+    };
+    kind | if nature.binding.dpop { DPOP_BOUND } else { 0 }
+        | if nature.binding.other { BOUND_OTHERWISE } else { 0 }
+}
+
+/// The nature in a `META` word.
+fn nature_of(meta: u32) -> Nature {
+    let has = |flag| meta & flag != 0;
+    let kind = match (has(KIND_OTHER), has(KIND_NAMED)) {
+        (true, _) => TokenKind::Other,
+        (false, true) => TokenKind::Named,
+        (false, false) => TokenKind::Unnamed,
+    };
+    Nature { kind, binding: Binding { dpop: has(DPOP_BOUND), other: has(BOUND_OTHERWISE) } }
 }
 
 /// Where the blocks of an entry are counted.

@@ -17,6 +17,7 @@ use super::*;
 use crate::key::Key;
 use crate::lifetime::Expiry;
 use crate::lock;
+use crate::nature::{Binding, Nature, TokenKind};
 
 /// Token and identity.
 type Id = (u8, u8);
@@ -29,6 +30,13 @@ struct Given {
     id: Id,
     kind: Kind,
     len: usize,
+}
+
+/// One of the twelve there are.
+fn nature(serial: u64) -> Nature {
+    let kinds = [TokenKind::Unnamed, TokenKind::Named, TokenKind::Other];
+    let binding = Binding { dpop: serial & 1 != 0, other: serial & 2 != 0 };
+    Nature { kind: kinds[(serial / 4 % 3) as usize], binding }
 }
 
 impl Given {
@@ -263,7 +271,7 @@ impl World {
         let key = self.key(id);
         let times = self.times(serial);
         let active =
-            Entry { kind, times, dpop_bound: true, jwt: &jwt, scope: b"a b", claims: b"{}" };
+            Entry { kind, times, nature: nature(serial), jwt: &jwt, scope: b"a b", claims: b"{}" };
         let entry = if kind == Kind::Active { active } else { Entry::inactive(times) };
         match self.with(|arena, _| arena.store(&key, &entry)) {
             None => self.kept.entry(id).or_default().push(serial),
@@ -309,7 +317,7 @@ impl World {
         assert_eq!(self.record.jwt(), given.jwt(serial));
         if given.kind == Kind::Active {
             assert_eq!((self.record.scope(), self.record.claims()), (&b"a b"[..], &b"{}"[..]));
-            assert!(self.record.dpop_bound());
+            assert_eq!(self.record.nature(), nature(serial));
         }
         serial
     }
@@ -392,7 +400,7 @@ impl World {
         let times = self.times(serial);
         let kind = Kind::Active;
         let entry =
-            Entry { kind, times, dpop_bound: true, jwt: &jwt, scope: b"a b", claims: b"{}" };
+            Entry { kind, times, nature: nature(serial), jwt: &jwt, scope: b"a b", claims: b"{}" };
         let outcome = match how {
             0 => Outcome::Stored,
             1 => Outcome::Active(entry),
@@ -516,7 +524,7 @@ impl World {
         let times = self.times(serial);
         let kind = Kind::Active;
         let entry =
-            Entry { kind, times, dpop_bound: true, jwt: &jwt, scope: b"a b", claims: b"{}" };
+            Entry { kind, times, nature: nature(serial), jwt: &jwt, scope: b"a b", claims: b"{}" };
         let key = self.key((0, 0));
         let stored = self.with(|arena, _| arena.store(&key, &entry));
         assert_eq!(stored, Some(Stored::Yes { evicted: 0 }));

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::memory::Block;
 use super::tests::{Zone, key};
 use super::*;
+use crate::nature::Nature;
 
 type Id = (u32, u32);
 
@@ -314,7 +315,8 @@ fn run(ops: &[Op], len: usize) {
                 let scope = if kind == Kind::Active { &b"read"[..] } else { b"" };
                 let until = now + until;
                 let times = Times { stored: now, until: Some(until), ..Times::default() };
-                let entry = Entry { kind, times, dpop_bound: false, jwt: &jwt, scope, claims: b"" };
+                let entry =
+                    Entry { kind, times, nature: Nature::default(), jwt: &jwt, scope, claims: b"" };
                 let stored = zone.with(|arena| arena.store(&id_key(id), &entry));
                 assert_eq!(stored, model.store(item(id, kind, len, until)));
             }
@@ -359,7 +361,7 @@ fn run(ops: &[Op], len: usize) {
                     1 => Outcome::Active(Entry {
                         kind: Kind::Active,
                         times,
-                        dpop_bound: false,
+                        nature: Nature::default(),
                         jwt: &jwt,
                         scope: b"read",
                         claims: b"",

@@ -4,6 +4,7 @@ use std::fmt;
 
 pub use crate::lifetime::Life as Times;
 use crate::memory::{self, NoMemory};
+use crate::nature::Nature;
 use crate::wipe::wipe;
 
 /// What the authorization server said of a token.
@@ -23,8 +24,8 @@ pub struct Entry<'a> {
     pub kind: Kind,
     /// How long it may serve.
     pub times: Times,
-    /// The token is bound to a DPoP key.
-    pub dpop_bound: bool,
+    /// What kind of token it is, and to what it is bound.
+    pub nature: Nature,
     /// The phantom token; may be empty.
     pub jwt: &'a [u8],
     /// The granted scope; may be empty.
@@ -36,8 +37,8 @@ pub struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// The entry that keeps an inactive answer.
     pub fn inactive(times: Times) -> Self {
-        let kind = Kind::Inactive;
-        Self { kind, times, dpop_bound: false, jwt: &[], scope: &[], claims: &[] }
+        let (kind, nature) = (Kind::Inactive, Nature::default());
+        Self { kind, times, nature, jwt: &[], scope: &[], claims: &[] }
     }
 
     /// The payload's parts, in the order they are laid down.
@@ -57,7 +58,7 @@ impl fmt::Debug for Entry<'_> {
         f.debug_struct("Entry")
             .field("kind", &self.kind)
             .field("times", &self.times)
-            .field("dpop_bound", &self.dpop_bound)
+            .field("nature", &self.nature)
             .field("lens", &self.parts().map(<[u8]>::len))
             .finish()
     }
@@ -69,7 +70,7 @@ impl fmt::Debug for Entry<'_> {
 pub struct Record {
     pub(super) kind: Kind,
     pub(super) times: Times,
-    pub(super) dpop_bound: bool,
+    pub(super) nature: Nature,
     /// Lengths of JWT, scope and claims at the buffer's front; their sum is inside it.
     pub(super) lens: [usize; 3],
     /// Its whole length is room.
@@ -103,7 +104,7 @@ impl Record {
         self.lens = [0; 3];
         self.kind = Kind::Inactive;
         self.times = Times::default();
-        self.dpop_bound = false;
+        self.nature = Nature::default();
     }
 
     /// Active or inactive.
@@ -116,9 +117,9 @@ impl Record {
         &self.times
     }
 
-    /// The token is bound to a DPoP key.
-    pub fn dpop_bound(&self) -> bool {
-        self.dpop_bound
+    /// What kind of token it is, and to what it is bound.
+    pub fn nature(&self) -> Nature {
+        self.nature
     }
 
     /// The phantom token.
@@ -153,7 +154,7 @@ impl fmt::Debug for Record {
         f.debug_struct("Record")
             .field("kind", &self.kind)
             .field("times", &self.times)
-            .field("dpop_bound", &self.dpop_bound)
+            .field("nature", &self.nature)
             .field("lens", &self.lens)
             .finish()
     }

@@ -7,6 +7,7 @@ use super::*;
 use crate::key::{IdentityHash, Key, TokenHash};
 use crate::lifetime::Expiry;
 use crate::lock;
+use crate::nature::{Binding, Nature, TokenKind};
 
 /// An arena of this test's own.
 pub(super) struct Zone {
@@ -49,6 +50,9 @@ pub(super) fn flight(id: u64, slot: u8) -> Flight {
     Flight { id, owner: Owner { pid: 100 + u32::from(slot), slot }, deadline: 1_000, purges: 0 }
 }
 
+const NATURE: Nature =
+    Nature { kind: TokenKind::Named, binding: Binding { dpop: true, other: false } };
+
 fn active(jwt: &[u8]) -> Entry<'_> {
     let times = Times {
         stored: 1,
@@ -56,7 +60,7 @@ fn active(jwt: &[u8]) -> Entry<'_> {
         exp: Some(Expiry { exp: 3, end_ms: 4 }),
         may_stale: true,
     };
-    Entry { kind: Kind::Active, times, dpop_bound: true, jwt, scope: b"read", claims: b"{}" }
+    Entry { kind: Kind::Active, times, nature: NATURE, jwt, scope: b"read", claims: b"{}" }
 }
 
 fn inactive(until: u64) -> Entry<'static> {
@@ -86,7 +90,7 @@ fn what_goes_in_comes_out() {
     assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
     assert_eq!((record.jwt(), record.scope(), record.claims()), (&*jwt, &b"read"[..], &b"{}"[..]));
     assert_eq!(*record.times(), active(&jwt).times);
-    assert!(record.dpop_bound());
+    assert_eq!(record.nature(), NATURE);
     assert_eq!(format!("{record:?}").matches("jjj").count(), 0);
 
     for other in [key(1, 2), key(2, 1)] {
@@ -96,6 +100,30 @@ fn what_goes_in_comes_out() {
     assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
     assert_eq!((record.kind(), record.jwt()), (Kind::Inactive, &b""[..]));
     zone.check();
+}
+
+#[test]
+fn every_nature_comes_out_as_it_went_in() {
+    let zone = Zone::new(1 << 20);
+    let mut record = Record::with_room(4096);
+    let mut seen = 0;
+    for kind in [TokenKind::Unnamed, TokenKind::Named, TokenKind::Other] {
+        for (dpop, other) in [(false, false), (false, true), (true, false), (true, true)] {
+            let nature = Nature { kind, binding: Binding { dpop, other } };
+            let entry = Entry { nature, ..active(b"jwt") };
+            zone.with(|arena| arena.store(&key(1, 1), &entry));
+            assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
+            assert_eq!((record.nature(), record.kind()), (nature, Kind::Active));
+            assert_eq!(*record.times(), entry.times);
+            record.clear();
+            assert_eq!(record.nature(), Nature::default());
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 12);
+    zone.with(|arena| arena.store(&key(1, 1), &inactive(9)));
+    assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
+    assert_eq!(record.nature(), Nature::default());
 }
 
 #[test]

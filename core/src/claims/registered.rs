@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use crate::answer::Cause;
 use crate::json::{Object, Value};
+use crate::nature::{Binding, Nature, TokenKind};
 use crate::scope as scopes;
 
 /// `exp` (RFC 7519 §4.1.4, RFC 7662 §2.2), in whole seconds since the Unix epoch; a fraction is
@@ -40,11 +41,25 @@ fn seconds<'a>(claims: &Object<'a>) -> Result<Option<Cow<'a, str>>, Cause> {
     value.as_str().filter(|text| is_digits(text)).map(Some).ok_or(Cause::Exp)
 }
 
-/// Whether `cnf.jkt` (RFC 9449 §6) binds the token to a DPoP key. `Err` where `cnf` is not an
-/// object.
-pub fn dpop_bound(claims: &Object<'_>) -> Result<bool, Cause> {
-    let Some(cnf) = present(claims, "cnf") else { return Ok(false) };
-    Ok(present(&cnf.as_object().ok_or(Cause::Cnf)?, "jkt").is_some())
+/// What kind of token it is, and to what `cnf` (RFC 7800 §3.1) binds it. `Err` where `cnf` is not
+/// an object.
+pub fn nature(claims: &Object<'_>) -> Result<Nature, Cause> {
+    let token_type = claims.get("token_type").and_then(Value::as_str);
+    let mut binding = Binding {
+        // RFC 9449 §5: so a token is called that is bound, whatever else is said of it.
+        dpop: token_type.is_some_and(|named| named.eq_ignore_ascii_case("dpop")),
+        other: false,
+    };
+    if let Some(cnf) = present(claims, "cnf") {
+        let cnf = cnf.as_object().ok_or(Cause::Cnf)?;
+        for (name, _) in cnf.members().filter(|(_, value)| !value.is_null()) {
+            match name {
+                "jkt" => binding.dpop = true,
+                _ => binding.other = true,
+            }
+        }
+    }
+    Ok(Nature { kind: TokenKind::read(claims), binding })
 }
 
 /// `scope` (RFC 8693 §4.2), else `scp`, in the form of [`scopes::normalise`].
@@ -128,24 +143,38 @@ mod tests {
     }
 
     #[test]
-    fn only_a_dpop_key_binds() {
+    fn every_member_of_cnf_binds() {
+        let bound = |dpop, other| Ok(Binding { dpop, other });
         for (claims, expected) in [
-            ("{}", Ok(false)),
-            ("{\"cnf\":null}", Ok(false)),
-            ("{\"cnf\":{}}", Ok(false)),
-            ("{\"cnf\":{\"x5t#S256\":\"a\"}}", Ok(false)),
-            ("{\"cnf\":{\"x5t#S256\":\"a\",\"jkt\":null}}", Ok(false)),
-            ("{\"cnf\":{\"jkt\":\"a\"}}", Ok(true)),
-            ("{\"cnf\":{\"x5t#S256\":\"a\",\"jkt\":\"b\"}}", Ok(true)),
-            ("{\"cnf\":{\"jkt\":\"\"}}", Ok(true)),
-            ("{\"cnf\":{\"jkt\":1}}", Ok(true)),
+            ("{}", bound(false, false)),
+            ("{\"cnf\":null}", bound(false, false)),
+            ("{\"cnf\":{}}", bound(false, false)),
+            ("{\"cnf\":{\"x5t#S256\":\"a\"}}", bound(false, true)),
+            ("{\"cnf\":{\"x5t#S256\":null}}", bound(false, false)),
+            ("{\"cnf\":{\"x5t#S256\":\"a\",\"jkt\":null}}", bound(false, true)),
+            ("{\"cnf\":{\"jwk\":{}}}", bound(false, true)),
+            ("{\"cnf\":{\"kid\":\"\"}}", bound(false, true)),
+            ("{\"cnf\":{\"JKT\":\"a\"}}", bound(false, true)),
+            ("{\"cnf\":{\"jkt\":\"a\"}}", bound(true, false)),
+            ("{\"cnf\":{\"x5t#S256\":\"a\",\"jkt\":\"b\"}}", bound(true, true)),
+            ("{\"cnf\":{\"jkt\":\"\"}}", bound(true, false)),
+            ("{\"cnf\":{\"jkt\":1}}", bound(true, false)),
             ("{\"cnf\":\"jkt\"}", Err(Cause::Cnf)),
             ("{\"cnf\":[{\"jkt\":\"a\"}]}", Err(Cause::Cnf)),
             ("{\"cnf\":true}", Err(Cause::Cnf)),
-            ("{\"jkt\":\"a\"}", Ok(false)),
+            ("{\"jkt\":\"a\"}", bound(false, false)),
+            // The type alone says so, too.
+            ("{\"token_type\":\"DPoP\"}", bound(true, false)),
+            ("{\"token_type\":\"dpop\",\"cnf\":{}}", bound(true, false)),
+            ("{\"token_type\":\"DPoP\",\"cnf\":{\"kid\":\"a\"}}", bound(true, true)),
+            ("{\"token_type\":\"Bearer\"}", bound(false, false)),
+            ("{\"token_type\":[\"DPoP\"]}", bound(false, false)),
+            ("{\"typ\":\"DPoP\"}", bound(false, false)),
         ] {
-            assert_eq!(with(claims, dpop_bound), expected, "{claims}");
+            assert_eq!(with(claims, nature).map(|nature| nature.binding), expected, "{claims}");
         }
+        let refresh = with("{\"token_type\":\"refresh_token\"}", nature).expect("a nature");
+        assert_eq!(refresh.kind, TokenKind::Other);
     }
 
     #[test]

@@ -45,8 +45,8 @@ pub fn claims(input: &[u8]) {
         assert!(jose::same_seconds(exp, jose::exp(&said)));
         assert_eq!(exp.is_some(), said["exp"].is_number() || said["exp"].is_string());
     }
-    if let Ok(bound) = jwt.dpop_bound() {
-        assert_eq!(bound, jose::dpop_bound(&said));
+    if let Ok(nature) = jwt.nature() {
+        assert_eq!(nature, jose::nature(&said));
     }
     if let Ok(granted) = jwt.scope() {
         assert_eq!(granted.is_some(), jose::scope_of(&said).is_some());

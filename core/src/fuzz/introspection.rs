@@ -138,7 +138,7 @@ fn active(response: &Response, grant: &Grant, forward: Forward) {
             assert!(jose::same_seconds(grant.exp, of_claims(jose::exp)));
             let scope = claims.as_ref().and_then(jose::scope_of).unwrap_or_default();
             assert_eq!(grant.scope, scope.as_bytes());
-            assert_eq!(grant.dpop_bound, claims.as_ref().is_some_and(jose::dpop_bound));
+            assert_eq!(grant.nature, claims.as_ref().map(jose::nature).unwrap_or_default());
         }
         Some("application/json") => {
             serde_json::from_slice::<Once>(body).expect("no member twice");
@@ -209,8 +209,8 @@ fn granted(answer: &Value, grant: &Grant, forward: Forward) {
         None => claims.as_ref().and_then(jose::scope_of),
     };
     assert_eq!(grant.scope, scope.unwrap_or_default().as_bytes());
-    let bound = jose::dpop_bound(answer) || claims.as_ref().is_some_and(jose::dpop_bound);
-    assert_eq!(grant.dpop_bound, bound);
+    let inner = claims.as_ref().map(jose::nature).unwrap_or_default();
+    assert_eq!(grant.nature, jose::nature(answer).and(inner));
 
     let mut kept = answer.clone();
     if let Some(members) = kept.as_object_mut() {

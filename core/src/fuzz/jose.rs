@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::nature::{Binding, Nature, TokenKind};
+
 /// The parts of a compact JWS or JWE that can be read.
 pub(crate) struct Jose {
     pub(crate) header: Value,
@@ -102,9 +104,34 @@ pub(crate) fn scope_of(claims: &Value) -> Option<String> {
     named("scope").or_else(|| named("scp")).map(|value| scope(value).expect("a scope"))
 }
 
-/// Whether claims bind the token to a DPoP key.
-pub(crate) fn dpop_bound(claims: &Value) -> bool {
-    !claims["cnf"]["jkt"].is_null()
+/// What claims say of the token's kind and of what it is bound to.
+pub(crate) fn nature(claims: &Value) -> Nature {
+    let cnf = claims["cnf"].as_object();
+    let has = |wanted: &dyn Fn(&str) -> bool| {
+        cnf.is_some_and(|cnf| cnf.iter().any(|(name, value)| !value.is_null() && wanted(name)))
+    };
+    let called = claims["token_type"].as_str().unwrap_or_default().to_ascii_lowercase();
+    let binding = Binding {
+        dpop: has(&|name| name == "jkt") || called == "dpop",
+        other: has(&|name| name != "jkt"),
+    };
+    let named: Vec<String> = ["typ", "token_class", "token_type", "token_usage", "token_use"]
+        .iter()
+        .filter_map(|name| claims[name].as_str())
+        .map(|named| named.to_ascii_lowercase().replace(['_', '-'], ""))
+        .collect();
+    let others = "refresh refreshtoken id idtoken offline offlinetoken logout logouttoken code \
+                  authorizationcode usercode devicecode";
+    let is_other = |named: &String| {
+        let bare = named.strip_prefix("urn:ietf:params:oauth:tokentype:").unwrap_or(named);
+        others.split(' ').any(|other| other == bare)
+    };
+    let kind = match named.is_empty() {
+        true => TokenKind::Unnamed,
+        false if named.iter().any(is_other) => TokenKind::Other,
+        false => TokenKind::Named,
+    };
+    Nature { kind, binding }
 }
 
 /// base64url without padding, whatever its last bits.

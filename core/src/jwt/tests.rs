@@ -27,7 +27,7 @@ fn an_access_token_is_read() {
     let jwt = Compact::parse(text.as_bytes()).expect("a JWT");
     assert_eq!(jwt.exp(), Ok(Some(1_700_000_000)));
     assert_eq!(jwt.scope(), Ok(Some(b"a b".to_vec())));
-    assert_eq!(jwt.dpop_bound(), Ok(true));
+    assert!(jwt.nature().is_ok_and(|nature| nature.binding.dpop));
     assert_eq!(jwt.payload(), Some(&br#"{"exp":1700000000,"scope":"a b","cnf":{"jkt":"x"}}"#[..]));
 }
 
@@ -42,7 +42,7 @@ fn a_jwe_is_taken_unread() {
         assert!(jwt.payload().is_none());
         assert_eq!(jwt.exp(), Ok(None));
         assert_eq!(jwt.scope(), Ok(None));
-        assert_eq!(jwt.dpop_bound(), Ok(false));
+        assert_eq!(jwt.nature(), Ok(Nature::default()));
     }
 }
 

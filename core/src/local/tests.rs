@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::key::{HashKey, TokenHash};
 use crate::lifetime::Expiry;
+use crate::nature::Nature;
 use crate::state::State;
 use crate::state::testing::state;
 
@@ -12,7 +13,13 @@ const LIFE: Life =
     Life { stored: 1, until: Some(2), exp: Some(Expiry { exp: 3, end_ms: 4 }), may_stale: true };
 
 fn facts(jwt: &[u8]) -> Facts<'_> {
-    Facts { jwt, scope: b"read write", claims: b"{\"active\":true}", dpop_bound: false, life: LIFE }
+    Facts {
+        jwt,
+        scope: b"read write",
+        claims: b"{\"active\":true}",
+        nature: Nature::default(),
+        life: LIFE,
+    }
 }
 
 fn key(token: &str) -> Key {

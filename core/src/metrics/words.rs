@@ -44,7 +44,7 @@ words! {
         Bypass = "bypass",
         /// The token is not active.
         Inactive = "inactive",
-        /// No usable token, or a scope is missing.
+        /// No usable token, one of another kind, or a scope is missing.
         Denied = "denied",
         /// The token could not be judged.
         Error = "error",

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use phantom_token_core::arena::{Arena, Entry, Kind, Locked, Times};
 use phantom_token_core::key::{HashKey, Key};
 use phantom_token_core::lock;
+use phantom_token_core::nature::Nature;
 
 /// What an arena's hashes are keyed with.
 pub(crate) const HASH_KEY: HashKey = HashKey(*b"0123456789abcdef");
@@ -98,7 +99,7 @@ pub(crate) fn key(token: u64) -> Key {
 
 pub(crate) fn active<'a>(jwt: &'a [u8], scope: &'a [u8]) -> Entry<'a> {
     let kind = Kind::Active;
-    Entry { kind, times: Times::default(), dpop_bound: false, jwt, scope, claims: b"" }
+    Entry { kind, times: Times::default(), nature: Nature::default(), jwt, scope, claims: b"" }
 }
 
 pub(crate) fn inactive() -> Entry<'static> {

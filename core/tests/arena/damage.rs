@@ -5,6 +5,7 @@ use phantom_token_core::arena::{
     Answer, AnsweredFor, Entry, Find, Flight, Kind, MIN_SIZE, Outcome, Owner, Poll, Record, Times,
 };
 use phantom_token_core::lifetime::Expiry;
+use phantom_token_core::nature::Nature;
 
 use crate::block::{Block, Random, active, inactive, key};
 
@@ -196,7 +197,7 @@ fn every_flipped_bit_of_an_entry_is_seen_or_harmless() {
                 Find::Hit => {
                     assert_eq!((record.jwt(), record.scope()), (&*jwt, &b"read"[..]));
                     assert_eq!(*record.times(), Times::default());
-                    assert!(!record.dpop_bound());
+                    assert_eq!(record.nature(), Nature::default());
                 }
                 Find::Miss => seen += 1,
                 Find::NeedSpace(_) => {}

@@ -17,6 +17,7 @@ use phantom_token_core::arena::{
 };
 use phantom_token_core::lifetime::Expiry;
 use phantom_token_core::lock;
+use phantom_token_core::nature::Nature;
 use phantom_token_core::process;
 
 use crate::block::{HASH_KEY, Random, inactive, key};
@@ -109,7 +110,7 @@ fn expiry(token: u64) -> Expiry {
 
 fn entry<'a>(token: u64, jwt: &'a [u8], scope: &'a [u8]) -> Entry<'a> {
     let times = Times { stored: token, exp: Some(expiry(token)), ..Times::default() };
-    Entry { kind: Kind::Active, times, dpop_bound: false, jwt, scope, claims: b"" }
+    Entry { kind: Kind::Active, times, nature: Nature::default(), jwt, scope, claims: b"" }
 }
 
 fn right(token: u64, record: &Record) {

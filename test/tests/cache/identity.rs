@@ -73,6 +73,7 @@ fn what_changes_the_question_parts_and_what_does_not_shares() {
         "phantom_token_cache_valid 100s;\nphantom_token_cache_stale 1s;",
         "phantom_token_realm other;",
         "phantom_token_bound_tokens pass;",
+        "phantom_token_kind any;",
         "phantom_token_introspection_header X-Trace $request_id nokey;",
     ];
     let rig = rig_with(server, 1, |mut builder, _| {

@@ -38,7 +38,18 @@ pub(crate) enum Binding {
     Absent,
     Dpop,
     Certificate,
+    /// `token_type` is DPoP, and nothing is said of the key.
+    Typed,
     Nonsense,
+}
+
+/// `token_type`, `typ` and the like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kind {
+    Unnamed,
+    /// One that may be an access token's.
+    Named(&'static str),
+    Other(&'static str),
 }
 
 /// `active`.
@@ -59,6 +70,7 @@ pub(crate) struct Claims {
     pub(crate) scope: Scope,
     pub(crate) scp: Scope,
     pub(crate) binding: Binding,
+    pub(crate) kind: Kind,
     /// One member stands there twice.
     pub(crate) duplicate: bool,
     /// `token_introspection` is a member, as in an RFC 9701 answer.
@@ -242,12 +254,32 @@ fn claims(random: &mut Random, active: Active) -> Claims {
     };
     let binding = match random.below(40) {
         0..=2 => Binding::Dpop,
-        3 => Binding::Certificate,
-        4 => Binding::Nonsense,
+        3 | 4 => Binding::Certificate,
+        5 => Binding::Typed,
+        6 => Binding::Nonsense,
         _ => Binding::Absent,
     };
+    let kind = match random.below(12) {
+        0..=5 => Kind::Named(random.of(&[
+            r#""token_type":"Bearer""#,
+            r#""typ":"Bearer","token_use":"access_token""#,
+            r#""token_class":"""#,
+        ])),
+        6 => Kind::Other(random.of(&[
+            r#""typ":"Refresh""#,
+            r#""token_use":"refresh_token","token_usage":"access_token""#,
+            r#""token_class":"USER-CODE""#,
+            r#""typ":"urn:ietf:params:oauth:token-type:id_token""#,
+        ])),
+        7 => Kind::Unnamed,
+        _ => Kind::Unnamed,
+    };
+    let kind = match binding {
+        Binding::Typed => Kind::Named(r#""token_type":"dpoP""#),
+        _ => kind,
+    };
     let (scope, scp) = (scope(random), scope(random));
-    Claims { active, exp, scope, scp, binding, duplicate: random.one_in(60), wraps: false }
+    Claims { active, exp, scope, scp, binding, kind, duplicate: random.one_in(60), wraps: false }
 }
 
 fn jwt(random: &mut Random, inactive: bool) -> Jwt {
@@ -465,6 +497,7 @@ impl Claims {
             scope: Scope::Absent,
             scp: Scope::Absent,
             binding: Binding::Absent,
+            kind: Kind::Unnamed,
             duplicate: false,
             wraps: false,
         }
@@ -497,10 +530,15 @@ impl Claims {
                 Scope::Nonsense(value) => members.push(format!(r#""{name}":{value}"#)),
             }
         }
+        match self.kind {
+            Kind::Unnamed => {}
+            Kind::Named(named) | Kind::Other(named) => members.push(named.to_owned()),
+        }
         match self.binding {
             Binding::Absent => {}
             Binding::Dpop => members.push(r#""cnf":{"jkt":"0ZcOCORZNYy"}"#.to_owned()),
             Binding::Certificate => members.push(r#""cnf":{"x5t#S256":"bwcK0esc3A"}"#.to_owned()),
+            Binding::Typed => {} // its kind says so
             Binding::Nonsense => members.push(r#""cnf":"x""#.to_owned()),
         }
         if self.duplicate {

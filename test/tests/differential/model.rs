@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::answer::{
-    Active, Answer, Binding, Body, Claims, Exp, Jwt, Media, Member, Object, Scope, Sending,
+    Active, Answer, Binding, Body, Claims, Exp, Jwt, Kind, Media, Member, Object, Scope, Sending,
 };
 use crate::policy::{Control, Group, Options, Policy};
 use crate::request::Request;
@@ -49,7 +49,36 @@ enum Verdict {
 struct Grant {
     jwt: String,
     scope: Vec<&'static str>,
-    bound: bool,
+    nature: Nature,
+}
+
+/// What an answer and its JWT say of the kind, and of what the token is bound to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Nature {
+    key: bool,
+    certificate: bool,
+    named: bool,
+    other: bool,
+}
+
+impl Nature {
+    fn of(claims: &Claims) -> Self {
+        Self {
+            key: matches!(claims.binding, Binding::Dpop | Binding::Typed),
+            certificate: claims.binding == Binding::Certificate,
+            named: claims.kind != Kind::Unnamed,
+            other: matches!(claims.kind, Kind::Other(_)),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            key: self.key || other.key,
+            certificate: self.certificate || other.certificate,
+            named: self.named || other.named,
+            other: self.other || other.other,
+        }
+    }
 }
 
 /// What is kept, by group and token.
@@ -145,7 +174,18 @@ fn decide(policy: &Policy, verdict: Verdict) -> Outcome {
         Verdict::Failed => return Outcome::Failed,
         Verdict::Busy(retry_after) => return Outcome::Busy(retry_after),
     };
-    if grant.bound && !policy.passes_bound {
+    let nature = grant.nature;
+    // The API checks a certificate, where it gets the JWT.
+    let unchecked = nature.key || nature.certificate && !policy.group.forwards_jwt;
+    if unchecked && !policy.passes_bound {
+        return invalid_token(policy);
+    }
+    let taken = match policy.kind {
+        None | Some("access") => !nature.other,
+        Some("declared") => nature.named && !nature.other,
+        _ => true,
+    };
+    if !taken {
         return invalid_token(policy);
     }
     if !policy.scope.iter().all(|needed| grant.scope.contains(needed)) {
@@ -270,12 +310,12 @@ fn application_jwt(jwt: &Jwt, text: &str, forwards_jwt: bool) -> Option<Verdict>
         };
     }
     let claims = phantom(jwt)?;
-    let Facts { past, scope, bound } = facts(claims)?;
+    let Facts { past, scope, nature } = facts(claims)?;
     if past {
         return Some(Verdict::Inactive);
     }
     let scope = scope.unwrap_or_default();
-    Some(Verdict::Active(Grant { jwt: text.to_owned(), scope, bound }))
+    Some(Verdict::Active(Grant { jwt: text.to_owned(), scope, nature }))
 }
 
 /// RFC 7662's object; `None` where it is not understood.
@@ -303,8 +343,8 @@ fn introspection(object: &Object, forwards_jwt: bool) -> Option<Verdict> {
             None => (None, ""),
         },
     };
-    let own = end_and_binding(&object.claims)?;
-    let inner = claims.map_or(Some((false, false)), end_and_binding)?;
+    let own = end_and_nature(&object.claims)?;
+    let inner = claims.map_or(Some((false, Nature::default())), end_and_nature)?;
     let scope = match scope_of(object.claims.scope)? {
         Some(scope) => scope,
         None => claims.map_or(Some(None), any_scope)?.unwrap_or_default(),
@@ -312,7 +352,7 @@ fn introspection(object: &Object, forwards_jwt: bool) -> Option<Verdict> {
     if own.0 || inner.0 {
         return Some(Verdict::Inactive);
     }
-    Some(Verdict::Active(Grant { jwt: text.to_owned(), scope, bound: own.1 || inner.1 }))
+    Some(Verdict::Active(Grant { jwt: text.to_owned(), scope, nature: own.1.and(inner.1) }))
 }
 
 /// The claims of a JWT that may be forwarded, none of a JWE; `None` where it may not.
@@ -333,17 +373,17 @@ fn phantom(jwt: &Jwt) -> Option<Option<&Claims>> {
 struct Facts {
     past: bool,
     scope: Option<Vec<&'static str>>,
-    bound: bool,
+    nature: Nature,
 }
 
 fn facts(claims: Option<&Claims>) -> Option<Facts> {
     let Some(claims) = claims else { return Some(Facts::default()) };
-    let (past, bound) = end_and_binding(claims)?;
-    Some(Facts { past, scope: any_scope(claims)?, bound })
+    let (past, nature) = end_and_nature(claims)?;
+    Some(Facts { past, scope: any_scope(claims)?, nature })
 }
 
-/// Whether the end has passed, and whether it is bound to a DPoP key.
-fn end_and_binding(claims: &Claims) -> Option<(bool, bool)> {
+/// Whether the end has passed, what kind it is, and to what it is bound.
+fn end_and_nature(claims: &Claims) -> Option<(bool, Nature)> {
     let past = match claims.exp {
         Exp::Absent => false,
         Exp::In(seconds) | Exp::Digits(seconds) => seconds < 0,
@@ -354,7 +394,7 @@ fn end_and_binding(claims: &Claims) -> Option<(bool, bool)> {
     };
     match claims.binding {
         Binding::Nonsense => None,
-        binding => Some((past, binding == Binding::Dpop)),
+        _ => Some((past, Nature::of(claims))),
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Policy {
     pub(crate) metadata: Option<&'static str>,
     pub(crate) options: Options,
     pub(crate) passes_bound: bool,
+    /// `phantom_token_kind`; `None`: as it comes, which is `access`.
+    pub(crate) kind: Option<&'static str>,
     pub(crate) vschar: bool,
     /// The token comes in a variable, here the header `X-Token`.
     pub(crate) bare: bool,
@@ -68,6 +70,7 @@ impl Policy {
             metadata,
             options: random.of(&[Options::On, Options::Preflight, Options::Off]),
             passes_bound: random.one_in(2),
+            kind: random.of(&[None, None, Some("access"), Some("declared"), Some("any")]),
             vschar: random.one_in(3),
             bare: random.one_in(4),
             cache: !random.one_in(4),
@@ -144,6 +147,9 @@ impl Policy {
                 Control::Ignore => "ignore",
             },
         );
+        if let Some(kind) = self.kind {
+            add("kind", kind);
+        }
         if !self.cache {
             add("cache", "off");
         }
