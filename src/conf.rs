@@ -61,6 +61,8 @@ pub(crate) struct MainConf {
     /// Thread pools of locations that are on, and those of `aio threads` in any location.
     pub(crate) thread_pools: Vec<*mut ngx_thread_pool_t>,
     pub(crate) aio_thread_pools: Vec<*mut ngx_thread_pool_t>,
+    /// What locations demand of tokens.
+    pub(crate) demands: Vec<Demand>,
     /// Warnings given, so that each is given once and not for every location that inherits.
     pub(crate) warned: Vec<String>,
 }
@@ -82,6 +84,14 @@ pub(crate) struct EndpointSetting {
     pub(crate) identity: Vec<u8>,
     pub(crate) limits: Limits,
     pub(crate) backup: bool,
+}
+
+/// A directive that demands something of tokens.
+pub(crate) struct Demand {
+    pub(crate) directive: &'static str,
+    pub(crate) place: Place,
+    /// Some location that is on goes by it.
+    pub(crate) in_force: Rc<Cell<bool>>,
 }
 
 /// How the module authenticates at the introspection endpoint (RFC 6749 §2.3.1).
@@ -167,6 +177,8 @@ pub(crate) struct LocConf {
     pub(crate) status: Option<Format>,
     /// `phantom_token_purge` here: whether from any address.
     pub(crate) purge_any: Option<bool>,
+    /// The demands of this level, by directive, and whether they are in force.
+    pub(crate) demands: Vec<(&'static str, Rc<Cell<bool>>)>,
     /// Made after merging, where the module is on.
     pub(crate) policy: Option<Rc<Policy>>,
     /// The module is on in an `if` or a `limit_except` in here.
@@ -219,6 +231,11 @@ impl LocConf {
             cache_stale,
             cache_control,
         );
+        for (directive, in_force) in &outer.demands {
+            if self.demands.iter().all(|(own, _)| own != directive) {
+                self.demands.push((directive, in_force.clone()));
+            }
+        }
     }
 
     /// Inherits from `outer`, and prepares the policy where the module is on.
@@ -228,8 +245,11 @@ impl LocConf {
             Some(switch) if switch.on => Some(Rc::new(Policy::prepare(cf, self, switch)?)),
             _ => None,
         };
-        if self.policy.is_some() && cf.is_nameless() {
-            outer.on_within.set(true);
+        if self.policy.is_some() {
+            self.demands.iter().for_each(|(_, in_force)| in_force.set(true));
+            if cf.is_nameless() {
+                outer.on_within.set(true);
+            }
         }
         let own = self.policy.as_ref().map(|policy| policy.thread_pool);
         cf.warn_of_shared_thread_pool(own);

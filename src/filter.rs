@@ -38,7 +38,7 @@ pub(crate) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_in
         *NEXT.body.get() = ngx_http_top_body_filter;
         ngx_http_top_body_filter = Some(body_filter);
     }
-    guard::entry("the end of the configuration", guard::cycle_log, ERROR, || {
+    guard::entry("the filters", guard::cycle_log, ERROR, || {
         // SAFETY: NGINX passes a live parser.
         let mut cf = unsafe { Cf::new(cf) };
         pass::precede_rewrites(&mut cf)
@@ -100,7 +100,7 @@ fn take_over_headers(r: Request) -> Result<(), NoMemory> {
     };
     let Some(reply) = ctx.reply.as_mut().filter(ours) else {
         if !matches!(error, NGX_HTTP_UNAUTHORIZED | NGX_HTTP_FORBIDDEN) {
-            refusal::hide_challenge(ctx);
+            refusal::hide_challenge(r, ctx);
         }
         return Ok(());
     };

@@ -196,8 +196,13 @@ unsafe extern "C" fn merge_loc_conf(
 }
 
 unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: a live parser, at the end of the `http` block.
-    unsafe { pt_add_access_handler(cf, Some(handler::access)) }
+    guard::entry("the end of the configuration", guard::cycle_log, ERROR, || {
+        // SAFETY: NGINX passes a live parser, at the end of the `http` block.
+        let mut cf = unsafe { Cf::new(cf) };
+        cf.warn_of_demands_without_force();
+        // SAFETY: as above.
+        unsafe { pt_add_access_handler(cf.as_ptr(), Some(handler::access)) }
+    })
 }
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {

@@ -4,6 +4,37 @@
 const OWN_HEADERS: [&str; 6] =
     ["host", "transfer-encoding", "connection", "accept", "accept-encoding", "expect"];
 
+/// Variables of NGINX's own modules that are empty or not as a client likes.
+const CLIENTS: [&str; 13] = [
+    "ancient_browser",
+    "content_length",
+    "content_type",
+    "http2",
+    "http3",
+    "invalid_referer",
+    "modern_browser",
+    "msie",
+    "request_body",
+    "request_body_file",
+    "slice_range",
+    "ssl_server_name",
+    "uid_got",
+];
+
+/// Variables that no request leaves empty.
+const NEVER_EMPTY: [&str; 10] = [
+    "document_uri",
+    "host",
+    "proxy_add_x_forwarded_for",
+    "request",
+    "request_filename",
+    "request_length",
+    "request_method",
+    "request_uri",
+    "server_protocol",
+    "uri",
+];
+
 /// The longest name of a zone, in bytes.
 const MAX_ZONE_NAME: usize = 64;
 
@@ -28,16 +59,62 @@ pub fn token_variable(arg: &[u8]) -> Option<&[u8]> {
     arg.strip_prefix(b"token=$").filter(|name| !name.is_empty())
 }
 
-/// Whether a value is nothing but a variable that any client can set.
-pub fn is_client_variable(value: &[u8]) -> bool {
-    let name = value.strip_prefix(b"$").map(|name| {
-        name.strip_prefix(b"{").and_then(|name| name.strip_suffix(b"}")).unwrap_or(name)
-    });
-    name.is_some_and(|name| {
-        let name = name.to_ascii_lowercase();
-        let word = name.iter().all(|byte| *byte == b'_' || byte.is_ascii_alphanumeric());
-        word && [&b"arg_"[..], b"cookie_", b"http_"].iter().any(|kind| name.starts_with(kind))
+/// Whether a string in which NGINX knows no variables looks as if it held one.
+pub fn seems_variable(value: &[u8]) -> bool {
+    value.windows(2).any(|pair| {
+        pair[0] == b'$' && (pair[1].is_ascii_alphabetic() || matches!(pair[1], b'_' | b'{'))
     })
+}
+
+/// The names of the variables in a value that may hold some, as NGINX reads it.
+pub fn variables(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_word = |byte: &u8| *byte == b'_' || byte.is_ascii_alphanumeric();
+    value.split(|byte| *byte == b'$').skip(1).map(move |rest| {
+        let name = rest.strip_prefix(b"{").unwrap_or(rest);
+        let end = name.iter().position(|byte| !is_word(byte)).unwrap_or(name.len());
+        &name[..end]
+    })
+}
+
+/// Whose word a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// The operator's: it holds no variable, or none that a client sets.
+    Operator,
+    /// The operator's in part: a client sets some of its variables.
+    Both,
+    /// The client's: it sets all of its variables.
+    Client,
+}
+
+/// Who makes a value. `sets` says whether a client sets a variable, by its name in lower case.
+pub fn maker(value: &[u8], sets: impl Fn(&[u8]) -> bool) -> Maker {
+    let mut all = variables(value).map(|name| sets(&name.to_ascii_lowercase())).peekable();
+    if all.peek().is_none() {
+        return Maker::Operator;
+    }
+    match all.fold((false, true), |(any, only), client| (any || client, only && client)) {
+        (_, true) => Maker::Client,
+        (true, false) => Maker::Both,
+        (false, false) => Maker::Operator,
+    }
+}
+
+/// Whether a client gives a variable any value it likes, and any number of them.
+pub fn is_free(name: &[u8]) -> bool {
+    let is_of = |kind: &&[u8]| name.starts_with(kind);
+    [&b"arg_"[..], b"cookie_", b"http_"].iter().any(is_of)
+        || matches!(name, b"args" | b"query_string" | b"is_args")
+}
+
+/// Whether a client decides that a variable is not empty, and not `0`.
+pub fn is_clients(name: &[u8]) -> bool {
+    is_free(name) || CLIENTS.iter().any(|known| known.as_bytes() == name)
+}
+
+/// Whether no request leaves a variable empty.
+pub fn is_never_empty(name: &[u8]) -> bool {
+    NEVER_EMPTY.iter().any(|known| known.as_bytes() == name)
 }
 
 /// Whether a header's name can be one (`token` of RFC 9110 §5.6.2).
@@ -69,4 +146,49 @@ pub fn zone(arg: &[u8]) -> Option<(&[u8], &[u8])> {
     let zone = arg.strip_prefix(b"zone=")?;
     let colon = zone.iter().position(|byte| *byte == b':')?;
     Some((&zone[..colon], &zone[colon + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_sets_the_variables_makes_the_value() {
+        for client in [
+            "$arg_x",
+            "${arg_x}",
+            "$ARG_x",
+            "$args",
+            "$is_args",
+            "$is_args$args",
+            "x$cookie_y",
+            "${http_x}0",
+            "-$query_string-",
+            "$request_body",
+            "0$content_type",
+            "$http_authorization",
+        ] {
+            assert_eq!(maker(client.as_bytes(), is_clients), Maker::Client, "{client}");
+        }
+        for both in ["$args$monitoring", "$monitoring${arg_x}", "$uri$args"] {
+            assert_eq!(maker(both.as_bytes(), is_clients), Maker::Both, "{both}");
+        }
+        for operator in
+            ["", "yes", "$monitoring", "x${monitoring}", "$has_arg_x", "$1", "$ssl_client_verify"]
+        {
+            assert_eq!(maker(operator.as_bytes(), is_clients), Maker::Operator, "{operator}");
+        }
+        assert_eq!(maker(b"$host", is_free), Maker::Operator);
+        assert_eq!(maker(b"$host$arg_x", is_free), Maker::Both);
+    }
+
+    #[test]
+    fn a_dollar_alone_is_no_variable() {
+        for text in ["$x", "a$_b", "${x}", "a ${", "$$x"] {
+            assert!(seems_variable(text.as_bytes()), "{text}");
+        }
+        for text in ["", "$", "a$", "$1", "$ x", "$-", "$$", "price: 5$"] {
+            assert!(!seems_variable(text.as_bytes()), "{text}");
+        }
+    }
 }

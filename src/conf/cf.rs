@@ -1,11 +1,13 @@
 //! NGINX's configuration parser, with a safe face.
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 use phantom_token_core::directive;
 
-use crate::conf::{ComplexValue, MainConf};
+use crate::conf::{ComplexValue, Demand, MainConf};
 use crate::sys::*;
 
 /// Bytes of stack the threads that introspect need at least: what Rust gives to its own.
@@ -116,6 +118,29 @@ impl Cf<'_> {
         if !self.main_conf().warned.contains(&message) {
             crate::log::warning!(self.log(), "{message}");
             self.main_conf().warned.push(message);
+        }
+    }
+
+    /// Notes that a level demands something of tokens, by the directive the parser is at.
+    pub(crate) fn demand(
+        &mut self,
+        directive: &'static str,
+        demands: &mut Vec<(&'static str, Rc<Cell<bool>>)>,
+    ) {
+        let (place, in_force) = (self.place(), Rc::<Cell<bool>>::default());
+        demands.push((directive, in_force.clone()));
+        self.main_conf().demands.push(Demand { directive, place, in_force });
+    }
+
+    /// At the end of the configuration: who demands something of tokens means them to be judged.
+    pub(crate) fn warn_of_demands_without_force(&mut self) {
+        let demands = std::mem::take(&mut self.main_conf().demands);
+        for Demand { directive, place, .. } in
+            demands.iter().filter(|demand| !demand.in_force.get())
+        {
+            self.warn_once(format!(
+                "\"{directive}\" has no effect: no location goes by it; write \"phantom_token on\" where it shall count, in {place}"
+            ));
         }
     }
 

@@ -11,7 +11,7 @@ use phantom_token_core::answer::Forward;
 use phantom_token_core::bearer::TokenSyntax;
 use phantom_token_core::challenge;
 use phantom_token_core::client::Endpoint;
-use phantom_token_core::directive;
+use phantom_token_core::directive::{self, Maker};
 use phantom_token_core::health::Limits;
 use phantom_token_core::lifetime::CacheControlPolicy;
 use phantom_token_core::nature::Accepts;
@@ -62,8 +62,15 @@ const FLAG: u32 = NGX_CONF_TAKE1;
 pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
     loc(c"phantom_token", MSL | IF | NGX_CONF_TAKE12, switch),
     loc(c"phantom_token_introspection_endpoint", MSL | NGX_CONF_1MORE, endpoint),
-    loc(c"phantom_token_client_id", MSL | NGX_CONF_TAKE1, |_, conf, args| {
+    loc(c"phantom_token_client_id", MSL | NGX_CONF_TAKE1, |cf, conf, args| {
         nonempty(args[0])?;
+        if directive::seems_variable(args[0]) {
+            let (id, place) = (String::from_utf8_lossy(args[0]), cf.place());
+            let message = format!(
+                "\"phantom_token_client_id\" takes no variables: \"{id}\" is sent as it stands, in {place}"
+            );
+            cf.warn_once(message);
+        }
         once(&mut conf.client_id, Rc::new(args[0].to_vec()))
     }),
     loc(c"phantom_token_client_secret", MSL | NGX_CONF_TAKE1, client_secret),
@@ -83,16 +90,21 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
     loc(c"phantom_token_forward", MSL | NGX_CONF_TAKE1, |_, conf, args| {
         once(&mut conf.forward, choose(args[0], &[("jwt", Forward::Jwt), ("none", Forward::None)])?)
     }),
-    loc(c"phantom_token_scope", MSL | IF | NGX_CONF_TAKE1, |_, conf, args| {
+    loc(c"phantom_token_scope", MSL | IF | NGX_CONF_TAKE1, |cf, conf, args| {
+        no_variables(args[0])?;
         challenge::check_scope(args[0]).map_err(|error| invalid(args[0], error))?;
         let values: Vec<_> = phantom_token_core::scope::values(args[0]).collect();
-        once(&mut conf.scope, Rc::new(values.join(&b' ')))
+        once(&mut conf.scope, Rc::new(values.join(&b' ')))?;
+        cf.demand("phantom_token_scope", &mut conf.demands);
+        Ok(())
     }),
     loc(c"phantom_token_realm", MSL | NGX_CONF_TAKE1, |_, conf, args| {
+        no_variables(args[0])?;
         challenge::check_realm(args[0]).map_err(|error| invalid(args[0], error))?;
         once(&mut conf.realm, Rc::new(args[0].to_vec()))
     }),
     loc(c"phantom_token_resource_metadata", MSL | NGX_CONF_TAKE1, |_, conf, args| {
+        no_variables(args[0])?;
         challenge::check_resource_metadata(args[0]).map_err(|error| invalid(args[0], error))?;
         once(&mut conf.resource_metadata, Rc::new(args[0].to_vec()))
     }),
@@ -133,9 +145,11 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
     }),
     loc(c"phantom_token_token_type_hint", MSL | NGX_CONF_TAKE1, |_, conf, args| {
         nonempty(args[0])?;
+        no_variables(args[0])?;
         once(&mut conf.token_type_hint, Rc::new(args[0].to_vec()))
     }),
     loc(c"phantom_token_introspection_accept", MSL | NGX_CONF_TAKE1, |_, conf, args| {
+        no_variables(args[0])?;
         if !directive::is_accept(args[0]) {
             return Err(invalid(args[0], "write a media type such as application/jwt"));
         }
@@ -316,6 +330,14 @@ fn nonempty(value: &[u8]) -> Result<(), ConfError> {
     if value.is_empty() { Err(ConfError::directive("has an empty value")) } else { Ok(()) }
 }
 
+/// For strings in which NGINX's users expect variables.
+fn no_variables(value: &[u8]) -> Result<(), ConfError> {
+    match directive::seems_variable(value) {
+        true => Err(invalid(value, "it takes no variables; write the value itself")),
+        false => Ok(()),
+    }
+}
+
 fn positive_time(value: &[u8]) -> Result<u64, ConfError> {
     match time_ms(value)? {
         0 => Err(invalid(value, "write a time above 0")),
@@ -343,6 +365,7 @@ fn switch(cf: &mut Cf<'_>, conf: &mut LocConf, args: Args<'_>) -> Result<(), Con
 }
 
 fn endpoint(_: &mut Cf<'_>, conf: &mut LocConf, args: Args<'_>) -> Result<(), ConfError> {
+    args.iter().try_for_each(|arg| no_variables(arg))?;
     let url = text(args[0])?;
     let mut connect = None;
     let mut limits = Limits { max_fails: 3, fail_timeout_ms: 10_000 };
@@ -421,15 +444,36 @@ fn set_secret(conf: &mut LocConf, bytes: Zeroizing<Vec<u8>>) -> Result<(), ConfE
 fn bypass(cf: &mut Cf<'_>, conf: &mut LocConf, args: Args<'_>) -> Result<(), ConfError> {
     let mut values = Vec::new();
     for arg in args {
-        if directive::is_client_variable(arg) {
-            return Err(invalid(
-                arg,
-                "any client can set it and pass without a token; derive the condition with map",
+        let doubt = match directive::maker(arg, directive::is_clients) {
+            Maker::Client => {
+                return Err(invalid(
+                    arg,
+                    "any client can set it and pass without a token; derive the condition with map",
+                ));
+            }
+            Maker::Both => Some("any client can set some of it, and pass without a token"),
+            Maker::Operator if holds(arg, |name| name == b"remote_user") => {
+                Some("any client can send a name: auth_basic has not judged it yet")
+            }
+            Maker::Operator if holds(arg, directive::is_never_empty) => {
+                Some("it is never empty, and every request passes without a token")
+            }
+            Maker::Operator => None,
+        };
+        if let Some(doubt) = doubt {
+            let (value, place) = (String::from_utf8_lossy(arg), cf.place());
+            cf.warn_once(format!(
+                "\"phantom_token_bypass\" has a doubtful value \"{value}\": {doubt}; derive the condition with map, in {place}"
             ));
         }
         values.push(cf.complex_value(arg)?);
     }
     once(&mut conf.bypass, Rc::new(values))
+}
+
+/// Whether one of a value's variables is such a one.
+fn holds(value: &[u8], is_such: impl Fn(&[u8]) -> bool) -> bool {
+    directive::variables(value).any(|name| is_such(&name.to_ascii_lowercase()))
 }
 
 /// `NAME VALUE [nokey]`.
@@ -439,7 +483,7 @@ fn extra(cf: &mut Cf<'_>, directive: &str, args: Args<'_>) -> Result<Extra, Conf
         Some(&b"nokey") => false,
         Some(other) => return Err(invalid(other, "write nokey or nothing")),
     };
-    if keyed && directive::is_client_variable(args[1]) {
+    if keyed && directive::maker(args[1], directive::is_free) == Maker::Client {
         let place = cf.place();
         let value = String::from_utf8_lossy(args[1]).into_owned();
         cf.warn_once(format!(

@@ -150,6 +150,17 @@ fn wrong_values_are_named_with_their_line() {
         "phantom_token_bypass $http_x_internal;",
         "phantom_token_bypass $arg_x;",
         "phantom_token_bypass $cookie_x;",
+        "phantom_token_bypass ${arg_x};",
+        "phantom_token_bypass $HTTP_x;",
+        "phantom_token_bypass x$cookie_y;",
+        "phantom_token_bypass \"$cookie_y \";",
+        "phantom_token_bypass $args;",
+        "phantom_token_bypass $is_args;",
+        "phantom_token_bypass $is_args$args;",
+        "phantom_token_bypass $query_string;",
+        "phantom_token_bypass $request_body;",
+        "phantom_token_bypass $content_type;",
+        "phantom_token_bypass $remote_addr $args;",
         "phantom_token_bound_tokens keep;",
         "phantom_token_kind refresh;",
         "phantom_token_kind \"\";",
@@ -291,6 +302,105 @@ fn every_directive_takes_its_documented_values() {
     .location("/purge", "phantom_token_purge local;");
     let check = assert_good(&builder);
     assert!(!check.messages.contains("[warn]"), "{}", check.messages);
+}
+
+#[test]
+fn a_dollar_in_a_string_without_variables_is_noticed() {
+    let on = ["phantom_token on;", ENDPOINT, ID, SECRET];
+    for value in ["$host", "x${host}", "$_x"] {
+        for name in [
+            "phantom_token_introspection_accept",
+            "phantom_token_token_type_hint",
+            "phantom_token_realm",
+            "phantom_token_scope",
+        ] {
+            assert_wrong(&format!("{name} \"{value}\";"));
+        }
+        assert_wrong(&format!("phantom_token_introspection_endpoint \"http://{value}/\";"));
+        assert_wrong(&format!("phantom_token_resource_metadata \"https://{value}/\";"));
+        let connect = format!("{ENDPOINT} connect={value}:80;").replace("; connect", " connect");
+        assert_wrong(&connect);
+
+        let id = format!("phantom_token_client_id \"{value}\";");
+        let check = assert_good(&with(&[on[0], ENDPOINT, &id, SECRET]));
+        assert!(check.messages.contains("[warn]"), "{}", check.messages);
+        assert!(check.messages.contains("takes no variables"), "{}", check.messages);
+        assert_at(&check, &id);
+        // Secrets hold anything.
+        let secret = format!("phantom_token_client_secret \"{value}\";");
+        let check = assert_good(&with(&[on[0], ENDPOINT, ID, &secret]));
+        assert!(!check.messages.contains("[warn]"), "{}", check.messages);
+        let file = "phantom_token_client_secret_file \"of $host\";";
+        let builder = with(&[on[0], ENDPOINT, ID, file]).file("of $host", "s3cret");
+        assert!(!assert_good(&builder.file("x", "")).messages.contains("takes no variables"));
+    }
+    for value in ["a$", "$1", "$ x"] {
+        let realm = format!("phantom_token_realm \"{value}\";");
+        assert_good(&with(&[on[0], ENDPOINT, ID, SECRET, &realm]));
+    }
+}
+
+#[test]
+fn a_doubtful_bypass_is_warned_of() {
+    let map = "map $remote_addr $internal { default \"\"; 10.0.0.1 1; }";
+    for (value, words) in [
+        ("$remote_user", "auth_basic has not judged it"),
+        ("x${REMOTE_USER}", "auth_basic has not judged it"),
+        ("$internal$args", "any client can set some of it"),
+        ("$request_method", "never empty"),
+        ("$uri", "never empty"),
+        ("$internal", ""),
+        ("yes", ""),
+    ] {
+        let bypass = format!("phantom_token_bypass {value};");
+        let check =
+            assert_good(&with(&["phantom_token on;", ENDPOINT, ID, SECRET, &bypass]).http(map));
+        assert_eq!(check.messages.contains("[warn]"), !words.is_empty(), "{}", check.messages);
+        assert!(check.messages.contains(words), "{}", check.messages);
+        if !words.is_empty() {
+            assert_at(&check, &bypass);
+        }
+    }
+    for (value, warned) in [("x$cookie_y", true), ("$is_args$args", true), ("$host", false)] {
+        let header = format!("phantom_token_introspection_header X-Key {value};");
+        let check = assert_good(&with(&["phantom_token on;", ENDPOINT, ID, SECRET, &header]));
+        assert_eq!(check.messages.contains("write nokey"), warned, "{}", check.messages);
+    }
+}
+
+#[test]
+fn a_demand_where_nothing_is_judged_is_warned_of() {
+    let scope = "phantom_token_scope read;";
+    let asking = format!("{ENDPOINT}\n{ID}\n{SECRET}");
+    let builder = || Gateway::builder().http(&asking);
+    let on = format!("phantom_token on;\n{scope}");
+    for (builder, warned) in [
+        (builder().location("/", scope), true),
+        (builder().location("/", &format!("phantom_token off;\n{scope}")), true),
+        (builder().server(scope), true),
+        (builder().http(scope), true),
+        (builder().location("/", &format!("if ($arg_x) {{\n{scope}\n}}")), true),
+        (builder().location("/", &format!("limit_except GET {{\n{scope}\n}}")), true),
+        (builder().location("/", &on), false),
+        (builder().http(scope).location("/", "phantom_token on;"), false),
+        (builder().server(scope).location("/", "location /a {\nphantom_token on;\n}"), false),
+        (
+            builder().location("/", &format!("{scope}\nif ($arg_x) {{\nphantom_token on;\n}}")),
+            false,
+        ),
+        (
+            builder().location("/", &format!("phantom_token on;\nif ($arg_x) {{\n{scope}\n}}")),
+            false,
+        ),
+    ] {
+        let check = assert_good(&builder);
+        let line = check.messages.lines().find(|line| line.contains("no location goes by it"));
+        assert_eq!(line.is_some(), warned, "{}\n{}", check.messages, check.config);
+        if let Some(line) = line {
+            assert!(line.contains("[warn]") && line.contains("\"phantom_token_scope\""), "{line}");
+            assert_at(&check, scope);
+        }
+    }
 }
 
 #[test]

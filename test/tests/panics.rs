@@ -257,6 +257,7 @@ fn while_the_configuration_is_read() {
         "a directive",
         "merging configurations",
         "the end of the configuration",
+        "the filters",
         "a zone",
         "the state zone",
     ];

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::input::{line, split};
 use crate::challenge::{self, Challenge};
 use crate::client::{Endpoint, Tls, TlsOptions};
-use crate::directive;
+use crate::directive::{self, Maker};
 use crate::form;
 use crate::scope;
 
@@ -39,18 +39,24 @@ fn words(arg: &[u8]) {
     let variable = variable.filter(|name| !name.is_empty()).map(str::as_bytes);
     assert!(text.is_err() || directive::token_variable(arg) == variable);
 
-    if directive::is_client_variable(arg) {
-        let lower = String::from_utf8_lossy(arg).to_ascii_lowercase();
-        let name = lower.trim_start_matches(['$', '{']);
-        assert!(["arg_", "cookie_", "http_"].iter().any(|kind| name.starts_with(kind)));
-        assert!(lower.starts_with('$') && lower.matches('$').count() == 1);
+    let lower = arg.to_ascii_lowercase();
+    let is_client = |arg: &[u8]| directive::maker(arg, directive::is_clients) == Maker::Client;
+    if is_client(arg) {
+        let mut names = directive::variables(&lower);
+        assert!(names.all(directive::is_clients) && arg.contains(&b'$'));
     }
-    // However it is written, such a variable is known.
-    for kind in ["$http_", "$Arg_", "${cookie_", "${HTTP_"] {
+    assert!(arg.contains(&b'$') || directive::variables(arg).next().is_none());
+    assert!(!directive::seems_variable(arg) || directive::variables(arg).next().is_some());
+    // However it is written, and whatever stands around it, such a variable is known.
+    for kind in ["$http_", "x$Arg_", "${cookie_", "-${HTTP_"] {
         let word = name.iter().filter(|byte| byte.is_ascii_alphanumeric()).copied();
         let mut variable: Vec<u8> = kind.bytes().chain(word).collect();
         variable.extend(kind.contains('{').then_some(b'}'));
-        assert!(directive::is_client_variable(&variable));
+        assert!(is_client(&variable));
+        assert_ne!(
+            directive::maker(&[&variable, arg].concat(), directive::is_clients),
+            Maker::Operator
+        );
     }
 
     if directive::is_header_name(arg) {
