@@ -43,10 +43,8 @@ pub(crate) struct Ctx {
     pub(crate) grants: SmallVec<[Rc<Cached>; 1]>,
     /// The reply this pass gave.
     pub(crate) reply: Option<Reply>,
-    /// The challenge and the delay that were added to the response, changed in place by a second
-    /// refusal.
-    pub(crate) challenge: Option<ptr::NonNull<ngx_table_elt_t>>,
-    pub(crate) retry_after: Option<ptr::NonNull<ngx_table_elt_t>>,
+    /// A pass was refused: headers of ours may be in the response.
+    pub(crate) refused: bool,
     /// The connection was to be kept before NGINX saw our 500.
     pub(crate) keepalive: bool,
     /// It must not rely on what is kept (`phantom_token_cache_bypass`).

@@ -89,6 +89,11 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
             ctx.rewrite = None;
             Ok(DECLINED)
         }
+        // Where `satisfy any` asks others too, the header may be meant for them.
+        Decision::Options if r.satisfies_any() => {
+            ctx.rewrite = None;
+            Ok(DECLINED)
+        }
         Decision::Options => {
             pass::rewrite(r, ctx, Rewrite::Remove)?;
             Ok(DECLINED)
@@ -392,11 +397,13 @@ fn stale(r: Request, ctx: &Ctx, policy: &Policy, key: &Key, fail: Fail) -> Optio
     }
     worker::with(|worker| {
         let grant = cache::stale(worker, &zone, key, &policy.cache)?;
-        let hash = u64::from_le_bytes(*key.token.0.first_chunk::<8>()?);
+        // The first endpoint names the server.
+        let label = policy.introspection.endpoints.first()?.endpoint.label();
+        let hash = hash_of(&[label.as_bytes()]);
         if worker.state.once(Notice::Stale, hash, now_ms(), Some(60_000)) {
             warning!(
                 r.log(),
-                "a stale answer serves: the authorization server cannot be asked ({})",
+                "stale answers serve: \"{label}\" cannot be asked ({})",
                 fail.reason()
             );
         }

@@ -5,7 +5,6 @@
 //! only where the response is still the one this refusal gave.
 
 use core::mem;
-use core::ptr::NonNull;
 
 use phantom_token_core::challenge;
 
@@ -14,6 +13,10 @@ use crate::ctx::{Ctx, Reply};
 use crate::log::info;
 use crate::request::{NoMemory, Request};
 use crate::sys::*;
+
+// Statics, since the module knows its own headers by where their names lie.
+static WWW_AUTHENTICATE: [u8; 16] = *b"WWW-Authenticate";
+static RETRY_AFTER: [u8; 11] = *b"Retry-After";
 
 /// Why a request goes no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,19 +72,21 @@ pub(crate) fn give(
     };
 
     // What a refusal of an earlier pass said is not what this one says.
-    hide(ctx.challenge);
-    hide(ctx.retry_after);
+    if mem::replace(&mut ctx.refused, true) {
+        r.hide_header_out(&WWW_AUTHENTICATE);
+        r.hide_header_out(&RETRY_AFTER);
+    }
     if let Some(challenge) = challenge {
         // The challenge is made with the configuration and lives as long as its cycle.
         let value = ngx_str_t { len: challenge.len(), data: challenge.as_ptr().cast_mut() };
-        let header = set_header(r, &mut ctx.challenge, b"WWW-Authenticate", value)?;
+        let header = r.set_header_out(&WWW_AUTHENTICATE, value)?;
         // SAFETY: an element of the response's header list; "satisfy any" hides it through this.
         unsafe { pt_set_www_authenticate(r.as_ptr(), header.as_ptr()) };
     }
     if let Refusal::Unavailable { retry_after } = refusal {
         // SAFETY: a live pool.
         let value = unsafe { pool_copy(r.pool(), retry_after.to_string().as_bytes()) };
-        set_header(r, &mut ctx.retry_after, b"Retry-After", value.ok_or(NoMemory)?)?;
+        r.set_header_out(&RETRY_AFTER, value.ok_or(NoMemory)?)?;
     }
     // SAFETY: a live request. NGINX drops the connection of every 500, and would turn an outage of
     // the authorization server into a storm of reconnections.
@@ -89,30 +94,6 @@ pub(crate) fn give(
         && unsafe { pt_request_keepalive(r.as_ptr()) != 0 };
     ctx.reply = Some(Reply { status, body, sending: false, sent: false });
     Ok(status as ngx_int_t)
-}
-
-/// Adds a header, or changes the value a refusal of an earlier pass gave it.
-fn set_header(
-    r: Request,
-    known: &mut Option<NonNull<ngx_table_elt_t>>,
-    name: &'static [u8],
-    value: ngx_str_t,
-) -> Result<NonNull<ngx_table_elt_t>, NoMemory> {
-    match *known {
-        Some(header) => {
-            // SAFETY: elements of the response's header list keep their place in its pool.
-            unsafe {
-                (*header.as_ptr()).hash = 1;
-                (*header.as_ptr()).value = value;
-            }
-            Ok(header)
-        }
-        None => {
-            let header = r.add_header_out(name, value)?;
-            *known = Some(header);
-            Ok(header)
-        }
-    }
 }
 
 /// After our 500 NGINX has decided to drop the connection: keeps it as it was going to be. Once for
@@ -154,13 +135,8 @@ pub(crate) fn stop_watching_client(r: Request) -> Result<(), NoMemory> {
 
 /// Hides the challenge of a request that was let in on other grounds ("satisfy any" hides only the
 /// last module's), or that ends in a failure: a token would not help.
-pub(crate) fn hide_challenge(ctx: &Ctx) {
-    hide(ctx.challenge);
-}
-
-fn hide(header: Option<NonNull<ngx_table_elt_t>>) {
-    if let Some(header) = header {
-        // SAFETY: elements of the response's header list keep their place in its pool.
-        unsafe { (*header.as_ptr()).hash = 0 };
+pub(crate) fn hide_challenge(r: Request, ctx: &Ctx) {
+    if ctx.refused {
+        r.hide_header_out(&WWW_AUTHENTICATE);
     }
 }

@@ -80,6 +80,12 @@ impl Request {
         unsafe { pt_request_internal(self.as_ptr()) != 0 }
     }
 
+    /// Whether the location has `satisfy any`.
+    pub(crate) fn satisfies_any(self) -> bool {
+        // SAFETY: a live request.
+        unsafe { pt_satisfies_any(self.as_ptr()) != 0 }
+    }
+
     /// The value of any request header, by its lower-case name.
     pub(crate) fn header<'a>(self, lowcase: &[u8]) -> Option<&'a [u8]> {
         // SAFETY: the list of a live request; its elements were filled by NGINX's parsers.
@@ -117,6 +123,51 @@ impl Request {
             pt_table_elt_unlinked(header);
             Ok(element)
         }
+    }
+
+    /// Changes the value of the response header that was added under this very `key`, or adds one.
+    pub(crate) fn set_header_out(
+        self,
+        key: &'static [u8],
+        value: ngx_str_t,
+    ) -> Result<NonNull<ngx_table_elt_t>, NoMemory> {
+        let Some(header) = self.own_header_out(key) else {
+            return self.add_header_out(key, value);
+        };
+        // SAFETY: an element of the list.
+        unsafe {
+            (*header.as_ptr()).hash = 1;
+            (*header.as_ptr()).value = value;
+        }
+        Ok(header)
+    }
+
+    /// Keeps the response header that was added under this very `key` from being sent.
+    pub(crate) fn hide_header_out(self, key: &'static [u8]) {
+        if let Some(header) = self.own_header_out(key) {
+            // SAFETY: an element of the list.
+            unsafe { (*header.as_ptr()).hash = 0 };
+        }
+    }
+
+    /// The response header that was added under this very `key`, wherever others of that name come
+    /// from. Looked for each time: NGINX empties the list when a filter fails, and fills it anew.
+    fn own_header_out(self, key: &'static [u8]) -> Option<NonNull<ngx_table_elt_t>> {
+        // SAFETY: the list of a live request, whose parts hold `nelts` elements each.
+        unsafe {
+            let mut part: *const ngx_list_part_t =
+                &raw const (*self.as_ptr()).headers_out.headers.part;
+            while let Some(p) = part.as_ref() {
+                for i in 0..p.nelts {
+                    let header = p.elts.cast::<ngx_table_elt_t>().add(i);
+                    if ptr::eq((*header).key.data, key.as_ptr()) {
+                        return NonNull::new(header);
+                    }
+                }
+                part = p.next;
+            }
+        }
+        None
     }
 
     /// Evaluates a complex value. The bytes live in the request's pool.

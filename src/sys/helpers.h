@@ -70,6 +70,16 @@ pt_request_in_access(ngx_http_request_t *r)
 }
 
 static inline ngx_uint_t
+pt_satisfies_any(ngx_http_request_t *r)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    return clcf->satisfy == NGX_HTTP_SATISFY_ANY;
+}
+
+static inline ngx_uint_t
 pt_request_filter_finalize(ngx_http_request_t *r)
 {
     return r->filter_finalize;

@@ -72,6 +72,10 @@ fn auth_basic_beside_it() {
     assert_eq!(basic.status, 200);
     assert_eq!(basic.header("www-authenticate"), None, "nothing is asked of who was let in");
     assert_eq!(rig.api.last().authorization(), ["Basic dXNlcjpwYXNz"], "as it came");
+    // Nor is it taken from an OPTIONS request, which needs no token.
+    assert_eq!(ask(&rig, "OPTIONS", "/api/echo", "Basic dXNlcjpwYXNz").status, 200);
+    assert_eq!(rig.api.last().authorization(), ["Basic dXNlcjpwYXNz"]);
+    assert_eq!(ask(&rig, "OPTIONS", "/api/echo", "Basic dXNlcjpwYXN0").status, 401);
     let neither = rig.gateway.get("/api", &[]);
     assert_eq!(neither.status, 401);
     let challenges: Vec<&str> = neither.headers.all("www-authenticate").collect();
@@ -79,7 +83,7 @@ fn auth_basic_beside_it() {
     // One header cannot carry both: with `satisfy all` nobody gets in, and each says so.
     assert_eq!(ask(&rig, "GET", "/both", "Basic dXNlcjpwYXNz").status, 401);
     assert_eq!(ask(&rig, "GET", "/both", &token.bearer()).status, 401);
-    assert_eq!(rig.api.count(), 2);
+    assert_eq!(rig.api.count(), 3);
 }
 
 #[test]

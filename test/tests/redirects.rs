@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 
 use phantom_token_test::nginx::Builder;
 use phantom_token_test::process::wait_until;
-use phantom_token_test::rig::INVALID_TOKEN;
+use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN, UNAUTHORIZED};
 use phantom_token_test::{
     Api, AuthorizationServer, Gateway, Mint, Reply, Response, Rig, Script, curl, port,
 };
@@ -445,4 +445,24 @@ fn nothing_is_asked_or_counted_twice() {
     assert_eq!(counted("requests_total"), 2.0, "{changes:?}");
     assert_eq!(counted("introspections_total"), 2.0, "{changes:?}");
     assert_eq!(counted("failures_total"), 1.0, "{changes:?}");
+}
+
+#[test]
+fn a_refusal_after_a_response_that_was_given_up_is_whole() {
+    // NGINX empties the response's headers where a filter fails, ours among them.
+    let rig = redirecting("phantom_token on;\nadd_header X-Added 1 always;\n$api", |builder| {
+        builder.file("page", "a page").file("passwords", "user:{PLAIN}pass\n").location(
+            "/page",
+            "phantom_token on;\nsatisfy any;\nauth_basic closed;\n\
+                 auth_basic_user_file passwords;\nroot .;\nerror_page 412 = /target;",
+        )
+    });
+    // user:pass
+    let basic = ("Authorization", "Basic dXNlcjpwYXNz");
+    assert_eq!(rig.gateway.get("/page", &[basic]).status, 200);
+    let refused = rig.gateway.get("/page", &[basic, ("If-Match", "\"another\"")]);
+    assert_eq!((refused.status, refused.text().as_str()), (401, UNAUTHORIZED));
+    assert_eq!(refused.header("www-authenticate"), Some(CHALLENGE));
+    assert_eq!(refused.header("x-added"), Some("1"));
+    assert_eq!(refused.header("cache-control"), Some("no-store"));
 }
