@@ -227,3 +227,26 @@ fn never_serves_after_an_inactive_answer_though_another_came_meanwhile() {
     rig.server.script(&token.token, Script::status(502));
     assert_eq!(ask(&rig, &token).status, 500);
 }
+
+#[test]
+fn one_line_a_minute_tells_of_all_tokens() {
+    let rig = stale_rig("");
+    let tokens: Vec<Token> = (0..20).map(|_| rig.server.issue()).collect();
+    for token in &tokens {
+        assert_eq!(pass(&rig.gateway, "/stale", token), "MISS");
+    }
+    rig.gateway.pass_time(RUN_OUT);
+    rig.server.script_all(Script::status(500));
+    for minute in 1..=2 {
+        for token in &tokens {
+            assert_stale(&rig, token);
+        }
+        let lines = rig.gateway.module_lines();
+        let told: Vec<_> =
+            lines.iter().filter(|line| line.contains("stale answers serve")).collect();
+        assert_eq!(told.len(), minute, "{told:?}");
+        assert!(told.iter().all(|line| line.contains("[warn]") && line.contains("(status)")));
+        assert!(told[0].contains(&rig.server.port().to_string()), "{told:?}");
+        rig.gateway.pass_time(Duration::from_secs(61));
+    }
+}
