@@ -124,17 +124,25 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
         let values = args.iter().map(|arg| cf.complex_value(arg)).collect::<Result<_, _>>()?;
         once(&mut conf.cache_bypass, Rc::new(values))
     }),
-    loc(c"phantom_token_bound_tokens", MSL | NGX_CONF_TAKE1, |_, conf, args| {
+    loc(c"phantom_token_bound_tokens", MSL | NGX_CONF_TAKE1, |cf, conf, args| {
         let bound =
             choose(args[0], &[("reject", BoundTokens::Reject), ("pass", BoundTokens::Pass)])?;
-        once(&mut conf.bound_tokens, bound)
+        once(&mut conf.bound_tokens, bound)?;
+        if bound == BoundTokens::Reject {
+            cf.demand("phantom_token_bound_tokens", &mut conf.demands);
+        }
+        Ok(())
     }),
-    loc(c"phantom_token_kind", MSL | NGX_CONF_TAKE1, |_, conf, args| {
+    loc(c"phantom_token_kind", MSL | NGX_CONF_TAKE1, |cf, conf, args| {
         let kinds = choose(
             args[0],
             &[("access", Accepts::Access), ("declared", Accepts::Declared), ("any", Accepts::Any)],
         )?;
-        once(&mut conf.kind, kinds)
+        once(&mut conf.kind, kinds)?;
+        if kinds != Accepts::Any {
+            cf.demand("phantom_token_kind", &mut conf.demands);
+        }
+        Ok(())
     }),
     loc(c"phantom_token_token_syntax", MSL | NGX_CONF_TAKE1, |_, conf, args| {
         let syntax = choose(

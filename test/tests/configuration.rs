@@ -401,6 +401,16 @@ fn a_demand_where_nothing_is_judged_is_warned_of() {
             assert_at(&check, scope);
         }
     }
+    for (directive, warned) in [
+        ("phantom_token_kind declared;", true),
+        ("phantom_token_kind any;", false),
+        ("phantom_token_bound_tokens reject;", true),
+        ("phantom_token_bound_tokens pass;", false),
+        ("phantom_token_realm orders;", false),
+    ] {
+        let check = assert_good(&builder().location("/", directive));
+        assert_eq!(check.messages.contains("[warn]"), warned, "{}", check.messages);
+    }
 }
 
 #[test]
