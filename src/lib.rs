@@ -9,6 +9,7 @@
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
+use core::time::Duration;
 
 mod cache;
 mod conf;
@@ -33,6 +34,8 @@ mod timer;
 mod variables;
 mod worker;
 mod zone;
+
+use phantom_token_core::client;
 
 use conf::{Cf, LocConf, MainConf, directives};
 use request::Request;
@@ -60,6 +63,12 @@ static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: None,
 };
 
+static mut STOP_CONTEXT: ngx_core_module_t = ngx_core_module_t {
+    name: ngx_str_t { len: 0, data: ptr::null_mut() },
+    create_conf: None,
+    init_conf: None,
+};
+
 /// The access handler, the directives and the variables.
 #[allow(non_upper_case_globals)]
 #[unsafe(no_mangle)]
@@ -82,31 +91,47 @@ pub static mut ngx_http_phantom_token_filter_module: ngx_module_t = ngx_module_t
     ..ngx_module_t::default()
 };
 
+/// Ends calls in flight before NGINX's thread pools wait for their threads. They do that without
+/// sleeping, when a worker process ends, and before any HTTP module hears of it.
+#[allow(non_upper_case_globals)]
+#[unsafe(no_mangle)]
+pub static mut ngx_phantom_token_stop_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw mut STOP_CONTEXT).cast(),
+    type_: NGX_CORE_MODULE as ngx_uint_t,
+    exit_process: Some(stop_calls),
+    ..ngx_module_t::default()
+};
+
 /// What NGINX looks for in a dynamic module.
 mod exports {
     use super::*;
 
     #[unsafe(no_mangle)]
     #[allow(non_upper_case_globals)]
-    pub(super) static mut ngx_modules: [*const ngx_module_t; 3] = [
+    pub(super) static mut ngx_modules: [*const ngx_module_t; 4] = [
         &raw const ngx_http_phantom_token_module,
         &raw const ngx_http_phantom_token_filter_module,
+        &raw const ngx_phantom_token_stop_module,
         ptr::null(),
     ];
 
     #[unsafe(no_mangle)]
     #[allow(non_upper_case_globals)]
-    pub(super) static mut ngx_module_names: [*const c_char; 3] = [
+    pub(super) static mut ngx_module_names: [*const c_char; 4] = [
         c"ngx_http_phantom_token_module".as_ptr(),
         c"ngx_http_phantom_token_filter_module".as_ptr(),
+        c"ngx_phantom_token_stop_module".as_ptr(),
         ptr::null(),
     ];
 
-    /// Each module is put before the next one named: the handler runs right after `allow` and
-    /// `deny`, the filter where NGINX has its own auxiliary filters.
+    /// Each module is put before all those named after it: calls end before the thread pools do, the
+    /// handler runs right after `allow` and `deny`, the filter where NGINX has its own auxiliary
+    /// filters.
     #[unsafe(no_mangle)]
     #[allow(non_upper_case_globals)]
-    pub(super) static mut ngx_module_order: [*const c_char; 5] = [
+    pub(super) static mut ngx_module_order: [*const c_char; 7] = [
+        c"ngx_phantom_token_stop_module".as_ptr(),
+        c"ngx_thread_pool_module".as_ptr(),
         c"ngx_http_phantom_token_module".as_ptr(),
         c"ngx_http_access_module".as_ptr(),
         c"ngx_http_phantom_token_filter_module".as_ptr(),
@@ -221,6 +246,16 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         }
         OK
     })
+}
+
+/// Also in processes without calls, where it does nothing.
+unsafe extern "C" fn stop_calls(_: *mut ngx_cycle_t) {
+    /// A thread that is in the system's hands for longer is waited for by its pool.
+    const WITHIN: Duration = Duration::from_secs(1);
+    guard::entry("the end of calls", guard::cycle_log, (), || {
+        worker::with(|worker| worker.idle.close_all());
+        client::stop(WITHIN);
+    });
 }
 
 unsafe extern "C" fn exit_process(_: *mut ngx_cycle_t) {

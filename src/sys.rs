@@ -81,9 +81,3 @@ pub(crate) fn pid() -> u32 {
     // SAFETY: written once per process, before any request.
     unsafe { ngx_pid as u32 }
 }
-
-/// Whether the worker is ending at once (TERM): nothing new is begun.
-pub(crate) fn terminating() -> bool {
-    // SAFETY: a sig_atomic_t; a torn or stale read costs one call at most.
-    unsafe { core::ptr::addr_of!(ngx_terminate).read_volatile() != 0 }
-}

@@ -26,6 +26,7 @@ mod resolve;
 mod session;
 mod socket;
 mod stats;
+mod stop;
 mod tls;
 mod transport;
 mod verify;
@@ -40,9 +41,11 @@ pub use self::endpoint::{Endpoint, EndpointError};
 pub use self::error::{AnswerCause, CallError, ConnectCause, Phase, RequestCause, TlsCause};
 pub use self::request::Common;
 pub use self::stats::{Stats, stats};
+pub use self::stop::stop;
 pub use self::tls::{Tls, TlsConfigError, TlsOptions};
 
 use self::agent::Agent;
+use self::stop::Running;
 use self::transport::Failure;
 use crate::answer::Response;
 
@@ -72,9 +75,10 @@ pub struct Call {
 ///
 /// # Errors
 /// See [`CallError`]; any status, 500 too, is an answer and no error. After an error the connection
-/// is closed.
+/// is closed. After [`stop`] every call's time is over.
 pub fn introspect(call: &Call) -> Result<Response, CallError> {
     let closed = CallError::Answer(AnswerCause::Closed);
+    let _running = Running::begin().ok_or(CallError::Timeout(Phase::Start))?;
     match attempt(call, false) {
         Err(Failure::Stale) => attempt(call, true),
         outcome => outcome,

@@ -32,6 +32,14 @@ impl Idle {
         self.timer.set_cancelable(EVERY_MS);
     }
 
+    /// Closes all: the worker ends. Over TLS that is said, which a connection that is shut down
+    /// cannot do any more.
+    pub(crate) fn close_all(&mut self) {
+        for connections in self.watched.drain(..) {
+            connections.close_all();
+        }
+    }
+
     fn close_ended(&mut self) {
         let now = Instant::now();
         self.watched.retain(|connections| connections.close_ended(now) > 0);

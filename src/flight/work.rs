@@ -126,7 +126,7 @@ impl Work {
         let share = self.time.share(left);
         let result = if begun.is_ok() && self.time.is_hopeless(queued, share) && !left.is_zero() {
             Attempt::Skipped
-        } else if begun.is_ok() && !left.is_zero() && !terminating() {
+        } else if begun.is_ok() && !left.is_zero() {
             // The connection a panic interrupts is closed: it must not answer anybody else.
             guard::catch("an introspection", || self.attempt(started + share))
                 .unwrap_or_else(Attempt::Panicked)

@@ -231,14 +231,16 @@ fn when_a_worker_starts() {
 
 #[test]
 fn when_a_worker_or_a_configuration_ends() {
-    let entry = "the end of a worker";
-    let Some(rig) = rig(entry) else { return };
-    rig.assert_passes(&rig.server.issue());
-    rig.gateway.reload();
-    rig.gateway.wait_for_log(&["[crit]", &format!("caught a panic in {entry} at src/guard.rs:")]);
-    rig.assert_passes(&rig.server.issue());
-    rig.gateway.quit();
-    rig.gateway.wait_exit();
+    for entry in ["the end of calls", "the end of a worker"] {
+        let Some(rig) = rig(entry) else { return };
+        rig.assert_passes(&rig.server.issue());
+        rig.gateway.reload();
+        let words = format!("caught a panic in {entry} at src/guard.rs:");
+        rig.gateway.wait_for_log(&["[crit]", &words]);
+        rig.assert_passes(&rig.server.issue());
+        rig.gateway.quit();
+        rig.gateway.wait_exit();
+    }
 
     // It has no log of its own any more.
     let Some(rig) = self::rig("the end of a configuration") else { return };

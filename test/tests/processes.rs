@@ -29,17 +29,25 @@ fn logs_are_reopened() {
 #[test]
 fn a_shutdown_timeout_ends_waiting_requests_cleanly() {
     let rig = Rig::start(|builder| {
-        builder.main("worker_shutdown_timeout 100ms;").http("phantom_token_timeout 4s;")
+        builder.main("worker_shutdown_timeout 100ms;").http("phantom_token_timeout 30m;")
     });
-    let hold = rig.server.hold();
+    let _hold = rig.server.hold();
     let token = rig.server.issue();
     let mut client = rig.gateway.client();
     client.send_request("GET", "/api", &[("Authorization", &token.bearer())], b"");
     rig.server.wait_for_introspections(1);
+    let old = rig.gateway.workers();
+    rig.gateway.reload();
+    assert!(client.closes(), "without a response");
+    wait_until("the old worker's end", || !alive(old[0]));
+    assert_eq!(rig.api.count(), 0);
+
+    let mut client = rig.gateway.client();
+    client.send_request("GET", "/api", &[("Authorization", &token.bearer())], b"");
+    rig.server.wait_for_introspections(2);
     rig.gateway.quit();
     assert!(client.closes(), "without a response");
     rig.gateway.wait_exit();
-    drop(hold);
     assert_eq!(rig.api.count(), 0);
 }
 

@@ -88,6 +88,12 @@ impl Connections {
         drop(ended);
         left
     }
+
+    /// Closes them all: for when their process is about to end.
+    pub fn close_all(&self) {
+        let idle = std::mem::take(&mut *self.idle.lock());
+        drop(idle);
+    }
 }
 
 impl fmt::Debug for Connections {
@@ -201,6 +207,9 @@ mod tests {
         introspect(&call).ok().unwrap();
         assert_eq!((accepted.load(Ordering::SeqCst), kept()), (2, 1));
         assert!(call.connections.take(&call.endpoint, now + MAX_IDLE + second).is_none());
+        introspect(&call).ok().unwrap();
+        call.connections.close_all();
+        assert_eq!(kept(), 0);
     }
 
     /// A connection whose second call panics.

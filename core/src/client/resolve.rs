@@ -43,6 +43,15 @@ struct State {
     queue: VecDeque<String>,
     /// Created with the first lookup, since a `HashMap` cannot be made in a constant.
     flights: Option<HashMap<String, Arc<Flight>>>,
+    /// Nobody waits for a lookup any more.
+    stopped: bool,
+}
+
+impl State {
+    const fn of(pid: u32) -> Self {
+        let queue = VecDeque::new();
+        State { pid, threads: 0, idle: 0, queue, flights: None, stopped: false }
+    }
 }
 
 /// One lookup under way.
@@ -54,8 +63,7 @@ struct Flight {
 
 impl Resolver {
     const fn new(lookup: fn(&str) -> io::Result<Vec<IpAddr>>) -> Self {
-        let state = State { pid: 0, threads: 0, idle: 0, queue: VecDeque::new(), flights: None };
-        Resolver { lookup, state: Mutex::new(state), work: Condvar::new() }
+        Resolver { lookup, state: Mutex::new(State::of(0)), work: Condvar::new() }
     }
 
     /// The addresses of `name`, waited for until `deadline`.
@@ -80,7 +88,10 @@ impl Resolver {
         let mut state = self.state.lock();
         let pid = std::process::id();
         if state.pid != pid {
-            *state = State { pid, threads: 0, idle: 0, queue: VecDeque::new(), flights: None };
+            *state = State::of(pid);
+        }
+        if state.stopped {
+            return Err(CallError::Timeout(Phase::Resolve));
         }
         let flights = state.flights.get_or_insert_default();
         if let Some(flight) = flights.get(name) {
@@ -103,6 +114,17 @@ impl Resolver {
         }
         self.work.notify_one();
         Ok(flight)
+    }
+
+    /// Ends all waiting for good: the process is about to end. Its helper threads, one of which may
+    /// hang in a lookup, end with it.
+    pub(super) fn stop(&self) {
+        let mut state = self.state.lock();
+        state.stopped = true;
+        for flight in state.flights.iter().flatten().map(|(_, flight)| flight) {
+            flight.found.lock().get_or_insert(None);
+            flight.done.notify_all();
+        }
     }
 
     /// A helper thread's life.
@@ -183,6 +205,35 @@ mod tests {
         }
         assert_eq!(STARTED.load(Ordering::SeqCst), MAX_THREADS);
         assert_eq!(HANGING.state.lock().threads, MAX_THREADS);
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait_for_a_resolver_that_hangs() {
+        static HANGING: Resolver = Resolver::new(|_| {
+            loop {
+                thread::park();
+            }
+        });
+        let hours = Instant::now() + Duration::from_secs(36_000);
+        let (ended, is_ended) = std::sync::mpsc::channel();
+        for name in ["one.example", "one.example", "other.example"] {
+            let ended = ended.clone();
+            thread::spawn(move || ended.send(HANGING.resolve(name, hours).is_err()));
+        }
+        // Both hold their flight beside the table.
+        let joined = |name| {
+            let state = HANGING.state.lock();
+            state.flights.as_ref().and_then(|f| f.get(name)).map_or(0, Arc::strong_count)
+        };
+        while joined("one.example") < 3 || joined("other.example") < 2 {
+            thread::yield_now();
+        }
+        HANGING.stop();
+        for _ in 0..3 {
+            assert!(is_ended.recv_timeout(Duration::from_secs(60)).expect("a wait goes on"));
+        }
+        let error = HANGING.resolve("late.example", hours).unwrap_err();
+        assert_eq!(error, CallError::Timeout(Phase::Resolve));
     }
 
     #[test]

@@ -6,6 +6,10 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Protocol, SockRef, Type};
+
+use super::stop::{self, Known};
+
 /// How a wait ended that did not bring what it waited for.
 #[derive(Debug)]
 pub(super) enum Halt {
@@ -39,6 +43,7 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(16);
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Arc<TcpStream>,
+    _known: Known,
     /// After how long the kernel ends a read.
     patience: Duration,
 }
@@ -46,15 +51,28 @@ pub(super) struct Socket {
 impl Socket {
     /// Connects within `within`.
     pub(super) fn connect(address: IpAddr, port: u16, within: Duration) -> io::Result<Socket> {
-        let stream = TcpStream::connect_timeout(&SocketAddr::new(address, port), within)?;
-        stream.set_nodelay(true)?;
-        Ok(Socket { stream: Arc::new(stream), patience: Duration::MAX })
+        let address = SocketAddr::new(address, port);
+        // The standard library shows a socket only once it is connected.
+        let domain = Domain::for_address(address);
+        let stream = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::of(stream.into());
+        if stop::is_stopped() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        SockRef::from(&*socket.stream).connect_timeout(&address.into(), within)?;
+        socket.stream.set_nodelay(true)?;
+        Ok(socket)
+    }
+
+    fn of(stream: TcpStream) -> Socket {
+        let stream = Arc::new(stream);
+        Socket { _known: Known::new(&stream), stream, patience: Duration::MAX }
     }
 
     /// A socket that is connected already.
     #[cfg(any(test, fuzzing))]
     pub(super) fn connected(stream: TcpStream) -> Socket {
-        Socket { stream: Arc::new(stream), patience: Duration::MAX }
+        Socket::of(stream)
     }
 
     /// The same socket, to be looked at by others.
