@@ -77,7 +77,8 @@ fn clients_that_leave_harm_nobody() {
             drop(stay);
         }
     }
-    rig.assert_passes(&rig.server.issue());
+    // Requests of those who left may reach the API meanwhile: they are not counted.
+    assert_eq!(rig.get_as(&rig.server.issue().token).status, 200);
     assert_eq!(rig.gateway.workers(), worker, "no worker died");
 }
 
