@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 pub(crate) mod assigned;
 pub(crate) mod cf;
+mod credentials;
 pub(crate) mod directives;
 pub(crate) mod pem;
 pub(crate) mod policy;
@@ -139,6 +140,13 @@ pub(crate) enum CacheSetting {
     Off,
 }
 
+/// `phantom_token_purge [local | any]`.
+pub(crate) struct Purge {
+    /// From any address.
+    pub(crate) any: bool,
+    pub(crate) place: Place,
+}
+
 /// Configuration of a server, a location, an `if` or a `limit_except`.
 #[derive(Default)]
 pub(crate) struct LocConf {
@@ -175,8 +183,8 @@ pub(crate) struct LocConf {
     pub(crate) cache_control: Option<CacheControlPolicy>,
     /// `phantom_token_status` here: the format when the request asks for none.
     pub(crate) status: Option<Format>,
-    /// `phantom_token_purge` here: whether from any address.
-    pub(crate) purge_any: Option<bool>,
+    /// `phantom_token_purge` here.
+    pub(crate) purge: Option<Purge>,
     /// The demands of this level, by directive, and whether they are in force.
     pub(crate) demands: Vec<(&'static str, Rc<Cell<bool>>)>,
     /// Made after merging, where the module is on.
@@ -250,6 +258,9 @@ impl LocConf {
             if cf.is_nameless() {
                 outer.on_within.set(true);
             }
+        }
+        if let Some(purge) = &self.purge {
+            cf.warn_of_small_body_buffer(&purge.place);
         }
         let own = self.policy.as_ref().map(|policy| policy.thread_pool);
         cf.warn_of_shared_thread_pool(own);

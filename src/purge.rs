@@ -29,7 +29,7 @@ fn begin(r: Request) -> Result<ngx_int_t, NoMemory> {
         r.add_header_out(b"Allow", str_of(b"POST"))?;
         return Ok(NGX_HTTP_NOT_ALLOWED as ngx_int_t);
     }
-    let from_anywhere = LocConf::of(r).purge_any == Some(true);
+    let from_anywhere = LocConf::of(r).purge.as_ref().is_some_and(|purge| purge.any);
     if !(from_anywhere || is_local(r)) || is_cross_origin(r) {
         return Ok(NGX_HTTP_FORBIDDEN as ngx_int_t);
     }

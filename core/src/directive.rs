@@ -1,5 +1,7 @@
 //! Arguments of directives, as far as NGINX's own parser is not needed to read them.
 
+pub mod credential;
+
 /// The headers of the introspection request that are the module's own.
 const OWN_HEADERS: [&str; 6] =
     ["host", "transfer-encoding", "connection", "accept", "accept-encoding", "expect"];

@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
+use phantom_token_core::bearer::MAX_TOKEN_LEN;
 use phantom_token_core::directive;
 
 use crate::conf::{ComplexValue, Demand, MainConf};
@@ -163,6 +164,19 @@ impl Cf<'_> {
             self.warn_once(
                 "\"aio threads\" shares its thread pool with introspection: name another with phantom_token_thread_pool".into(),
             );
+        }
+    }
+
+    /// At the end of a location that takes purges, where its buffer for bodies is too small for one:
+    /// the longest token, each byte in three of a form.
+    pub(crate) fn warn_of_small_body_buffer(&mut self, place: &Place) {
+        const LEAST: usize = 100 * 1024;
+        const _: () = assert!(b"token=".len() + 3 * MAX_TOKEN_LEN <= LEAST);
+        // SAFETY: as in `warn_of_shared_thread_pool`.
+        if unsafe { pt_conf_client_body_buffer_size(self.cf) } < LEAST {
+            self.warn_once(format!(
+                "\"phantom_token_purge\" refuses long tokens with 413: write \"client_body_buffer_size 128k\" beside it, in {place}"
+            ));
         }
     }
 

@@ -15,19 +15,18 @@ use phantom_token_core::directive::{self, Maker};
 use phantom_token_core::health::Limits;
 use phantom_token_core::lifetime::CacheControlPolicy;
 use phantom_token_core::nature::Accepts;
-use zeroize::Zeroizing;
 
 use crate::conf::cf::{invalid, number, size, time_ms};
 use crate::conf::{
     AllowOptions, BoundTokens, CacheSetting, Cf, ClientAuth, ConfError, EndpointSetting, Extra,
-    LocConf, MainConf, Secret, Switch, pem,
+    LocConf, MainConf, Purge, Switch, credentials, pem,
 };
 use crate::guard;
 use crate::status::Format;
 use crate::sys::*;
 use crate::zone::Zone;
 
-type Args<'a> = &'a [&'static [u8]];
+pub(super) type Args<'a> = &'a [&'static [u8]];
 type Set<C> = fn(&mut Cf<'_>, &mut C, Args<'_>) -> Result<(), ConfError>;
 
 const M: u32 = NGX_HTTP_MAIN_CONF;
@@ -63,7 +62,7 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
     loc(c"phantom_token", MSL | IF | NGX_CONF_TAKE12, switch),
     loc(c"phantom_token_introspection_endpoint", MSL | NGX_CONF_1MORE, endpoint),
     loc(c"phantom_token_client_id", MSL | NGX_CONF_TAKE1, |cf, conf, args| {
-        nonempty(args[0])?;
+        credentials::check(cf, "phantom_token_client_id", args[0])?;
         if directive::seems_variable(args[0]) {
             let (id, place) = (String::from_utf8_lossy(args[0]), cf.place());
             let message = format!(
@@ -73,8 +72,8 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
         }
         once(&mut conf.client_id, Rc::new(args[0].to_vec()))
     }),
-    loc(c"phantom_token_client_secret", MSL | NGX_CONF_TAKE1, client_secret),
-    loc(c"phantom_token_client_secret_file", MSL | NGX_CONF_TAKE1, client_secret_file),
+    loc(c"phantom_token_client_secret", MSL | NGX_CONF_TAKE1, credentials::secret),
+    loc(c"phantom_token_client_secret_file", MSL | NGX_CONF_TAKE1, credentials::secret_file),
     loc(c"phantom_token_client_auth", MSL | NGX_CONF_TAKE1, |_, conf, args| {
         let auth = choose(
             args[0],
@@ -151,9 +150,15 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
         )?;
         once(&mut conf.token_syntax, syntax)
     }),
-    loc(c"phantom_token_token_type_hint", MSL | NGX_CONF_TAKE1, |_, conf, args| {
+    loc(c"phantom_token_token_type_hint", MSL | NGX_CONF_TAKE1, |cf, conf, args| {
         nonempty(args[0])?;
         no_variables(args[0])?;
+        if args[0] != b"access_token" {
+            let (hint, place) = (String::from_utf8_lossy(args[0]).into_owned(), cf.place());
+            cf.warn_once(format!(
+                "\"phantom_token_token_type_hint {hint}\": some servers look for no other kind of token, and call every access token inactive; write access_token, in {place}"
+            ));
+        }
         once(&mut conf.token_type_hint, Rc::new(args[0].to_vec()))
     }),
     loc(c"phantom_token_introspection_accept", MSL | NGX_CONF_TAKE1, |_, conf, args| {
@@ -241,11 +246,12 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
         content_handler(cf, crate::status::handler)
     }),
     loc(c"phantom_token_purge", SL | NGX_CONF_NOARGS | NGX_CONF_TAKE1, |cf, conf, args| {
+        let place = cf.place();
         let any = match args.first() {
             None => false,
             Some(who) => choose(who, &[("local", false), ("any", true)])?,
         };
-        once(&mut conf.purge_any, any)?;
+        once(&mut conf.purge, Purge { any, place })?;
         content_handler(cf, crate::purge::handler)
     }),
     ngx_command_t::empty(),
@@ -404,48 +410,6 @@ fn endpoint(_: &mut Cf<'_>, conf: &mut LocConf, args: Args<'_>) -> Result<(), Co
         &mut conf.endpoints,
         EndpointSetting { endpoint: Arc::new(endpoint), identity, limits, backup },
     );
-    Ok(())
-}
-
-fn client_secret(cf: &mut Cf<'_>, conf: &mut LocConf, args: Args<'_>) -> Result<(), ConfError> {
-    nonempty(args[0])?;
-    let bytes = Zeroizing::new(args[0].to_vec());
-    cf.wipe_arg(0);
-    set_secret(conf, bytes)
-}
-
-/// The longest secret a file may hold, in bytes.
-const MAX_SECRET_FILE: usize = 4096;
-
-fn client_secret_file(
-    cf: &mut Cf<'_>,
-    conf: &mut LocConf,
-    args: Args<'_>,
-) -> Result<(), ConfError> {
-    let path = cf.full_name(args[0])?;
-    let mut bytes = pem::read_secret(cf, &path, MAX_SECRET_FILE)?;
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
-    if bytes.is_empty() {
-        return Err(ConfError::Directive(format!("names an empty file \"{path}\"")));
-    }
-    if bytes.contains(&0) {
-        return Err(ConfError::Directive(format!("names a file with a NUL byte in it \"{path}\"")));
-    }
-    set_secret(conf, bytes)
-}
-
-fn set_secret(conf: &mut LocConf, bytes: Zeroizing<Vec<u8>>) -> Result<(), ConfError> {
-    if conf.client_secret.is_some() {
-        return Err(ConfError::directive(
-            "is a second secret on this level: keep one of phantom_token_client_secret and phantom_token_client_secret_file",
-        ));
-    }
-    conf.client_secret = Some(Rc::new(Secret { bytes }));
     Ok(())
 }
 

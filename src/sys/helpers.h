@@ -377,6 +377,16 @@ pt_client_body_buffer_size(ngx_http_request_t *r)
     return clcf->client_body_buffer_size;
 }
 
+static inline size_t
+pt_conf_client_body_buffer_size(ngx_conf_t *cf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    return clcf->client_body_buffer_size;
+}
+
 static inline void
 pt_set_content_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
 {

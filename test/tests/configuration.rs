@@ -107,10 +107,35 @@ fn a_secret_from_a_file() {
     assert_good(&with(&directives).file("secret", "s3cret\n"));
     assert_good(&with(&directives).file("secret", "s3cret\r\n"));
     assert_refused(&with(&directives), &["phantom_token_client_secret_file"]);
-    for content in [b"".to_vec(), b"\n".to_vec(), b"a\0b".to_vec(), vec![b'a'; 4097]] {
+    for (content, why) in [
+        (&b""[..], "is empty"),
+        (b"\n", "is empty"),
+        (&[b's'; 4097], "is over 4096 bytes"),
+        (&[b's'; 5000], "is over"),
+        (b"s3cret\0", "holds a control character"),
+        (b"s3cret\n\n", "holds a control character"),
+        (b"s3cret\r", "holds a control character"),
+        (b"two\nlines\n", "holds a control character"),
+        (b"s3\tcret\n", "holds a control character"),
+        ("s3\u{85}cret".as_bytes(), "holds a control character"),
+        (b"\xef\xbb\xbfs3cret\n", "begins with a byte order mark"),
+        (b"\xff\xfes\x003\0", "begins with a byte order mark"),
+        (b"s3cr\xe9t", "is not UTF-8"),
+    ] {
         let builder = with(&directives).file("secret", content);
-        assert_refused(&builder, &["phantom_token_client_secret_file"]);
+        let words = ["phantom_token_client_secret_file", why];
+        let check = assert_refused(&builder, if why == "is over" { &words[..1] } else { &words });
+        assert_at(&check, file);
     }
+    // What is odd and yet may be meant.
+    let warned = |content: &str| {
+        let check = assert_good(&with(&directives).file("secret", content));
+        check
+            .messages
+            .lines()
+            .any(|line| line.contains("[warn]") && line.contains("ends in a blank"))
+    };
+    assert!(warned("s3cret \n") && !warned(" s3cret\n") && !warned("schl\u{fc}ssel\n"));
     let both = [on, ENDPOINT, ID, SECRET, file];
     assert_refused(&with(&both).file("secret", "x"), &["phantom_token_client_secret"]);
 
@@ -123,6 +148,40 @@ fn a_secret_from_a_file() {
         .file("secret", "Password1\n")
         .start();
     assert_eq!(gateway.get_as("/api", &server.issue().token).status, 200);
+}
+
+#[test]
+fn ids_and_secrets_are_text() {
+    let (on, bad_id, bad_secret) = ("phantom_token on;", "client_id", "client_secret");
+    for name in [bad_id, bad_secret] {
+        let other = if name == bad_id { SECRET } else { ID };
+        let client = |value: &[u8]| {
+            let line = [format!("phantom_token_{name} \"").as_bytes(), value, b"\";\n"].concat();
+            with(&[on, ENDPOINT, other, "include client.conf;"]).file("client.conf", line)
+        };
+        for (value, why) in [
+            (&b""[..], "empty"),
+            (b"s3\\tcret", "holds a control character"),
+            (b"s3\x07cret", "holds a control character"),
+            ("s3\u{9f}cret".as_bytes(), "holds a control character"),
+            (b"\xef\xbb\xbfs3cret", "begins with a byte order mark"),
+            (b"s3cr\xe9t", "is not UTF-8"),
+        ] {
+            let check = client(value).check();
+            let line = check.messages.lines().find(|line| line.contains("[emerg]"));
+            let line = line.unwrap_or_else(|| panic!("accepted: {value:?}"));
+            assert!(!check.ok && line.contains(why) && !line.contains("s3"), "{line}");
+            assert!(line.contains(&format!("\"phantom_token_{name}\"")), "{line}");
+            assert!(line.contains("client.conf:1"), "{line}");
+        }
+        for (value, warned) in [("sch\u{fc}ssel", false), (" two words", false), ("s3cret ", true)]
+        {
+            let check = assert_good(&client(value.as_bytes()));
+            let warns = check.messages.contains("[warn]");
+            assert_eq!(warns, warned, "{}", check.messages);
+            assert!(!warned || check.messages.contains("ends in a blank"), "{}", check.messages);
+        }
+    }
 }
 
 #[test]
@@ -299,7 +358,7 @@ fn every_directive_takes_its_documented_values() {
     .http("phantom_token_cache_zone zone=tokens:2m;")
     .http("phantom_token_max_pending 64;")
     .location("/status", "phantom_token_status json;")
-    .location("/purge", "phantom_token_purge local;");
+    .location("/purge", "phantom_token_purge local;\nclient_body_buffer_size 128k;");
     let check = assert_good(&builder);
     assert!(!check.messages.contains("[warn]"), "{}", check.messages);
 }
@@ -429,14 +488,30 @@ fn risks_are_warned_of() {
             ["phantom_token_introspection_endpoint http://127.0.0.1/ fail_timeout=1s;", ""],
             "fail_timeout",
         ),
+        (
+            [ENDPOINT, "phantom_token_token_type_hint refresh_token;"],
+            "token_type_hint refresh_token",
+        ),
+        ([ENDPOINT, "phantom_token_token_type_hint opaque;"], "token_type_hint opaque"),
+        ([ENDPOINT, "phantom_token_purge;"], "client_body_buffer_size 128k"),
+        (
+            [ENDPOINT, "phantom_token_purge;\nclient_body_buffer_size 99k;"],
+            "client_body_buffer_size 128k",
+        ),
     ] {
         let check = assert_good(&with(&[on, ID, SECRET, directives[0], directives[1]]));
         let warned =
             check.messages.lines().any(|line| line.contains("[warn]") && line.contains(word));
         assert!(warned, "no warning with {word:?}: {}", check.messages);
     }
-    let quiet = assert_good(&with(&[on, ENDPOINT, ID, SECRET]));
-    assert!(!quiet.messages.contains("[warn]"), "{}", quiet.messages);
+    for quiet in [
+        "",
+        "phantom_token_token_type_hint access_token;",
+        "phantom_token_purge;\nclient_body_buffer_size 100k;",
+    ] {
+        let check = assert_good(&with(&[on, ENDPOINT, ID, SECRET, quiet]));
+        assert!(!check.messages.contains("[warn]"), "{}", check.messages);
+    }
 }
 
 #[test]

@@ -87,13 +87,24 @@ fn none_sends_nothing_or_what_is_configured() {
 }
 
 #[test]
+fn letters_beyond_ascii_are_sent_as_they_are() {
+    let (id, secret) = ("g\u{e4}tew\u{e4}y", "schl\u{fc}ssel \u{20ac}");
+    for (auth, raw) in [("basic", false), ("basic_raw", true), ("post", false)] {
+        let server = AuthorizationServer::builder().introspection_client(id, secret);
+        let server = if raw { server.raw_basic() } else { server };
+        let rig = rig(server, |builder| {
+            builder.client(id, secret).directives(&format!("phantom_token_client_auth {auth};"))
+        });
+        rig.assert_passes(&rig.server.issue());
+    }
+}
+
+#[test]
 fn a_secret_file_loses_one_line_end() {
     for (content, secret) in [
         ("s3cret s", "s3cret s"),
         ("s3cret\n", "s3cret"),
         ("s3cret\r\n", "s3cret"),
-        ("s3cret\n\n", "s3cret\n"),
-        ("s3cret\r", "s3cret\r"),
         (" s3cret \n", " s3cret "),
     ] {
         let server = AuthorizationServer::builder().introspection_client("gateway", secret);
@@ -136,7 +147,7 @@ fn secret_files_that_cannot_be_right_are_refused() {
         (&b""[..], "empty"),
         (b"\n", "empty"),
         (b"\r\n", "empty"),
-        (b"s3c\0ret", "NUL"),
+        (b"s3c\0ret", "control character"),
         (&[b'x'; 4097], "4096 bytes"),
     ] {
         let (server, api) = (AuthorizationServer::start(), Api::start());
