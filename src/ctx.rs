@@ -55,6 +55,8 @@ pub(crate) struct Ctx {
     pub(crate) has_cleanup: bool,
     pub(crate) status: Option<Status>,
     pub(crate) reason: &'static str,
+    /// What the log line of a refusal says besides.
+    pub(crate) detail: &'static str,
     /// Why the answer the request waited for was not kept.
     pub(crate) uncached: Option<UncachedReason>,
     /// What introspection cost this request, in milliseconds.

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use phantom_token_core::answer::Forward;
-use phantom_token_core::bearer::{self, Credentials};
+use phantom_token_core::bearer::{self, Credentials, TokenSyntax};
 use phantom_token_core::key::Key;
 use phantom_token_core::local::Cached;
 use phantom_token_core::memory;
@@ -110,6 +110,7 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
 fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
     let ctx = Ctx::of(r)?;
     ctx.reason = "";
+    ctx.detail = "";
     ctx.status = None;
     // Before the rewrite phase already, but where an `if` has switched the module on.
     pass::put_back(r, ctx)?;
@@ -122,10 +123,11 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
         return Ok(Decision::Options);
     }
 
-    let token = match presented(r, policy) {
+    let token = match presented(r, policy)? {
         Credentials::Absent => return Ok(denied(Ctx::of(r)?, "missing", Refusal::Missing)),
-        Credentials::Unusable => {
-            return Ok(denied(Ctx::of(r)?, "malformed", Refusal::InvalidToken));
+        Credentials::Unusable => return Ok(malformed(Ctx::of(r)?, "")),
+        Credentials::Respelt => {
+            return Ok(malformed(Ctx::of(r)?, ", a JOSE token that is not canonically spelt"));
         }
         Credentials::Token(token) => token,
     };
@@ -316,12 +318,25 @@ fn denied(ctx: &mut Ctx, reason: &'static str, refusal: Refusal) -> Decision {
     Decision::Refuse(refusal)
 }
 
+/// What is presented cannot be a token; `how`, for the log line.
+fn malformed(ctx: &mut Ctx, how: &'static str) -> Decision {
+    ctx.detail = how;
+    denied(ctx, "malformed", Refusal::InvalidToken)
+}
+
 /// The opaque token.
-fn presented(r: Request, policy: &Policy) -> Credentials<'static> {
-    match policy.token {
-        None => bearer::from_authorization(r.authorization(), policy.syntax),
-        Some(index) => bearer::from_bare(r.variable(index), policy.syntax),
+fn presented(r: Request, policy: &Policy) -> Result<Credentials<'static>, NoMemory> {
+    let Some(index) = policy.token else {
+        return Ok(bearer::from_authorization(r.authorization(), policy.syntax));
+    };
+    let value = r.variable(index);
+    if policy.syntax == TokenSyntax::B64token && value.contains(&b'%') {
+        let decoded = bearer::percent_decoded(value, r.room(value.len())?);
+        return Ok(
+            decoded.map_or(Credentials::Unusable, |token| bearer::from_bare(token, policy.syntax))
+        );
     }
+    Ok(bearer::from_bare(value, policy.syntax))
 }
 
 /// Whether any of the values is non-empty and not `0`, as NGINX's own `*_bypass` directives have it.

@@ -47,7 +47,7 @@ pub(crate) fn give(
         }
         Refusal::InvalidToken => {
             if ctx.reason != "inactive" {
-                info!(r.log(), "the access token is refused: {}", ctx.reason);
+                info!(r.log(), "the access token is refused: {}{}", ctx.reason, ctx.detail);
             }
             (
                 NGX_HTTP_UNAUTHORIZED,

@@ -170,6 +170,20 @@ impl Request {
         None
     }
 
+    /// So many bytes, zeros, that live as long as the request.
+    pub(crate) fn room(self, len: usize) -> Result<&'static mut [u8], NoMemory> {
+        // SAFETY: a live pool gives that many writable bytes or NULL, and nobody else has them;
+        // 'static only says that nothing here frees them.
+        unsafe {
+            let room = ngx_pnalloc(self.pool(), len).cast::<u8>();
+            if room.is_null() {
+                return Err(NoMemory);
+            }
+            room.write_bytes(0, len);
+            Ok(core::slice::from_raw_parts_mut(room, len))
+        }
+    }
+
     /// Evaluates a complex value. The bytes live in the request's pool.
     pub(crate) fn complex_value<'a>(
         self,

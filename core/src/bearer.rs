@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-/// The longest opaque token that is looked at, in bytes.
-pub const MAX_TOKEN_LEN: usize = 8192;
+mod spelling;
+
+/// The longest opaque token that is looked at, in bytes: as long as NGINX's buffers for a header can
+/// be made, and a token of any server that was met.
+pub const MAX_TOKEN_LEN: usize = 32_768;
 
 const SCHEME: &[u8] = b"bearer";
 
@@ -25,6 +28,9 @@ pub enum Credentials<'a> {
     Absent,
     /// A Bearer token that cannot be one; the authorization server need not be asked.
     Unusable,
+    /// A JOSE token that is not canonically spelt: the same token has another spelling, under which
+    /// it would be kept apart, and purged apart.
+    Respelt,
     /// A token in the configured alphabet, 1 to [`MAX_TOKEN_LEN`] bytes.
     Token(&'a [u8]),
 }
@@ -35,6 +41,7 @@ impl fmt::Debug for Credentials<'_> {
         match self {
             Credentials::Absent => f.write_str("Absent"),
             Credentials::Unusable => f.write_str("Unusable"),
+            Credentials::Respelt => f.write_str("Respelt"),
             Credentials::Token(token) => f.debug_tuple("Token").field(&token.len()).finish(),
         }
     }
@@ -42,11 +49,11 @@ impl fmt::Debug for Credentials<'_> {
 
 /// Reads the value of an `Authorization` field; `None` stands for a request without one.
 ///
-/// The scheme is compared in any case and followed by one or more SP. Another scheme (`DPoP` is
-/// one) counts as no token at all.
+/// The scheme is compared in any case and followed by one or more SP; blanks and tabs behind the
+/// token do not count (RFC 9110 §5.5). Another scheme (`DPoP` is one) counts as no token at all.
 pub fn from_authorization(value: Option<&[u8]>, syntax: TokenSyntax) -> Credentials<'_> {
     let Some(value) = value else { return Credentials::Absent };
-    let value = trim_spaces(value);
+    let value = trim_start(trim_end(value));
     let Some((scheme, rest)) = value.split_at_checked(SCHEME.len()) else {
         return Credentials::Absent;
     };
@@ -54,7 +61,7 @@ pub fn from_authorization(value: Option<&[u8]>, syntax: TokenSyntax) -> Credenti
         return Credentials::Absent;
     }
     match rest {
-        [b' ', rest @ ..] => checked(trim_spaces(rest), syntax),
+        [b' ', rest @ ..] => checked(trim_start(rest), syntax),
         // The scheme's name goes on: it is another one.
         [byte, ..] if is_tchar(*byte) => Credentials::Absent,
         _ => Credentials::Unusable,
@@ -66,52 +73,90 @@ pub fn from_bare(token: &[u8], syntax: TokenSyntax) -> Credentials<'_> {
     if token.is_empty() { Credentials::Absent } else { checked(token, syntax) }
 }
 
+/// Decodes `%XX` in a token from a query or a cookie (RFC 6750 §2.3), once, into `room`, which is as
+/// long as the value; `None` where two digits do not follow a `%`.
+pub fn percent_decoded<'a>(value: &[u8], room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
+    let (mut bytes, mut len) = (value.iter(), 0);
+    while let Some(&byte) = bytes.next() {
+        *room.get_mut(len)? = match byte {
+            b'%' => (digit(bytes.next())? * 16 + digit(bytes.next())?) as u8,
+            _ => byte,
+        };
+        len += 1;
+    }
+    room.get(..len)
+}
+
 fn checked(token: &[u8], syntax: TokenSyntax) -> Credentials<'_> {
-    let fits = |token| match syntax {
-        TokenSyntax::B64token => is_b64token(token),
-        TokenSyntax::Vschar => token.iter().all(|byte| is_bare_vschar(*byte)),
+    let (body, outside) = match syntax {
+        TokenSyntax::B64token => (trim_padding(token), NOT_B64TOKEN),
+        TokenSyntax::Vschar => (token, NOT_VSCHAR),
     };
-    if (1..=MAX_TOKEN_LEN).contains(&token.len()) && fits(token) {
-        Credentials::Token(token)
-    } else {
-        Credentials::Unusable
+    if body.is_empty() || token.len() > MAX_TOKEN_LEN {
+        return Credentials::Unusable;
     }
+    let seen = body.iter().fold(0, |seen, byte| seen | CLASSES[usize::from(*byte)]);
+    if seen & outside != 0 {
+        return Credentials::Unusable;
+    }
+    let base64url = seen & NOT_BASE64URL == 0 && body.len() == token.len();
+    if seen & DOT != 0 && spelling::is_respelt(token, base64url) {
+        return Credentials::Respelt;
+    }
+    Credentials::Token(token)
 }
 
-fn is_b64token(token: &[u8]) -> bool {
-    let mut body = token;
-    while let [rest @ .., b'='] = body {
-        body = rest;
-    }
-    !body.is_empty() && body.iter().all(|byte| B64TOKEN[usize::from(*byte)])
-}
+/// Neither in the body of a `b64token`.
+const NOT_B64TOKEN: u8 = 1;
+/// Nor among the characters of [`TokenSyntax::Vschar`].
+const NOT_VSCHAR: u8 = 2;
+/// Neither in base64url nor a dot.
+const NOT_BASE64URL: u8 = 4;
+const DOT: u8 = 8;
 
-/// The bytes of a `b64token` but for its padding, in a table: every request's token is checked.
-const B64TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
+/// What a byte is not, in a table: every request's token is checked.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
     let mut byte = 0;
-    while byte < table.len() {
-        table[byte] = (byte as u8).is_ascii_alphanumeric()
-            || matches!(byte as u8, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+    while byte < classes.len() {
+        let b = byte as u8;
+        let base64url = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        let b64token = base64url || matches!(b, b'.' | b'~' | b'+' | b'/');
+        let vschar = b.is_ascii_graphic() && b != b'"' && b != b',';
+        classes[byte] = if b64token { 0 } else { NOT_B64TOKEN }
+            | if vschar { 0 } else { NOT_VSCHAR }
+            | if base64url || b == b'.' { 0 } else { NOT_BASE64URL }
+            | if b == b'.' { DOT } else { 0 };
         byte += 1;
     }
-    table
+    classes
 };
-
-fn is_bare_vschar(byte: u8) -> bool {
-    byte.is_ascii_graphic() && byte != b'"' && byte != b','
-}
 
 /// `tchar` of RFC 9110 §5.6.2, what an auth-scheme is made of.
 fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn trim_spaces(mut value: &[u8]) -> &[u8] {
-    while let [b' ', rest @ ..] | [rest @ .., b' '] = value {
+fn trim_start(mut value: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] = value {
         value = rest;
     }
     value
+}
+
+fn trim_end(mut value: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+fn trim_padding(mut token: &[u8]) -> &[u8] {
+    while let [rest @ .., b'='] = token {
+        token = rest;
+    }
+    token
 }
 
 #[cfg(test)]
@@ -158,7 +203,6 @@ mod tests {
             "Bearer\t",
             "Bearer \t",
             "Bearer \tabc",
-            "Bearer abc\t",
             "Bearer a b",
             "Bearer a  b",
             "Bearer a,b",
@@ -190,6 +234,39 @@ mod tests {
         }
         assert_eq!(read("Bearer aZ09-._~+/=="), Credentials::Token(b"aZ09-._~+/=="));
         assert_eq!(read("Bearer a.b.c"), Credentials::Token(b"a.b.c"));
+    }
+
+    #[test]
+    fn blanks_and_tabs_behind_the_token_do_not_count() {
+        for value in ["Bearer abc\t", "Bearer abc \t ", "Bearer  abc\t\t", " Bearer abc \t"] {
+            assert_eq!(read(value), Credentials::Token(b"abc"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn percent_encoding_is_taken_off_once() {
+        let decoded = |value: &str| {
+            let mut room = vec![0; value.len()];
+            percent_decoded(value.as_bytes(), &mut room).map(<[u8]>::to_vec)
+        };
+        for (value, expected) in [
+            ("abc", Some("abc")),
+            ("", Some("")),
+            ("%61%62c", Some("abc")),
+            ("a%2Bb%2f%3D%3d", Some("a+b/==")),
+            ("a+b", Some("a+b")),
+            ("%2541", Some("%41")),
+            ("%00", Some("\0")),
+            ("%", None),
+            ("a%4", None),
+            ("%zz", None),
+            ("%+1", None),
+            ("%4g", None),
+            ("%%41", None),
+        ] {
+            assert_eq!(decoded(value).as_deref(), expected.map(str::as_bytes), "{value:?}");
+        }
+        assert_eq!(percent_decoded(b"abc", &mut [0; 2]), None);
     }
 
     #[test]
@@ -245,7 +322,7 @@ mod tests {
             for bytes in [value.clone(), [b"Bearer ".as_slice(), &value].concat()] {
                 if let Credentials::Token(token) = from_authorization(Some(&bytes), syntax) {
                     prop_assert!(!token.is_empty() && token.len() <= MAX_TOKEN_LEN);
-                    prop_assert!(token.iter().all(|byte| is_bare_vschar(*byte)));
+                    prop_assert!(token.iter().all(|b| b.is_ascii_graphic() && !b"\",".contains(b)));
                     prop_assert_eq!(from_bare(token, syntax), Credentials::Token(token));
                 }
             }

@@ -4,18 +4,51 @@ use phantom_token_test::rig::INVALID_TOKEN;
 use phantom_token_test::{Mint, Reply, Rig};
 
 #[test]
-fn a_token_has_8192_bytes_at_most() {
-    let rig = Rig::start(|builder| builder.http("large_client_header_buffers 4 16k;"));
+fn a_token_has_32768_bytes_at_most() {
+    let rig = Rig::start(|builder| {
+        builder
+            .http("large_client_header_buffers 4 64k;\nclient_body_buffer_size 128k;")
+            .location("= /purge", "phantom_token_purge;")
+    });
     let phantom = rig.server.accept_prefix("tttttttttttttttt", Mint::new());
-    let longest = "t".repeat(8192);
+    let longest = "t".repeat(32_768);
     for _ in 0..3 {
         let response = rig.get_as(&longest);
         assert_eq!(response.status, 200);
         assert_eq!(rig.api.last().authorization(), [phantom.phantom()]);
     }
     assert_eq!(rig.server.introspections_of(&longest), 1);
-    Reply::unauthorized(INVALID_TOKEN).assert(&rig.get_as(&"t".repeat(8193)));
+    let refused = rig.get_as(&"t".repeat(32_769));
+    Reply::unauthorized(INVALID_TOKEN).assert(&refused);
     assert_eq!((rig.server.introspections(), rig.api.count()), (1, 3));
+    // Purged in the longest form there is.
+    let encoded: String = longest.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let purge = |form: &str| {
+        let mut client = rig.gateway.client();
+        client.send_request("POST", "/purge", &[], form.as_bytes());
+        client.read().status
+    };
+    assert_eq!(purge(&format!("token={encoded}%74")), 400);
+    assert_eq!(rig.get_as(&longest).status, 200);
+    assert_eq!(rig.server.introspections(), 1);
+    assert_eq!(purge(&format!("token={encoded}")), 204);
+    assert_eq!(rig.get_as(&longest).status, 200);
+    assert_eq!(rig.server.introspections(), 2);
+}
+
+#[test]
+fn a_long_token_of_every_sign_reaches_the_server_whole() {
+    let rig = Rig::start(|builder| {
+        builder
+            .http("large_client_header_buffers 4 64k;")
+            .directives("phantom_token_token_syntax vschar;")
+    });
+    let signs: String = ('!'..='~').filter(|c| !"\",".contains(*c)).collect();
+    let long: String = signs.chars().cycle().take(32_768).collect();
+    let token = rig.server.mint(Mint::new().token(&long));
+    rig.assert_passes(&token);
+    rig.assert_passes(&token);
+    assert_eq!(rig.server.introspections_of(&long), 1);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::bearer::{self, Credentials, TokenSyntax};
 use crate::memory::{self, NoMemory};
 
 /// What is to be forgotten.
@@ -27,9 +28,12 @@ pub enum PurgeError {
     /// A name that has no meaning here.
     #[error("a field is neither \"token\" nor \"all\"")]
     Unknown,
-    /// `token` is empty, or `all` is not `1`.
+    /// `token` is none in either syntax, or `all` is not `1`.
     #[error("a field has no usable value")]
     Value,
+    /// `token` is a JOSE token that is not canonically spelt: none is kept under that spelling.
+    #[error("\"token\" is not spelt as it was issued")]
+    Respelt,
     /// Neither or both of `token` and `all`.
     #[error("one of \"token\" and \"all\" is needed")]
     NotOne,
@@ -69,9 +73,13 @@ impl Purge {
             }
         }
         match (token, all) {
-            (Some(token), None) if !token.is_empty() => Ok(Purge::Token(token)),
+            (Some(token), None) => match bearer::from_bare(&token, TokenSyntax::Vschar) {
+                Credentials::Token(_) => Ok(Purge::Token(token)),
+                Credentials::Respelt => Err(PurgeError::Respelt),
+                Credentials::Absent | Credentials::Unusable => Err(PurgeError::Value),
+            },
             (None, Some(all)) if *all == b"1" => Ok(Purge::All),
-            (Some(_), None) | (None, Some(_)) => Err(PurgeError::Value),
+            (None, Some(_)) => Err(PurgeError::Value),
             (None, None) | (Some(_), Some(_)) => Err(PurgeError::NotOne),
         }
     }

@@ -1,5 +1,7 @@
 //! The body of a purge.
 
+use super::authorization::{is_respelt, is_token};
+use crate::bearer::TokenSyntax;
 use crate::form::Form;
 use crate::form::purge::{Purge, PurgeError};
 
@@ -7,10 +9,11 @@ use crate::form::purge::{Purge, PurgeError};
 /// through the writer of forms.
 pub fn purge(input: &[u8]) {
     let found = Purge::parse(input);
-    assert_eq!(found.is_ok(), expected(input).is_some());
+    let is_other_spelling = found == Err(PurgeError::Respelt);
+    assert_eq!(found.is_ok() || is_other_spelling, expected(input).is_some());
     match &found {
         Ok(Purge::Token(token)) => {
-            assert!(!token.is_empty());
+            assert_ne!(is_respelt(token), Some(true));
             assert_eq!(expected(input), Some(Some(token.to_vec())));
             let written = Form::new().pair(b"token", token).expect("memory").finish();
             assert!(Purge::parse(&written).as_ref() == Ok(found.as_ref().expect("a token")));
@@ -18,6 +21,10 @@ pub fn purge(input: &[u8]) {
         }
         Ok(Purge::All) => assert_eq!(expected(input), Some(None)),
         Err(PurgeError::NoMemory(error)) => panic!("{error}"),
+        Err(PurgeError::Respelt) => match expected(input) {
+            Some(Some(token)) => assert_ne!(is_respelt(&token), Some(false)),
+            other => panic!("{other:?} has one spelling"),
+        },
         Err(PurgeError::Malformed | PurgeError::Repeated | PurgeError::Unknown) => {}
         Err(PurgeError::Value | PurgeError::NotOne) => {}
     }
@@ -28,7 +35,7 @@ pub fn purge(input: &[u8]) {
     assert!(!matches!(Purge::parse(&[b"token=", input].concat()), Ok(Purge::All)));
 }
 
-/// `Some(Some(token))`, `Some(None)` for all, `None` for what is to be refused.
+/// `Some(Some(token))`, however it is spelt, `Some(None)` for all, `None` for what is to be refused.
 fn expected(body: &[u8]) -> Option<Option<Vec<u8>>> {
     let body = std::str::from_utf8(body).ok()?;
     // Two fields are one too many, whatever they are.
@@ -38,7 +45,7 @@ fn expected(body: &[u8]) -> Option<Option<Vec<u8>>> {
     let (name, value) = body.split_once('=')?;
     let (name, value) = (decode(name)?, decode(value)?);
     match (&name[..], &value[..]) {
-        (b"token", token) if !token.is_empty() => Some(Some(token.to_vec())),
+        (b"token", token) if is_token(token, TokenSyntax::Vschar) => Some(Some(token.to_vec())),
         (b"all", b"1") => Some(None),
         _ => None,
     }
