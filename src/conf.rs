@@ -29,7 +29,7 @@ pub(crate) use policy::Policy;
 use crate::pass::Preceded;
 use crate::status::Format;
 use crate::sys::*;
-use crate::zone::{StateZone, Zone};
+use crate::zone::{StateZone, ZoneRef};
 
 /// A compiled value that may hold variables, of this configuration cycle.
 #[derive(Clone, Copy)]
@@ -39,10 +39,9 @@ pub(crate) struct ComplexValue(pub(crate) *mut ngx_http_complex_value_t);
 #[derive(Default)]
 pub(crate) struct MainConf {
     /// Cache zones by name, as declared or made by default.
-    #[expect(clippy::vec_box, reason = "NGINX and policies point to zones: they must not move")]
-    pub(crate) zones: Vec<Box<Zone>>,
+    pub(crate) zones: Vec<ZoneRef>,
     /// The zone for all that is not a cache entry; made when the module is used anywhere.
-    pub(crate) state: Option<Box<StateZone>>,
+    pub(crate) state: Option<Rc<StateZone>>,
     /// `phantom_token_max_pending`.
     pub(crate) max_pending: Option<usize>,
     /// `phantom_token_worker_cache`.

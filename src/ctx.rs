@@ -4,7 +4,7 @@
 //! NGINX's module contexts and runs the phases anew, with the header already rewritten. The context
 //! is therefore a pool cleanup, found again by its handler.
 
-use core::ptr;
+use core::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use phantom_token_core::key::Key;
@@ -16,6 +16,7 @@ use crate::flight::Wait;
 use crate::metrics::{self, Outcome as Status, UncachedReason};
 use crate::outcome::Outcome;
 use crate::pass::{Original, Rewrite};
+use crate::pinned::Pinned;
 use crate::request::{NoMemory, Request};
 use crate::sys::*;
 use crate::worker;
@@ -32,7 +33,7 @@ pub(crate) struct Learnt {
 #[derive(Default)]
 pub(crate) struct Ctx {
     /// The introspection the request waits for.
-    pub(crate) wait: Option<Box<Wait>>,
+    pub(crate) wait: Option<Pinned<Wait>>,
     /// What was learnt so far, latest last: nothing is asked twice for one request and identity.
     pub(crate) learnt: SmallVec<[Learnt; 1]>,
     /// What the last decision made of the request's `Authorization`; `None`: nothing.
@@ -76,55 +77,69 @@ pub(crate) struct Reply {
 
 impl Ctx {
     /// The context in the request's slot, or of an earlier pass of the same request.
+    ///
+    /// It must not be held while NGINX evaluates variables, which take it too, nor beyond the callback.
     pub(crate) fn find<'a>(r: Request) -> Option<&'a mut Self> {
-        // SAFETY: the slot holds NULL or what `of` put there: a context in the request's pool. One
-        // callback runs at a time, and each takes the context once.
-        match unsafe { r.ctx_slot(crate::ctx_index()).cast::<Self>().as_mut() } {
-            Some(ctx) => Some(ctx),
-            None => Self::earlier(r),
-        }
+        // SAFETY: a context in the request's pool. One callback runs at a time, and none holds the
+        // context while it, or a variable it has evaluated, takes it again.
+        Self::pointer_in_slot(r)
+            .or_else(|| Self::pointer_of_earlier(r))
+            .map(|mut p| unsafe { p.as_mut() })
     }
 
-    /// The context in the slot alone: that of this pass.
+    /// The context in the slot alone: that of this pass. As [`Self::find`].
     pub(crate) fn in_slot<'a>(r: Request) -> Option<&'a mut Self> {
         // SAFETY: as in `find`.
-        unsafe { r.ctx_slot(crate::ctx_index()).cast::<Self>().as_mut() }
+        Self::pointer_in_slot(r).map(|mut p| unsafe { p.as_mut() })
     }
 
-    /// The context of an earlier pass, whose slot a redirect has cleared.
+    /// The context of an earlier pass, whose slot a redirect has cleared. As [`Self::find`].
     pub(crate) fn earlier<'a>(r: Request) -> Option<&'a mut Self> {
+        // SAFETY: as in `find`.
+        Self::pointer_of_earlier(r).map(|mut p| unsafe { p.as_mut() })
+    }
+
+    /// The request's context, made where there is none, and put in its slot. As [`Self::find`].
+    pub(crate) fn of<'a>(r: Request) -> Result<&'a mut Self, NoMemory> {
+        if let Some(ctx) = Self::in_slot(r) {
+            return Ok(ctx);
+        }
+        let earlier = Self::pointer_of_earlier(r);
+        let mut ctx = match earlier {
+            Some(ctx) => ctx,
+            None => Self::create(r)?,
+        };
+        r.set_ctx_slot(crate::ctx_index(), ctx.as_ptr().cast());
+        // SAFETY: as in `find`.
+        let ctx = unsafe { ctx.as_mut() };
+        if earlier.is_some() {
+            // A new pass: what the last one waited for or replied is over.
+            ctx.wait = None;
+            ctx.reply = None;
+        }
+        Ok(ctx)
+    }
+
+    /// The slot holds NULL or what `of` put there.
+    fn pointer_in_slot(r: Request) -> Option<NonNull<Self>> {
+        NonNull::new(r.ctx_slot(crate::ctx_index()).cast())
+    }
+
+    fn pointer_of_earlier(r: Request) -> Option<NonNull<Self>> {
         // SAFETY: the cleanup list of a live pool; a cleanup with our handler holds a `Ctx`.
         unsafe {
             let mut cleanup = (*r.pool()).cleanup;
-            while let Some(c) = cleanup.as_ref() {
-                if c.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, DROP)) {
-                    return Some(&mut *c.data.cast::<Self>());
+            while !cleanup.is_null() {
+                if (*cleanup).handler.is_some_and(|handler| ptr::fn_addr_eq(handler, DROP)) {
+                    return NonNull::new((*cleanup).data.cast());
                 }
-                cleanup = c.next;
+                cleanup = (*cleanup).next;
             }
         }
         None
     }
 
-    /// The request's context, made where there is none, and put in its slot.
-    pub(crate) fn of<'a>(r: Request) -> Result<&'a mut Self, NoMemory> {
-        if let Some(ctx) = Self::in_slot(r) {
-            return Ok(ctx);
-        }
-        let ctx = match Self::earlier(r) {
-            Some(ctx) => {
-                // A new pass: what the last one waited for or replied is over.
-                ctx.wait = None;
-                ctx.reply = None;
-                ctx
-            }
-            None => Self::create(r)?,
-        };
-        r.set_ctx_slot(crate::ctx_index(), ptr::from_mut(ctx).cast());
-        Ok(ctx)
-    }
-
-    fn create<'a>(r: Request) -> Result<&'a mut Self, NoMemory> {
+    fn create(r: Request) -> Result<NonNull<Self>, NoMemory> {
         // SAFETY: the cleanup's data is as large as a `Ctx`, aligned as NGINX aligns pools, and is
         // written before its handler is set.
         unsafe {
@@ -132,10 +147,10 @@ impl Ctx {
             if cleanup.is_null() {
                 return Err(NoMemory);
             }
-            let ctx = (*cleanup).data.cast::<Self>();
+            let ctx = NonNull::new((*cleanup).data.cast::<Self>()).ok_or(NoMemory)?;
             ctx.write(Self::default());
             (*cleanup).handler = Some(DROP);
-            Ok(&mut *ctx)
+            Ok(ctx)
         }
     }
 
@@ -157,15 +172,15 @@ impl Ctx {
     /// Ends the wait when NGINX ends the request, which is before its pool is destroyed.
     pub(crate) fn end_wait_with_request(&mut self, r: Request) -> Result<(), NoMemory> {
         if !self.has_cleanup {
-            // SAFETY: a live request; the context outlives the request's cleanups, being in its
-            // pool.
+            // SAFETY: a live request, whose slot holds this context; that outlives the request's
+            // cleanups, being in its pool.
             unsafe {
                 let cleanup = ngx_http_cleanup_add(r.as_ptr(), 0);
                 if cleanup.is_null() {
                     return Err(NoMemory);
                 }
                 (*cleanup).handler = Some(end_wait);
-                (*cleanup).data = ptr::from_mut(self).cast();
+                (*cleanup).data = r.ctx_slot(crate::ctx_index());
             }
             self.has_cleanup = true;
         }
@@ -188,7 +203,8 @@ unsafe extern "C" fn drop_ctx(data: *mut core::ffi::c_void) {
 
 unsafe extern "C" fn end_wait(data: *mut core::ffi::c_void) {
     let ended = crate::guard::catch("the end of a request", || {
-        // SAFETY: the context is in the request's pool, which outlives the request's cleanups.
+        // SAFETY: the context is in the request's pool, which outlives the request's cleanups, and no
+        // callback that holds it ends its request.
         let ctx = unsafe { &mut *data.cast::<Ctx>() };
         if ctx.wait.take().is_some() {
             ctx.gone();

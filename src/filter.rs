@@ -23,7 +23,7 @@ struct Next {
     body: UnsafeCell<ngx_http_output_body_filter_pt>,
 }
 
-// SAFETY: written while a configuration is read, before there are requests; then only read.
+// SAFETY: NGINX reads configurations and runs filters on one thread, and pool threads do neither.
 unsafe impl Sync for Next {}
 
 static NEXT: Next = Next { header: UnsafeCell::new(None), body: UnsafeCell::new(None) };
@@ -31,7 +31,7 @@ static NEXT: Next = Next { header: UnsafeCell::new(None), body: UnsafeCell::new(
 /// Puts the filters on top of NGINX's chains, which every configuration builds anew. What has to come
 /// before NGINX's rewrite module is registered here too, since this half of the module comes after it.
 pub(crate) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: NGINX builds the chains on one thread, before requests of this configuration.
+    // SAFETY: NGINX builds the chains on one thread, the one that runs them.
     unsafe {
         *NEXT.header.get() = ngx_http_top_header_filter;
         ngx_http_top_header_filter = Some(header_filter);
@@ -139,7 +139,7 @@ unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_cha
         || {
             match Ctx::in_slot(request).and_then(|ctx| ctx.reply.as_mut()) {
                 Some(reply) if reply.sending && request.is_main() && !chain.is_null() => {
-                    // SAFETY: the chain NGINX made for its own page.
+                    // SAFETY: the chain NGINX made for its own page, or a filter before of it.
                     unsafe { swallow(chain) };
                     if reply.sent {
                         return Ok(ptr::null_mut());

@@ -25,6 +25,7 @@ use crate::guard;
 use crate::log::{debug, error};
 use crate::metrics::{self, FailureReason, UncachedReason};
 use crate::outcome::{Fail, Outcome, Why};
+use crate::pinned::Pinned;
 use crate::sys::*;
 use crate::worker::Worker;
 use crate::zone::Owed;
@@ -70,13 +71,16 @@ pub(crate) enum Asked {
     /// Known already.
     Known(Outcome),
     /// The request waits.
-    Waiting(Box<Wait>),
+    Waiting(Pinned<Wait>),
 }
 
 /// One introspection under way.
 pub(crate) struct Flight {
-    task: ngx_thread_task_t,
-    /// Shared with the pool thread by pointer: not in a `Box`, which would claim to be alone.
+    /// Itself, for those who point to it.
+    this: NonNull<Self>,
+    /// The thread pool's from when it is posted until it is handed back.
+    task: Pinned<ngx_thread_task_t>,
+    /// Shared with the pool thread by pointer.
     work: Option<Arc<Work>>,
     key: Key,
     token: Zeroizing<Vec<u8>>,
@@ -127,8 +131,8 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     if shares && let Some(flight) = worker.flights.get(&question.key).copied() {
         // SAFETY: the map holds live flights only.
         let callers = unsafe { flight.as_ref() }.policy.cache;
-        if let Some(zone) = question.policy.zone {
-            match cache::kept_longer(worker, &zone, &key, &question.policy.cache, &callers) {
+        if let Some(zone) = &question.policy.zone {
+            match cache::kept_longer(worker, zone, &key, &question.policy.cache, &callers) {
                 Some(Found::Granted(cached)) => return Asked::Known(Outcome::Granted(cached)),
                 Some(Found::Inactive) => return Asked::Known(Outcome::Inactive),
                 _ => {}
@@ -150,10 +154,10 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     }
 
     let id = worker.state.next_flight_id();
-    let (role, id) = match question.policy.zone {
+    let (role, id) = match &question.policy.zone {
         Some(zone) if shares => {
             let times = &question.policy.cache;
-            let (found, current) = cache::shared(worker, &zone, &key, times, id, question.deadline);
+            let (found, current) = cache::shared(worker, zone, &key, times, id, question.deadline);
             generation = current;
             match found {
                 Found::Granted(cached) => return Asked::Known(Outcome::Granted(cached)),
@@ -180,7 +184,7 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     let flight = match begun {
         Ok(flight) => flight,
         Err(why) => {
-            match (role, policy.zone, worker.slot) {
+            match (role, &policy.zone, worker.slot) {
                 (Role::Leader, Some(zone), _) => worker.settle(zone, Owed::cancel(key, id)),
                 (Role::Follower, Some(zone), Some(slot)) => {
                     worker.settle(zone, Owed::leave(key, id, slot));
@@ -242,8 +246,9 @@ impl Flight {
         // For the request that asks.
         let waiters = memory::with_room(1)?;
         let flight = Box::new(Self {
+            this: NonNull::dangling(),
             // SAFETY: NGINX itself begins with zeroed tasks (ngx_thread_task_alloc).
-            task: unsafe { core::mem::zeroed() },
+            task: Pinned::new(unsafe { core::mem::zeroed() }),
             work: None,
             key: question.key,
             token,
@@ -264,7 +269,10 @@ impl Flight {
             out_of_time: false,
             over: false,
         });
-        Ok(NonNull::from(Box::leak(flight)))
+        let flight = NonNull::from(Box::leak(flight));
+        // SAFETY: leaked just now, and known to nobody else.
+        unsafe { (*flight.as_ptr()).this = flight };
+        Ok(flight)
     }
 
     /// Makes a request wait for this flight.
@@ -276,9 +284,8 @@ impl Flight {
         if self.waiters.try_reserve(1).is_err() {
             return Asked::Known(Outcome::Failed(Fail::of(Why::Internal)));
         }
-        let wait =
-            Wait::new(NonNull::from(&mut *self), self.waiters.len(), self.key, deadline, first);
-        self.waiters.push(NonNull::from(&*wait));
+        let wait = Wait::new(self.this, self.waiters.len(), self.key, deadline, first);
+        self.waiters.push(wait.pointer());
         metrics::waiting(worker, 1);
         Asked::Waiting(wait)
     }
@@ -297,7 +304,7 @@ impl Flight {
         }
         if self.role == Role::Follower {
             let (key, id) = (self.key, self.id);
-            if let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) {
+            if let (Some(zone), Some(slot)) = (&self.policy.zone, worker.slot) {
                 worker.settle(zone, Owed::leave(key, id, slot));
             }
             self.detach(worker);
@@ -328,7 +335,7 @@ impl Flight {
 
     /// Looks after another worker's call from now on.
     fn follow(&mut self, worker: &mut Worker) {
-        worker.followers.push(NonNull::from(&mut *self));
+        worker.followers.push(self.this);
         worker.poller.run();
     }
 
@@ -339,7 +346,7 @@ impl Flight {
     /// Whether requests of other workers wait for this flight.
     fn is_followed(&self, worker: &Worker) -> bool {
         let (key, id) = (self.key, self.id);
-        match self.policy.zone {
+        match &self.policy.zone {
             Some(zone) if self.role == Role::Leader && worker.slot.is_some() => {
                 // Without the lock nobody knows.
                 zone.locked(|locked| locked.followers(&key, id))
@@ -353,7 +360,7 @@ impl Flight {
     fn unmark(&mut self, worker: &mut Worker) {
         if self.role == Role::Leader {
             self.role = Role::Alone;
-            if let Some(zone) = self.policy.zone {
+            if let Some(zone) = &self.policy.zone {
                 worker.settle(zone, Owed::cancel(self.key, self.id));
             }
         }

@@ -77,7 +77,6 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
 
     let wait = ctx.wait.take();
     let decision = match wait {
-        // In its box: NGINX's queue may point into it until it is dropped.
         Some(mut wait) => landed(r, ctx, policy, &mut wait)?,
         None => decide(r, policy)?,
     };
@@ -142,7 +141,7 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
         return Ok(Decision::Refuse(Refusal::ServerError));
     };
     let asked = worker::with(|worker| {
-        let hash_key = match policy.zone.and_then(|zone| zone.arena()) {
+        let hash_key = match policy.zone.as_ref().and_then(|zone| zone.arena()) {
             Some(arena) => arena.hash_key(),
             None => worker.hash_key,
         };
@@ -154,8 +153,8 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
             return (key, Asked::Known(learnt.outcome.clone()), learnt.status);
         }
         if !refresh
-            && let Some(zone) = policy.zone
-            && let Some(cached) = cache::nearest(worker, &zone, &key, &policy.cache)
+            && let Some(zone) = &policy.zone
+            && let Some(cached) = cache::nearest(worker, zone, &key, &policy.cache)
         {
             return (key, Asked::Known(Outcome::Granted(cached)), Status::Hit);
         }
@@ -405,13 +404,13 @@ fn is_unsendable(r: Request, value: &[u8], directive: &str, name: &str) -> bool 
 
 /// An entry that ran out may serve while the server cannot be asked (`phantom_token_cache_stale`).
 fn stale(r: Request, ctx: &Ctx, policy: &Policy, key: &Key, fail: Fail) -> Option<Rc<Cached>> {
-    let zone = policy.zone?;
+    let zone = policy.zone.as_ref()?;
     // Who must not rely on what is kept must not rely on what has run out.
     if policy.cache.stale_ms == 0 || ctx.refresh || !fail.allows_stale() {
         return None;
     }
     worker::with(|worker| {
-        let grant = cache::stale(worker, &zone, key, &policy.cache)?;
+        let grant = cache::stale(worker, zone, key, &policy.cache)?;
         // The first endpoint names the server.
         let label = policy.introspection.endpoints.first()?.endpoint.label();
         let hash = hash_of(&[label.as_bytes()]);

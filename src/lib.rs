@@ -23,6 +23,7 @@ mod log;
 mod metrics;
 mod outcome;
 mod pass;
+mod pinned;
 mod purge;
 mod refusal;
 mod request;

@@ -37,7 +37,8 @@ impl Request {
     }
 
     pub(crate) fn raw(&self) -> &ngx_http_request_t {
-        // SAFETY: live for the callback (see `new`); no `&mut` to it is ever made.
+        // SAFETY: live for the callback (see `new`). Fields are read and the reference let go, before
+        // NGINX may change them; no `&mut` to it is ever made.
         unsafe { self.0.as_ref() }
     }
 

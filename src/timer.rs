@@ -1,8 +1,7 @@
 //! Timers of the event loop, for what a worker does by itself.
 
-use core::ptr;
-
 use crate::guard;
+use crate::pinned::Pinned;
 use crate::sys::*;
 use crate::worker::{self, Worker};
 
@@ -15,41 +14,45 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
-    /// Boxed, since NGINX points into it.
-    pub(crate) fn new(what: &'static str, run: fn(&mut Worker)) -> Box<Self> {
+    /// NGINX points into it.
+    pub(crate) fn new(what: &'static str, run: fn(&mut Worker)) -> Pinned<Self> {
         // SAFETY: NGINX itself begins with zeroed events.
-        Box::new(Self { event: unsafe { core::mem::zeroed() }, what, run })
+        Pinned::new(Self { event: unsafe { core::mem::zeroed() }, what, run })
     }
+}
 
+impl Pinned<Timer> {
     /// Sets it, unless it is set, in so many milliseconds. A worker that is to end waits for it.
     pub(crate) fn set(&mut self, ms: u64) {
         self.set_event(ms, false);
     }
 
-    /// Sets it as [`Timer::set`] does; a worker that is to end does not wait for it.
+    /// Sets it as [`Self::set`] does; a worker that is to end does not wait for it.
     pub(crate) fn set_cancelable(&mut self, ms: u64) {
         self.set_event(ms, true);
     }
 
     fn set_event(&mut self, ms: u64, cancelable: bool) {
-        // SAFETY: the event is boxed in the worker's state, which lives as long as the process.
+        let this = self.pointer().as_ptr();
+        // SAFETY: the timer is in the worker's state, which lives as long as the process.
         unsafe {
-            if pt_timer_is_set(&mut self.event) != 0 {
+            let event = &raw mut (*this).event;
+            if pt_timer_is_set(event) != 0 {
                 return;
             }
-            self.event.data = ptr::from_mut(self).cast();
-            self.event.handler = Some(fired);
-            self.event.log = guard::cycle_log();
+            (*event).data = this.cast();
+            (*event).handler = Some(fired);
+            (*event).log = guard::cycle_log();
             if cancelable {
-                pt_event_cancelable(&mut self.event);
+                pt_event_cancelable(event);
             }
-            pt_add_timer(&mut self.event, ms as ngx_msec_t);
+            pt_add_timer(event, ms as ngx_msec_t);
         }
     }
 }
 
 unsafe extern "C" fn fired(event: *mut ngx_event_t) {
-    // SAFETY: `set_event` put the timer there, whose box lives as long as the process.
+    // SAFETY: `set_event` put the timer there, which lives as long as the process.
     let (what, run) = unsafe {
         let timer = (*event).data.cast::<Timer>();
         ((*timer).what, (*timer).run)

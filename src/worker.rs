@@ -57,18 +57,18 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Makes a change in a zone, now or as soon as its lock can be had.
-    pub(crate) fn settle(&mut self, zone: ZoneRef, owed: Owed) {
+    pub(crate) fn settle(&mut self, zone: &ZoneRef, owed: Owed) {
         if !zone.settle(owed) {
             self.owe(zone, owed);
         }
     }
 
     /// Makes a change in a zone as soon as its lock can be had.
-    pub(crate) fn owe(&mut self, zone: ZoneRef, owed: Owed) {
+    pub(crate) fn owe(&mut self, zone: &ZoneRef, owed: Owed) {
         zone.owe(owed);
         // Without memory for it, whoever of this worker locks the zone next pays.
-        if !self.debtors.contains(&zone) && self.debtors.try_reserve(1).is_ok() {
-            self.debtors.push(zone);
+        if !self.debtors.contains(zone) && self.debtors.try_reserve(1).is_ok() {
+            self.debtors.push(zone.clone());
         }
         self.poller.run();
     }

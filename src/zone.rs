@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 
@@ -43,17 +44,22 @@ struct Mapped {
     lock: Cell<Option<NonNull<AtomicUsize>>>,
 }
 
-/// A zone of the running cycle, which lives as long as the cycle.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ZoneRef(NonNull<Zone>);
+/// A share of a zone. NGINX points to the zone as long as its cycle's configuration has one; a flight
+/// may outlive that cycle.
+#[derive(Clone)]
+pub(crate) struct ZoneRef(Rc<Zone>);
 
 impl Deref for ZoneRef {
     type Target = Zone;
 
     fn deref(&self) -> &Zone {
-        // SAFETY: zones are boxed in the main configuration and dropped with the cycle's pool,
-        // after every policy and request of that cycle.
-        unsafe { self.0.as_ref() }
+        &self.0
+    }
+}
+
+impl PartialEq for ZoneRef {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -67,11 +73,7 @@ impl Zone {
     }
 
     /// Adds a zone to the configuration; its memory comes when the cycle starts.
-    pub(crate) fn declare(
-        cf: &mut Cf<'_>,
-        name: &str,
-        size: usize,
-    ) -> Result<Box<Self>, ConfError> {
+    pub(crate) fn declare(cf: &mut Cf<'_>, name: &str, size: usize) -> Result<ZoneRef, ConfError> {
         let least = Self::least_size();
         if size < least {
             return Err(ConfError::Directive(format!(
@@ -79,15 +81,15 @@ impl Zone {
                 least.div_ceil(1024)
             )));
         }
-        let zone = Box::new(Self {
+        let zone = Rc::new(Self {
             name: name.to_owned(),
             mapped: Mapped::default(),
             arena: Cell::new(None),
             debts: Debts::default(),
         });
-        let data = (&raw const *zone).cast_mut().cast();
+        let data = Rc::as_ptr(&zone).cast_mut().cast();
         add(cf, name, size, init_cache, data)?;
-        Ok(zone)
+        Ok(ZoneRef(zone))
     }
 
     fn least_size() -> usize {
@@ -98,14 +100,13 @@ impl Zone {
 
     /// The zone a location names, which must be declared somewhere, but for the default one.
     pub(crate) fn find(cf: &mut Cf<'_>, name: &str, place: &Place) -> Result<ZoneRef, ConfError> {
-        let found = cf.main_conf().zones.iter().find(|zone| zone.name == name).map(ZoneRef::of);
+        let found = cf.main_conf().zones.iter().find(|zone| zone.name == name).cloned();
         match found {
             Some(zone) => Ok(zone),
             None if name == Self::DEFAULT_NAME => {
                 let zone = Self::declare(cf, name, Self::DEFAULT_SIZE)?;
-                let found = ZoneRef::of(&zone);
-                cf.main_conf().zones.push(zone);
-                Ok(found)
+                cf.main_conf().zones.push(zone.clone());
+                Ok(zone)
             }
             None => Err(ConfError::Whole(format!(
                 "\"phantom_token_cache\" names the zone \"{name}\", which is not declared, in {place}: write phantom_token_cache_zone zone={name}:10m in http"
@@ -137,7 +138,9 @@ impl Zone {
     ) -> Option<T> {
         let arena = self.arena.get()?;
         let word = self.mapped.lock.get()?;
-        // SAFETY: the word is in the zone, which is mapped for the life of the process.
+        // SAFETY: the word is in the zone. A worker's zones stay mapped as long as it runs: only who reads
+        // another configuration, the master, takes zones away (with `master_process off` NGINX does so
+        // under the requests of all modules alike).
         let mut guard = lock(unsafe { word.as_ref() })?;
         let mut locked = arena.locked(&mut guard);
         self.debts.pay(&mut locked);
@@ -163,13 +166,6 @@ impl Zone {
     }
 }
 
-impl ZoneRef {
-    #[allow(clippy::borrowed_box)]
-    fn of(zone: &Box<Zone>) -> Self {
-        Self(NonNull::from(&**zone))
-    }
-}
-
 /// The zone of what is no cache entry: health, counters, worker slots, purge generations.
 pub(crate) struct StateZone {
     mapped: Mapped,
@@ -184,8 +180,8 @@ impl StateZone {
         if cf.main_conf().state.is_some() {
             return Ok(());
         }
-        let zone = Box::new(Self { mapped: Mapped::default(), state: Cell::new(None) });
-        let data = (&raw const *zone).cast_mut().cast();
+        let zone = Rc::new(Self { mapped: Mapped::default(), state: Cell::new(None) });
+        let data = Rc::as_ptr(&zone).cast_mut().cast();
         add(cf, Self::NAME, state::SIZE + slab_overhead(state::SIZE), init_state, data)?;
         cf.main_conf().state = Some(zone);
         Ok(())
@@ -278,7 +274,8 @@ unsafe extern "C" fn init_cache(
     old: *mut core::ffi::c_void,
 ) -> ngx_int_t {
     guard::entry("a zone", guard::cycle_log, ERROR, || {
-        // SAFETY: `data` is what `declare` set, `old` what it set in the cycle before, or NULL.
+        // SAFETY: `data` is what `declare` set, `old` what it set in the cycle before, or NULL; both
+        // cycles have their configurations yet.
         let (this, old) = unsafe { (&*(*zone).data.cast::<Zone>(), old.cast::<Zone>().as_ref()) };
         let made = (|| {
             // SAFETY: NGINX's own call of init.

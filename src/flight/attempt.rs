@@ -1,7 +1,7 @@
 //! One attempt at one endpoint: choosing it, posting the call, and what its end means for the
 //! endpoint's health, the logs, the counters and the flight.
 use core::ffi::c_void;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -99,17 +99,18 @@ impl Flight {
             }
         };
         let work = Arc::new(Work::new(call, self.terms(), time));
-        // SAFETY: the task and its work live in this flight until completion, which is handled on
-        // the event loop; a zeroed task is how NGINX begins.
+        let task = self.task.pointer().as_ptr();
+        // SAFETY: no thread has the task. It and its work live as long as this flight, which lives until
+        // completion, and that is handled on the event loop; a zeroed task is how NGINX begins.
         let posted = unsafe {
-            self.task = core::mem::zeroed();
-            self.task.handler = Some(work::run);
-            self.task.ctx = Arc::as_ptr(&work).cast_mut().cast::<c_void>();
-            self.task.event.data = ptr::from_mut(self).cast();
-            self.task.event.handler = Some(completed);
-            self.task.event.log = guard::cycle_log();
+            task.write(core::mem::zeroed());
+            (*task).handler = Some(work::run);
+            (*task).ctx = Arc::as_ptr(&work).cast_mut().cast::<c_void>();
+            (*task).event.data = self.this.as_ptr().cast();
+            (*task).event.handler = Some(completed);
+            (*task).event.log = guard::cycle_log();
             self.work = Some(work);
-            ngx_thread_task_post(self.policy.thread_pool, &mut self.task) == OK
+            ngx_thread_task_post(self.policy.thread_pool, task) == OK
         };
         if !posted {
             self.work = None;

@@ -13,12 +13,13 @@ use crate::conf::policy::PolicyEndpoint;
 use crate::guard;
 use crate::log::error;
 use crate::outcome::Fail;
+use crate::pinned::Pinned;
 use crate::sys::*;
 use crate::timer::Timer;
 
 /// The failures of this worker's calls, and the timer that sums them up.
 pub(crate) struct Failures {
-    timer: Box<Timer>,
+    timer: Pinned<Timer>,
     repeats: Repeats<Line>,
 }
 

@@ -1,4 +1,6 @@
 //! Following another worker's call, under its mark in the zone.
+use std::rc::Rc;
+
 use phantom_token_core::arena::{Answer as Mark, Kind, Poll};
 
 use crate::cache::{self, Found};
@@ -15,7 +17,8 @@ impl Flight {
     /// Looks whether the other worker has answered, or is no longer `alive`; `false` where the zone's
     /// lock could not be had.
     pub(crate) fn poll(&mut self, worker: &mut Worker, alive: impl Fn(u32) -> bool) -> bool {
-        let (Some(zone), Some(slot)) = (self.policy.zone, worker.slot) else { return true };
+        let policy = Rc::clone(&self.policy);
+        let (Some(zone), Some(slot)) = (&policy.zone, worker.slot) else { return true };
         let (key, id) = (self.key, self.id);
         // Before the lock: where the call is taken over, it begins after.
         let generation = worker.state.generation(&key.token);
@@ -71,10 +74,10 @@ impl Flight {
     }
 
     /// The mark is gone (purged, called inactive, given up, or the zone was emptied): begins anew.
-    fn lead_anew(&mut self, worker: &mut Worker, zone: ZoneRef) {
+    fn lead_anew(&mut self, worker: &mut Worker, zone: &ZoneRef) {
         let id = worker.state.next_flight_id();
         let (times, deadline) = (self.policy.cache, self.latest_deadline());
-        let (found, generation) = cache::shared(worker, &zone, &self.key, &times, id, deadline);
+        let (found, generation) = cache::shared(worker, zone, &self.key, &times, id, deadline);
         self.generation = generation;
         match found {
             Found::Granted(cached) => {

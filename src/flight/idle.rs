@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use phantom_token_core::client::Connections;
 
+use crate::pinned::Pinned;
 use crate::timer::Timer;
 
 /// How often they are looked at while there are any, in milliseconds.
@@ -13,7 +14,7 @@ const EVERY_MS: u64 = 5_000;
 
 /// The timer, and what it looks at.
 pub(crate) struct Idle {
-    timer: Box<Timer>,
+    timer: Pinned<Timer>,
     /// Those that may hold a connection.
     watched: Vec<Arc<Connections>>,
 }

@@ -7,6 +7,7 @@
 use phantom_token_core::process::{self, Running};
 
 use crate::flight::Flight;
+use crate::pinned::Pinned;
 use crate::timer::Timer;
 use crate::worker::Worker;
 
@@ -21,7 +22,7 @@ const PATIENT_LOOK: u32 = 20;
 
 /// The timer, while there are flights that follow, or changes are owed.
 pub(crate) struct Poller {
-    timer: Box<Timer>,
+    timer: Pinned<Timer>,
     seen: u64,
     ticks: u32,
     looks: u32,
@@ -81,7 +82,7 @@ fn poll_all(worker: &mut Worker, alive: impl Fn(u32) -> bool) {
     let (mut out_of_reach, mut misses) = (None, 0);
     while let Some(flight) = worker.followers.get(at).copied() {
         let mut look = |flight: &mut Flight| {
-            let zone = flight.policy.zone;
+            let zone = flight.policy.zone.clone();
             // Each of those in the same zone would wait for its lock as long.
             if (out_of_reach.is_none() || out_of_reach != zone) && !flight.poll(worker, &alive) {
                 out_of_reach = zone;

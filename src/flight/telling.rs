@@ -1,11 +1,13 @@
 //! The end of a flight: its answer is stored, left at its mark for other workers, and told to those
 //! who wait.
+use std::rc::Rc;
+
 use phantom_token_core::arena::{self, AnsweredFor, Entry};
 use phantom_token_core::lifetime::Life;
 use phantom_token_core::local::Cached;
 use phantom_token_core::state::{Notice, hash_of};
 
-use crate::flight::{Flight, Role};
+use crate::flight::{Flight, Role, Wait};
 use crate::guard;
 use crate::log::warning;
 use crate::metrics::{self, UncachedReason};
@@ -20,7 +22,7 @@ impl Flight {
         self.detach(worker);
         if self.role == Role::Follower {
             self.unfollow(worker);
-        } else if let Some(zone) = self.policy.zone {
+        } else if let Some(zone) = &Rc::clone(&self.policy).zone {
             self.publish(worker, zone, outcome, keeping);
         } else if matches!(outcome, Outcome::Inactive) {
             worker.state.called_inactive(&self.key.token, self.generation);
@@ -28,13 +30,19 @@ impl Flight {
         for wait in self.waiters.drain(..) {
             metrics::waiting(worker, -1);
             // SAFETY: a waiter is unlinked before it is freed.
-            unsafe { (*wait.as_ptr()).resolve(outcome.clone(), self.uncached) };
+            unsafe { Wait::resolve(wait, outcome.clone(), self.uncached) };
         }
         self.over = true;
     }
 
     /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
-    fn publish(&mut self, worker: &mut Worker, zone: ZoneRef, outcome: &Outcome, keeping: Keeping) {
+    fn publish(
+        &mut self,
+        worker: &mut Worker,
+        zone: &ZoneRef,
+        outcome: &Outcome,
+        keeping: Keeping,
+    ) {
         if self.refresh
             && matches!(outcome, Outcome::Granted(_))
             && let Some(renewed) = worker.state.renew(&self.key.token, self.generation)
@@ -95,7 +103,7 @@ impl Flight {
     /// The zone's lock could not be had: what must not stay there goes as soon as it can. Those who
     /// wait in other workers find the mark gone and ask anew; the answer itself would come late, when
     /// others have come that it must not be given to.
-    fn owe(&self, worker: &mut Worker, zone: ZoneRef, outcome: &Outcome, keeping: &Keeping) {
+    fn owe(&self, worker: &mut Worker, zone: &ZoneRef, outcome: &Outcome, keeping: &Keeping) {
         let (key, state) = (self.key, worker.state);
         if matches!(outcome, Outcome::Inactive) {
             state.called_inactive(&key.token, self.generation);
@@ -113,7 +121,7 @@ impl Flight {
     }
 
     /// Says why an active answer that was to be kept is not.
-    fn report(&mut self, worker: &Worker, zone: ZoneRef, stored: &Stored, outcome: &Outcome) {
+    fn report(&mut self, worker: &Worker, zone: &ZoneRef, stored: &Stored, outcome: &Outcome) {
         let (Outcome::Granted(cached), None) = (outcome, self.uncached) else { return };
         let reason = match stored {
             Stored::Yes | Stored::No => return,

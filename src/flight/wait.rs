@@ -8,6 +8,7 @@ use phantom_token_core::metrics::UncachedReason;
 use crate::flight::Flight;
 use crate::guard;
 use crate::outcome::{Fail, Outcome, Why};
+use crate::pinned::Pinned;
 use crate::request::Request;
 use crate::sys::*;
 use crate::worker;
@@ -31,15 +32,15 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
-    /// Boxed, since NGINX's timers and queues point into it.
+    /// NGINX's timers and queues point into it, and so does its flight.
     pub(crate) fn new(
         flight: NonNull<Flight>,
         index: usize,
         key: Key,
         deadline: u64,
         first: bool,
-    ) -> Box<Self> {
-        Box::new(Self {
+    ) -> Pinned<Self> {
+        Pinned::new(Self {
             // SAFETY: NGINX itself begins with zeroed events.
             event: unsafe { core::mem::zeroed() },
             request: ptr::null_mut(),
@@ -52,18 +53,6 @@ impl Wait {
             outcome: None,
             uncached: None,
         })
-    }
-
-    /// Sets the deadline's timer and names the request to resume.
-    pub(crate) fn suspend(&mut self, r: Request) {
-        self.request = r.as_ptr();
-        // SAFETY: the event is boxed, and taken out of the timers and queues before it is freed.
-        unsafe {
-            self.event.data = ptr::from_mut(self).cast();
-            self.event.handler = Some(resume);
-            self.event.log = r.log();
-            pt_add_timer(&mut self.event, self.deadline.saturating_sub(now_ms()) as ngx_msec_t);
-        }
     }
 
     /// The outcome, once there is one.
@@ -103,22 +92,28 @@ impl Wait {
     }
 
     /// The flight tells the outcome; the request goes on with an event of its own.
-    pub(super) fn resolve(&mut self, outcome: Outcome, uncached: Option<UncachedReason>) {
-        self.flight = None;
-        self.outcome = Some(outcome);
-        self.uncached = uncached;
-        if self.request.is_null() {
-            // Not suspended yet: whoever asked sees the outcome at once.
-            return;
+    ///
+    /// # Safety
+    /// `this` must be live, and linked to the flight that calls.
+    pub(super) unsafe fn resolve(
+        this: NonNull<Self>,
+        outcome: Outcome,
+        uncached: Option<UncachedReason>,
+    ) {
+        let this = this.as_ptr();
+        // SAFETY: the caller vouches for it. The event is taken out of timers and queues before it is
+        // freed; NGINX gets the pointer it already has, and none made from a passing reference.
+        unsafe {
+            (*this).flight = None;
+            (*this).outcome = Some(outcome);
+            (*this).uncached = uncached;
+            if (*this).request.is_null() {
+                // Not suspended yet: whoever asked sees the outcome at once.
+                return;
+            }
+            pt_stop_timer(&raw mut (*this).event);
+            pt_post_event(&raw mut (*this).event);
         }
-        self.stop_timer();
-        // SAFETY: the event is boxed and taken out of the queue before it is freed.
-        unsafe { pt_post_event(&mut self.event) };
-    }
-
-    fn stop_timer(&mut self) {
-        // SAFETY: an event of ours, among the timers or not.
-        unsafe { pt_stop_timer(&mut self.event) };
     }
 
     /// Leaves the flight, if it is still linked to one: because its time is over, or its client has
@@ -136,11 +131,29 @@ impl Wait {
     }
 }
 
+impl Pinned<Wait> {
+    /// Sets the deadline's timer and names the request to resume.
+    pub(crate) fn suspend(&mut self, r: Request) {
+        let this = self.pointer().as_ptr();
+        // SAFETY: the event never moves, and is taken out of the timers and queues before it is freed.
+        unsafe {
+            (*this).request = r.as_ptr();
+            (*this).event.data = this.cast();
+            (*this).event.handler = Some(resume);
+            (*this).event.log = r.log();
+            let left = (*this).deadline.saturating_sub(now_ms());
+            pt_add_timer(&raw mut (*this).event, left as ngx_msec_t);
+        }
+    }
+}
+
 impl Drop for Wait {
     fn drop(&mut self) {
-        self.stop_timer();
-        // SAFETY: an event of ours, in NGINX's queue or not.
-        unsafe { pt_unpost_event(&mut self.event) };
+        // SAFETY: an event of ours, among NGINX's timers and in its queue, or not.
+        unsafe {
+            pt_stop_timer(&mut self.event);
+            pt_unpost_event(&mut self.event);
+        }
         self.unlink(false);
     }
 }
