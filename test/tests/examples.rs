@@ -225,6 +225,33 @@ fn opaque_and_jwt() {
 }
 
 #[test]
+fn revocable_jwt() {
+    let (server, api) = (server("api-gateway"), Api::start());
+    let gateway = Example::read("revocable-jwt.conf")
+        .asks(&endpoint(), &server)
+        .passes_to(&api)
+        .replace("phantom_token_cache_valid 30s", "phantom_token_cache_valid 0")
+        .start();
+    // A JWT that is an access token itself.
+    let token = server.mint(Mint::new().token(&server.issue().jwt));
+    let bearer = format!("bEARER  {}", token.token);
+    let headers = [("Authorization", bearer.as_str())];
+    assert_eq!(gateway.get("/api/echo", &headers).status, 200);
+    assert_eq!(api.last().authorization(), [bearer.as_str()], "as it came");
+    assert_eq!(server.introspections_of(&token.token), 1);
+    // Nobody has judged it.
+    let mut client = gateway.client();
+    client.send_request("OPTIONS", "/api/echo", &headers, b"");
+    assert_eq!(client.read().status, 200);
+    assert_eq!(api.last().authorization(), [""; 0]);
+
+    server.revoke(&token.token);
+    Reply::unauthorized(INVALID_TOKEN).assert(&gateway.get("/api/echo", &headers));
+    Reply::unauthorized(CHALLENGE).assert(&gateway.get("/api/echo", &[]));
+    assert_eq!(api.count(), 2);
+}
+
+#[test]
 fn spa_cookie() {
     let (server, api) = (server("api-gateway"), Api::start());
     let gateway =

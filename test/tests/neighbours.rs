@@ -332,3 +332,35 @@ fn slices_are_asked_about_once() {
         "ten slices"
     );
 }
+
+#[test]
+fn a_cache_behind_it_is_keyed_by_who_asks() {
+    let rig = rig(|builder| {
+        let cached =
+            format!("phantom_token on;\nproxy_cache api;\nproxy_cache_valid 200 1h;\n{API}");
+        builder
+            .http("proxy_cache_path cache keys_zone=api:1m;")
+            .http("map $phantom_token_claim_sub $nobody {\n\"\" 1;\ndefault 0;\n}")
+            .location("/plain", &cached)
+            .location(
+                "/keyed",
+                &format!(
+                    "proxy_cache_key \"$phantom_token_claim_sub $scheme://$host$request_uri\";\n\
+                     proxy_cache_bypass $nobody;\nproxy_no_cache $nobody;\n{cached}"
+                ),
+            )
+    });
+    let [alice, bob] = ["alice", "bob"].map(|sub| rig.server.mint(Mint::new().claim("sub", sub)));
+    for (path, own) in [("/plain", false), ("/keyed", true)] {
+        for token in [&alice, &bob] {
+            for _ in 0..2 {
+                let answer = ask(&rig, "GET", path, &token.bearer());
+                assert_eq!(answer.status, 200);
+                let whose = if own { token } else { &alice };
+                assert!(answer.text().contains(&whose.jwt), "{path}: {answer:?}");
+            }
+        }
+    }
+    assert_eq!(rig.api.count(), 3, "one answer for all, then one for each");
+    assert_eq!(ask(&rig, "GET", "/plain", "Bearer unknown").status, 401, "judged all the same");
+}

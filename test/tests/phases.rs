@@ -166,13 +166,26 @@ fn if_blocks_switch_it() {
 #[test]
 fn a_token_from_a_variable_is_taken_without_falling_back() {
     let rig = Rig::start(|builder| {
+        let on = "phantom_token on token=$cookie_session;";
+        let api = "proxy_pass http://127.0.0.1:$http_x_port;";
         builder
-            .location("/cookie", "phantom_token on token=$cookie_session;\ntry_files /none =204;")
+            .location("/cookie", &format!("{on}\ntry_files /none =204;"))
+            .location("/passed", &format!("{on}\n{api}"))
+            .location("/kept", &format!("{on}\nproxy_set_header Cookie \"\";\n{api}"))
     });
     let token = rig.server.issue();
     let cookie = format!("session={}", token.token);
     assert_eq!(rig.gateway.get("/cookie", &[("Cookie", &cookie)]).status, 204);
     Reply::unauthorized(CHALLENGE).assert(&rig.gateway.get_as("/cookie", &token.token));
+
+    // The cookie goes on as ever, unless it is kept away.
+    for (path, sent) in [("/passed", Some(cookie.as_str())), ("/kept", None)] {
+        let port = rig.api.url().rsplit(':').next().unwrap().to_owned();
+        let headers = [("X-Port", &*port), ("Cookie", &cookie)];
+        assert_eq!(rig.gateway.get(path, &headers).status, 200);
+        assert_eq!(rig.api.last().authorization(), [token.phantom()]);
+        assert_eq!(rig.api.last().head.headers.get("cookie"), sent);
+    }
 }
 
 #[test]
