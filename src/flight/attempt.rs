@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_core::answer::{Answer, Failure, Terms};
-use phantom_token_core::client::{Call, CallError, ConnectCause};
+use phantom_token_core::client::{AnswerCause, Call, CallError, ConnectCause};
 use phantom_token_core::form;
 use phantom_token_core::grant::Grant;
 use phantom_token_core::health::{Availability, EndpointId, Gate, Outlook, Transition};
@@ -412,8 +412,9 @@ fn is_the_endpoints(error: &CallError, had_time: bool) -> bool {
             ConnectCause::NoDescriptor | ConnectCause::NoLocalPort | ConnectCause::NoResolverThread,
         ) => false,
         CallError::Connect(_) | CallError::Tls(_) => true,
+        CallError::Answer(AnswerCause::Closed | AnswerCause::Io(_)) => true,
         CallError::Timeout(_) => had_time,
-        _ => false,
+        CallError::Answer(_) | CallError::Request(_) => false,
     }
 }
 

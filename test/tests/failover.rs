@@ -96,10 +96,28 @@ fn whatever_keeps_an_endpoint_from_answering_leads_to_the_next() {
         let failed = lines.iter().filter(|line| line.contains("[error]")).count();
         assert_eq!(failed, 2, "{first}: it rests after two: {lines:#?}");
     }
-    let (rig, second) = pair(["", ""], |builder| builder);
-    rig.server.script_all(Script::close());
-    let token = second.issue();
-    assert_eq!(rig.get_as(&token.token).status, 200);
+}
+
+#[test]
+fn an_endpoint_that_closes_before_its_answer_is_complete_rests() {
+    let part = "HTTP/1.1 200 OK\r\nContent-Type: application/jwt\r\nContent-Length: 900\r\n\r\ney";
+    for script in [
+        Script::close(),
+        Script::raw(&part[..30]).then_close(),
+        Script::raw(part).then_close(),
+        Script::raw(part).then_reset(),
+    ] {
+        let limits = ["max_fails=2 fail_timeout=600s", ""];
+        let (rig, second) = pair(limits, |b| b.location("= /metrics", "phantom_token_status;"));
+        rig.server.script_all(script);
+        for _ in 0..4 {
+            let token = second.issue();
+            assert_eq!(rig.get_as(&token.token).status, 200);
+        }
+        assert_eq!((rig.server.introspections(), second.introspections()), (2, 4));
+        let metrics = rig.gateway.metrics();
+        assert_eq!((metrics.failures("connect"), metrics.failures("answer")), (2.0, 0.0));
+    }
 }
 
 #[test]

@@ -37,6 +37,8 @@ fn a_refusal_has_its_reason() {
     assert_eq!(outcome(&rig, "/api", "failing"), "ERROR status");
     rig.server.script("odd", Script::ok("text/html", "<p>"));
     assert_eq!(outcome(&rig, "/api", "odd"), "ERROR answer");
+    rig.server.script("cut", Script::raw("HTTP/1.1 200 OK\r\nContent-Le").then_close());
+    assert_eq!(outcome(&rig, "/api", "cut"), "ERROR connect");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `ureq`, set up for introspection: what it is asked, what its answers and errors mean.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -96,7 +96,7 @@ impl Agent {
         }
 
         let capacity = if let Length::Bytes(bytes) = length { bytes as usize } else { 4096 };
-        let no_memory = |_| CallError::Answer(AnswerCause::Io(ErrorKind::OutOfMemory));
+        let no_memory = |_| CallError::Answer(AnswerCause::NoMemory);
         let mut content = memory::with_room(capacity + 1).map_err(no_memory)?;
         body.as_reader()
             .take(MAX_BODY as u64 + 1)

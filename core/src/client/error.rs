@@ -31,11 +31,13 @@ pub enum CallError {
 impl CallError {
     /// The `reason` label of the failure counters: `connect`, `tls`, `timeout` or `answer`.
     ///
-    /// A request that could not be written counts as `answer`: like it, it says nothing about
-    /// whether the server is there.
+    /// A connection that is lost before the answer is complete counts as `connect`: that is how a
+    /// server that stops takes its leave. A request that could not be written counts as `answer`:
+    /// like it, it says nothing about whether the server is there.
     pub fn reason(&self) -> &'static str {
         match self {
             CallError::Connect(_) => "connect",
+            CallError::Answer(AnswerCause::Closed | AnswerCause::Io(_)) => "connect",
             CallError::Tls(_) => "tls",
             CallError::Timeout(_) => "timeout",
             CallError::Answer(_) | CallError::Request(_) => "answer",
@@ -253,6 +255,9 @@ pub enum AnswerCause {
     /// The operating system reported an error on the connection.
     #[error("connection failed while reading the answer: {0}")]
     Io(io::ErrorKind),
+    /// This process has no memory to read it into.
+    #[error("no memory for the answer")]
+    NoMemory,
 }
 
 /// Why the request cannot be written.
@@ -276,7 +281,10 @@ mod tests {
             (CallError::Connect(ConnectCause::Refused), "connect"),
             (CallError::Tls(TlsCause::Expired), "tls"),
             (CallError::Timeout(Phase::Wait), "timeout"),
-            (CallError::Answer(AnswerCause::Closed), "answer"),
+            (CallError::Answer(AnswerCause::Closed), "connect"),
+            (CallError::Answer(AnswerCause::Io(io::ErrorKind::TimedOut)), "connect"),
+            (CallError::Answer(AnswerCause::NotHttp), "answer"),
+            (CallError::Answer(AnswerCause::NoMemory), "answer"),
             (CallError::Request(RequestCause::Header), "answer"),
         ];
         for (error, label) in cases {

@@ -82,7 +82,7 @@ words! {
 words! {
     /// Why there was no answer that says whether a token is active.
     FailureReason {
-        /// No connection could be made.
+        /// No connection could be made, or it was lost before the answer was complete.
         Connect = "connect",
         /// The TLS handshake or the server's certificate failed.
         Tls = "tls",

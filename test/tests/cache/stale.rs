@@ -64,6 +64,25 @@ fn serves_while_the_server_fails() {
     assert_eq!(warned.count(), 5, "once per token and minute");
 }
 
+/// As a server does that stops: it takes the request, and its process ends.
+#[test]
+fn serves_while_the_server_closes_its_connections() {
+    let rig = stale_rig("");
+    let part = "HTTP/1.1 200 OK\r\nContent-Type: application/jwt\r\nContent-Length: 900\r\n\r\ney";
+    for script in [
+        Script::raw("").then_close(),
+        Script::raw("").then_reset(),
+        Script::raw(&part[..30]).then_close(),
+        Script::raw(part).then_close(),
+        Script::raw(part).then_reset(),
+    ] {
+        let token = run_out(&rig, Mint::new());
+        rig.server.script(&token.token, script);
+        assert_stale(&rig, &token);
+        assert_stale(&rig, &token);
+    }
+}
+
 #[test]
 fn serves_while_the_server_is_silent() {
     let rig = stale_rig("");
