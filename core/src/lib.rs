@@ -3,7 +3,7 @@
 //! Everything that can be said about the Phantom Token pattern without NGINX is said here: how an
 //! access token is read ([`bearer`]), what an introspection answer means ([`answer`], [`jwt`],
 //! [`scope`], [`claims`]), how long it may be kept ([`lifetime`], [`cache_control`]), how the
-//! authorization server is asked ([`client`]), and how answers are kept in memory that several
+//! authorization server is asked ([`client`], [`pace`]), and how answers are kept in memory that several
 //! processes share ([`arena`], [`state`]). Time is passed in; nothing is logged.
 
 pub mod answer;
@@ -28,6 +28,7 @@ pub mod lock;
 pub mod memory;
 pub mod metrics;
 pub mod nature;
+pub mod pace;
 pub mod process;
 pub mod repeats;
 pub mod scope;

@@ -15,6 +15,7 @@ use phantom_token_core::health::{EndpointId, Limits};
 use phantom_token_core::key::{HashKey, IdentityHash, Key};
 use phantom_token_core::lifetime::CacheControlPolicy;
 use phantom_token_core::nature::Accepts;
+use phantom_token_core::pace::Pace;
 use phantom_token_core::state;
 
 use crate::conf::pem::TlsFiles;
@@ -95,21 +96,8 @@ pub(crate) struct PolicyEndpoint {
     pub(crate) id: OnceCell<Option<EndpointId>>,
     /// The endpoint and the client that asks it, for what is said or limited once for both.
     pub(crate) client_hash: u64,
-    /// How long it takes to answer this worker, a moving average.
-    pub(crate) usual: Cell<Duration>,
-}
-
-impl PolicyEndpoint {
-    /// It has answered, after this time.
-    pub(crate) fn took(&self, time: Duration) {
-        let usual = self.usual.get();
-        self.usual.set(if usual.is_zero() { time } else { (usual * 7 + time) / 8 });
-    }
-
-    /// It has not answered in this time. Else those alone would count that are quick enough.
-    pub(crate) fn took_at_least(&self, time: Duration) {
-        self.usual.set(self.usual.get().max(time));
-    }
+    /// How long it takes to answer this worker.
+    pub(crate) pace: Cell<Pace>,
 }
 
 impl Policy {
@@ -378,7 +366,7 @@ impl Introspection {
                 connections: cf.main_conf().servers.connections(&setting.endpoint, &tls),
                 limits: setting.limits,
                 id: OnceCell::new(),
-                usual: Cell::new(Duration::ZERO),
+                pace: Cell::default(),
                 client_hash: client_hash(&setting.endpoint),
             })
             .collect();

@@ -70,7 +70,7 @@ impl Flight {
                 connect: policy.connect_timeout,
                 fair: Duration::from_millis(policy.timeout_ms)
                     / (2 * policy.introspection.endpoints.len() as u32),
-                usual: endpoint.usual.get(),
+                usual: endpoint.pace.get().usual(),
             };
             return self.post(worker, endpoint, time);
         }
@@ -233,7 +233,7 @@ impl Flight {
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
                 if let CallError::Timeout(_) = error {
-                    endpoint.took_at_least(done.took);
+                    endpoint.pace.update(|pace| pace.timed_out(done.took));
                 }
                 if is_the_endpoints(&error, done.fair) {
                     self.count_failure(worker, endpoint);
@@ -263,7 +263,7 @@ impl Flight {
                 Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Answered(Answer::Inactive(skew), _) => {
-                endpoint.took(done.took);
+                endpoint.pace.update(|pace| pace.answered(done.took));
                 metrics::introspection(worker, id, CallResult::Inactive);
                 self.count_success(worker, endpoint);
                 worker.state.credentials_accepted(endpoint.client_hash);
@@ -289,7 +289,7 @@ impl Flight {
                 Settled::Outcome(Outcome::Inactive, keeping)
             }
             Attempt::Answered(Answer::Active(grant), caching) => {
-                endpoint.took(done.took);
+                endpoint.pace.update(|pace| pace.answered(done.took));
                 metrics::introspection(worker, id, CallResult::Active);
                 self.count_success(worker, endpoint);
                 worker.state.credentials_accepted(endpoint.client_hash);

@@ -2,6 +2,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use phantom_token_test::nginx::Builder;
@@ -130,6 +131,29 @@ fn time_in_the_queue_counts_and_what_is_late_is_not_sent() {
     assert_eq!(running.read().status, 200);
     rig.assert_passes(&rig.server.issue());
     assert_eq!(rig.server.introspections_of("late"), 0);
+}
+
+#[test]
+fn one_that_times_out_costs_those_after_it_no_answer() {
+    let rig = Rig::start(|builder| {
+        builder.main("thread_pool default threads=1;").http("phantom_token_timeout 5s;")
+    });
+    rig.assert_passes(&rig.server.issue());
+    rig.server.script("odd", Script::hang());
+    Reply::failure().assert(&rig.get_as("odd"));
+    // The only thread is at work until these have waited for some of their five seconds: less is
+    // left than that one waited in vain, and far more than an answer takes.
+    let (held, tokens) = (rig.server.issue(), [(); 6].map(|()| rig.server.issue()));
+    let hold = rig.server.hold_token(&held.token);
+    let mut running = send(&rig, "/api", &held.token);
+    rig.server.wait_for_introspections(3);
+    let mut queued: Vec<_> = tokens.iter().map(|token| send(&rig, "/api", &token.token)).collect();
+    thread::sleep(Duration::from_secs(2));
+    drop(hold);
+    assert_eq!(running.read().status, 200);
+    for client in &mut queued {
+        assert_eq!(client.read().status, 200);
+    }
 }
 
 #[test]
