@@ -7,12 +7,12 @@
 use core::ptr::{self, NonNull};
 use std::rc::Rc;
 
-use phantom_token_core::key::Key;
+use phantom_token_core::key::{Key, TokenHash};
 use phantom_token_core::local::Cached;
 use smallvec::SmallVec;
 
 use crate::conf::Policy;
-use crate::flight::Wait;
+use crate::flight::{Calls, Wait};
 use crate::metrics::{self, Outcome as Status, UncachedReason};
 use crate::outcome::Outcome;
 use crate::pass::{Original, Rewrite};
@@ -62,6 +62,12 @@ pub(crate) struct Ctx {
     pub(crate) uncached: Option<UncachedReason>,
     /// What introspection cost this request, in milliseconds.
     pub(crate) introspection_ms: Option<u64>,
+    /// The calls that were made for it, those of each pass together.
+    pub(crate) calls: SmallVec<[Calls; 1]>,
+    /// The token of this pass.
+    pub(crate) token: Option<TokenHash>,
+    /// What the token lacks.
+    pub(crate) unmet: Vec<u8>,
 }
 
 /// A reply of ours: the status given to NGINX, and the body that goes with it.
@@ -206,7 +212,8 @@ unsafe extern "C" fn end_wait(data: *mut core::ffi::c_void) {
         // SAFETY: the context is in the request's pool, which outlives the request's cleanups, and no
         // callback that holds it ends its request.
         let ctx = unsafe { &mut *data.cast::<Ctx>() };
-        if ctx.wait.take().is_some() {
+        if let Some(wait) = ctx.wait.take() {
+            ctx.calls.push(wait.calls());
             ctx.gone();
         }
         // NGINX has emptied the list this handler was on.

@@ -34,6 +34,7 @@ mod attempt;
 mod failures;
 mod following;
 mod idle;
+mod made;
 mod poller;
 mod telling;
 mod wait;
@@ -41,6 +42,7 @@ mod work;
 
 pub(crate) use failures::Failures;
 pub(crate) use idle::Idle;
+pub(crate) use made::{Calls, Made};
 pub(crate) use poller::Poller;
 use telling::Keeping;
 pub(crate) use wait::Wait;
@@ -102,6 +104,8 @@ pub(crate) struct Flight {
     trial: Option<Trial>,
     /// The failure that stands if no endpoint is left.
     failed: Option<Fail>,
+    /// Those made so far, and the one that is out.
+    calls: Calls,
     /// Why the active answer was not kept.
     uncached: Option<UncachedReason>,
     deadline: u64,
@@ -264,6 +268,7 @@ impl Flight {
             next: 0,
             trial: None,
             failed: None,
+            calls: Calls::default(),
             uncached: None,
             deadline: question.deadline,
             out_of_time: false,

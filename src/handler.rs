@@ -111,6 +111,8 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
     ctx.reason = "";
     ctx.detail = "";
     ctx.status = None;
+    ctx.token = None;
+    ctx.unmet.clear();
     // Before the rewrite phase already, but where an `if` has switched the module on.
     pass::put_back(r, ctx)?;
     if any_set(r, &policy.bypass)? {
@@ -147,6 +149,7 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
         };
         let values = [&headers, &params];
         let key = policy.key(&hash_key, token, values);
+        ctx.token = Some(key.token);
 
         let key_as_of = |other: &Policy| policy.key_as_of(other, &hash_key, token, values);
         if let Some(learnt) = ctx.learnt(key_as_of) {
@@ -195,6 +198,7 @@ fn landed(
 ) -> Result<Decision, NoMemory> {
     refusal::stop_watching_client(r)?;
     ctx.introspection_ms = Some(ctx.introspection_ms.unwrap_or(0) + wait.elapsed_ms());
+    ctx.calls.push(wait.calls());
     ctx.reason = wait.uncached().map_or("", |reason| reason.word());
     let outcome = wait.take().unwrap_or(Outcome::Failed(Fail::of(Why::Internal)));
     let status = if wait.is_first() { Status::Miss } else { Status::Wait };
@@ -258,6 +262,8 @@ fn judge(ctx: &mut Ctx, policy: &Policy, grant: Rc<Cached>) -> Decision {
         return denied(ctx, "kind", Refusal::InvalidToken);
     }
     if !policy.scope.is_empty() && !scope::covers(grant.scope(), &policy.scope) {
+        // Without memory the log says less.
+        ctx.unmet = scope::missing(grant.scope(), &policy.scope).unwrap_or_default();
         return denied(ctx, "scope", Refusal::InsufficientScope);
     }
     if policy.forward == Forward::Jwt && grant.jwt().is_empty() {

@@ -6,6 +6,7 @@ use phantom_token_core::claims::{self, ClaimValue};
 use phantom_token_core::state::{Notice, hash_of};
 
 use crate::ctx::Ctx;
+use crate::flight::Made;
 use crate::guard;
 use crate::log::info;
 use crate::request::Request;
@@ -21,25 +22,53 @@ type Get = unsafe extern "C" fn(
     usize,
 ) -> ngx_int_t;
 
+/// A variable with a name of its own, and how its value is found.
+type Named = (&'static [u8], fn(&Ctx) -> Option<Vec<u8>>);
+
+const NAMED: [Named; 7] = [
+    (b"phantom_token_status", |ctx| Some(ctx.status?.status().as_bytes().to_vec())),
+    (b"phantom_token_reason", |ctx| nonempty(ctx.reason.as_bytes())),
+    (b"phantom_token_unmet", |ctx| nonempty(&ctx.unmet)),
+    (b"phantom_token_id", |ctx| Some(ctx.token?.id().into_bytes())),
+    (b"phantom_token_introspection_time", |ctx| {
+        let ms = ctx.introspection_ms?;
+        Some(format!("{}.{:03}", ms / 1000, ms % 1000).into_bytes())
+    }),
+    (b"phantom_token_introspection_status", |ctx| {
+        calls(ctx, |call| call.status.map_or_else(|| "-".to_owned(), |status| status.to_string()))
+    }),
+    (b"phantom_token_endpoint", |ctx| calls(ctx, |call| call.endpoint.label().to_owned())),
+];
+
+fn nonempty(text: &[u8]) -> Option<Vec<u8>> {
+    (!text.is_empty()).then(|| text.to_vec())
+}
+
+/// A list as NGINX writes those of upstreams: one pass's calls parted by commas, passes by colons.
+fn calls(ctx: &Ctx, show: impl Fn(&Made) -> String) -> Option<Vec<u8>> {
+    let passes = ctx.calls.iter().map(|calls| calls.iter().map(&show).collect::<Vec<_>>());
+    let passes: Vec<_> = passes.filter(|calls| !calls.is_empty()).map(|c| c.join(", ")).collect();
+    nonempty(passes.join(" : ").as_bytes())
+}
+
 /// Adds the variables, before the configuration that may use them is read.
 pub(crate) unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard::entry("the variables", guard::cycle_log, ERROR, || add(cf))
 }
 
 fn add(cf: *mut ngx_conf_t) -> ngx_int_t {
-    let variables: [(&'static [u8], Get, u32); 4] = [
-        (b"phantom_token_status", status, 0),
-        (b"phantom_token_reason", reason, 0),
-        (b"phantom_token_introspection_time", introspection_time, 0),
-        (CLAIM, claim, NGX_HTTP_VAR_PREFIX),
-    ];
-    for (name, get, flags) in variables {
+    let named = NAMED.iter().enumerate().map(|(at, (name, _))| (*name, named as Get, 0, at));
+    let prefix = (CLAIM, claim as Get, NGX_HTTP_VAR_PREFIX, 0);
+    for (name, get, flags, data) in named.chain([prefix]) {
         let mut name = str_of(name);
         let flags = flags | NGX_HTTP_VAR_NOCACHEABLE;
         // SAFETY: the parser is live; NGINX copies the name in lower case.
         unsafe {
             match ngx_http_add_variable(cf, &mut name, flags as ngx_uint_t).as_mut() {
-                Some(variable) => variable.get_handler = Some(get),
+                Some(variable) => {
+                    variable.get_handler = Some(get);
+                    variable.data = data;
+                }
                 None => return ERROR,
             }
         }
@@ -82,36 +111,14 @@ unsafe fn give(
     )
 }
 
-unsafe extern "C" fn status(
+/// `at`: where the variable stands in [`NAMED`].
+unsafe extern "C" fn named(
     r: *mut ngx_http_request_t,
     v: *mut ngx_http_variable_value_t,
-    _: usize,
+    at: usize,
 ) -> ngx_int_t {
     // SAFETY: NGINX's own call.
-    unsafe { give(r, v, |_, ctx| Some(ctx.status?.status().as_bytes().to_vec())) }
-}
-
-unsafe extern "C" fn reason(
-    r: *mut ngx_http_request_t,
-    v: *mut ngx_http_variable_value_t,
-    _: usize,
-) -> ngx_int_t {
-    // SAFETY: NGINX's own call.
-    unsafe { give(r, v, |_, ctx| (!ctx.reason.is_empty()).then(|| ctx.reason.as_bytes().to_vec())) }
-}
-
-unsafe extern "C" fn introspection_time(
-    r: *mut ngx_http_request_t,
-    v: *mut ngx_http_variable_value_t,
-    _: usize,
-) -> ngx_int_t {
-    // SAFETY: NGINX's own call.
-    unsafe {
-        give(r, v, |_, ctx| {
-            let ms = ctx.introspection_ms?;
-            Some(format!("{}.{:03}", ms / 1000, ms % 1000).into_bytes())
-        })
-    }
+    unsafe { give(r, v, |_, ctx| NAMED.get(at)?.1(ctx)) }
 }
 
 unsafe extern "C" fn claim(

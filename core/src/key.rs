@@ -25,6 +25,13 @@ impl fmt::Display for TokenHash {
     }
 }
 
+impl TokenHash {
+    /// What access logs call a token: 16 hexadecimal digits.
+    pub fn id(&self) -> String {
+        self.0[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// H(identity): who asked which server how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IdentityHash(pub [u8; 16]);
@@ -78,6 +85,7 @@ mod tests {
     fn log_lines_show_the_beginning_of_a_hash() {
         let hash: [u8; 16] = std::array::from_fn(|n| 5 * n as u8);
         assert_eq!(TokenHash(hash).to_string(), "00050a0f");
+        assert_eq!(TokenHash(hash).id(), "00050a0f14191e23");
     }
 
     #[test]

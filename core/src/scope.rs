@@ -2,6 +2,7 @@
 
 use crate::answer::Cause;
 use crate::json::Value;
+use crate::memory::{self, NoMemory};
 
 /// Brings a `scope` or `scp` value, a string of values separated by spaces or an array of them,
 /// into one form: values joined by single spaces, in the order they came.
@@ -31,6 +32,21 @@ pub fn normalise(value: Value<'_>) -> Result<Vec<u8>, Cause> {
 /// spaces; they are compared byte for byte. Requiring nothing is always met. Does not allocate.
 pub fn covers(granted: &[u8], required: &[u8]) -> bool {
     values(required).all(|wanted| values(granted).any(|value| value == wanted))
+}
+
+/// The values of `required` that are not among those of `granted`, joined by single spaces.
+///
+/// # Errors
+/// Where there is no memory for them.
+pub fn missing(granted: &[u8], required: &[u8]) -> Result<Vec<u8>, NoMemory> {
+    let mut missing = memory::with_room(required.len())?;
+    for wanted in values(required).filter(|wanted| !covers(granted, wanted)) {
+        if !missing.is_empty() {
+            missing.push(b' ');
+        }
+        missing.extend_from_slice(wanted);
+    }
+    Ok(missing)
 }
 
 /// The values of a scope separated by one or more SP.
@@ -142,6 +158,19 @@ mod tests {
                 covers(granted.join(" ").as_bytes(), required.join(" ").as_bytes()),
                 subset
             );
+        }
+
+        #[test]
+        fn what_is_missing_is_what_is_required_and_not_granted(
+            granted in proptest::collection::vec("[a-d]", 0..6),
+            required in proptest::collection::vec("[a-d]", 0..6),
+        ) {
+            let (has, wants) = (granted.join(" "), required.join("  "));
+            let missing = missing(has.as_bytes(), wants.as_bytes()).unwrap();
+            let expected: Vec<_> =
+                required.iter().filter(|value| !granted.contains(value)).cloned().collect();
+            prop_assert_eq!(String::from_utf8(missing.clone()).unwrap(), expected.join(" "));
+            prop_assert_eq!(missing.is_empty(), covers(has.as_bytes(), wants.as_bytes()));
         }
 
         #[test]

@@ -18,10 +18,10 @@ use phantom_token_core::state::Notice;
 
 use crate::cache::{self, Texts};
 use crate::conf::policy::PolicyEndpoint;
-use crate::flight::Flight;
 use crate::flight::failures::Cause;
 use crate::flight::telling::Keeping;
 use crate::flight::work::{self, Attempt, Done, Time, Work};
+use crate::flight::{Flight, made};
 use crate::guard;
 use crate::log::{debug, notice, warning};
 use crate::metrics::{self, CallResult, FailureReason, UncachedReason};
@@ -118,6 +118,7 @@ impl Flight {
             metrics::failure(worker, None, FailureReason::Overflow);
             return Err(Fail::of(Why::Overflow));
         }
+        self.calls.begin(&endpoint.endpoint);
         worker.pending += 1;
         metrics::pending(worker, 1);
         Ok(())
@@ -179,6 +180,7 @@ impl Flight {
         metrics::pending(worker, -1);
         let Some(work) = self.work.take() else { return };
         let done = work.take();
+        self.calls.end(made::status(&done.result, work.answered()));
         drop(work);
         metrics::queued(worker, done.queued);
         if !matches!(done.result, Attempt::Unsent | Attempt::Skipped) {

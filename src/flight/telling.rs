@@ -30,7 +30,7 @@ impl Flight {
         for wait in self.waiters.drain(..) {
             metrics::waiting(worker, -1);
             // SAFETY: a waiter is unlinked before it is freed.
-            unsafe { Wait::resolve(wait, outcome.clone(), self.uncached) };
+            unsafe { Wait::resolve(wait, outcome.clone(), self.uncached, &self.calls) };
         }
         self.over = true;
     }

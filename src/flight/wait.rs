@@ -5,7 +5,7 @@ use core::ptr::{self, NonNull};
 use phantom_token_core::key::Key;
 use phantom_token_core::metrics::UncachedReason;
 
-use crate::flight::Flight;
+use crate::flight::{Calls, Flight};
 use crate::guard;
 use crate::outcome::{Fail, Outcome, Why};
 use crate::pinned::Pinned;
@@ -29,6 +29,8 @@ pub(crate) struct Wait {
     key: Key,
     outcome: Option<Outcome>,
     uncached: Option<UncachedReason>,
+    /// The flight's calls, once it is over for this request.
+    calls: Calls,
 }
 
 impl Wait {
@@ -52,6 +54,7 @@ impl Wait {
             key,
             outcome: None,
             uncached: None,
+            calls: Calls::default(),
         })
     }
 
@@ -63,6 +66,15 @@ impl Wait {
     /// Why the answer was not kept, where this worker had it and did not.
     pub(crate) fn uncached(&self) -> Option<UncachedReason> {
         self.uncached
+    }
+
+    /// The calls made for it so far, of this worker.
+    pub(crate) fn calls(&self) -> Calls {
+        match self.flight {
+            // SAFETY: a flight lives as long as a waiter is linked to it.
+            Some(flight) => unsafe { flight.as_ref().calls.clone() },
+            None => self.calls.clone(),
+        }
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -99,6 +111,7 @@ impl Wait {
         this: NonNull<Self>,
         outcome: Outcome,
         uncached: Option<UncachedReason>,
+        calls: &Calls,
     ) {
         let this = this.as_ptr();
         // SAFETY: the caller vouches for it. The event is taken out of timers and queues before it is
@@ -107,6 +120,7 @@ impl Wait {
             (*this).flight = None;
             (*this).outcome = Some(outcome);
             (*this).uncached = uncached;
+            (*this).calls = calls.clone();
             if (*this).request.is_null() {
                 // Not suspended yet: whoever asked sees the outcome at once.
                 return;
@@ -119,6 +133,10 @@ impl Wait {
     /// Leaves the flight, if it is still linked to one: because its time is over, or its client has
     /// gone.
     fn unlink(&mut self, out_of_time: bool) {
+        self.calls = self.calls();
+        if out_of_time {
+            self.calls.out_of_time();
+        }
         if let Some(flight) = self.flight.take() {
             let index = self.index;
             // SAFETY: a flight lives as long as a waiter is linked to it.

@@ -5,7 +5,7 @@
 
 use core::cell::Cell;
 use core::ffi::{c_int, c_long, c_void};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -30,6 +30,8 @@ pub(crate) struct Work {
     terms: Terms,
     time: Time,
     queued: Instant,
+    /// The status of the answer.
+    answered: AtomicU16,
     done: Mutex<Option<Done>>,
 }
 
@@ -97,6 +99,7 @@ impl Work {
             terms,
             time,
             queued: Instant::now(),
+            answered: AtomicU16::new(0),
             done: Mutex::new(None),
         }
     }
@@ -104,6 +107,11 @@ impl Work {
     /// Drops the work where no thread has begun it. Whether it did.
     pub(crate) fn drop_unsent(&self) -> bool {
         self.state.compare_exchange(QUEUED, DROPPED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The status of the answer, where there is one.
+    pub(crate) fn answered(&self) -> u16 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// What the thread brought back; on the event loop, after completion.
@@ -146,6 +154,7 @@ impl Work {
         call.deadline = deadline;
         match client::introspect(&call) {
             Ok(mut response) => {
+                self.answered.store(response.status, Ordering::Relaxed);
                 // NGINX's cached time is stale in pool threads.
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
                 let answer = answer::read(&response, self.terms, now);

@@ -106,6 +106,181 @@ fn the_time_of_a_call_is_that_of_the_request() {
 }
 
 #[test]
+fn calls_are_listed_as_nginx_lists_upstreams() {
+    let closed = phantom_token_test::port::free();
+    let refuses = format!("http://127.0.0.1:{closed}/introspect");
+    let format =
+        "$phantom_token_status|$phantom_token_introspection_status|$phantom_token_endpoint";
+    let rig = rig(format, |builder| {
+        let location =
+            |directives: &str| format!("phantom_token on;\n{directives}\ntry_files /none =204;");
+        let first = format!("phantom_token_introspection_endpoint {refuses} max_fails=0;\n");
+        builder
+            .location("/refused", &location(&first))
+            .location("/brief", &location("phantom_token_timeout 300ms;"))
+            .location(
+                "/again",
+                "phantom_token on;\nphantom_token_introspection_header X-Pass first;\n\
+                 try_files /none /refused-then;",
+            )
+            .location("= /refused-then", &location(&first))
+    });
+    let url = rig.server.introspection_url();
+    let good = rig.server.issue();
+    let mut expected = Vec::new();
+    let mut ask = |target: &str, token: &str, status: u16, line: String| {
+        assert_eq!(rig.gateway.get_as(target, token).status, status, "{line}");
+        expected.push(line);
+    };
+    ask("/api", &good.token, 200, format!("MISS|200|{url}"));
+    ask("/api", &good.token, 200, "HIT|-|-".to_owned());
+    ask("/api", "a, b", 401, "DENIED|-|-".to_owned());
+    for (token, script, status, shown) in [
+        ("inactive", Script::status(204), 401, "INACTIVE|204"),
+        ("fails", Script::status(500), 500, "ERROR|500"),
+        ("rubbish", Script::ok("text/html", "<p>"), 500, "ERROR|200"),
+        ("closes", Script::close(), 500, "ERROR|502"),
+        ("no-http", Script::raw("rubbish\r\n\r\n").then_close(), 500, "ERROR|502"),
+    ] {
+        rig.server.script(token, script);
+        ask("/api", token, status, format!("{shown}|{url}"));
+    }
+    rig.server.script("hangs", Script::hang());
+    ask("/brief", "hangs", 500, format!("ERROR|504|{url}"));
+    ask("/refused", &good.token, 500, format!("ERROR|502|{refuses}"));
+    // Two passes, each with a call of its own.
+    ask("/again", &good.token, 500, format!("ERROR|200 : 502|{url} : {refuses}"));
+    let count = expected.len();
+    assert_eq!(lines(&rig, count), expected);
+}
+
+#[test]
+fn calls_of_a_failover_and_of_those_who_wait_and_leave() {
+    let closed = phantom_token_test::port::free();
+    let refuses = format!("http://127.0.0.1:{closed}/introspect");
+    let shown = "$phantom_token_status|$phantom_token_introspection_status|$phantom_token_endpoint";
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        let format = format!("log_format shown '{shown}';\naccess_log shown.log shown;");
+        builder
+            .http(&format)
+            .endpoint(&format!("{refuses} max_fails=0"))
+            .endpoint(&format!("{} max_fails=0", server.introspection_url()))
+            .location(
+                "/brief",
+                "phantom_token on;\nphantom_token_timeout 600ms;\ntry_files /none =204;",
+            )
+    });
+    let (url, token) = (rig.server.introspection_url(), rig.server.issue());
+    let hold = rig.server.hold();
+    let mut clients: Vec<_> = (0..3).map(|_| rig.gateway.client()).collect();
+    for (at, client) in clients.iter_mut().enumerate() {
+        client.send_request("GET", "/api", &[("Authorization", &token.bearer())], b"");
+        if at == 0 {
+            rig.server.wait_for_introspections(1);
+        }
+    }
+    drop(clients.pop());
+    lines(&rig, 1);
+    // Its own time is over before the call's is.
+    assert_eq!(rig.gateway.get_as("/brief", &token.token).status, 500);
+    drop(hold);
+    assert!(clients.iter_mut().all(|client| client.read().status == 200));
+    let mut lines = lines(&rig, 4);
+    lines.sort();
+    let both = format!("{refuses}, {url}");
+    assert_eq!(
+        lines,
+        [
+            format!("ERROR|502, -|{both}"),
+            format!("ERROR|502, 504|{both}"),
+            format!("MISS|502, 200|{both}"),
+            format!("WAIT|502, 200|{both}"),
+        ]
+    );
+}
+
+#[test]
+fn a_token_has_one_id_everywhere() {
+    let rig = rig("$phantom_token_id", |builder| {
+        builder
+            .workers(2)
+            .listen("reuseport")
+            .http("phantom_token_cache_zone zone=second:1m;")
+            .location("/off", "phantom_token on;\nphantom_token_cache off;\ntry_files /none =204;")
+            .location(
+                "/second",
+                "phantom_token on;\nphantom_token_cache second;\n\
+                 phantom_token_scope none;\ntry_files /none =204;",
+            )
+            .location("/arg", "phantom_token on token=$arg_t;\ntry_files /none =204;")
+            .location("/open", "return 204;")
+    });
+    let (one, other) = (rig.server.issue(), rig.server.issue());
+    let before = rig.gateway.workers();
+    for _ in 0..8 {
+        for target in ["/api", "/off", "/second"] {
+            rig.gateway.get_as(target, &one.token);
+        }
+        rig.gateway
+            .get(&format!("/arg?t=%{:02x}{}", one.token.as_bytes()[0], &one.token[1..]), &[]);
+    }
+    // In other workers, too, whatever they were told at their start.
+    rig.gateway.reload();
+    assert_ne!(rig.gateway.workers(), before);
+    for _ in 0..8 {
+        rig.gateway.get_as("/off", &one.token);
+    }
+    let all = lines(&rig, 40);
+    let id = &all[0];
+    assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+    assert!(all.iter().all(|line| line == id), "{all:?}");
+    rig.get_as(&other.token);
+    rig.get_as("unknown");
+    rig.get_as("unknown");
+    rig.get_as("a, b");
+    rig.gateway.get("/api", &[]);
+    rig.gateway.get_as("/open", &one.token);
+    let lines = lines(&rig, 46).split_off(40);
+    assert_ne!(&lines[0], id);
+    assert_eq!(lines[1], lines[2], "an inactive one has one, too");
+    assert_ne!(lines[1], "-");
+    assert_eq!(lines[3..], ["-", "-", "-"], "no token");
+}
+
+#[test]
+fn a_token_has_one_id_in_all_workers_without_a_zone() {
+    let rig = rig("$pid $phantom_token_id", |builder| {
+        builder.workers(2).listen("reuseport").http("phantom_token_cache off;")
+    });
+    let (token, workers) = (rig.server.issue(), rig.gateway.workers());
+    let mut shown = Vec::new();
+    phantom_token_test::process::wait_until("a line of each worker", || {
+        rig.get_as(&token.token);
+        shown = lines(&rig, shown.len() + 1);
+        let of = |pid: &u32| shown.iter().any(|line| line.starts_with(&format!("{pid} ")));
+        workers.iter().all(of)
+    });
+    let ids: std::collections::HashSet<_> =
+        shown.iter().filter_map(|line| line.split_once(' ')).map(|(_, id)| id).collect();
+    assert_eq!(ids.len(), 1, "{shown:?}");
+}
+
+#[test]
+fn unmet_names_what_the_scope_lacks() {
+    let rig = rig("$phantom_token_reason:$phantom_token_unmet", |builder| {
+        builder.directives("phantom_token_scope \"read write admin\";")
+    });
+    for scope in ["read", "admin read write", "", "reading write"] {
+        rig.get_as(&rig.server.mint(Mint::new().scope(scope)).token);
+    }
+    rig.get_as("unknown");
+    assert_eq!(
+        lines(&rig, 5),
+        ["scope:write admin", "-:-", "scope:read write admin", "scope:read admin", "inactive:-"]
+    );
+}
+
+#[test]
 fn claims_reach_the_upstream_whatever_their_type() {
     let claims: [(&str, Value, Option<&str>); 12] = [
         ("text", json!("plain"), Some("plain")),
@@ -221,6 +396,11 @@ fn the_ready_log_format_is_json_without_tokens() {
     assert_eq!(lines[0]["client_id"], "test-client");
     assert_eq!(lines[0]["status"], 200);
     assert!(lines[0]["introspection_seconds"].as_str().unwrap().parse::<f64>().is_ok());
+    assert_eq!(lines[0]["introspection_status"], "200");
+    assert_eq!(lines[0]["introspection_endpoint"], rig.server.introspection_url());
+    assert_eq!(lines[0]["token_id"].as_str().map(str::len), Some(16));
+    assert_eq!(lines[2]["token_id"], "");
+    assert_eq!(lines[2]["token_unmet"], "");
     assert_eq!(lines[1]["token_reason"], "inactive");
     assert_eq!(lines[2]["token_reason"], "missing");
     let text = std::fs::read_to_string(rig.gateway.prefix().join("shown.log")).unwrap();
