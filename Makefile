@@ -117,6 +117,12 @@ test: setup-test $(if $(filter debian,$(flavour)),setup-njs) build ## Run all te
 	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-core --package phantom-token-test --package phantom-token-bench $(TEST_FLAGS)
 	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 
+# SERVERS names some of them, as in SERVERS="glewlwyd doorkeeper".
+.PHONY: test-servers
+test-servers: setup-test build ## Test with real authorization servers, all that can be had or SERVERS="…"
+	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin test-servers
+	@$(with_gateway) '$(TARGET)/debug/test-servers'
+
 # Nothing of it runs at the same time as a measurement.
 .PHONY: bench
 bench: setup-bench build ## Measure what the module costs: docs/benchmarks.md

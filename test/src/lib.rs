@@ -4,8 +4,8 @@
 //! test and whole enough to try the tutorial with. [`Gateway`] writes a configuration, starts the
 //! real NGINX with the built module and, when it ends, reads the error log for what must never be
 //! there. [`Rig`] is all three. [`Client`] speaks HTTP/1.1 byte by byte, [`curl`] as people do,
-//! [`Browser`] is one. [`OidcProvider`] is an authorization server no one here wrote. [`demo`] puts
-//! it all together for `make run`.
+//! [`Browser`] is one. [`servers`] are authorization servers no one here wrote. [`demo`] puts it all
+//! together for `make run`.
 //!
 //! Everything listens on loopback only, unless one of the two servers is told otherwise.
 
@@ -27,6 +27,7 @@ pub mod process;
 pub mod random;
 pub mod rig;
 pub mod server;
+pub mod servers;
 pub mod soak;
 pub mod tls;
 pub mod tool;
