@@ -6,31 +6,34 @@
 //! gateway in front of it is the product's documented example for it, hosts and ports exchanged, so
 //! that a wrong example is a failure. What is tried is the same list for all of them: [`cases`].
 
+mod bench;
 mod cases;
 mod counter;
 mod example;
 mod home;
+mod matrix;
 mod process;
 mod run;
 mod web;
 
+pub use bench::Bench;
 pub use cases::{CASES, Case};
 pub use counter::Counter;
 pub use example::Example;
-pub use home::Home;
+pub use home::{Home, has};
 pub use process::Process;
-pub use run::{Bench, main};
+pub use run::main;
 pub use web::{Answer, Web};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An authorization server: how it is got and started, and what is expected of it.
 pub trait Server: Sync {
     /// Its name: in `SERVERS`, in the matrix, and of its folder in `test/servers`.
     fn name(&self) -> &'static str;
 
-    /// What is installed, as the matrix shows it: program and version.
-    fn version(&self) -> String;
+    /// What is installed in `home`, as the matrix shows it: program and version.
+    fn version(&self, home: &Home) -> String;
 
     /// What differs from server to server.
     fn profile(&self) -> Profile;
@@ -38,6 +41,11 @@ pub trait Server: Sync {
     /// What the machine lacks that is never installed by force (Java, Go); `None` where it can run.
     fn lacks(&self) -> Option<String> {
         None
+    }
+
+    /// Scheme, host and port as gateways name it. Where it connects to is [`Site`]'s, always.
+    fn url(&self, site: &Site) -> String {
+        site.url()
     }
 
     /// Whether it runs only where `SERVERS` names it.
@@ -76,8 +84,7 @@ pub trait Running {
     /// Where it should and does not.
     fn revoke(&mut self, token: &str) -> bool;
 
-    /// Starts another one with HTTPS of its own, with the certificate and key in [`Site::tls`].
-    /// `None` where it speaks plain HTTP alone.
+    /// Whether it can speak HTTPS itself, with what is in [`Site::tls`].
     fn has_tls(&self) -> bool {
         false
     }
@@ -89,8 +96,18 @@ pub struct Site {
     pub port: u16,
     /// For what it writes.
     pub directory: PathBuf,
-    /// Certificate and key (PEM files for `localhost` and 127.0.0.1) where it is to speak HTTPS.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Where it is to speak HTTPS.
+    pub tls: Option<Tls>,
+}
+
+/// PEM files of a server that speaks HTTPS.
+pub struct Tls {
+    /// Its certificate, for `localhost` and 127.0.0.1.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The certificate of the gateway's client, its own issuer (RFC 8705 §2.2).
+    pub client: PathBuf,
 }
 
 impl Site {
@@ -99,6 +116,11 @@ impl Site {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
+}
+
+/// The folder of `test/servers` with what a server is configured with.
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("servers").join(name)
 }
 
 /// What kind of token to give.
@@ -116,6 +138,10 @@ pub enum Grant {
     Refresh,
     /// An ID token (OpenID Connect Core §2).
     Id,
+    /// An access token bound to a key of the client's (RFC 9449).
+    Dpop,
+    /// What only this server has, by a name of its own.
+    Own(&'static str),
 }
 
 /// In what a server differs from others.
@@ -137,10 +163,41 @@ pub struct Profile {
     /// Cases whose outcome is not the usual one, and what it is; `-` for what the server lacks.
     pub expect: &'static [(&'static str, &'static str)],
     /// What is special to it.
-    pub own: &'static [(&'static str, fn(&mut Bench<'_>) -> String, &'static str)],
+    pub own: &'static [Case],
 }
 
 /// All servers, in the order of the matrix.
 pub fn all() -> Vec<&'static dyn Server> {
     vec![]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_server_has_a_folder_an_example_and_cases_that_exist() {
+        let mut names = HashSet::new();
+        for server in all() {
+            let (name, profile) = (server.name(), server.profile());
+            assert!(names.insert(name), "{name} twice");
+            assert!(folder(name).is_dir(), "{name}: its folder");
+            let example = folder("../../nginx-conf").join(profile.example);
+            let example = std::fs::read_to_string(&example).expect(profile.example);
+            assert!(example.contains(profile.url), "{name}: {} in its example", profile.url);
+            let own: HashSet<_> = profile.own.iter().map(|case| case.name).collect();
+            assert_eq!(own.len(), profile.own.len(), "{name}: a case of its own twice");
+            for (case, expected) in profile.expect {
+                let known = CASES.iter().find(|known| known.name == *case);
+                let known = known.unwrap_or_else(|| panic!("{name}: no case is named {case}"));
+                assert_ne!(known.usual, *expected, "{name}: {case} is as usual");
+            }
+        }
+        for entry in std::fs::read_dir(folder("")).expect("a folder") {
+            let name = entry.expect("a folder").file_name();
+            assert!(names.contains(name.to_str().expect("a name")), "{name:?} is no server's");
+        }
+    }
 }

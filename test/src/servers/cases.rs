@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::run::{Bench, outcome};
-use super::{Example, Grant};
+use super::Grant;
+use super::bench::{Bench, outcome};
 use crate::client::Client;
 use crate::jwt::random_text;
 use crate::nginx::Gateway;
@@ -66,12 +66,17 @@ pub const CASES: [Case; 21] = [
     case("restarted under load", restarted, "200"),
 ];
 
-const fn case(name: &'static str, run: fn(&mut Bench<'_>) -> String, usual: &'static str) -> Case {
+/// A case; its parts are those of [`Case`].
+pub(super) const fn case(
+    name: &'static str,
+    run: fn(&mut Bench<'_>) -> String,
+    usual: &'static str,
+) -> Case {
     Case { name, run, usual }
 }
 
 /// What the example makes of a token of this kind.
-fn granted(bench: &mut Bench<'_>, what: Grant) -> String {
+pub(super) fn granted(bench: &mut Bench<'_>, what: Grant) -> String {
     let Some(token) = bench.running.grant(what) else { return NONE.to_owned() };
     let gateway = bench.example().start();
     let got = outcome(&gateway, &token);
@@ -230,7 +235,8 @@ fn special_secret(bench: &mut Bench<'_>) -> String {
     let Some((id, secret)) = bench.profile.special else { return NONE.to_owned() };
     let token = bench.token(Grant::Access);
     let tried = ["basic", "basic_raw", "post"].map(|auth| {
-        let example = bench.example().secret(secret).set("phantom_token_client_id", id);
+        let id = format!("\"{id}\"");
+        let example = bench.example().secret(secret).set("phantom_token_client_id", &id);
         outcome(&example.set("phantom_token_client_auth", auth).start(), &token)
     });
     tried.join("; ")
@@ -270,17 +276,11 @@ fn tls(bench: &mut Bench<'_>) -> String {
     if !bench.running.has_tls() {
         return NONE.to_owned();
     }
-    let identity = Identity::self_signed(&["localhost", "127.0.0.1"]);
-    let mut bench = bench.with_tls(&identity);
+    let mut bench = bench.with_tls();
     let token = bench.token(Grant::Access);
-    let trusts = |example: Example, certificate: &str| {
-        example
-            .file("server.pem", certificate)
-            .set("phantom_token_ssl_trusted_certificate", "server.pem")
-    };
     let other = Identity::self_signed(&["localhost", "127.0.0.1"]);
-    let tried = [&identity, &other]
-        .map(|trusted| outcome(&trusts(bench.example(), &trusted.certificate).start(), &token));
+    let untrusted = bench.example().file("server.pem", &other.certificate);
+    let tried = [bench.example(), untrusted].map(|example| outcome(&example.start(), &token));
     tried.join("; ")
 }
 

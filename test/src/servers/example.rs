@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::nginx::{Builder, Gateway};
+use crate::nginx::Gateway;
 use crate::port;
 
 /// Which addresses the examples use.
@@ -14,6 +14,7 @@ const API: &str = "http://127.0.0.1:3000";
 const SECRET_FILE: &str = "phantom-token.secret";
 /// The line that turns the module on in every example.
 const ON: &str = "phantom_token on;";
+const ENDPOINT: &str = "phantom_token_introspection_endpoint";
 
 /// An example and what was changed in it.
 #[derive(Clone)]
@@ -30,11 +31,12 @@ impl Example {
     pub fn read(name: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nginx-conf").join(name);
         let config = fs::read_to_string(&path);
-        let config = config.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let config = config
-            .replace("error_log logs/", "error_log ")
-            .replace("access_log logs/", "access_log ");
-        Self { config, files: Vec::new() }
+        Self::of(&config.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    }
+
+    fn of(config: &str) -> Self {
+        let config = config.replace("error_log logs/", "error_log ");
+        Self { config: config.replace("access_log logs/", "access_log "), files: Vec::new() }
     }
 
     /// Exchanges a text, which must be there: so example and test stay together.
@@ -68,56 +70,72 @@ impl Example {
         self.file(SECRET_FILE, &format!("{secret}\n"))
     }
 
-    /// Says `directive value;` in place of what the example says, or beside `phantom_token on`.
+    /// Says `directive value;` beside each `phantom_token on`, in place of all the example says of
+    /// it, there or further out.
     #[must_use]
-    pub fn set(mut self, directive: &str, value: &str) -> Self {
-        let wanted = format!("{directive} {value};");
-        let is_it = |line: &str| {
-            line.trim_start().strip_prefix(directive).is_some_and(|rest| rest.starts_with(' '))
-        };
-        if self.config.lines().any(is_it) {
-            let lines = self.config.lines();
-            let lines: Vec<_> =
-                lines.map(|line| if is_it(line) { &*wanted } else { line }).collect();
-            self.config = lines.join("\n") + "\n";
-            self
-        } else {
-            self.beside(&wanted)
-        }
+    pub fn set(self, directive: &str, value: &str) -> Self {
+        self.without(directive).beside(&format!("{directive} {value};"))
     }
 
     /// Takes a directive out, if it is there.
+    ///
+    /// # Panics
+    /// Where it goes on in a second line.
     #[must_use]
-    pub fn without(mut self, directive: &str) -> Self {
-        let start = format!("{directive} ");
-        let lines = self.config.lines().filter(|line| !line.trim_start().starts_with(&start));
-        self.config = lines.collect::<Vec<_>>().join("\n") + "\n";
-        self
+    pub fn without(self, directive: &str) -> Self {
+        self.lines(|line| {
+            let is_it = names(line, directive);
+            assert!(!is_it || line.contains(';'), "one line: {line}");
+            (!is_it).then(|| line.to_owned())
+        })
     }
 
     /// Adds directives beside each `phantom_token on`.
+    ///
+    /// # Panics
+    /// Where the example has none.
     #[must_use]
     pub fn beside(self, directives: &str) -> Self {
-        self.replace(ON, &format!("{ON}\n{directives}"))
+        assert!(self.config.lines().any(|line| line.trim() == ON), "{ON}:\n{}", self.config);
+        self.lines(|line| {
+            Some(if line.trim() == ON { format!("{line}\n{directives}") } else { line.to_owned() })
+        })
     }
 
     /// Adds a location to the server, before its first.
+    ///
+    /// # Panics
+    /// Where the example has none.
     #[must_use]
-    pub fn location(mut self, location: &str) -> Self {
-        self.config = self.config.replacen("location ", &format!("{location}\nlocation "), 1);
-        self
+    pub fn location(self, location: &str) -> Self {
+        let mut added = false;
+        let example = self.lines(|line| {
+            let first = names(line, "location") && !std::mem::replace(&mut added, true);
+            Some(if first { format!("{location}\n{line}") } else { line.to_owned() })
+        });
+        assert!(added, "a location:\n{}", example.config);
+        example
     }
 
     /// Connects to this port of 127.0.0.1, whatever the endpoint's URL says.
     #[must_use]
-    pub fn connects_to(mut self, port: u16) -> Self {
-        let directive = "phantom_token_introspection_endpoint ";
-        let lines =
-            self.config.lines().map(|line| match line.trim_start().starts_with(directive) {
-                true => line.replacen(';', &format!(" connect=127.0.0.1:{port};"), 1),
-                false => line.to_owned(),
-            });
-        self.config = lines.collect::<Vec<_>>().join("\n") + "\n";
+    pub fn connects_to(self, port: u16) -> Self {
+        let connect = format!("connect=127.0.0.1:{port}");
+        self.lines(|line| {
+            let Some((endpoint, rest)) = line.split_once(';').filter(|_| names(line, ENDPOINT))
+            else {
+                return Some(line.to_owned());
+            };
+            let words = endpoint.split_whitespace().filter(|word| !word.starts_with("connect="));
+            let words: Vec<_> = words.chain([&*connect]).collect();
+            Some(format!("{};{rest}", words.join(" ")))
+        })
+    }
+
+    /// Each line as `change` makes it; `None` takes it out.
+    fn lines(mut self, change: impl FnMut(&str) -> Option<String>) -> Self {
+        let lines: Vec<_> = self.config.lines().filter_map(change).collect();
+        self.config = lines.join("\n") + "\n";
         self
     }
 
@@ -128,10 +146,93 @@ impl Example {
     pub fn start(self) -> Gateway {
         let port = port::free();
         let config = self.replace(LISTENS, &format!("127.0.0.1:{port}"));
-        let mut builder: Builder = Gateway::builder().verbatim(&config.config, port);
+        let mut builder = Gateway::builder().verbatim(&config.config, port);
         for (name, content) in &config.files {
             builder = builder.file(name, content.as_bytes());
         }
         builder.start()
+    }
+}
+
+/// Whether a line begins with this directive.
+fn names(line: &str, directive: &str) -> bool {
+    line.trim_start()
+        .strip_prefix(directive)
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_whitespace()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "\
+# phantom_token on; in every location
+http {
+    error_log logs/error.log info;
+    phantom_token_introspection_endpoint https://a.example/introspect connect=b:1 max_fails=0; # one
+    phantom_token_scope a;
+    phantom_token_scope_x b;
+    server {
+        location /one {
+            phantom_token on;
+        }
+        location /two {
+            phantom_token on;
+            phantom_token_scope c;
+        }
+    }
+}
+";
+
+    fn lines(example: &Example) -> Vec<&str> {
+        example.config.lines().map(str::trim).collect()
+    }
+
+    #[test]
+    fn a_directive_is_set_in_every_protected_location_and_nowhere_else() {
+        let example = Example::of(CONFIG).set("phantom_token_scope", "d");
+        let lines = lines(&example);
+        assert!(!lines.contains(&"phantom_token_scope a;"));
+        assert!(!lines.contains(&"phantom_token_scope c;"));
+        assert!(lines.contains(&"phantom_token_scope_x b;"), "another directive");
+        let set: Vec<_> =
+            (1..lines.len()).filter(|&n| lines[n] == "phantom_token_scope d;").collect();
+        assert_eq!(set.len(), 2);
+        assert!(set.iter().all(|n| lines[n - 1] == ON));
+        assert_eq!(lines[0], "# phantom_token on; in every location", "a comment stays one");
+        let twice = example.clone().set("phantom_token_scope", "d");
+        assert_eq!(twice.config, example.config);
+    }
+
+    #[test]
+    fn a_location_is_added_before_the_first_of_the_server() {
+        let example = Example::of(CONFIG).location("location = /new { return 204; }");
+        let lines = lines(&example);
+        let new = lines.iter().position(|line| line.starts_with("location = /new")).unwrap();
+        assert_eq!(lines[new + 1], "location /one {");
+        assert_eq!(example.config.matches("/new").count(), 1);
+    }
+
+    #[test]
+    fn endpoints_keep_their_parameters_and_connect_elsewhere() {
+        let example = Example::of(CONFIG).connects_to(77);
+        let endpoint = lines(&example)[3];
+        let (words, comment) = endpoint.split_once(';').unwrap();
+        assert_eq!(comment, " # one");
+        let words: Vec<_> = words.split(' ').collect();
+        assert_eq!(words[1], "https://a.example/introspect");
+        assert_eq!(words[2..], ["max_fails=0", "connect=127.0.0.1:77"]);
+    }
+
+    #[test]
+    fn what_is_exchanged_must_be_there() {
+        let example = Example::of(CONFIG);
+        assert!(example.config.contains("error_log error.log info;"));
+        let absent = || example.clone().replace("https://b.example", "x");
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(absent)).is_err());
+        let replaced = example.clone().replace("https://a.example", "http://127.0.0.1:9");
+        assert!(replaced.config.contains("http://127.0.0.1:9/introspect"));
+        let secrets = example.secret("a").secret("b").files;
+        assert_eq!(secrets, [(SECRET_FILE.to_owned(), "b\n".to_owned())]);
     }
 }

@@ -1,9 +1,13 @@
 //! Where what is fetched and built for a server is kept: in the user's cache, so that a fresh clone
 //! on the same machine is quick.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use super::process::tail;
 
 /// A server's place in the user's cache, and the tools that fill it.
 pub struct Home {
@@ -21,10 +25,12 @@ impl Home {
         let cache = variable("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
             PathBuf::from(variable("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache")
         });
-        let directory = cache.join("ngx-phantom-token/servers").join(name);
+        Self::at(cache.join("ngx-phantom-token/servers").join(name))
+    }
+
+    fn at(directory: PathBuf) -> Self {
         fs::create_dir_all(&directory).expect("a directory in the user's cache");
         let log = directory.join("install.log");
-        let _ = fs::remove_file(&log);
         Self { directory, log }
     }
 
@@ -39,7 +45,7 @@ impl Home {
     }
 
     /// Does `work` unless it was done before, to its end, for these very `words` (names and
-    /// versions of what is installed).
+    /// versions of what is installed). Of several processes that come at once, one does it.
     ///
     /// # Errors
     /// Those of the work.
@@ -48,11 +54,12 @@ impl Home {
         words: &str,
         work: impl FnOnce(&Self) -> Result<(), String>,
     ) -> Result<(), String> {
+        let _one_at_a_time = lock(&self.join("lock"))?;
         let stamp = self.join("installed");
         if fs::read_to_string(&stamp).is_ok_and(|done| done == words) {
             return Ok(());
         }
-        let _ = fs::remove_file(&stamp);
+        let _ = (fs::remove_file(&stamp), fs::remove_file(&self.log));
         work(self)?;
         fs::write(&stamp, words).map_err(|error| format!("{}: {error}", stamp.display()))
     }
@@ -63,19 +70,15 @@ impl Home {
     /// Where it fails, with the end of its output.
     pub fn run(&self, command: &mut Command) -> Result<(), String> {
         let program = command.get_program().to_string_lossy().into_owned();
-        let log = fs::File::options().create(true).append(true).open(&self.log);
+        let log = File::options().create(true).append(true).open(&self.log);
         let log = log.map_err(|error| format!("{}: {error}", self.log.display()))?;
-        command.stdin(std::process::Stdio::null());
+        command.stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a file")).stderr(log);
         let status = command.status().map_err(|error| format!("cannot run {program}: {error}"))?;
         if status.success() {
             return Ok(());
         }
-        let text = fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<_> = text.lines().collect();
-        let end = lines[lines.len().saturating_sub(15)..].join("\n");
-        Err(format!("{program} failed ({status}):\n{end}"))
+        Err(format!("{program} failed ({status}):\n{}", tail(&self.log, 15)))
     }
 
     /// Installs npm packages, `NAME@VERSION` each, into `node_modules`.
@@ -105,27 +108,57 @@ impl Home {
     }
 
     /// Unpacks Debian packages and all they need that is not installed, into `root`: nothing is
-    /// installed, and no service starts.
+    /// installed, and no service starts. Their versions are those of the system's lists.
     ///
     /// # Errors
     /// Where apt-get or dpkg fails.
     pub fn unpack(&self, packages: &[&str]) -> Result<(), String> {
         self.once(&packages.join(" "), |home| {
+            let _one_at_a_time = lock(&home.directory.with_file_name("apt.lock"))?;
             let script = r#"
                 set -eu
                 cd "$1"; shift
                 rm -rf debs root; mkdir debs root
-                list() { apt-get -s install --no-install-recommends "$@" | sed -n 's/^Inst \([^ ]*\) .*/\1/p'; }
-                wanted=$(list "$@") && [ -n "$wanted" ] || { apt-get update -q; wanted=$(list "$@"); }
-                cd debs
-                apt-get -q -o APT::Sandbox::User=root download $wanted || {
-                    apt-get update -q; apt-get -q -o APT::Sandbox::User=root download $wanted; }
-                for deb in *.deb; do dpkg -x "$deb" ../root; done
-                cd ..; rm -rf debs
+                # Those named, be they installed or not, and what they need besides.
+                list() {
+                    local told
+                    told=$(apt-get -s install --no-install-recommends "$@") || return
+                    { printf '%s\n' "$@"; sed -n 's/^Inst \([^ ]*\) .*/\1/p' <<<"$told"; } | sort -u
+                }
+                download() { cd debs && apt-get -q -o APT::Sandbox::User=root download $1; }
+                # The lists may be missing or old; only root can renew them.
+                { wanted=$(list "$@") && (download "$wanted"); } || {
+                    apt-get -q update || sudo -n apt-get -q update
+                    wanted=$(list "$@")
+                    (download "$wanted")
+                }
+                for deb in debs/*.deb; do dpkg -x "$deb" root; done
+                for deb in debs/*.deb; do dpkg-deb -W "$deb"; done >versions
+                rm -rf debs
             "#;
             let mut bash = Command::new("bash");
             home.run(bash.args(["-c", script, "bash"]).arg(home.path()).args(packages))
         })
+    }
+
+    /// The upstream version of a package that [`Self::unpack`] unpacked, without the distribution's
+    /// part.
+    pub fn unpacked_version(&self, package: &str) -> String {
+        let versions = fs::read_to_string(self.join("versions")).unwrap_or_default();
+        let line = versions.lines().find_map(|line| line.strip_prefix(package)?.strip_prefix('\t'));
+        let version = line.map_or("?", |version| version.split(['-', '+']).next().unwrap_or("?"));
+        version.to_owned()
+    }
+}
+
+/// Waits for a lock that ends with what is returned, or with this process.
+fn lock(file: &Path) -> Result<File, String> {
+    let told = |error: io::Error| format!("{}: {error}", file.display());
+    let lock = File::options().create(true).append(true).open(file).map_err(told)?;
+    // SAFETY: flock() takes two numbers; the descriptor is open.
+    match unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) } {
+        0 => Ok(lock),
+        _ => Err(told(io::Error::last_os_error())),
     }
 }
 
@@ -133,4 +166,52 @@ impl Home {
 pub fn has(command: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(command).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn what_was_done_to_its_end_is_done_once_for_the_same_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::at(directory.path().join("server"));
+        let done = Cell::new(0);
+        let counted = |words: &str, fails: bool| {
+            home.once(words, |_| {
+                done.set(done.get() + 1);
+                if fails { Err("in vain".to_owned()) } else { Ok(()) }
+            })
+        };
+        assert_eq!(counted("a 1", true), Err("in vain".to_owned()));
+        assert_eq!(counted("a 1", false), Ok(()));
+        assert_eq!(counted("a 1", true), Ok(()), "not done again");
+        assert_eq!(done.get(), 2);
+        assert!(counted("a 2", true).is_err());
+        assert_eq!(counted("a 1", false), Ok(()), "anew: the other one left it half done");
+        assert_eq!(done.get(), 4);
+    }
+
+    #[test]
+    fn a_command_that_fails_says_why() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::at(directory.path().join("server"));
+        assert_eq!(home.run(&mut Command::new("true")), Ok(()));
+        let error = home.run(Command::new("bash").args(["-c", "echo so; exit 3"])).unwrap_err();
+        assert!(error.contains("exit status: 3") && error.ends_with("so"), "{error}");
+        assert!(home.run(&mut Command::new("no-such-command")).is_err());
+    }
+
+    #[test]
+    fn versions_are_told_without_the_distributions_part() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::at(directory.path().join("server"));
+        fs::write(home.join("versions"), "ruby-a\t1.0-1\nruby\t1:3.1\nx\t2.16.1+ds-deb12u10\n")
+            .unwrap();
+        assert_eq!(home.unpacked_version("ruby-a"), "1.0");
+        assert_eq!(home.unpacked_version("x"), "2.16.1");
+        assert_eq!(home.unpacked_version("y"), "?");
+    }
 }

@@ -59,10 +59,10 @@ impl Process {
             let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             if let Some(status) = ended {
                 let how = status.signal().map_or(format!("{status}"), |n| format!("signal {n}"));
-                return Err(format!("{program} ended ({how}):\n{}", self.tail()));
+                return Err(format!("{program} ended ({how}):\n{}", self.tail(30)));
             }
             if Instant::now() > end {
-                return Err(format!("{program} is not ready in time:\n{}", self.tail()));
+                return Err(format!("{program} is not ready in time:\n{}", self.tail(30)));
             }
             thread::sleep(Duration::from_millis(50));
         }
@@ -94,12 +94,9 @@ impl Process {
         assert!(signal_group(child.id(), signal), "a running server");
     }
 
-    /// The last lines of what it said.
-    pub fn tail(&self) -> String {
-        let text = fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+    /// The last lines of what it said, so many at most.
+    pub fn tail(&self, lines: usize) -> String {
+        tail(&self.log, lines)
     }
 }
 
@@ -110,6 +107,14 @@ impl Drop for Process {
         }
         self.stop();
     }
+}
+
+/// The last lines of a file, so many at most.
+pub(super) fn tail(file: &Path, lines: usize) -> String {
+    let text = fs::read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let all: Vec<_> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
 }
 
 fn signal_group(group: u32, signal: i32) -> bool {
