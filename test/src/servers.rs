@@ -9,6 +9,7 @@
 mod bench;
 mod cases;
 mod counter;
+mod django_oauth_toolkit;
 mod example;
 mod home;
 mod matrix;
@@ -168,7 +169,7 @@ pub struct Profile {
 
 /// All servers, in the order of the matrix.
 pub fn all() -> Vec<&'static dyn Server> {
-    vec![]
+    vec![&django_oauth_toolkit::DjangoOauthToolkit]
 }
 
 #[cfg(test)]

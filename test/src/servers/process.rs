@@ -81,15 +81,24 @@ impl Process {
 
     /// Halts it and its children: it takes connections and answers nothing.
     pub fn halt(&self) {
-        self.signal(libc::SIGSTOP);
+        self.signal_all(libc::SIGSTOP);
     }
 
     /// Lets it go on after [`Self::halt`].
     pub fn go_on(&self) {
-        self.signal(libc::SIGCONT);
+        self.signal_all(libc::SIGCONT);
     }
 
-    fn signal(&self, signal: i32) {
+    /// Sends the process itself a signal, and not its children.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn signal(&self, signal: i32) {
+        let child = self.child.as_ref().expect("a running server");
+        process::signal(child.id(), signal).expect("a running server");
+    }
+
+    fn signal_all(&self, signal: i32) {
         let child = self.child.as_ref().expect("a running server");
         assert!(signal_group(child.id(), signal), "a running server");
     }

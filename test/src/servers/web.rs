@@ -17,7 +17,7 @@ pub struct Answer {
     pub status: u16,
     /// The header fields, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body.
+    /// The body; what `curl` says where no answer came.
     pub body: String,
 }
 
@@ -71,10 +71,23 @@ impl Web {
     /// GET or POST with these arguments of `curl` besides.
     pub fn send(&self, arguments: &[&str]) -> Answer {
         let mut curl = Command::new("curl");
-        curl.args(["--silent", "--insecure", "--include", "--max-time", "60", "--noproxy", "*"]);
+        curl.args([
+            "--silent",
+            "--show-error",
+            "--insecure",
+            "--include",
+            "--max-time",
+            "60",
+            "--noproxy",
+            "*",
+        ]);
         curl.args(["--header", "Expect:", "--cookie"]).arg(&self.jar).arg("--cookie-jar");
         let output = curl.arg(&self.jar).args(arguments).output().expect("curl is installed");
-        Answer::parse(&String::from_utf8_lossy(&output.stdout))
+        let mut answer = Answer::parse(&String::from_utf8_lossy(&output.stdout));
+        if answer.status == 0 {
+            answer.body = String::from_utf8_lossy(&output.stderr).into_owned();
+        }
+        answer
     }
 
     /// POST of a form, as a client with id and secret (RFC 6749 §2.3.1) where they are given.
@@ -99,6 +112,105 @@ impl Web {
         }
         arguments.push(url);
         self.send(&arguments)
+    }
+
+    /// Logs in and consents as a person does, from the authorization endpoint to the code (RFC 6749
+    /// §4.1): follows what redirects, fills in each form on the way with those of `fields` that it
+    /// has, and returns the parameter `code` with which the server sends the browser to
+    /// `redirect_uri`.
+    ///
+    /// # Panics
+    /// Where it does not come to that.
+    pub fn code(&self, url: &str, redirect_uri: &str, fields: &[(&str, &str)]) -> String {
+        let mut url = url.to_owned();
+        let mut answer = self.get(&url);
+        for _ in 0..12 {
+            let location = answer.header("location");
+            if location.starts_with(redirect_uri) {
+                let query = location.split(['?', '#']).nth(1).unwrap_or("");
+                let code =
+                    form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "code");
+                return code.unwrap_or_else(|| panic!("a code: {location}")).1.into_owned();
+            }
+            if (300..400).contains(&answer.status) && !location.is_empty() {
+                // Browsers forgive a blank there.
+                url = joined(&url, location).replace(' ', "%20");
+                answer = self.get(&url);
+                continue;
+            }
+            assert_eq!(answer.status, 200, "{url}: {answer:?}");
+            let form = Form::of(&answer.body);
+            let known = fields.iter().filter(|(name, _)| form.names.iter().any(|it| it == name));
+            let hidden = form.hidden.iter().map(|(name, value)| (&**name, &**value));
+            let sent: Vec<_> = hidden.chain(known.copied()).collect();
+            url = joined(&url, &form.action);
+            answer = self.post(&url, None, &sent);
+        }
+        panic!("no way to {redirect_uri}; at last {url}: {answer:?}");
+    }
+}
+
+/// A page's first form.
+struct Form {
+    /// Where it goes; empty for the page itself.
+    action: String,
+    /// All its fields.
+    names: Vec<String>,
+    /// The hidden ones and what they hold.
+    hidden: Vec<(String, String)>,
+}
+
+impl Form {
+    fn of(page: &str) -> Self {
+        let start = page.find("<form").unwrap_or_else(|| panic!("a form: {page}"));
+        let form = page[start..].split("</form").next().unwrap_or("");
+        let mut tags = form.split('<').map(|tag| tag.split('>').next().unwrap_or(""));
+        let action = tags.nth(1).and_then(|tag| attribute(tag, "action")).unwrap_or_default();
+        let (mut names, mut hidden) = (Vec::new(), Vec::new());
+        for tag in tags.filter(|tag| tag.starts_with("input") || tag.starts_with("button")) {
+            let Some(name) = attribute(tag, "name") else { continue };
+            if attribute(tag, "type").is_some_and(|kind| kind == "hidden") {
+                hidden.push((name.clone(), attribute(tag, "value").unwrap_or_default()));
+            }
+            names.push(name);
+        }
+        Self { action, names, hidden }
+    }
+}
+
+/// An attribute of a tag, as it is meant.
+fn attribute(tag: &str, name: &str) -> Option<String> {
+    let start = [" ", "\n", "\t"].iter().find_map(|blank| {
+        let start = format!("{blank}{name}=");
+        tag.find(&start).map(|at| at + start.len())
+    })?;
+    let value = &tag[start..];
+    let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
+    let value = match quote {
+        Some(quote) => value[1..].split(quote).next(),
+        None => value.split(char::is_whitespace).next(),
+    };
+    let mut value = value.unwrap_or("").to_owned();
+    for (entity, sign) in [("&quot;", "\""), ("&#x27;", "'"), ("&#39;", "'"), ("&amp;", "&")] {
+        value = value.replace(entity, sign);
+    }
+    Some(value)
+}
+
+/// What a reference on the page `base` points to.
+fn joined(base: &str, reference: &str) -> String {
+    let origin = base.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+    match reference {
+        "" => base.to_owned(),
+        absolute if absolute.starts_with("http") => absolute.to_owned(),
+        path if path.starts_with('/') => format!("{origin}{path}"),
+        query if query.starts_with('?') => {
+            format!("{}{query}", base.split('?').next().unwrap_or(""))
+        }
+        name => {
+            let path = base.split('?').next().unwrap_or("");
+            format!("{}/{name}", &path[..path.rfind('/').unwrap_or(path.len())])
+        }
     }
 }
 
