@@ -119,7 +119,7 @@ test: setup-test $(if $(filter debian,$(flavour)),setup-njs) build ## Run all te
 
 # SERVERS names some of them, as in SERVERS="glewlwyd doorkeeper".
 .PHONY: test-servers
-test-servers: setup-test build ## Test with real authorization servers, all that can be had or SERVERS="…"
+test-servers: setup-servers build ## Test with real authorization servers, all that can be had or SERVERS="…"
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin test-servers
 	@$(with_gateway) '$(TARGET)/debug/test-servers'
 
@@ -215,11 +215,11 @@ package-check: package ## Install the .deb into a Debian of its own, use it, rem
 image-check: setup-image nginx ## Build and run the Docker images without a Docker engine (root)
 	@CARGO_FLAGS='$(or $(CARGO_FLAGS),--locked)' tools/check-image
 
-.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-test
+.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-servers setup-test
 setup: setup-build setup-debian setup-lint setup-njs setup-test ## Install what building and testing need
-setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-test: setup-%:
+setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-servers setup-test: setup-%:
 	@tools/setup $*
 
 .PHONY: clean
 clean: ## Remove everything built
-	@rm -rf build '$(TARGET)' test/oidc-provider/node_modules
+	@rm -rf build '$(TARGET)' test/{grpc,node,servers/*}/node_modules

@@ -1,5 +1,7 @@
 //! JSON Web Tokens signed with ES256 (RFC 7515, RFC 7518 §3.4), and the key set to check them with.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -35,7 +37,22 @@ impl SigningKey {
     /// # Panics
     /// Where the system gives no random bytes.
     pub fn sign(&self, typ: &str, claims: &Value) -> String {
-        let header = json!({"alg": "ES256", "kid": self.id, "typ": typ});
+        self.sign_with(&json!({"alg": "ES256", "kid": self.id, "typ": typ}), claims)
+    }
+
+    /// A proof that whoever sends a request has this key (RFC 9449 §4.2), good for this method and
+    /// URL, now and once.
+    ///
+    /// # Panics
+    /// Where the system gives no random bytes.
+    pub fn dpop_proof(&self, method: &str, url: &str) -> String {
+        let header = json!({"alg": "ES256", "typ": "dpop+jwt", "jwk": self.jwk()});
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let id = random_text(12);
+        self.sign_with(&header, &json!({"htm": method, "htu": url, "iat": now, "jti": id}))
+    }
+
+    fn sign_with(&self, header: &Value, claims: &Value) -> String {
         let mut jwt = format!(
             "{}.{}",
             URL_SAFE_NO_PAD.encode(header.to_string()),
@@ -58,13 +75,22 @@ impl SigningKey {
 
     /// The public key as a JWK Set (RFC 7517 §5).
     pub fn jwks(&self) -> Value {
+        let mut key = self.jwk();
+        key["use"] = "sig".into();
+        key["alg"] = "ES256".into();
+        key["kid"] = self.id.as_str().into();
+        json!({"keys": [key]})
+    }
+
+    /// The public key as a JWK (RFC 7517 §4) of the members that make it one.
+    fn jwk(&self) -> Value {
         // An uncompressed point: 0x04, then x and y of 32 bytes each (RFC 5480 §2.2).
         let point = self.pair.public_key().as_ref();
-        json!({"keys": [{
-            "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": self.id,
+        json!({
+            "kty": "EC", "crv": "P-256",
             "x": URL_SAFE_NO_PAD.encode(&point[1..33]),
             "y": URL_SAFE_NO_PAD.encode(&point[33..65]),
-        }]})
+        })
     }
 }
 
@@ -109,6 +135,19 @@ mod tests {
         let (_, signature) = jwt.rsplit_once('.').unwrap();
         assert!(!key.verifies(&format!("{signed}.{signature}")));
         assert!(!key.verifies(&other));
+    }
+
+    #[test]
+    fn a_proof_is_signed_by_the_key_it_shows() {
+        let key = SigningKey::generate();
+        let proof = key.dpop_proof("POST", "https://as.example.com/token");
+        assert!(key.verifies(&proof));
+        let header = object(proof.split('.').next().unwrap()).unwrap();
+        assert_eq!(header["typ"], "dpop+jwt");
+        assert_eq!(header["jwk"]["x"], key.jwks()["keys"][0]["x"]);
+        let claims = payload(&proof).unwrap();
+        assert_eq!((&claims["htm"], claims["iat"].is_u64()), (&"POST".into(), true));
+        assert_ne!(payload(&key.dpop_proof("POST", "x")).unwrap()["jti"], claims["jti"]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod django_oauth_toolkit;
 mod example;
 mod home;
 mod matrix;
+mod oidc_provider;
 mod process;
 mod run;
 mod web;
@@ -22,6 +23,7 @@ pub use cases::{CASES, Case};
 pub use counter::Counter;
 pub use example::Example;
 pub use home::{Home, has};
+pub use oidc_provider::OidcProvider;
 pub use process::Process;
 pub use run::main;
 pub use web::{Answer, Web};
@@ -169,7 +171,11 @@ pub struct Profile {
 
 /// All servers, in the order of the matrix.
 pub fn all() -> Vec<&'static dyn Server> {
-    vec![&django_oauth_toolkit::DjangoOauthToolkit]
+    vec![
+        // This list is the order.
+        &oidc_provider::Npm,
+        &django_oauth_toolkit::DjangoOauthToolkit,
+    ]
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
 // An oidc-provider on 127.0.0.1, set up as the documentation's recipe has it: opaque access tokens,
 // introspection (RFC 7662, RFC 9701), revocation, and a JWT beside every access token.
 //
-//     node server.js PORT [CERTIFICATE KEY]
+//     node server.js PORT [CERTIFICATE KEY CLIENT]
 //
-// With a certificate and its key it speaks HTTPS and asks clients for theirs.
+// With a certificate and its key (PEM files) it speaks HTTPS and asks clients for their certificates;
+// CLIENT is that of the gateway's client.
 
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import { SignJWT, exportJWK, generateKeyPair } from 'jose';
 import { Provider } from 'oidc-provider';
 
-const [port, certificate, key] = process.argv.slice(2);
+const [port, certificate, key, client] = process.argv.slice(2);
 const issuer = `${certificate ? 'https' : 'http'}://127.0.0.1:${port}`;
 const { privateKey } = await generateKeyPair('RS256', { extractable: true });
 const signingKey = { ...(await exportJWK(privateKey)), alg: 'RS256', kid: 'signing', use: 'sig' };
@@ -39,34 +41,89 @@ const machine = {
   response_types: [],
 };
 
-const provider = new Provider(issuer, {
-  clients: [
-    { ...machine, client_id: 'app', scope: 'read' },
-    { ...machine, client_id: 'short-lived', scope: 'read' },
+const clients = [
+  { ...machine, client_id: 'app', scope: 'read write' },
+  { ...machine, client_id: 'short-lived', scope: 'read' },
+  // Its tokens have no JWT beside them.
+  { ...machine, client_id: 'without-jwt', scope: 'read' },
+  {
+    ...machine,
+    client_id: 'person',
+    grant_types: ['authorization_code', 'refresh_token'],
+    redirect_uris: ['https://127.0.0.1/callback'],
+    response_types: ['code'],
+    scope: 'openid offline_access read',
+  },
+  { ...machine, client_id: 'gateway' },
+  // Form-urlencoding changes this secret (RFC 6749 section 2.3.1).
+  { ...machine, client_id: 'gateway-special', client_secret: 'p+ss w%rd/&' },
+  { ...machine, client_id: 'gateway-signed', introspection_signed_response_alg: 'RS256' },
+  {
+    ...machine,
+    client_id: 'gateway-encrypted',
+    client_secret: 'a secret of 32 bytes for A128KW.',
+    introspection_encrypted_response_alg: 'A128KW',
+    introspection_encrypted_response_enc: 'A128GCM',
+  },
+];
+
+if (client) {
+  // Its key is known, whoever issued the certificate (RFC 8705 section 2.2).
+  const { publicKey, raw } = new X509Certificate(readFileSync(client));
+  const keys = [{ ...publicKey.export({ format: 'jwk' }), x5c: [raw.toString('base64')] }];
+  const byCertificate = {
+    ...machine,
+    client_secret: undefined,
+    jwks: { keys },
+    token_endpoint_auth_method: 'self_signed_tls_client_auth',
+  };
+  clients.push(
+    { ...byCertificate, client_id: 'gateway-mtls' },
     {
-      ...machine,
-      client_id: 'person',
-      grant_types: ['authorization_code', 'refresh_token'],
-      response_types: ['code'],
-      redirect_uris: ['https://127.0.0.1/callback'],
-      scope: 'openid offline_access read',
+      ...byCertificate,
+      client_id: 'app-mtls',
+      scope: 'read',
+      tls_client_certificate_bound_access_tokens: true,
     },
-    { ...machine, client_id: 'api-gateway' },
-    // Form-urlencoding changes this secret (RFC 6749 section 2.3.1).
-    { ...machine, client_id: 'api:gateway', client_secret: 'p+ss w%rd/&' },
-    { ...machine, client_id: 'api-gateway-post', token_endpoint_auth_method: 'client_secret_post' },
-    { ...machine, client_id: 'api-gateway-signed', introspection_signed_response_alg: 'RS256' },
-  ],
-  extraTokenClaims: async (ctx, token) => ({ phantom_token: await phantomToken(token) }),
+  );
+}
+
+// Resources (RFC 8707): one with opaque tokens, one with JWTs.
+const resources = { 'urn:other-api': 'opaque', 'urn:jwt-api': 'jwt' };
+
+const provider = new Provider(issuer, {
+  clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'self_signed_tls_client_auth'],
+  clients,
+  enabledJWA: {
+    introspectionEncryptionAlgValues: ['A128KW'],
+    introspectionEncryptionEncValues: ['A128GCM'],
+  },
+  extraTokenClaims: async (ctx, token) =>
+    token.clientId === 'without-jwt' ? undefined : { phantom_token: await phantomToken(token) },
   features: {
     clientCredentials: { enabled: true },
-    devInteractions: { enabled: false },
+    devInteractions: { enabled: true },
+    encryption: { enabled: true },
     introspection: {
       enabled: true,
       allowedPolicy: (ctx, client, token) =>
-        client.clientId.startsWith('api') && isAccessToken(token),
+        client.clientId.startsWith('gateway') && isAccessToken(token),
     },
     jwtIntrospection: { enabled: true },
+    mTLS: {
+      enabled: true,
+      certificateBoundAccessTokens: true,
+      getCertificate: (ctx) => ctx.req.socket.getPeerX509Certificate?.()?.toString(),
+      selfSignedTlsClientAuth: true,
+    },
+    resourceIndicators: {
+      enabled: true,
+      getResourceServerInfo: (ctx, resource) => ({
+        scope: 'read',
+        accessTokenFormat: resources[resource],
+        jwt: { sign: { alg: 'RS256' } },
+      }),
+    },
     revocation: { enabled: true },
   },
   jwks: { keys: [signingKey] },

@@ -346,3 +346,39 @@ fn restarted(bench: &mut Bench<'_>) -> String {
     wrong.dedup();
     if wrong.is_empty() { "200".to_owned() } else { format!("{wrong:?}") }
 }
+
+/// For servers that bind tokens to a client's key: not a bearer token, whoever has it.
+pub(super) const DPOP_BOUND: Case =
+    case("DPoP-bound: as Bearer; passed", dpop_bound, "401 bound; 200");
+
+fn dpop_bound(bench: &mut Bench<'_>) -> String {
+    let Some(token) = bench.running.grant(Grant::Dpop) else { return NONE.to_owned() };
+    let passed = bench.example().set("phantom_token_bound_tokens", "pass");
+    [bench.example(), passed].map(|example| outcome(&example.start(), &token)).join("; ")
+}
+
+/// For servers that know the gateway's client by its certificate (RFC 8705 §2): with it, without
+/// any, and with one they do not know.
+pub(super) fn by_certificate(bench: &mut Bench<'_>, client: &str) -> String {
+    let mut bench = bench.with_tls();
+    let token = bench.token(Grant::Access);
+    let (_, known) = bench.identities.clone().expect("identities");
+    let other = Identity::self_signed_leaf(&["gateway.example"]);
+    let tried = [Some(known), None, Some(other)].map(|identity| {
+        let mut example = bench
+            .example()
+            .without("phantom_token_client_id")
+            .without("phantom_token_client_secret_file")
+            .set("phantom_token_client_auth", "none")
+            .beside(&format!("phantom_token_introspection_param client_id {client};"));
+        if let Some(Identity { certificate, key }) = identity {
+            example = example
+                .file("client.pem", &certificate)
+                .file("client.key", &key)
+                .beside("phantom_token_ssl_certificate client.pem;")
+                .beside("phantom_token_ssl_certificate_key client.key;");
+        }
+        outcome(&example.start(), &token)
+    });
+    tried.join("; ")
+}

@@ -9,7 +9,7 @@ use super::{Case, Grant, Home, Process, Profile, Running, Server, Site, Web, fol
 use crate::jwt::random_text;
 
 /// See the module.
-pub struct DjangoOauthToolkit;
+pub(super) struct DjangoOauthToolkit;
 
 const PACKAGES: [&str; 3] = ["django-oauth-toolkit==3.4.1", "Django==5.2.19", "gunicorn==27.0.1"];
 const SECRET: &str = "Password1";

@@ -1,6 +1,5 @@
 //! What came of all cases at all servers, as a table.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::CASES;
@@ -13,8 +12,8 @@ pub(super) struct Column {
     /// How long its cases took, and what comes before them.
     pub(super) seconds: f32,
     pub(super) install_seconds: f32,
-    /// By case.
-    pub(super) outcomes: BTreeMap<String, String>,
+    /// Cases, and what came of each.
+    pub(super) outcomes: Vec<(&'static str, String)>,
     /// What was not as expected, a line each.
     pub(super) wrong: Vec<String>,
 }
@@ -25,13 +24,16 @@ pub(super) fn table(columns: &[Column]) -> String {
     row(&mut text, "case", columns, |column| &column.version);
     text.push_str(&format!("|{}\n", "---|".repeat(columns.len() + 1)));
     let mut cases: Vec<&str> = CASES.iter().map(|case| case.name).collect();
-    for name in columns.iter().flat_map(|column| column.outcomes.keys()) {
-        if !cases.contains(&&**name) {
+    for (name, _) in columns.iter().flat_map(|column| &column.outcomes) {
+        if !cases.contains(name) {
             cases.push(name);
         }
     }
     for case in cases {
-        row(&mut text, case, columns, |column| column.outcomes.get(case).map_or("", |got| got));
+        row(&mut text, case, columns, |column| {
+            let found = column.outcomes.iter().find(|(name, _)| *name == case);
+            found.map_or("", |(_, outcome)| outcome)
+        });
     }
     text.push_str("\n| server | installed in | cases took |\n|---|---|---|\n");
     for Column { version, install_seconds, seconds, .. } in columns {
@@ -61,10 +63,10 @@ mod tests {
 
     #[test]
     fn a_row_a_case_and_a_column_a_server() {
-        let column = |name: &'static str, outcomes: &[(&str, &str)]| Column {
+        let column = |name: &'static str, outcomes: &[(&'static str, &str)]| Column {
             name,
             version: format!("{name} 1"),
-            outcomes: outcomes.iter().map(|&(a, b)| (a.to_owned(), b.to_owned())).collect(),
+            outcomes: outcomes.iter().map(|&(case, got)| (case, got.to_owned())).collect(),
             ..Column::default()
         };
         let text = table(&[

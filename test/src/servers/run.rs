@@ -56,7 +56,7 @@ fn cases(server: &'static dyn Server, home: &Home) -> Result<Column, String> {
         if got != expected {
             column.wrong.push(format!("{name}: {}: {got}, not {expected}", case.name));
         }
-        column.outcomes.insert(case.name.to_owned(), got);
+        column.outcomes.push((case.name, got));
     }
     if !column.wrong.is_empty() {
         write(&format!("{name}.log"), &bench.running.process().tail(1000));
