@@ -9,7 +9,9 @@
 mod bench;
 mod cases;
 mod counter;
+mod django;
 mod django_oauth_toolkit;
+mod django_oidc_provider;
 mod example;
 mod home;
 mod matrix;
@@ -94,6 +96,7 @@ pub trait Running {
 }
 
 /// Where a server runs: on loopback, with a directory of its own that is gone afterwards.
+#[derive(Clone)]
 pub struct Site {
     /// Its port of 127.0.0.1.
     pub port: u16,
@@ -104,6 +107,7 @@ pub struct Site {
 }
 
 /// PEM files of a server that speaks HTTPS.
+#[derive(Clone)]
 pub struct Tls {
     /// Its certificate, for `localhost` and 127.0.0.1.
     pub certificate: PathBuf,
@@ -175,6 +179,7 @@ pub fn all() -> Vec<&'static dyn Server> {
         // This list is the order.
         &oidc_provider::Npm,
         &django_oauth_toolkit::DjangoOauthToolkit,
+        &django_oidc_provider::DjangoOidcProvider,
     ]
 }
 

@@ -1,11 +1,9 @@
 //! PyPI's `django-oauth-toolkit` on gunicorn.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use super::bench::{Bench, outcome};
 use super::cases::case;
-use super::{Case, Grant, Home, Process, Profile, Running, Server, Site, Web, folder};
+use super::django::Project;
+use super::{Case, Grant, Home, Process, Profile, Running, Server, Site, Web};
 use crate::jwt::random_text;
 
 /// See the module.
@@ -55,41 +53,11 @@ impl Server for DjangoOauthToolkit {
     }
 
     fn start(&self, home: &Home, site: &Site) -> Result<Box<dyn Running>, String> {
-        let python = python(home, site, self.name());
-        home.run(python("python").arg("server.py"))?;
-        let mut arguments = vec![format!("--bind=127.0.0.1:{}", site.port)];
-        arguments.extend(["--workers=2", "--threads=8"].map(str::to_owned));
-        if let Some(tls) = &site.tls {
-            arguments.push(format!("--certfile={}", tls.certificate.display()));
-            arguments.push(format!("--keyfile={}", tls.key.display()));
-        }
+        let project = Project::new(self.name(), home, site);
+        home.run(project.command("python").arg("server.py"))?;
+        let process = project.serve(site, "/login/", &[])?;
         let web = Web::new(&site.directory);
-        let (probe, url) = (Web::new(&site.directory), format!("{}/login/", site.url()));
-        let process = Process::start(
-            &site.directory.join("log"),
-            move || {
-                let mut gunicorn = python("gunicorn");
-                gunicorn.args(&arguments).arg("server:application");
-                gunicorn
-            },
-            move || probe.answers(&url),
-        )?;
         Ok(Box::new(Toolkit { process, web, url: format!("{}/o", site.url()) }))
-    }
-}
-
-/// Makes commands of the virtual environment that run in the server's folder and work in its site.
-pub(super) fn python(
-    home: &Home,
-    site: &Site,
-    name: &str,
-) -> impl Fn(&str) -> Command + Clone + use<> {
-    let (venv, site, folder): (PathBuf, _, _) =
-        (home.join("venv/bin"), site.directory.clone(), folder(name));
-    move |program| {
-        let mut command = Command::new(venv.join(program));
-        command.env("SITE", &site).env("PYTHONDONTWRITEBYTECODE", "1").current_dir(&folder);
-        command
     }
 }
 
