@@ -7,6 +7,8 @@
 //! that a wrong example is a failure. What is tried is the same list for all of them: [`cases`].
 
 mod bench;
+mod better_auth;
+mod canaille;
 mod cases;
 mod counter;
 mod django;
@@ -180,6 +182,8 @@ pub fn all() -> Vec<&'static dyn Server> {
         &oidc_provider::Npm,
         &django_oauth_toolkit::DjangoOauthToolkit,
         &django_oidc_provider::DjangoOidcProvider,
+        &canaille::Canaille,
+        &better_auth::BetterAuth,
     ]
 }
 

@@ -3,6 +3,7 @@
 use super::bench::{Bench, outcome};
 use super::cases::case;
 use super::django::Project;
+use super::web::pkce;
 use super::{Case, Grant, Home, Process, Profile, Running, Server, Site, Web};
 use crate::jwt::random_text;
 
@@ -13,7 +14,7 @@ const PACKAGES: [&str; 3] = ["django-oauth-toolkit==3.4.1", "Django==5.2.19", "g
 const SECRET: &str = "Password1";
 const CALLBACK: &str = "http://127.0.0.1/callback";
 
-const OWN: [Case; 3] = [
+const OWN: &[Case] = &[
     case("asked with a Bearer token", by_bearer_token, "200; 500 credentials"),
     case("a client whose secret is hashed", hashed, "200"),
     case("workers exchanged under load", exchanged, "all 200"),
@@ -44,7 +45,7 @@ impl Server for DjangoOauthToolkit {
                 ("special secret: basic; raw; post", "200; 500 credentials; 200"),
                 ("TLS of its own: trusted; not", "200; 500 tls"),
             ],
-            own: &OWN,
+            own: OWN,
         }
     }
 
@@ -77,9 +78,10 @@ impl Toolkit {
     /// The code flow, with PKCE, which the toolkit demands.
     fn person(&self, which: &str) -> String {
         let verifier = random_text(64);
+        let challenge = pkce(&verifier);
         let url = format!(
             "{}/authorize/?response_type=code&client_id=person&redirect_uri={CALLBACK}\
-             &scope=openid+read&code_challenge={verifier}&code_challenge_method=plain",
+             &scope=openid+read&code_challenge={challenge}&code_challenge_method=S256",
             self.url
         );
         let code =

@@ -15,7 +15,7 @@ pub(super) struct DjangoOidcProvider;
 
 const PACKAGES: [&str; 3] = ["django-oidc-provider==0.9.0", "Django==4.2.30", "gunicorn==27.0.1"];
 const SECRET: &str = "Password1";
-const OWN: [Case; 1] = [case("the ID token ends first", id_token_ends, "200; 401 inactive, said")];
+const OWN: &[Case] = &[case("the ID token ends first", id_token_ends, "200; 401 inactive, said")];
 
 impl Server for DjangoOidcProvider {
     fn name(&self) -> &'static str {
@@ -45,7 +45,7 @@ impl Server for DjangoOidcProvider {
                 ("special secret: basic; raw; post", "401 inactive; 200; 200"),
                 ("TLS of its own: trusted; not", "200; 500 tls"),
             ],
-            own: &OWN,
+            own: OWN,
         }
     }
 

@@ -39,6 +39,14 @@ impl Home {
         &self.directory
     }
 
+    /// A place in it, with work of its own to do once.
+    ///
+    /// # Panics
+    /// Where it cannot be made.
+    pub fn part(&self, name: &str) -> Self {
+        Self::at(self.directory.join(name))
+    }
+
     /// A file or directory in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.directory.join(name)

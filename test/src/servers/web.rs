@@ -150,6 +150,12 @@ impl Web {
     }
 }
 
+/// The challenge (S256) to a verifier of PKCE (RFC 7636 §4.2).
+pub(super) fn pkce(verifier: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, verifier.as_bytes());
+    base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, digest)
+}
+
 /// A page's first form.
 struct Form {
     /// Where it goes; empty for the page itself.
