@@ -15,6 +15,7 @@ mod django;
 mod django_oauth_toolkit;
 mod django_oidc_provider;
 mod example;
+mod glewlwyd;
 mod home;
 mod matrix;
 mod oidc_provider;
@@ -180,6 +181,7 @@ pub fn all() -> Vec<&'static dyn Server> {
     vec![
         // This list is the order.
         &oidc_provider::Npm,
+        &glewlwyd::Glewlwyd,
         &django_oauth_toolkit::DjangoOauthToolkit,
         &django_oidc_provider::DjangoOidcProvider,
         &canaille::Canaille,

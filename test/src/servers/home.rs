@@ -1,6 +1,7 @@
 //! Where what is fetched and built for a server is kept: in the user's cache, so that a fresh clone
 //! on the same machine is quick.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -127,11 +128,12 @@ impl Home {
                 set -eu
                 cd "$1"; shift
                 rm -rf debs root; mkdir debs root
-                # Those named, be they installed or not, and what they need besides.
+                # Those named, be they installed or not, and what they need besides: no upgrades,
+                # whose lines name the old version first.
                 list() {
                     local told
                     told=$(apt-get -s install --no-install-recommends "$@") || return
-                    { printf '%s\n' "$@"; sed -n 's/^Inst \([^ ]*\) .*/\1/p' <<<"$told"; } | sort -u
+                    { printf '%s\n' "$@"; sed -n 's/^Inst \([^ ]*\) (.*/\1/p' <<<"$told"; } | sort -u
                 }
                 download() { cd debs && apt-get -q -o APT::Sandbox::User=root download $1; }
                 # The lists may be missing or old; only root can renew them.
@@ -147,6 +149,18 @@ impl Home {
             let mut bash = Command::new("bash");
             home.run(bash.args(["-c", script, "bash"]).arg(home.path()).args(packages))
         })
+    }
+
+    /// Where the libraries of unpacked packages are: for `LD_LIBRARY_PATH`.
+    pub fn libraries(&self) -> PathBuf {
+        self.join("root/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH))
+    }
+
+    /// A command that finds the libraries of unpacked packages.
+    pub fn unpacked(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env("LD_LIBRARY_PATH", self.libraries());
+        command
     }
 
     /// The upstream version of a package that [`Self::unpack`] unpacked, without the distribution's
