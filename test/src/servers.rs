@@ -14,6 +14,7 @@ mod counter;
 mod django;
 mod django_oauth_toolkit;
 mod django_oidc_provider;
+mod doorkeeper;
 mod example;
 mod glewlwyd;
 mod home;
@@ -21,6 +22,7 @@ mod matrix;
 mod oidc_provider;
 mod process;
 mod run;
+mod starman;
 mod web;
 
 pub use bench::Bench;
@@ -182,6 +184,8 @@ pub fn all() -> Vec<&'static dyn Server> {
         // This list is the order.
         &oidc_provider::Npm,
         &glewlwyd::Glewlwyd,
+        &doorkeeper::Doorkeeper,
+        &starman::Starman,
         &django_oauth_toolkit::DjangoOauthToolkit,
         &django_oidc_provider::DjangoOidcProvider,
         &canaille::Canaille,

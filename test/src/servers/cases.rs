@@ -251,9 +251,12 @@ fn connections(bench: &mut Bench<'_>) -> String {
         thread::sleep(Duration::from_millis(1000));
     }
     let slow = bench.counter.total();
+    // Its connections would take some of a small server's.
+    drop(gateway);
     let gateway = bench.example().start();
     bench.counter.begin();
     let tokens = Mutex::new((0..40).map(|_| random_text(32)).collect::<Vec<_>>());
+    let others = Mutex::new(Vec::new());
     let next = || tokens.lock().pop();
     thread::scope(|scope| {
         for _ in 0..16 {
@@ -261,15 +264,20 @@ fn connections(bench: &mut Bench<'_>) -> String {
                 let mut client = gateway.client();
                 while let Some(token) = next() {
                     let status = client.get_as("/api/echo", &token).status;
-                    assert!(matches!(status, 401 | 503), "{status}");
+                    if !matches!(status, 401 | 503) {
+                        others.lock().push(status);
+                    }
                 }
             });
         }
     });
-    match bench.counter.most() {
-        0..=16 => format!("{slow}; at most 16"),
-        most => format!("{slow}; {most}"),
-    }
+    let most = match bench.counter.most() {
+        0..=16 => "at most 16".to_owned(),
+        most => most.to_string(),
+    };
+    let others = others.into_inner();
+    let others = if others.is_empty() { String::new() } else { format!(", {others:?}") };
+    format!("{slow}; {most}{others}")
 }
 
 fn tls(bench: &mut Bench<'_>) -> String {

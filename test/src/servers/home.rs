@@ -168,8 +168,11 @@ impl Home {
     pub fn unpacked_version(&self, package: &str) -> String {
         let versions = fs::read_to_string(self.join("versions")).unwrap_or_default();
         let line = versions.lines().find_map(|line| line.strip_prefix(package)?.strip_prefix('\t'));
-        let version = line.map_or("?", |version| version.split(['-', '+']).next().unwrap_or("?"));
-        version.to_owned()
+        let upstream = |version: &'_ str| -> Option<String> {
+            let version = version.rsplit(':').next()?;
+            Some(version.split(['-', '+']).next()?.to_owned())
+        };
+        line.and_then(upstream).unwrap_or_else(|| "?".to_owned())
     }
 }
 
@@ -233,6 +236,7 @@ mod tests {
         fs::write(home.join("versions"), "ruby-a\t1.0-1\nruby\t1:3.1\nx\t2.16.1+ds-deb12u10\n")
             .unwrap();
         assert_eq!(home.unpacked_version("ruby-a"), "1.0");
+        assert_eq!(home.unpacked_version("ruby"), "3.1");
         assert_eq!(home.unpacked_version("x"), "2.16.1");
         assert_eq!(home.unpacked_version("y"), "?");
     }
