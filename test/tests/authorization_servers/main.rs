@@ -1,6 +1,8 @@
 //! The examples in `nginx-conf/`, and what each server named there answers, byte for byte as far as
 //! it matters: each answer goes to a gateway with that server's example configuration.
 
+mod recorded;
+
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
