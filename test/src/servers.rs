@@ -18,6 +18,7 @@ mod doorkeeper;
 mod example;
 mod glewlwyd;
 mod home;
+mod lemonldap_ng;
 mod matrix;
 mod oidc_provider;
 mod process;
@@ -186,6 +187,7 @@ pub fn all() -> Vec<&'static dyn Server> {
         &glewlwyd::Glewlwyd,
         &doorkeeper::Doorkeeper,
         &starman::Starman,
+        &lemonldap_ng::LemonldapNg,
         &django_oauth_toolkit::DjangoOauthToolkit,
         &django_oidc_provider::DjangoOidcProvider,
         &canaille::Canaille,

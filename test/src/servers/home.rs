@@ -1,7 +1,7 @@
 //! Where what is fetched and built for a server is kept: in the user's cache, so that a fresh clone
 //! on the same machine is quick.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -154,6 +154,25 @@ impl Home {
     /// Where the libraries of unpacked packages are: for `LD_LIBRARY_PATH`.
     pub fn libraries(&self) -> PathBuf {
         self.join("root/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH))
+    }
+
+    /// Where the Perl modules of unpacked packages are, for `PERL5LIB`: Perl's own too, where the
+    /// system has but the least of it.
+    ///
+    /// # Panics
+    /// Where the place's name has a colon.
+    pub fn perl_modules(&self) -> OsString {
+        let libraries = self.libraries();
+        let versions = fs::read_dir(libraries.join("perl5")).into_iter().flatten().flatten();
+        let version = versions.map(|entry| entry.file_name()).next().unwrap_or_default();
+        let share = self.join("root/usr/share");
+        std::env::join_paths([
+            share.join("perl5"),
+            libraries.join("perl5").join(&version),
+            share.join("perl").join(&version),
+            libraries.join("perl").join(&version),
+        ])
+        .expect("no colon in it")
     }
 
     /// A command that finds the libraries of unpacked packages.

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use super::CASES;
 
+/// A cell's longest text, in characters.
+const LONGEST: usize = 120;
+
 /// One server's column.
 #[derive(Default)]
 pub(super) struct Column {
@@ -50,9 +53,10 @@ fn row<'a>(
 ) {
     text.push_str(&format!("| {first} |"));
     for column in columns {
-        // What a cell may not hold: a line's end, and the mark of a cell's.
-        let cell = cell(column).split_whitespace().collect::<Vec<_>>().join(" ");
-        text.push_str(&format!(" {} |", cell.replace('|', "\\|")));
+        // What a cell may not hold: a line's end, the mark of a cell's, and all that a panic says.
+        let words = cell(column).split_whitespace().collect::<Vec<_>>().join(" ");
+        let short: String = words.chars().take(LONGEST).collect();
+        text.push_str(&format!(" {} |", short.replace('|', "\\|")));
     }
     text.push('\n');
 }
@@ -78,6 +82,8 @@ mod tests {
         assert_eq!(lines[1], "|---|---|---|");
         assert_eq!(lines[2], "| active | 200 | 500 answer |");
         assert_eq!(lines[CASES.len() + 2], "| of its own | panic: a \\|b |  |");
+        let long = table(&[column("a", &[("active", &"x".repeat(LONGEST + 9))])]);
+        assert!(long.contains(&format!(" {} |", "x".repeat(LONGEST))), "{long}");
         assert_eq!(lines.len(), CASES.len() + 3 + 3 + 2);
     }
 }

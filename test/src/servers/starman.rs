@@ -42,14 +42,7 @@ impl Server for Starman {
         let behind = Site { port: port::free(), directory: site.directory.clone(), tls: None };
         let doorkeeper = doorkeeper::Runs::start(&Home::of(Doorkeeper.name()), &behind)?;
         let root = home.join("root/usr");
-        let libraries = [
-            root.join("share/perl5"),
-            root.join(format!("lib/{}-linux-gnu/perl5/5.36", std::env::consts::ARCH)),
-            // Perl itself, where the system has but the least of it.
-            root.join("share/perl/5.36"),
-            root.join(format!("lib/{}-linux-gnu/perl/5.36", std::env::consts::ARCH)),
-        ];
-        let libraries = std::env::join_paths(libraries).map_err(|error| error.to_string())?;
+        let libraries = home.perl_modules();
         let (listen, upstream) = (format!("127.0.0.1:{}", site.port), behind.url());
         let (probe, url) = (Web::new(&site.directory), format!("{}/oauth/token", site.url()));
         let process = Process::start(

@@ -23,6 +23,38 @@ const DOORKEEPER: Example = Example {
 
 const STARMAN: Example = Example { file: "starman.conf", ..DOORKEEPER };
 
+const LEMONLDAP_NG: Example = Example {
+    file: "lemonldap-ng.conf",
+    endpoints: &["https://auth.example.com/oauth2/introspect"],
+    accept: "application/json",
+    credentials: Some("api-gateway"),
+    scope: None,
+    path: "/api/echo",
+};
+
+#[test]
+fn lemonldap_ng() {
+    let exp = now() + 3600;
+    let head = "Server: nginx/1.28.3\nContent-Type: application/json; charset=utf-8\n\
+                Connection: keep-alive\nCache-Control: no-cache, no-store, must-revalidate\n\
+                Pragma: no-cache\nExpires: 0\nAccess-Control-Allow-Origin: *\n";
+    let json = format!("200 OK\n{head}\n");
+    let active = format!(
+        r#"{json}{{"client_id":"app","scope":"openid read","sub":"dwho","active":true,"iss":"https://auth.example.com/","exp":{exp}}}"#
+    );
+    let running = Running::start(&LEMONLDAP_NG);
+    let claims = Expect::Claims(&[("X-Subject", "dwho"), ("X-Scope", "openid read")]);
+    running.expect("active", &active, &claims);
+    running.expect("inactive", &format!("{json}{{\"active\":false}}"), &Expect::Inactive);
+    let refused = format!("401 Unauthorized\n{head}WWW-Authenticate: Basic\n\n");
+    let refused = format!("{refused}{{\"error\":\"invalid_client\"}}");
+    running.expect("wrong", &refused, &Expect::Failure("credentials with status 401"));
+    // To client_secret_post; another gateway, since the first has just been refused.
+    let running = Running::start(&LEMONLDAP_NG);
+    let refused = format!("400 Bad Request\n{head}\n{{\"error\":\"invalid_client\"}}");
+    running.expect("wrong", &refused, &Expect::Failure("credentials with status 400"));
+}
+
 #[test]
 fn glewlwyd() {
     let (iat, exp) = (now(), now() + 3600);

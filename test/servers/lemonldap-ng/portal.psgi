@@ -1,0 +1,2 @@
+use Lemonldap::NG::Portal;
+Lemonldap::NG::Portal->run({});
