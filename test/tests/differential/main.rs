@@ -45,7 +45,7 @@ fn start(policies: &[Policy]) -> Rig {
             .workers(2)
             .log_level("error")
             .http("phantom_token_cache_zone zone=phantom_token:64m;")
-            .http("large_client_header_buffers 4 32k;\nkeepalive_requests 1000000;")
+            .http("large_client_header_buffers 4 64k;\nkeepalive_requests 1000000;")
             .http("map $http_x_bypass $bypass_of_request { default $http_x_bypass; }")
             .server("include locations.conf;")
             .file("locations.conf", "")

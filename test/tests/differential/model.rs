@@ -7,7 +7,7 @@ use crate::answer::{
     Active, Answer, Binding, Body, Claims, Exp, Jwt, Kind, Media, Member, Object, Scope, Sending,
 };
 use crate::policy::{Control, Group, Options, Policy};
-use crate::request::Request;
+use crate::request::{LONGEST, RESPELT, Request};
 
 /// A JWT's `typ` that says what it is.
 const INTROSPECTION: &str = "Token-Introspection+JWT";
@@ -229,20 +229,27 @@ fn presented(policy: &Policy, request: &Request) -> Result<String, Outcome> {
             Some(token) => token,
         }
     } else {
-        let value = request.authorization.first().map_or("", |value| value.trim());
+        let blank = [' ', '\t'];
+        let value = request.authorization.first().map_or("", |value| value.trim_matches(blank));
         let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(missing());
         }
-        rest.trim()
+        rest.trim_start_matches(' ')
     };
+    // Of the tokens that are asked for, all are encoded or nothing of them is.
+    let decoded = token.strip_prefix('%').map(|token| {
+        token.split('%').map(|byte| u8::from_str_radix(byte, 16).map_or('?', char::from)).collect()
+    });
+    let decoded: Option<String> = decoded.filter(|_| policy.bare && !policy.vschar);
+    let token = decoded.as_deref().unwrap_or(token);
     let in_alphabet = if policy.vschar {
         token.chars().all(|c| matches!(c, '!'..='~') && c != '"' && c != ',')
     } else {
         let bare = token.trim_end_matches('=');
         !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphanumeric() || "-._~+/".contains(c))
     };
-    if in_alphabet && (1..=8_192).contains(&token.len()) {
+    if in_alphabet && (1..=LONGEST).contains(&token.len()) && token != RESPELT {
         Ok(token.to_owned())
     } else {
         Err(invalid_token(policy))

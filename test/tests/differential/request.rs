@@ -2,6 +2,11 @@
 
 use phantom_token_test::random::Random;
 
+/// The longest token, in bytes.
+pub(crate) const LONGEST: usize = 32_768;
+/// A JOSE token in another spelling than its own.
+pub(crate) const RESPELT: &str = "eyJhbGciOiJub25lIn0.e30.AB";
+
 /// One request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -29,19 +34,24 @@ impl Request {
             1 => {
                 vec![random.of(&["Basic eDp5", "DPoP abc", "Bearerx abc", "Negotiate"]).to_owned()]
             }
-            2 => vec![random.of(&["Bearer", "bearer ", "Bearer    "]).to_owned()],
+            2 => vec![random.of(&["Bearer", "bearer ", "Bearer    ", "Bearer \t"]).to_owned()],
             3 => vec![format!("Bearer {token} {token}")],
             4 => vec![format!("Bearer {token}{}", random.of(&["\"", ",x", "é", "(", "=x", "%20"]))],
             5 if random.one_in(3) => {
                 // At the limit, and one byte beyond it.
-                let length = random.of(&[8_192, 8_193]);
+                let length = random.of(&[LONGEST, LONGEST + 1]);
                 vec![format!("Bearer {}", padded(token, length))]
             }
-            6 if random.one_in(2) => vec![format!("Bearer {token}"), format!("Bearer {token}")],
+            6 if random.one_in(2) => vec![format!("Bearer {RESPELT}")],
+            7 if random.one_in(2) => vec![format!("Bearer {token}"), format!("Bearer {token}")],
             n => {
                 let scheme = random.of(&["Bearer", "bearer", "BEARER", "bEaReR"]);
                 let blanks = if n < 14 { "   " } else { " " };
-                let end = if n == 14 { "  " } else { "" };
+                let end = match n {
+                    14 => "  ",
+                    15 => "\t \t",
+                    _ => "",
+                };
                 vec![format!("{scheme}{blanks}{token}{end}")]
             }
         };
@@ -49,6 +59,9 @@ impl Request {
             0 => None,
             1 => Some(format!("{token} {token}")),
             2 => Some(format!("{token}!")),
+            3 => Some(RESPELT.to_owned()),
+            4 => Some(format!("{token}%{}", random.of(&["", "2", "zz", "00", "20"]))),
+            5 => Some(token.bytes().map(|byte| format!("%{byte:02x}")).collect()),
             _ => Some(token.to_owned()),
         };
         let flag = |random: &mut Random| match random.below(40) {

@@ -34,7 +34,7 @@ fn heads_that_are_bombs_reach_nobody() {
     add("a long target", format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n").into(), refused);
     add("a long method", format!("{long} / HTTP/1.1\r\n\r\n").into(), refused);
     add("a long token", head(&format!("Authorization: Bearer {long}\r\n")), refused);
-    let too_long = "x".repeat(8_193);
+    let too_long = "x".repeat(32_769);
     add("too long a token", head(&format!("Authorization: Bearer {too_long}\r\n")), &[Some(401)]);
     let blanks = " ".repeat(60_000);
     add("blanks", head(&format!("Authorization: Bearer{blanks}a b\r\n")), &[Some(401)]);
@@ -169,9 +169,9 @@ fn every_byte_an_authorization_field_may_hold() {
         bytes.extend([byte, b'\r', b'\n', b'\r', b'\n']);
         client.send(&bytes);
         let response: Response = client.read();
-        // A blank at the end is no part of the field; a `=` makes it another token.
+        // A blank or a tab at the end is no part of the token; a `=` makes it another one.
         match byte {
-            b' ' => assert_eq!(response.status, 204),
+            b' ' | b'\t' => assert_eq!(response.status, 204),
             b'=' | b'-' | b'.' | b'_' | b'~' | b'+' | b'/' => assert_eq!(response.status, 401),
             _ if byte.is_ascii_alphanumeric() => assert_eq!(response.status, 401),
             _ => {
