@@ -171,7 +171,7 @@ fn configured(server: &AuthorizationServer, api: &Api) -> Builder {
         .log_level("warn")
         .main("thread_pool default threads=8;")
         .events("worker_connections 1024;")
-        .http("large_client_header_buffers 4 16k;")
+        .http("large_client_header_buffers 4 64k;")
         .http("phantom_token_cache_zone zone=small:192k;\nphantom_token_cache small;")
         .http("phantom_token_worker_cache 16;\nphantom_token_cache_valid 3s;")
         .http("phantom_token_cache_inactive_valid 200ms;")

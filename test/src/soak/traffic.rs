@@ -139,7 +139,7 @@ impl<'a> Visitor<'a> {
     fn malformed(&mut self) {
         let values =
             ["Bearer", "Bearer ", "Bearer a b", "Bearer \"x\"", "Basic eDp5", "Bearer a=b"];
-        let long = format!("Bearer {}", "x".repeat(8_193));
+        let long = format!("Bearer {}", "x".repeat(32_769));
         let field = match self.random.below(values.len() + 2) {
             0 => String::new(),
             1 => format!("Authorization: {long}\r\n"),
