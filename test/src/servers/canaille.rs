@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::bench::{Bench, outcome};
 use super::cases::{case, granted};
@@ -102,7 +102,8 @@ impl Server for Canaille {
             },
             move || probe.answers(&page),
         )?;
-        Ok(Box::new(Service { process, web, url: site.url(), command: Box::new(command) }))
+        let (command, took) = (Box::new(command), Duration::from_secs(4));
+        Ok(Box::new(Service { process, web, url: site.url(), command, took }))
     }
 }
 
@@ -136,6 +137,8 @@ struct Service {
     web: Web,
     url: String,
     command: Box<dyn Fn() -> Command>,
+    /// How long its command line took to make a token.
+    took: Duration,
 }
 
 impl Service {
@@ -170,15 +173,18 @@ impl Service {
         })
     }
 
-    /// Its command line makes tokens that end when they are told to, and takes seconds for it.
-    fn short(&self) -> String {
-        let token = random_text(48);
+    /// Its command line makes tokens that end when they are told to, and takes seconds for it, more
+    /// on a busy machine: as long as it took before, and some.
+    fn short(&mut self) -> String {
+        let (token, begun) = (random_text(48), Instant::now());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
         let mut create = (self.command)();
         create.args(["create", "token", "--type=Bearer", "--scope=read", "--access-token", &token]);
         create.args(["--token-id", &token, "--client", APP, "--audience", GATEWAY]);
         create.args(["--issue-date=1970-01-01T00:00:00+00:00", "--lifetime"]);
-        let created = create.arg((now + 8).to_string()).output().expect("canaille runs");
+        let end = now + 4 + self.took.as_secs();
+        let created = create.arg(end.to_string()).output().expect("canaille runs");
+        self.took = begun.elapsed();
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
         token
     }
