@@ -19,6 +19,7 @@ mod connections;
 mod dial;
 mod endpoint;
 mod error;
+mod fold;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod request;

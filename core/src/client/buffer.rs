@@ -72,6 +72,10 @@ impl Input {
         &self.bytes[self.start..self.end]
     }
 
+    pub(super) fn unread_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.end]
+    }
+
     /// Room for at least `least` bytes behind what is unread.
     pub(super) fn room(&mut self, least: usize) -> &mut [u8] {
         if self.start == self.end {

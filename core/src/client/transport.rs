@@ -17,6 +17,7 @@ use super::Call;
 use super::buffer::{Input, Output};
 use super::endpoint::Endpoint;
 use super::error::{AnswerCause, CallError, Phase};
+use super::fold::unfold;
 use super::session::{self, Session};
 use super::socket::{self, Halt, Socket};
 use super::stats;
@@ -121,11 +122,19 @@ struct LinkCall {
     /// Whether the connection served another call before.
     reused: bool,
     received: usize,
+    /// The answer's header section is there.
+    has_head: bool,
 }
 
 impl LinkCall {
     fn none() -> Self {
-        LinkCall { number: 0, deadline: Instant::now(), reused: false, received: 0 }
+        LinkCall {
+            number: 0,
+            deadline: Instant::now(),
+            reused: false,
+            received: 0,
+            has_head: false,
+        }
     }
 }
 
@@ -161,6 +170,7 @@ impl Link {
             deadline: exchange.deadline,
             reused: self.served,
             received: 0,
+            has_head: false,
         };
         self.output.reserve(exchange.request_size);
         self.served = true;
@@ -228,6 +238,9 @@ impl Link {
                         self.input.filled(amount);
                         self.call.received += amount;
                     }
+                }
+                if !self.call.has_head {
+                    self.call.has_head = unfold(self.input.unread_mut());
                 }
                 if self.call.received <= MAX_RECEIVED {
                     return Ok(true);

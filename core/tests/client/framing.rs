@@ -115,6 +115,35 @@ fn ambiguous_lengths_and_unknown_codings_are_errors() {
 }
 
 #[test]
+fn folded_header_lines_are_read() {
+    for (fields, content) in [
+        ("A: b\r\n folded: c\r\nContent-Length: 5", "hello"),
+        ("A: b\r\n \r\n\t c\r\nContent-Length:\r\n 5", "hello"),
+        // A field of another one's value is none.
+        ("Content-Length: 5\r\nA: b\r\n Content-Length: 2", "hello"),
+    ] {
+        assert_eq!(content_of(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\nhello")), content);
+    }
+    let answer = "HTTP/1.1 103 Hints\r\nLink: </a>,\r\n </b>\r\n\r\nHTTP/1.1 200 OK\r\n\
+        Content-Type: text/plain;\r\n charset=utf-8\r\nContent-Length: 8\r\n\r\nhe\r\n ld\r";
+    for size in [1, 3, 1000] {
+        let server = Server::start(move |mut peer| {
+            peer.request();
+            for piece in answer.as_bytes().chunks(size) {
+                peer.send(piece);
+                peer.wait_until_delivered();
+            }
+        });
+        let response = introspect(&call(&server.url())).ok().unwrap();
+        assert_eq!(response.content_type.as_deref(), Some(&b"text/plain;   charset=utf-8"[..]));
+        assert_eq!(response.body, b"he\r\n ld\r");
+    }
+    // What would be two lengths, or none, is refused as it would be on one line.
+    let ambiguous = AnswerCause::AmbiguousLength;
+    assert_eq!(cause_of("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n 0\r\n\r\nhello"), ambiguous);
+}
+
+#[test]
 fn what_is_not_http_is_an_error() {
     for answer in [
         "SSH-2.0-OpenSSH_9.6\r\n\r\n\r\n",
@@ -123,7 +152,7 @@ fn what_is_not_http_is_an_error() {
         "HTTP/1.1 2000 OK\r\n\r\n",
         "HTTP/1.1 099 OK\r\n\r\n",
         "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nA: b\r\n folded: c\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n A: b\r\n\r\n",
         "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
         "HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n",
         "{\"active\":true}\r\n\r\n",

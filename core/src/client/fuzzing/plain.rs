@@ -30,7 +30,13 @@ fn read(sent: &[u8]) -> Option<Plain> {
     let head_end = find(sent, b"\r\n\r\n")?;
     let head = std::str::from_utf8(&sent[..head_end]).ok()?;
     let rest = &sent[head_end + 4..];
-    let mut lines = head.split("\r\n");
+    let (status_line, fields) = head.split_once("\r\n").unwrap_or((head, ""));
+    if fields.starts_with(' ') {
+        return None;
+    }
+    // Folded lines (RFC 9112 §5.2).
+    let head = format!("{status_line}\r\n{}", fields.replace("\r\n ", "   "));
+    let mut lines = head.trim_end_matches("\r\n").split("\r\n");
     let (status, reason) = lines.next()?.strip_prefix("HTTP/1.1 ")?.split_once(' ')?;
     let status = status.parse::<u16>().ok().filter(|_| status.len() == 3)?;
     if !is_text(reason) || head.len() > 16 * 1024 {
