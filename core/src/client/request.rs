@@ -34,6 +34,8 @@ impl Common {
         }
         headers.insert(header::CONTENT_TYPE, FORM);
         headers.insert(header::ACCEPT, HeaderValue::from_bytes(accept).map_err(|_| invalid)?);
+        // Without it any coding would do (RFC 9110 §12.5.3), and none is read.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         Ok(Self(headers))
     }
@@ -56,7 +58,13 @@ pub(super) fn build(call: &Call) -> Result<Request<&[u8]>, CallError> {
     headers.clone_from(&call.common.0);
     for (name, value) in &call.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid)?;
-        headers.append(name, secret(value.clone()).map_err(CallError::Request)?);
+        let value = secret(value.clone()).map_err(CallError::Request)?;
+        // The one of these that a location may have its own of.
+        if name == header::USER_AGENT {
+            headers.insert(name, value);
+        } else {
+            headers.append(name, value);
+        }
     }
     Ok(request)
 }

@@ -43,7 +43,7 @@ fn the_request_is_a_form_posted_as_configured() {
         ("x-one", vec!["1", "2"]),
         ("x-two", vec!["caf\u{e9}"]),
         ("transfer-encoding", vec![]),
-        ("accept-encoding", vec![]),
+        ("accept-encoding", vec!["identity"]),
         ("expect", vec![]),
         ("connection", vec![]),
         ("cookie", vec![]),
@@ -51,7 +51,16 @@ fn the_request_is_a_form_posted_as_configured() {
         assert_eq!(request.header(name), values, "{name}");
     }
     // Nothing but these.
-    assert_eq!(request.head.lines().count(), 1 + 6 + 3);
+    assert_eq!(request.head.lines().count(), 1 + 7 + 3);
+}
+
+#[test]
+fn a_configured_user_agent_takes_the_place_of_ours() {
+    let server = Server::start(one_answer);
+    let mut call = call(&server.url());
+    call.headers = vec![header("User-Agent", b"gateway/1"), header("x-one", b"1")];
+    introspect(&call).ok().unwrap();
+    assert_eq!(server.requests()[0].header("user-agent"), ["gateway/1"]);
 }
 
 #[test]
