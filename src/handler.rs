@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use phantom_token_core::answer::Forward;
 use phantom_token_core::bearer::{self, Credentials, TokenSyntax};
+use phantom_token_core::directive;
 use phantom_token_core::key::Key;
 use phantom_token_core::local::Cached;
 use phantom_token_core::memory;
@@ -14,11 +15,11 @@ use phantom_token_core::scope;
 use phantom_token_core::state::{Notice, hash_of};
 
 use crate::cache;
-use crate::conf::{AllowOptions, BoundTokens, ComplexValue, LocConf, Policy};
+use crate::conf::{AllowOptions, BoundTokens, ComplexValue, Extra, LocConf, Policy};
 use crate::ctx::{Ctx, Learnt};
 use crate::flight::{self, Asked, Question, Values};
 use crate::guard;
-use crate::log::{error, info, warning};
+use crate::log::{info, warning};
 use crate::metrics::{self, Outcome as Status, UncachedReason};
 use crate::outcome::{Fail, Outcome, Why};
 use crate::pass::{self, Rewrite};
@@ -137,10 +138,14 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
     let refresh = any_set(r, &policy.cache_bypass)?;
     let ctx = Ctx::of(r)?;
     ctx.refresh = refresh;
-    let Some((headers, params)) = values else {
-        ctx.status = Some(Status::Error);
-        ctx.reason = "internal";
-        return Ok(Decision::Refuse(Refusal::ServerError));
+    let (headers, params) = match values {
+        Ok(Some(values)) => values,
+        Ok(None) => return Ok(denied(ctx, "malformed", Refusal::ServerError)),
+        Err(NoMemory) => {
+            ctx.status = Some(Status::Error);
+            ctx.reason = "internal";
+            return Ok(Decision::Refuse(Refusal::ServerError));
+        }
     };
     let asked = worker::with(|worker| {
         let hash_key = match policy.zone.as_ref().and_then(|zone| zone.arena()) {
@@ -368,44 +373,51 @@ fn passes_as_options(r: Request, policy: &Policy) -> bool {
     }
 }
 
-/// The values of extra headers and parameters; `None` where one cannot be had, or not be sent.
-fn extra_values(r: Request, policy: &Policy) -> Option<(Values, Values)> {
+/// The values of extra headers and parameters; `None` where a client's value cannot be sent.
+fn extra_values(r: Request, policy: &Policy) -> Result<Option<(Values, Values)>, NoMemory> {
     let introspection = &policy.introspection;
-    let mut headers = memory::with_room(introspection.headers.len()).ok()?;
+    let no_memory = |memory::NoMemory| NoMemory;
+    let mut headers = memory::with_room(introspection.headers.len()).map_err(no_memory)?;
     for header in introspection.headers.iter() {
-        let value = r.complex_value(header.value.0).ok()?;
-        if is_unsendable(r, value, "phantom_token_introspection_header", &header.name) {
-            return None;
+        let mut value = r.complex_value(header.value.0)?;
+        if !is_sendable(r, value, "phantom_token_introspection_header", header) {
+            if header.keyed {
+                return Ok(None);
+            }
+            // What only accompanies the call may be missing.
+            value = b"";
         }
-        headers.push(memory::copied(value).ok()?);
+        headers.push(memory::copied(value).map_err(no_memory)?);
     }
-    let mut params = memory::with_room(introspection.params.len()).ok()?;
+    let mut params = memory::with_room(introspection.params.len()).map_err(no_memory)?;
     for param in introspection.params.iter() {
-        let value = r.complex_value(param.value.0).ok()?;
-        if is_unsendable(r, value, "phantom_token_introspection_param", &param.name) {
-            return None;
+        let value = r.complex_value(param.value.0)?;
+        if !is_sendable(r, value, "phantom_token_introspection_param", param) {
+            return Ok(None);
         }
-        params.push(memory::copied(value).ok()?);
+        params.push(memory::copied(value).map_err(no_memory)?);
     }
-    Some((headers, params))
+    Ok(Some((headers, params)))
 }
 
-/// Whether a value could end the field it is sent in. Said once a minute: clients may cause it.
-fn is_unsendable(r: Request, value: &[u8], directive: &str, name: &str) -> bool {
-    if !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        return false;
+/// Whether a value holds no control byte: one could end the field it is sent in. That it does is
+/// said once a minute, since it is most often a client's doing.
+fn is_sendable(r: Request, value: &[u8], directive: &str, extra: &Extra) -> bool {
+    if directive::is_header_value(value) {
+        return true;
     }
+    let name = &extra.name;
     let hash = hash_of(&[directive.as_bytes(), name.as_bytes()]);
     let first = worker::with(|worker| {
         worker.state.once(Notice::UnsendableValue, hash, now_ms(), Some(60_000))
     });
     if first == Some(true) {
-        error!(
+        warning!(
             r.log(),
-            "the value of \"{directive} {name}\" holds CR, LF or NUL: answering 500; take it from a variable that cannot"
+            "the value of \"{directive} {name}\" holds a control byte, which a client may have sent: a header with nokey is left out, else the answer is 500"
         );
     }
-    true
+    false
 }
 
 /// An entry that ran out may serve while the server cannot be asked (`phantom_token_cache_stale`).

@@ -131,6 +131,11 @@ pub fn is_own_header(name: &[u8]) -> bool {
     content || OWN_HEADERS.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
 }
 
+/// Whether a value can stand in a header: it holds no control byte but HTAB (RFC 9110 §5.5).
+pub fn is_header_value(value: &[u8]) -> bool {
+    !value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
+}
+
 /// Whether a media type, or a list of them, can be sent as `Accept`: visible ASCII and spaces.
 pub fn is_accept(value: &[u8]) -> bool {
     !value.is_empty() && value.iter().all(|byte| (0x20..0x7f).contains(byte))
@@ -182,6 +187,16 @@ mod tests {
         }
         assert_eq!(maker(b"$host", is_free), Maker::Operator);
         assert_eq!(maker(b"$host$arg_x", is_free), Maker::Both);
+    }
+
+    #[test]
+    fn a_header_s_value_holds_no_control_byte() {
+        for value in ["", "a b", "a\tb", "caf\u{e9}", "\u{80}", "\u{c0}"] {
+            assert!(is_header_value(value.as_bytes()), "{value:?}");
+        }
+        for byte in (0..=31).chain([127]).filter(|byte| *byte != b'\t') {
+            assert!(!is_header_value(&[b'a', byte]), "{byte}");
+        }
     }
 
     #[test]

@@ -455,6 +455,9 @@ fn extra(cf: &mut Cf<'_>, directive: &str, args: Args<'_>) -> Result<Extra, Conf
         Some(&b"nokey") => false,
         Some(other) => return Err(invalid(other, "write nokey or nothing")),
     };
+    if !directive::is_header_value(args[1]) {
+        return Err(ConfError::directive("has a control byte in its value: leave it out"));
+    }
     if keyed && directive::maker(args[1], directive::is_free) == Maker::Client {
         let place = cf.place();
         let value = String::from_utf8_lossy(args[1]).into_owned();

@@ -3,7 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 use std::{io, thread};
 
-use phantom_token_test::rig::INVALID_TOKEN;
+use phantom_token_test::rig::{INVALID_TOKEN, SERVER_ERROR};
 use phantom_token_test::{Api, AuthorizationServer, Gateway, Reply, Rig};
 
 fn last_body(rig: &Rig) -> String {
@@ -70,19 +70,81 @@ fn headers_carry_variables_and_empty_ones_are_left_out() {
 }
 
 #[test]
-fn values_that_would_split_the_request_are_refused() {
+fn a_configured_user_agent_takes_the_place_of_the_module_s() {
+    let rig = Rig::start(|builder| {
+        builder.directives("phantom_token_introspection_header user-agent $arg_agent nokey;")
+    });
+    assert_eq!(rig.gateway.get_as("/api?agent=one/1", &rig.server.issue().token).status, 200);
+    assert_eq!(last_header(&rig, "user-agent"), ["one/1"]);
+    rig.assert_passes(&rig.server.issue());
+    let ours = last_header(&rig, "user-agent");
+    assert!(ours.len() == 1 && ours[0].starts_with("ngx-phantom-token/"), "{ours:?}");
+}
+
+/// Request targets whose `$uri` holds a control byte.
+const CONTROLS: [&str; 6] =
+    ["/api/%0d%0aX-Injected:%201", "/api/%0a", "/api/%0d", "/api/%01", "/api/%1f", "/api/%7f"];
+
+#[test]
+fn values_with_a_control_byte_are_refused_as_the_client_s_doing() {
     for directive in [
-        "phantom_token_introspection_header X-Path $uri",
-        "phantom_token_introspection_param path $uri",
+        "phantom_token_introspection_header X-Path $uri;",
+        "phantom_token_introspection_param path $uri;",
+        "phantom_token_introspection_param path $uri nokey;",
     ] {
-        let rig = Rig::start(|builder| builder.directives(&format!("{directive} nokey;")));
+        let rig = Rig::start(|builder| {
+            builder
+                .directives(directive)
+                .directives(
+                    "add_header Said \"$phantom_token_status $phantom_token_reason\" always;",
+                )
+                .location("= /status", "phantom_token_status;")
+        });
         let token = rig.server.issue();
-        for target in ["/api/%0d%0aX-Injected:%201", "/api/%0a", "/api/%0d"] {
-            Reply::failure().assert(&rig.gateway.get_as(target, &token.token));
+        for target in CONTROLS {
+            let response = rig.gateway.get_as(target, &token.token);
+            assert_eq!(response.header("said"), Some("DENIED malformed"));
+            assert_eq!(response.text(), SERVER_ERROR);
+            assert_eq!(response.status, 500);
         }
         assert_eq!(rig.server.introspections(), 0);
-        rig.gateway.wait_for_log(&["[error]", "holds CR, LF or NUL"]);
+        rig.gateway.wait_for_log(&["[warn]", "holds a control byte", "500"]);
+        let lines = rig.gateway.module_lines();
+        assert!(!lines.iter().any(|line| line.contains("[error]")), "{lines:?}");
+        let numbers = rig.gateway.get("/status", &[]).text().to_owned();
+        let said = |line: &str| numbers.lines().any(|known| known == line);
+        assert!(said("phantom_token_requests_total{outcome=\"denied\"} 6"), "{numbers}");
+        assert!(said("phantom_token_requests_total{outcome=\"error\"} 0"), "{numbers}");
+        let failures = numbers.lines().filter(|line| line.contains("_failures_total{"));
+        assert!(failures.into_iter().all(|line| line.ends_with(" 0")), "{numbers}");
         rig.assert_passes(&token);
+    }
+}
+
+#[test]
+fn a_header_that_only_accompanies_the_call_is_left_out_where_it_holds_a_control_byte() {
+    let rig = Rig::start(|builder| {
+        builder
+            .directives("phantom_token_introspection_header Traceparent $uri nokey;")
+            .directives("phantom_token_introspection_header X-One 1;")
+    });
+    for target in CONTROLS {
+        assert_eq!(rig.gateway.get_as(target, &rig.server.issue().token).status, 200, "{target}");
+        assert!(last_header(&rig, "traceparent").is_empty());
+        assert_eq!(last_header(&rig, "x-one"), ["1"]);
+    }
+    // What HTTP allows in a value is sent.
+    for (target, value) in [("/api/%09a", "/api/\ta"), ("/api/%c3%80", "/api/\u{c0}")] {
+        assert_eq!(rig.gateway.get_as(target, &rig.server.issue().token).status, 200, "{target}");
+        assert_eq!(last_header(&rig, "traceparent"), [value]);
+    }
+    let warned = rig.gateway.module_lines();
+    assert_eq!(warned.iter().filter(|line| line.contains("control byte")).count(), 1);
+    for directive in ["header X \"a\\nb$uri\" nokey", "param x \"a\\tb\\rc\""] {
+        let directive = format!("phantom_token_introspection_{directive};");
+        let check =
+            Gateway::builder().protect(&rig.server, &rig.api).directives(&directive).check();
+        assert!(!check.ok && check.messages.contains("has a control byte"), "{}", check.messages);
     }
 }
 
@@ -139,7 +201,7 @@ fn accept_is_sent_as_it_is_written() {
         );
         rig.assert_passes(&rig.server.issue());
         assert_eq!(last_header(&rig, "accept"), [accept]);
-        assert!(last_header(&rig, "accept-encoding").iter().all(|value| value == "identity"));
+        assert_eq!(last_header(&rig, "accept-encoding"), ["identity"]);
     }
 }
 

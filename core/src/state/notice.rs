@@ -16,7 +16,7 @@ pub enum Notice {
     Overflow = 4,
     /// A claim asked for as a variable holds control bytes.
     UnprintableClaim = 5,
-    /// The value of a header or parameter for the server holds CR, LF or NUL.
+    /// The value of a header or parameter for the server holds a control byte.
     UnsendableValue = 6,
 }
 
