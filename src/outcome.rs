@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use phantom_token_core::answer::Failure;
-use phantom_token_core::client::CallError;
+use phantom_token_core::client::{CallError, TlsCause};
 use phantom_token_core::local::Cached;
 use phantom_token_core::metrics::FailureReason;
 
@@ -147,6 +147,16 @@ impl Fail {
                 "check the endpoint's URL, phantom_token_introspection_accept and what the server gives this client"
             }
             Why::Resting | Why::Overflow | Why::Internal => "see the lines before",
+        }
+    }
+
+    /// What to look at where a call had no answer.
+    pub(crate) fn advice_on(error: &CallError) -> &'static str {
+        match error {
+            CallError::Tls(TlsCause::NoName | TlsCause::OldVersion) => {
+                "have it issued as version 3 with the host in subjectAltName, or name the server's own certificate in phantom_token_ssl_trusted_certificate"
+            }
+            _ => Self::of_call(error).advice(),
         }
     }
 

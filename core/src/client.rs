@@ -43,7 +43,7 @@ pub use self::error::{AnswerCause, CallError, ConnectCause, Phase, RequestCause,
 pub use self::request::Common;
 pub use self::stats::{Stats, stats};
 pub use self::stop::stop;
-pub use self::tls::{Tls, TlsConfigError, TlsOptions};
+pub use self::tls::{Tls, TlsConfigError, TlsFile, TlsOptions};
 
 use self::agent::Agent;
 use self::stop::Running;

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::rc::Rc;
 
-use phantom_token_core::client::{Tls, TlsOptions};
+use phantom_token_core::client::{Tls, TlsFile, TlsOptions};
 use zeroize::Zeroizing;
 
 use crate::conf::{Cf, ConfError};
@@ -76,8 +76,21 @@ pub(crate) struct TlsFiles<'a> {
     pub(crate) key: Option<&'a Rc<PemFile>>,
 }
 
+impl TlsFiles<'_> {
+    /// Which directive names which file.
+    fn named(&self, file: TlsFile) -> Option<String> {
+        let (directive, file) = match file {
+            TlsFile::Trusted => ("phantom_token_ssl_trusted_certificate", self.trusted),
+            TlsFile::ClientCertificate => ("phantom_token_ssl_certificate", self.certificate),
+            TlsFile::ClientKey => ("phantom_token_ssl_certificate_key", self.key),
+        };
+        Some(format!("\"{directive}\" names \"{}\"", file?.path))
+    }
+}
+
 impl TlsCache {
-    /// The TLS setting of these files, made once for all locations that use the same.
+    /// The TLS setting of these files, made once for all locations that use the same. An error names
+    /// the directives and files it is about.
     pub(crate) fn get(&mut self, files: &TlsFiles<'_>) -> Result<Tls, String> {
         let path = |file: Option<&Rc<PemFile>>| file.map(|file| file.path.clone());
         let key = TlsKey {
@@ -96,7 +109,11 @@ impl TlsCache {
             client_cert: pem(files.certificate),
             client_key: files.key.map(|file| file.bytes.clone()),
         };
-        let tls = Tls::new(options).map_err(|error| error.to_string())?;
+        let tls = Tls::new(options).map_err(|error| {
+            let named = error.files().iter().filter_map(|file| files.named(*file));
+            let named = named.collect::<Vec<_>>().join(" and ");
+            if named.is_empty() { error.to_string() } else { format!("{named}: {error}") }
+        })?;
         self.0.push((key, tls.clone()));
         Ok(tls)
     }

@@ -56,7 +56,7 @@ impl fmt::Display for Line {
             Cause::NotBegun => f.write_str(
                 "was not begun in time: the thread pool's queue is long, give the pool more threads",
             ),
-            Cause::Call(error) => write!(f, "failed: {error}; {}", Fail::of_call(error).advice()),
+            Cause::Call(error) => write!(f, "failed: {error}; {}", Fail::advice_on(error)),
             Cause::Hint { failure, hint } => write!(
                 f,
                 "failed: {failure}; \"{}\" is not what it knows: write \"phantom_token_token_type_hint access_token\", or none",

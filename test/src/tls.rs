@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine as _;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    KeyUsagePurpose, SigningKey as _, date_time_ymd,
 };
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -146,12 +148,76 @@ impl Authority {
         self.issue(params(name, &[]), ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A server's or client's certificate of X.509 version 1, as `openssl x509 -req` makes it: its
+    /// common name is all it says.
+    ///
+    /// # Panics
+    /// Where no key pair can be made.
+    pub fn version_1(&self, name: &str) -> Identity {
+        let key = KeyPair::generate().expect("a key pair");
+        let newer = params(name, &[]).signed_by(&key, &self.issuer).expect("a certificate");
+        let (_, content) = der::parts(newer.der())[0];
+        let [tbs, algorithm, _] = der::parts(content)[..] else { panic!("no certificate") };
+        // All but version and extensions (RFC 5280 §4.1).
+        let fields = der::parts(tbs.1).into_iter().filter(|(tag, _)| !matches!(tag, 0xa0 | 0xa3));
+        let fields: Vec<u8> = fields.flat_map(|(tag, part)| der::part(tag, part)).collect();
+        let tbs = der::part(0x30, &fields);
+        let signature = self.issuer.key().sign(&tbs).expect("a signature");
+        let rest = [der::part(0x30, algorithm.1), der::part(3, &[&[0], &signature[..]].concat())];
+        let certificate = der::part(0x30, &[tbs, rest.concat()].concat());
+        Identity { certificate: pem(&certificate), key: key.serialize_pem() }
+    }
+
+    /// A server certificate with its host in its common name alone.
+    ///
+    /// # Panics
+    /// Where no key pair can be made.
+    pub fn common_name_alone(&self, name: &str) -> Identity {
+        self.issue(params(name, &[]), ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
     fn issue(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Identity {
         let key = KeyPair::generate().expect("a key pair");
         params.extended_key_usages = vec![usage];
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
         Identity { certificate, key: key.serialize_pem() }
     }
+}
+
+/// As much of DER (X.690) as taking a certificate apart needs.
+mod der {
+    /// Tag and content of each part in `rest`.
+    pub(super) fn parts(mut rest: &[u8]) -> Vec<(u8, &[u8])> {
+        let mut parts = Vec::new();
+        while let [tag, first, more @ ..] = rest {
+            let bytes = if *first < 0x80 { 0 } else { usize::from(first & 0x7f) };
+            let long =
+                more[..bytes].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+            let length = if bytes == 0 { usize::from(*first) } else { long };
+            let (part, others) = more[bytes..].split_at(length);
+            parts.push((*tag, part));
+            rest = others;
+        }
+        parts
+    }
+
+    /// A part of less than 64 KiB.
+    pub(super) fn part(tag: u8, content: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(content.len()).expect("a short part").to_be_bytes();
+        let header = match content.len() {
+            0..0x80 => vec![tag, length[1]],
+            0x80..0x100 => vec![tag, 0x81, length[1]],
+            _ => vec![tag, 0x82, length[0], length[1]],
+        };
+        [&header[..], content].concat()
+    }
+}
+
+fn pem(certificate: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
+    let lines = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line) + "\n");
+    let lines: String = lines.collect();
+    format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
 }
 
 fn params(common_name: &str, names: &[&str]) -> CertificateParams {
@@ -182,11 +248,17 @@ pub fn server_config(identity: &Identity, client_ca: Option<&str>) -> Arc<Server
             builder.with_client_cert_verifier(verifier)
         }
     };
+    Arc::new(builder.with_cert_resolver(presented(identity)))
+}
+
+/// What presents an identity, be it a good one or not.
+///
+/// # Panics
+/// Where the PEM text is faulty.
+pub fn presented(identity: &Identity) -> Arc<SingleCertAndKey> {
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("a private key");
-    let config = builder
-        .with_single_cert(certificates(&identity.certificate), key)
-        .expect("a certificate and its key");
-    Arc::new(config)
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).expect("a signing key");
+    Arc::new(CertifiedKey::new(certificates(&identity.certificate), key).into())
 }
 
 fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {

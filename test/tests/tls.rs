@@ -182,8 +182,14 @@ fn mistakes_with_certificates_and_keys_are_named() {
     assert_refused(&refused, "the client certificate's key is encrypted: decrypt it first");
     let refused = check(&client.certificate, &other.key, both);
     assert_refused(&refused, "the client certificate and its key do not belong together");
+    assert_refused(&refused, "client.pem\" and \"phantom_token_ssl_certificate_key\" names \"/");
     assert_refused(&check(&client.certificate, "", both), "holds no PEM private key");
     assert_refused(&check("", &client.key, both), "holds no PEM certificate");
+    let damaged =
+        check(&client.certificate.replace("\n-----END", "!\n-----END"), &client.key, both);
+    assert_refused(&damaged, "the client certificate file is damaged");
+    assert_refused(&damaged, "\"phantom_token_ssl_certificate\" names \"/");
+    assert_refused(&damaged, "/client.pem\": ");
     let half = "phantom_token_ssl_certificate client.pem;";
     assert_refused(&check(&client.certificate, "", half), "phantom_token_ssl_certificate_key");
     let half = "phantom_token_ssl_certificate_key client.key;";
@@ -198,6 +204,7 @@ fn mistakes_with_certificates_and_keys_are_named() {
         .file("ca.pem", client.key.as_str())
         .check();
     assert_refused(&https, "the file of trusted certificates holds no PEM certificate");
+    assert_refused(&https, "\"phantom_token_ssl_trusted_certificate\" names \"/");
 }
 
 #[test]

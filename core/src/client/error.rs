@@ -106,6 +106,13 @@ pub enum TlsCause {
     /// No subject alternative name matches the URL's host.
     #[error("the certificate is not valid for the host name")]
     WrongName,
+    /// No subject alternative name names a host; its common name counts only where the certificate
+    /// itself is trusted.
+    #[error("the certificate names no host in subjectAltName")]
+    NoName,
+    /// The certificate is of X.509 version 1 or 2, and is not itself trusted.
+    #[error("the certificate is older than X.509 version 3")]
+    OldVersion,
     /// No path from the certificate to a trusted one.
     #[error("the certificate's issuer is not trusted")]
     UnknownIssuer,

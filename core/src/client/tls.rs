@@ -13,6 +13,8 @@ use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
+use x509_cert::Certificate;
+use x509_cert::der::{Decode, Encode};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::verify::{AnyCertificate, Pinned, TrustedCertificate};
@@ -49,13 +51,13 @@ pub enum TlsConfigError {
     #[error("the file of trusted certificates holds no PEM certificate")]
     NoTrustedCertificate,
     /// The trusted file is not PEM, or what it holds are not certificates.
-    #[error("the file of trusted certificates is damaged: it must hold PEM certificates")]
+    #[error("the file of trusted certificates is damaged: it must hold X.509 certificates as PEM")]
     BadTrustedCertificate,
     /// The client certificate file has no certificate in it.
     #[error("the client certificate file holds no PEM certificate")]
     NoClientCertificate,
     /// The client certificate file is not PEM, or what it holds is not a certificate.
-    #[error("the client certificate file is damaged: it must hold PEM certificates")]
+    #[error("the client certificate file is damaged: it must hold X.509 certificates as PEM")]
     BadClientCertificate,
     /// The key file has no private key in it.
     #[error("the client certificate's key file holds no PEM private key")]
@@ -87,6 +89,37 @@ pub enum TlsConfigError {
     /// `rustls` refused the settings for another reason.
     #[error("TLS cannot be set up")]
     Refused,
+}
+
+/// One of the files of [`TlsOptions`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFile {
+    /// The certificates to trust.
+    Trusted,
+    /// The client's certificate.
+    ClientCertificate,
+    /// Its private key.
+    ClientKey,
+}
+
+impl TlsConfigError {
+    /// The files to look at.
+    pub fn files(self) -> &'static [TlsFile] {
+        use TlsFile::{ClientCertificate, ClientKey, Trusted};
+        match self {
+            Self::NoTrustedCertificate | Self::BadTrustedCertificate => &[Trusted],
+            Self::NoClientCertificate | Self::BadClientCertificate => &[ClientCertificate],
+            Self::NoClientKey
+            | Self::BadClientKey
+            | Self::EncryptedClientKey
+            | Self::UnsupportedClientKey => &[ClientKey],
+            Self::KeyMismatch => &[ClientCertificate, ClientKey],
+            Self::NoSystemCertificates
+            | Self::KeyMissing
+            | Self::CertificateMissing
+            | Self::Refused => &[],
+        }
+    }
 }
 
 /// TLS settings, ready for use. A clone is cheap and means the same settings: connections and
@@ -158,7 +191,7 @@ fn verifier(
         if certificates.is_empty() {
             return Err(TlsConfigError::NoTrustedCertificate);
         }
-        pinned.extend(certificates.iter().filter_map(Pinned::from_self_signed));
+        pinned.extend(certificates.iter().filter_map(Pinned::new));
         roots.add_parsable_certificates(certificates);
         if roots.is_empty() {
             return Err(TlsConfigError::BadTrustedCertificate);
@@ -172,7 +205,7 @@ fn verifier(
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|_| TlsConfigError::Refused)?;
-    Ok(Arc::new(TrustedCertificate::new(inner, pinned)))
+    Ok(Arc::new(TrustedCertificate::new(inner, pinned, provider)))
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls_pki_types::pem::Error> {
@@ -195,11 +228,20 @@ fn client_identity(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, TlsCo
     der.zeroize();
     let signing_key = signing_key.map_err(|_| TlsConfigError::UnsupportedClientKey)?;
     let identity = CertifiedKey::new(chain, signing_key);
-    match identity.keys_match() {
-        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(identity),
-        Err(rustls::Error::InconsistentKeys(_)) => Err(TlsConfigError::KeyMismatch),
-        Err(_) => Err(TlsConfigError::BadClientCertificate),
-    }
+    let belong_together = match identity.keys_match() {
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => true,
+        Err(rustls::Error::InconsistentKeys(_)) => false,
+        // `rustls` does not read all certificates, such as those before version 3. Whether one will
+        // do is the server's to say.
+        Err(_) => {
+            let certificate = Certificate::from_der(&identity.cert[0])
+                .map_err(|_| TlsConfigError::BadClientCertificate)?;
+            let known = certificate.tbs_certificate().subject_public_key_info().to_der();
+            let key = identity.key.public_key();
+            key.is_none_or(|key| known.is_ok_and(|known| key.as_ref() == known))
+        }
+    };
+    if belong_together { Ok(identity) } else { Err(TlsConfigError::KeyMismatch) }
 }
 
 /// Whether a PEM key asks for a pass phrase: PKCS #8 (RFC 5958 §3) or OpenSSL's older form

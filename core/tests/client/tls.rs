@@ -71,7 +71,7 @@ fn a_certificate_must_be_current_for_the_name_and_from_a_trusted_issuer() {
     assert_eq!(fails(issue(expired(good.clone())), &tls), TlsCause::Expired);
     assert_eq!(fails(issue(early(good.clone())), &tls), TlsCause::NotValidYet);
     assert_eq!(fails(issue(params(&["other.example"])), &tls), TlsCause::WrongName);
-    assert_eq!(fails(issue(params(&[])), &tls), TlsCause::WrongName);
+    assert_eq!(fails(issue(params(&[])), &tls), TlsCause::NoName);
     assert_eq!(fails(issue(ca(good.clone())), &tls), TlsCause::CaCertificate);
     let mut client_only = good.clone();
     client_only.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -121,6 +121,24 @@ fn a_self_signed_certificate_is_believed_where_it_is_itself_trusted() {
         let cause = fails(new.server(), &trusting(&new.certificate));
         assert_eq!(cause, TlsCause::NotValidYet, "CA flag {flag}");
     }
+}
+
+#[test]
+fn an_issued_certificate_is_believed_where_it_is_itself_trusted() {
+    let authority = Authority::new();
+    let issued = authority.issue(&params(&["as.example"]));
+    assert_eq!(outcome(issued.server(), &trusting(&issued.certificate)), Ok(()));
+    // Of one without alternative names the common name counts.
+    let mut named = params(&[]);
+    named.distinguished_name.push(rcgen::DnType::CommonName, "as.example");
+    let old = authority.issue(&named);
+    assert_eq!(outcome(old.server(), &trusting(&old.certificate)), Ok(()));
+    assert_eq!(fails(old.server(), &authority.trusting()), TlsCause::NoName);
+    let old = authority.issue(&expired(named));
+    assert_eq!(fails(old.server(), &trusting(&old.certificate)), TlsCause::Expired);
+    // Its issuer's other certificates are not.
+    let other = authority.issue(&params(&["as.example"]));
+    assert_eq!(fails(other.server(), &trusting(&issued.certificate)), TlsCause::UnknownIssuer);
 }
 
 #[test]
