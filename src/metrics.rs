@@ -28,6 +28,11 @@ pub(crate) fn failure(worker: &Worker, endpoint: Option<EndpointId>, reason: Fai
     worker.state.count_failure(endpoint, reason);
 }
 
+/// A token was called inactive before its time.
+pub(crate) fn ended_early(worker: &Worker, endpoint: Option<EndpointId>) {
+    worker.state.count_ended_early(endpoint);
+}
+
 /// An active answer was not kept.
 pub(crate) fn uncached(worker: &Worker, reason: UncachedReason) {
     worker.state.count_uncached(share(worker), reason);

@@ -40,6 +40,7 @@ pub(crate) struct Calls([EndpointCalls; ENDPOINTS + 1]);
 struct EndpointCalls {
     results: [AtomicU64; CallResult::ALL.len()],
     failures: [AtomicU64; FailureReason::ALL.len()],
+    ended_early: AtomicU64,
 }
 
 /// Totals are counted in the share of any slot: a worker without one uses some other number, its
@@ -63,6 +64,12 @@ impl State {
     /// A call failed, or could not be made, for this reason.
     pub fn count_failure(&self, endpoint: impl Into<Option<EndpointId>>, reason: FailureReason) {
         add(&self.calls(endpoint.into()).failures[reason as usize]);
+    }
+
+    /// An endpoint called a token inactive whose answer still stood in a zone, and whose `exp` had
+    /// not come: it was revoked, or the server has lost what it knew.
+    pub fn count_ended_early(&self, endpoint: impl Into<Option<EndpointId>>) {
+        add(&self.calls(endpoint.into()).ended_early);
     }
 
     /// A call took so long, from when a thread began it to its end.

@@ -426,7 +426,7 @@ fn is_resting(worker: &Worker, endpoint: &PolicyEndpoint, now: u64) -> bool {
     matches!(outlook, Outlook::Resting { .. })
 }
 
-fn endpoint_id(worker: &Worker, endpoint: &PolicyEndpoint) -> Option<EndpointId> {
+pub(super) fn endpoint_id(worker: &Worker, endpoint: &PolicyEndpoint) -> Option<EndpointId> {
     *endpoint.id.get_or_init(|| {
         let connect = endpoint.endpoint.connect();
         worker.state.endpoint(endpoint.endpoint.label(), connect.as_deref())

@@ -7,6 +7,7 @@ use phantom_token_core::lifetime::Life;
 use phantom_token_core::local::Cached;
 use phantom_token_core::state::{Notice, hash_of};
 
+use crate::flight::attempt::endpoint_id;
 use crate::flight::{Flight, Role, Wait};
 use crate::guard;
 use crate::log::warning;
@@ -57,10 +58,15 @@ impl Flight {
         let done = zone.locked(|locked| {
             // Under the lock: a purge has either not walked the chain yet, or has raised the
             // generation before it did.
+            let mut ended_early = false;
             let current = if matches!(outcome, Outcome::Inactive) {
-                locked.remove_active(&key);
+                let before = locked.remove_active(&key);
                 // Nor is it active any more for workers that keep it near, or by a call that is out.
-                state.called_inactive(&key.token, generation).is_some()
+                let current = state.called_inactive(&key.token, generation).is_some();
+                // What was purged was known to be over.
+                ended_early =
+                    current && before.is_some_and(|life| !life.has_expired(now_ms(), now_secs()));
+                current
             } else {
                 state.generation(&key.token) == generation
             };
@@ -81,14 +87,19 @@ impl Flight {
             };
             let others =
                 leads && locked.answer(&key, id, mark_of(outcome, &stored)) == AnsweredFor::Others;
-            (stored, others)
+            (stored, others, ended_early)
         });
         match done {
             None => {
                 self.owe(worker, zone, outcome, &keeping);
                 self.report(worker, zone, &Stored::Locked, outcome);
             }
-            Some((stored, others)) => {
+            Some((stored, others, ended_early)) => {
+                if ended_early {
+                    let asked = self.policy.introspection.endpoints.get(self.next.wrapping_sub(1));
+                    let id = asked.and_then(|endpoint| endpoint_id(worker, endpoint));
+                    metrics::ended_early(worker, id);
+                }
                 if others {
                     worker.state.announce_answer();
                 }

@@ -60,7 +60,7 @@ impl Owed {
                 locked.remove(key);
             }
             What::ForgetActive { state } => {
-                if locked.remove_active(key) {
+                if locked.remove_active(key).is_some() {
                     // Workers may have taken it near since the answer.
                     state.purge_token(&key.token);
                 }

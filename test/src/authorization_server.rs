@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -40,6 +40,8 @@ pub const INTROSPECTION_PATH: &str = "/oauth/v2/oauth-introspect";
 pub const REVOCATION_PATH: &str = "/oauth/v2/oauth-revoke";
 /// Where the public keys are.
 pub const JWKS_PATH: &str = "/oauth/v2/oauth-anonymous/jwks";
+/// Where it says whether its database is there: 200 or 503.
+pub const HEALTH_PATH: &str = "/health/ready";
 /// The client that is given access tokens, and its secret.
 pub const CLIENT: (&str, &str) = ("test-client", "Password1");
 /// The client that may introspect, and its secret.
@@ -96,6 +98,7 @@ struct State {
     calls_of: Mutex<HashMap<String, usize>>,
     at_once: Mutex<HashMap<String, AtOnce>>,
     seen: Mutex<Vec<Seen>>,
+    lost: AtomicBool,
 }
 
 /// A running authorization server. Dropping it closes its port and connections.
@@ -192,6 +195,12 @@ impl AuthorizationServer {
     /// Forgets all scripts.
     pub fn unscript(&self) {
         self.state.scripts.lock().clear();
+    }
+
+    /// Loses its database, or finds it again: meanwhile it calls every token inactive, as Ory Hydra
+    /// does, and says at [`HEALTH_PATH`] that it is not well.
+    pub fn lose_database(&self, lost: bool) {
+        self.state.lost.store(lost, Ordering::Release);
     }
 
     /// Lets every introspection take this long from now on.
@@ -398,6 +407,7 @@ impl Builder {
             calls_of: Mutex::default(),
             at_once: Mutex::default(),
             seen: Mutex::default(),
+            lost: AtomicBool::default(),
         });
         let server = Server::serve(listener, self.tls.clone(), state.clone())?;
         Ok(AuthorizationServer {

@@ -1,4 +1,4 @@
-//! Ten incidents, each made for real. What the metrics and the log say of it must stand in its section
+//! Eleven incidents, each made for real. What the metrics and the log say of it must stand in its section
 //! of `docs/runbook.md`, word for word.
 
 use std::time::Duration;
@@ -332,6 +332,30 @@ fn a_revoked_token_is_still_served() {
     assert_eq!(rig.get_as(&token.token).status, 401);
     assert_eq!(purge("all=1"), 204);
     drill.logged(&["[notice]", "purged"]);
+}
+
+#[test]
+fn good_tokens_are_called_inactive() {
+    let rig = rig("max_fails=0", |builder| {
+        builder.directives("phantom_token_cache_valid 1s;\nphantom_token_cache_inactive_valid 0;")
+    });
+    let drill = Drill::begin("Good tokens are called inactive", &rig);
+    let tokens: Vec<_> = (0..3).map(|_| rig.server.issue()).collect();
+    tokens.iter().for_each(|token| rig.assert_passes(token));
+    rig.server.lose_database(true);
+    for token in &tokens {
+        phantom_token_test::process::wait_until("the end of what is kept", || {
+            rig.get_as(&token.token).status == 401
+        });
+    }
+    drill.rose(&format!("ended_early_total{{endpoint=\"{EXAMPLE}\"}}"));
+    drill.rose("requests_total{outcome=\"inactive\"}");
+    drill.logged(&["[info]", "not active"]);
+    let ended = rig.gateway.metrics().sum("ended_early_total", "");
+    assert_eq!(ended, 3.0);
+    // It finds its database again.
+    rig.server.lose_database(false);
+    tokens.iter().for_each(|token| rig.assert_passes(token));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use phantom_token_test::nginx::version;
 use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN};
 use phantom_token_test::tls::{Identity, server_config};
 use phantom_token_test::{
-    Api, AuthorizationServer, Gateway, GrpcServer, Mint, Reply, curl, grpc, port,
+    Api, AuthorizationServer, Gateway, GrpcServer, Mint, Reply, curl, grpc, port, process,
 };
 
 const SECRET: &str = "Password1";
@@ -202,6 +202,47 @@ fn several_authorization_servers() {
     assert_eq!(partner_api.last().authorization(), [partner.phantom()]);
     assert_eq!((api.count(), partner_api.count()), (2, 2));
     assert_eq!(get("elsewhere.example.com", &order.token).status, 404);
+}
+
+#[test]
+fn hydra_health() {
+    let server = AuthorizationServer::builder().no_client_auth().start().unwrap();
+    let api = Api::start();
+    let gateway = Example::read("hydra-health.conf")
+        .replace("127.0.0.1:4445", &format!("127.0.0.1:{}", server.port()))
+        .replace("127.0.0.1:4446", &format!("127.0.0.1:{}", port::free()))
+        .replace("/admin/oauth2/introspect", INTROSPECTION_PATH)
+        .replace("phantom_token_cache_valid 60s", "phantom_token_cache_valid 1s")
+        .passes_to(&api)
+        .start();
+    let mint = || {
+        let hydras = Mint::new().scope("photos.read").answer("token_use", "access_token");
+        server.mint(hydras).token
+    };
+    let (known, new, get) = (mint(), mint(), |token: &str| gateway.get_as("/api/echo", token));
+    assert_eq!(get(&known).status, 200);
+    assert_eq!(get("unknown").status, 401);
+    // It calls all tokens inactive now, and the good ones go on: some of them by answers that have
+    // run out. Of the others nothing is learnt.
+    server.lose_database(true);
+    process::wait_until("a stale answer", || {
+        assert_eq!(get(&known).status, 200);
+        gateway.error_log().contains("stale answers serve: ")
+    });
+    for token in [&*new, "unknown", "another"] {
+        let status = get(token).status;
+        assert!(status == 500 || token == "unknown" && status == 401, "{token}: {status}");
+    }
+    assert_eq!(get(&known).status, 200);
+    server.lose_database(false);
+    assert_eq!(get(&new).status, 200);
+    let calls = server.introspections_of(&known);
+    process::wait_until("an answer of its own", || {
+        assert_eq!(get(&known).status, 200);
+        server.introspections_of(&known) > calls
+    });
+    server.revoke(&known);
+    process::wait_until("the token's end", || get(&known).status == 401);
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn promised(endpoint: &str) -> BTreeSet<String> {
         add(&format!("{histogram}_count"), "", "");
         add(&format!("{histogram}_sum"), "", "");
     }
+    add(&format!("ended_early_total{{{at}}}"), "", "");
     add("introspections_pending", "", "");
     add("requests_waiting", "", "");
     add("cache_entries{zone=\"phantom_token\",*}", "kind", "active|inactive");

@@ -1,5 +1,7 @@
 //! What is counted of calls to the authorization server and of the cache.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use phantom_token_test::nginx::Builder;
@@ -145,6 +147,96 @@ fn too_many_calls() {
 }
 
 #[test]
+fn tokens_that_end_before_their_time_are_counted() {
+    let rig = rig("max_fails=0", |builder| {
+        let asks_anew = |valid: &str| {
+            format!(
+                "phantom_token on;\nphantom_token_cache_valid {valid};\n\
+                 phantom_token_cache_bypass $arg_anew;\ntry_files /none =204;"
+            )
+        };
+        builder
+            .count_calls()
+            .location("/purge", "phantom_token_purge;")
+            .location("/kept", &asks_anew("100s"))
+            .location("/unkept", &asks_anew("0"))
+            .location("/off", "phantom_token on;\nphantom_token_cache off;\ntry_files /none =204;")
+    });
+    let url = rig.server.introspection_url();
+    let ended = || rig.gateway.metrics().get(&format!("ended_early_total{{endpoint=\"{url}\"}}"));
+    let get = |target: &str, token: &str| rig.gateway.get_as(target, token).status;
+    let mint = |mint: Mint| {
+        let token = rig.server.mint(mint.expires_in(3600)).token;
+        assert_eq!(get("/kept", &token), 204);
+        token
+    };
+    // Never active, and active but not kept: nothing was expected to last.
+    assert_eq!(get("/kept", "unknown"), 401);
+    let unkept = rig.server.issue().token;
+    assert_eq!(get("/unkept", &unkept), 204);
+    rig.server.revoke(&unkept);
+    assert_eq!(get("/unkept", &unkept), 401);
+    assert_eq!(ended(), 0.0);
+
+    // While its answer serves, once.
+    let token = mint(Mint::new());
+    rig.server.revoke(&token);
+    assert_eq!(get("/kept?anew=1", &token), 401);
+    assert_eq!(get("/kept?anew=1", &token), 401);
+    assert_eq!(ended(), 1.0);
+    // Where its answer has run out.
+    let token = mint(Mint::new());
+    rig.server.revoke(&token);
+    rig.gateway.pass_time(Duration::from_secs(101));
+    assert_eq!(get("/kept", &token), 401);
+    assert_eq!(ended(), 2.0);
+    // One without an end.
+    let endless = rig.server.mint(Mint::new().without_expiry()).token;
+    assert_eq!(get("/kept", &endless), 204);
+    rig.server.revoke(&endless);
+    assert_eq!(get("/unkept", &endless), 401);
+    assert_eq!(ended(), 3.0);
+    // Not from the zone: this location has none.
+    let token = mint(Mint::new());
+    rig.server.revoke(&token);
+    assert_eq!(get("/off", &token), 401);
+    assert_eq!(ended(), 3.0);
+
+    // After a purge it was known.
+    let purge = |token: &str| {
+        let mut client = rig.gateway.client();
+        client.send_request("POST", "/purge", &[], format!("token={token}").as_bytes());
+        assert_eq!(client.read().status, 204);
+    };
+    let token = mint(Mint::new());
+    rig.server.revoke(&token);
+    purge(&token);
+    assert_eq!(get("/kept", &token), 401);
+    assert_eq!(ended(), 3.0);
+    // Also where the call began before it, and another answer came after it.
+    let token = mint(Mint::new());
+    let calls = rig.server.introspections_of(&token);
+    let over = Arc::new(AtomicBool::new(false));
+    rig.server.script(&token, Script::status(204).after(&over).times(1));
+    let mut client = rig.gateway.client();
+    let bearer = format!("Bearer {token}");
+    client.send_request("GET", "/kept?anew=1", &[("Authorization", &bearer)], b"");
+    rig.server.wait_for_introspections_of(&token, calls + 1);
+    purge(&token);
+    assert_eq!(get("/kept", &token), 204);
+    over.store(true, Ordering::Release);
+    assert_eq!(client.read().status, 401);
+    assert_eq!(ended(), 3.0);
+    // And not at the end that was told.
+    let short = rig.server.mint(Mint::new().expires_in(50)).token;
+    assert_eq!(get("/kept", &short), 204);
+    rig.gateway.pass_time(Duration::from_secs(60));
+    rig.server.revoke(&short);
+    assert_eq!(get("/kept", &short), 401);
+    assert_eq!(ended(), 3.0);
+}
+
+#[test]
 fn what_is_not_cached_is_counted_by_reason_and_said_in_debug() {
     let strict = "phantom_token_cache_control strict;";
     let cases = [
@@ -272,7 +364,7 @@ fn endpoints_are_shown_as_configured_before_and_after_a_reload() {
         let metrics = rig.gateway.metrics();
         metrics.0.keys().filter(|name| name.contains(&format!("\"{endpoint}\""))).count()
     };
-    let all = 3 + 8 + 1;
+    let all = 3 + 8 + 1 + 1;
     assert_eq!(series(&rig, &url), all, "before the first call, so that its failure is a rise");
     let backup = format!("http://127.0.0.1:{}/backup", port::free());
     rig.gateway.reload_with(|builder| builder.endpoint(&format!("{backup} backup")));

@@ -47,14 +47,14 @@ fn shows_the_numbers_and_follows_them() {
     assert_eq!((of("hit"), of("miss"), of("denied")), ("2".into(), "1".into(), "1".into()));
     let endpoints = rows(&mut browser, "Endpoints");
     assert_eq!(endpoints[0][0], rig.server.introspection_url());
-    assert_eq!(endpoints[0][1..], ["up", "1", "0", "0", "–"]);
+    assert_eq!(endpoints[0][1..], ["up", "1", "0", "0", "0", "–"]);
     assert_eq!(rows(&mut browser, "Cache zones")[0][1], "1");
     assert_eq!(browser.eval("document.getElementById('ratio-all').textContent"), "66.6 % in total");
 
     rig.server.script_all(Script::status(500));
     rig.get_as("another");
     browser.wait_for("document.getElementById('errors-all').textContent === '1 in total'");
-    assert_eq!(rows(&mut browser, "Endpoints")[0][5], "status 1");
+    assert_eq!(rows(&mut browser, "Endpoints")[0][6], "status 1");
     let drawn = "[...document.querySelectorAll('path')].filter(p => p.getAttribute('d')).length";
     assert!(browser.eval(drawn).as_u64().unwrap() >= 4);
     assert_eq!(browser.complaints(), [""; 0], "neither scripts nor the policy complain");

@@ -89,6 +89,17 @@ impl Head {
     pub(super) fn blocks(&self) -> u32 {
         blocks_for(self.payload())
     }
+
+    fn times(&self) -> Times {
+        let has = |flag| self.meta & flag != 0;
+        let [stored, until, exp, end_ms] = self.times;
+        Times {
+            stored,
+            until: has(HAS_UNTIL).then_some(until),
+            exp: has(HAS_EXP).then_some(Expiry { exp, end_ms }),
+            may_stale: has(MAY_STALE),
+        }
+    }
 }
 
 impl Locked<'_> {
@@ -123,13 +134,15 @@ impl Locked<'_> {
         })
     }
 
-    /// Forgets the entry of a key where it is an active one; `false` where it is not.
-    pub fn remove_active(&mut self, key: &Key) -> bool {
-        self.sound(false, |arena| match arena.entry(key)? {
+    /// Forgets the entry of a key where it is an active one, and tells how long it was to serve;
+    /// `None` where it is not.
+    pub fn remove_active(&mut self, key: &Key) -> Option<Times> {
+        self.sound(None, |arena| match arena.entry(key)? {
             Some(block) if arena.tag(block)? == Tag::Active => {
-                arena.change(|arena| arena.drop_entry(block)).map(|()| true)
+                let times = arena.head(block)?.times();
+                arena.change(|arena| arena.drop_entry(block)).map(|()| Some(times))
             }
-            _ => Ok(false),
+            _ => Ok(None),
         })
     }
 
@@ -259,15 +272,8 @@ impl Locked<'_> {
         if seal.finish() != head.seal {
             return Err(Corrupt);
         }
-        let has = |flag| head.meta & flag != 0;
         out.kind = if head.tag == Tag::Inactive { Kind::Inactive } else { Kind::Active };
-        let [stored, until, exp, end_ms] = head.times;
-        out.times = Times {
-            stored,
-            until: has(HAS_UNTIL).then_some(until),
-            exp: has(HAS_EXP).then_some(Expiry { exp, end_ms }),
-            may_stale: has(MAY_STALE),
-        };
+        out.times = head.times();
         out.nature = nature_of(head.meta);
         out.lens = head.lens.map(|len| len as usize);
         Ok(Ok(()))

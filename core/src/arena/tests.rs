@@ -173,10 +173,11 @@ fn a_token_has_eight_entries_and_a_purge_takes_them_all() {
     assert_eq!(zone.check().active, 9);
 
     assert!(zone.with(|arena| arena.remove(&key(1, 8))));
-    assert!(zone.with(|arena| arena.remove_active(&key(1, 7))));
-    assert!(!zone.with(|arena| arena.remove_active(&key(1, 7))));
+    let removed = zone.with(|arena| arena.remove_active(&key(1, 7)));
+    assert_eq!(removed, Some(active(b"").times));
+    assert_eq!(zone.with(|arena| arena.remove_active(&key(1, 7))), None);
     zone.with(|arena| arena.store(&key(1, 7), &inactive(9)));
-    assert!(!zone.with(|arena| arena.remove_active(&key(1, 7))));
+    assert_eq!(zone.with(|arena| arena.remove_active(&key(1, 7))), None);
     assert!(!zone.with(|arena| arena.remove(&key(1, 8))));
     zone.with(|arena| arena.store(&key(1, 9), &inactive(9)));
     let _ = zone.with(|arena| arena.join_or_lead(&key(1, 7), &flight(1, 1), 0, EVERYBODY));

@@ -51,6 +51,14 @@ impl Snapshot<'_> {
                 }
             }
             page.family(
+                "ended_early_total",
+                "counter",
+                "Tokens called inactive before their time, by endpoint.",
+            );
+            for one in &self.endpoints {
+                page.sample("ended_early_total", &[("endpoint", &one.endpoint)], one.ended_early);
+            }
+            page.family(
                 "endpoint_up",
                 "gauge",
                 "Whether an endpoint may be called (1), or rests after failures (0).",

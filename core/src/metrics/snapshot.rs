@@ -81,6 +81,8 @@ pub struct EndpointSnapshot {
     pub introspections: Counts,
     /// Failures by reason.
     pub failures: Counts,
+    /// Tokens called inactive before their time.
+    pub ended_early: u64,
 }
 
 /// Numbers by fixed words.
@@ -126,6 +128,7 @@ impl EndpointSnapshot {
             up: false,
             introspections: Counts::zero(CallResult::ALL.iter().map(|one| one.word())),
             failures: Counts::zero(FailureReason::ALL.iter().map(|one| one.word())),
+            ended_early: 0,
         }
     }
 
@@ -133,6 +136,7 @@ impl EndpointSnapshot {
         self.up |= up;
         self.introspections.add(&calls.results);
         self.failures.add(&calls.failures);
+        self.ended_early += read(&calls.ended_early);
     }
 }
 

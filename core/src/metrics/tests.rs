@@ -51,6 +51,7 @@ fn busy() -> State {
         for (times, reason) in (1..).zip(FailureReason::ALL) {
             (0..times).for_each(|_| state.count_failure(endpoint, *reason));
         }
+        (0..5).for_each(|_| state.count_ended_early(endpoint));
     }
     state.failed(down, &Limits { max_fails: 1, fail_timeout_ms: 1 }, 0, None);
     for (slot, ms) in [0, 1, 3, 30, 300, 3000, 30_000].into_iter().enumerate() {
@@ -85,6 +86,8 @@ fn the_text_form_says_it_all() {
         ),
         (r#"introspections_total{endpoint="",result="active"}"#, "1"),
         (r#"failures_total{endpoint="http://[::1]:8443/a\"b\\c\nd",reason="overflow"}"#, "8"),
+        (r#"ended_early_total{endpoint="https://as.example:443/introspect"}"#, "5"),
+        (r#"ended_early_total{endpoint=""}"#, "5"),
         (r#"endpoint_up{endpoint="https://as.example:443/introspect"}"#, "1"),
         (r#"endpoint_up{endpoint="http://[::1]:8443/a\"b\\c\nd"}"#, "0"),
         (r#"uncached_total{reason="cache_off"}"#, "1"),
@@ -159,6 +162,8 @@ fn both_forms_have_the_same_numbers() {
             numbers
                 .insert(format!("failures_total{{endpoint={label},reason=\"{reason}\"}}"), count);
         }
+        let ended = number(&one["ended_early"]);
+        numbers.insert(format!("ended_early_total{{endpoint={label}}}"), ended);
         if one["endpoint"] != "" {
             let up = u8::from(one["up"].as_bool().unwrap()).to_string();
             numbers.insert(format!("endpoint_up{{endpoint={label}}}"), up);

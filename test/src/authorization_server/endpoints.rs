@@ -8,7 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{INTROSPECTION_PATH, JWKS_PATH, Mint, REVOCATION_PATH, Seen, State, TOKEN_PATH, Token};
+use super::{
+    HEALTH_PATH, INTROSPECTION_PATH, JWKS_PATH, Mint, REVOCATION_PATH, Seen, State, TOKEN_PATH,
+    Token,
+};
 use crate::server::{After, Exchange, Service};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -39,6 +42,11 @@ impl Service for State {
         if path == JWKS_PATH || path == "/jwks" {
             let jwks = self.key.jwks().to_string();
             exchange.respond(200, &[JSON], jwks.as_bytes())?;
+            return Ok(After::KeepAlive);
+        }
+        if path == HEALTH_PATH {
+            let status = if self.lost.load(Ordering::Acquire) { 503 } else { 200 };
+            exchange.respond(status, &[JSON], b"{}")?;
             return Ok(After::KeepAlive);
         }
         if ![TOKEN_PATH, INTROSPECTION_PATH, REVOCATION_PATH].contains(&path.as_str()) {
@@ -157,7 +165,8 @@ impl State {
         let Some(token) = form.get("token") else {
             return error(exchange, 400, "invalid_request");
         };
-        let token = self.tokens.lock().active(token);
+        let is_lost = self.lost.load(Ordering::Acquire);
+        let token = self.tokens.lock().active(token).filter(|_| !is_lost);
         let max_age = match token.as_ref().and_then(Token::remaining) {
             Some(seconds) => format!("max-age={seconds}"),
             None => "no-store".to_owned(),

@@ -112,7 +112,7 @@ fn every_example_is_a_good_configuration() {
         }
         // Some servers call refresh tokens and ID tokens active unless told what is meant.
         assert!(config.contains("phantom_token_token_type_hint access_token;"), "{name}");
-        for other in ["127.0.0.1:8443", "127.0.0.1:9145"] {
+        for other in ["127.0.0.1:8443", "127.0.0.1:9145", "127.0.0.1:4446"] {
             config = config.replace(other, &format!("127.0.0.1:{}", port::free()));
         }
         let identity = Identity::self_signed(&["example.com"]);
