@@ -96,7 +96,7 @@ fn checked(token: &[u8], syntax: TokenSyntax) -> Credentials<'_> {
     if body.is_empty() || token.len() > MAX_TOKEN_LEN {
         return Credentials::Unusable;
     }
-    let seen = body.iter().fold(0, |seen, byte| seen | CLASSES[usize::from(*byte)]);
+    let seen = seen_in(body);
     if seen & outside != 0 {
         return Credentials::Unusable;
     }
@@ -105,6 +105,14 @@ fn checked(token: &[u8], syntax: TokenSyntax) -> Credentials<'_> {
         return Credentials::Respelt;
     }
     Credentials::Token(token)
+}
+
+/// What the bytes of a text are not, together. By eights, which a processor works on side by side.
+fn seen_in(text: &[u8]) -> u8 {
+    let one_by_one =
+        |bytes: &[u8]| bytes.iter().fold(0, |seen, byte| seen | CLASSES[usize::from(*byte)]);
+    let (eights, rest) = text.as_chunks::<8>();
+    eights.iter().fold(one_by_one(rest), |seen, eight| seen | one_by_one(eight))
 }
 
 /// Neither in the body of a `b64token`.

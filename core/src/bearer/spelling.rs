@@ -34,10 +34,16 @@ const VALUES: [u8; 256] = {
 /// `base64url`: it has no other bytes than those of base64url and dots, so that only the end of each
 /// segment is left to look at.
 pub(super) fn is_respelt(token: &[u8], base64url: bool) -> bool {
-    let segments = || token.split(|byte| *byte == b'.');
-    matches!(memchr::memchr_iter(b'.', token).count(), 2 | 4)
-        && !(base64url && segments().all(ends_canonically))
-        && segments().next().is_some_and(is_jose_header)
+    let (mut segments, mut from, mut header, mut canonical) = (0, 0, &[][..], base64url);
+    for end in memchr::memchr_iter(b'.', token).chain([token.len()]) {
+        let segment = &token[from..end];
+        canonical &= ends_canonically(segment);
+        if segments == 0 {
+            header = segment;
+        }
+        (segments, from) = (segments + 1, end + 1);
+    }
+    matches!(segments, 3 | 5) && !canonical && is_jose_header(header)
 }
 
 /// Whether a segment of base64url encodes whole bytes and has no spare bit set.
