@@ -153,12 +153,7 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
     loc(c"phantom_token_token_type_hint", MSL | NGX_CONF_TAKE1, |cf, conf, args| {
         nonempty(args[0])?;
         no_variables(args[0])?;
-        if args[0] != b"access_token" {
-            let (hint, place) = (String::from_utf8_lossy(args[0]).into_owned(), cf.place());
-            cf.warn_once(format!(
-                "\"phantom_token_token_type_hint {hint}\": some servers look for no other kind of token, and call every access token inactive; write access_token, in {place}"
-            ));
-        }
+        warn_of_hint(cf, "phantom_token_token_type_hint", args[0]);
         once(&mut conf.token_type_hint, Rc::new(args[0].to_vec()))
     }),
     loc(c"phantom_token_introspection_accept", MSL | NGX_CONF_TAKE1, |_, conf, args| {
@@ -493,9 +488,22 @@ fn introspection_param(
     if args[0] == b"token" {
         return Err(invalid(args[0], "the module sets this parameter itself"));
     }
+    if args[0] == b"token_type_hint" && directive::variables(args[1]).next().is_none() {
+        warn_of_hint(cf, "phantom_token_introspection_param token_type_hint", args[1]);
+    }
     let param = extra(cf, "phantom_token_introspection_param", args)?;
     push(&mut conf.params, param);
     Ok(())
+}
+
+/// Some servers look for no other kind of token than the hint says.
+fn warn_of_hint(cf: &mut Cf<'_>, directive: &str, hint: &[u8]) {
+    if hint != b"access_token" {
+        let (hint, place) = (String::from_utf8_lossy(hint).into_owned(), cf.place());
+        cf.warn_once(format!(
+            "\"{directive} {hint}\": some servers then call every access token inactive; write access_token, in {place}"
+        ));
+    }
 }
 
 fn zone_name(name: &[u8]) -> Result<String, ConfError> {

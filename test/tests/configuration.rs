@@ -493,6 +493,10 @@ fn risks_are_warned_of() {
             "token_type_hint refresh_token",
         ),
         ([ENDPOINT, "phantom_token_token_type_hint opaque;"], "token_type_hint opaque"),
+        (
+            [ENDPOINT, "phantom_token_introspection_param token_type_hint refresh_token;"],
+            "token_type_hint refresh_token",
+        ),
         ([ENDPOINT, "phantom_token_purge;"], "client_body_buffer_size 128k"),
         (
             [ENDPOINT, "phantom_token_purge;\nclient_body_buffer_size 99k;"],
@@ -507,6 +511,7 @@ fn risks_are_warned_of() {
     for quiet in [
         "",
         "phantom_token_token_type_hint access_token;",
+        "phantom_token_introspection_param token_type_hint access_token;",
         "phantom_token_purge;\nclient_body_buffer_size 100k;",
     ] {
         let check = assert_good(&with(&[on, ENDPOINT, ID, SECRET, quiet]));

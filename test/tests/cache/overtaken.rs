@@ -73,17 +73,19 @@ fn nobody_joins_a_call_from_before_an_inactive_answer_and_its_own_is_not_kept() 
 #[test]
 fn an_older_answer_is_not_kept_where_nobody_asked_meanwhile() {
     let rig = locations(2);
-    for learn in LEARN {
+    let asked = ["/shown", "/anew"].map(|asks| LEARN.map(|learn| (asks, learn)));
+    for (asks, learn) in asked.into_iter().flatten() {
         let (token, late) = answered_late(&rig);
         let mut clients = client_of_each_worker(&rig.gateway);
-        send(&mut clients[0].1, "/shown", &token.token);
+        send(&mut clients[0].1, asks, &token.token);
         rig.server.wait_for_introspections_of(&token.token, 1);
         assert_eq!(clients[1].1.get_as(learn, &token.token).status, 401);
         late.store(true, Ordering::Relaxed);
         assert_passes(&clients[0].1.read(), &token);
         for (_, client) in &mut clients {
             let response = client.get_as("/shown", &token.token);
-            assert_eq!(response.status, 401, "{learn}: the older answer is not kept");
+            let what = format!("asked by {asks}, learnt by {learn}");
+            assert_eq!(response.status, 401, "{what}: the older answer is not kept");
         }
     }
 }
