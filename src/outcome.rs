@@ -152,9 +152,19 @@ impl Fail {
 
     /// What to look at where a call had no answer.
     pub(crate) fn advice_on(error: &CallError) -> &'static str {
-        match error {
-            CallError::Tls(TlsCause::NoName | TlsCause::OldVersion) => {
+        let CallError::Tls(cause) = error else { return Self::of_call(error).advice() };
+        match cause {
+            TlsCause::NoName | TlsCause::OldVersion => {
                 "have it issued as version 3 with the host in subjectAltName, or name the server's own certificate in phantom_token_ssl_trusted_certificate"
+            }
+            TlsCause::ClientCertificateRequired => {
+                "set phantom_token_ssl_certificate and phantom_token_ssl_certificate_key"
+            }
+            TlsCause::ClientCertificateRefused => {
+                "check phantom_token_ssl_certificate, whose file may have to hold the issuing CA's certificate too"
+            }
+            TlsCause::UnknownName | TlsCause::NotTls => {
+                "check the endpoint's URL: its scheme, host and port"
             }
             _ => Self::of_call(error).advice(),
         }

@@ -131,12 +131,14 @@ fn mutual_tls() {
     let good = rig(mutual(), &ca.certificate, presenting(&client));
     good.assert_passes(&good.server.issue());
 
-    assert_distrusted(mutual(), &ca.certificate, "the server requires a client certificate");
+    let required = "the server requires a client certificate; set phantom_token_ssl_certificate";
+    assert_distrusted(mutual(), &ca.certificate, required);
 
     let stranger = Authority::generate().client("gateway");
     let refused = rig(mutual(), &ca.certificate, presenting(&stranger));
     Reply::failure().assert(&refused.get_as("opaque"));
-    refused.gateway.wait_for_log(&["[error]", "the server refused the client certificate"]);
+    let words = ["[error]", "the server refused the client certificate; check", "issuing CA"];
+    refused.gateway.wait_for_log(&words);
     assert_eq!(refused.server.introspections(), 0);
 }
 
