@@ -65,14 +65,19 @@ unsafe fn handler_of(
             slot.write(pool_copy((*cf).pool, argument)?);
         }
         let conf = if command.conf == NGX_HTTP_LOC_CONF_OFFSET {
-            (*module.ctx.cast::<ngx_http_module_t>()).create_loc_conf?(cf)
+            let conf = (*module.ctx.cast::<ngx_http_module_t>()).create_loc_conf?(cf);
+            if conf.is_null() {
+                return None;
+            }
+            conf
         } else {
+            // NULL where the module has none.
             let ctx = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
             *(*ctx).main_conf.add(module.ctx_index)
         };
         let mut parser = *cf;
         parser.args = arguments;
-        if conf.is_null() || !command.set?(&mut parser, command, conf).is_null() {
+        if !command.set?(&mut parser, command, conf).is_null() {
             return None;
         }
         let mut name = str_of(&variable[1..]);

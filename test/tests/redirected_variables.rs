@@ -218,3 +218,43 @@ fn a_server_without_a_location_runs_its_rewrites_once() {
     let answer = rig.gateway.get("/nowhere", &[]);
     assert_eq!((answer.status, answer.header("x-n")), (404, Some("x")));
 }
+
+#[test]
+fn scripts_are_asked_anew_and_what_they_have_set_stays() {
+    let Some(njs) = std::env::var_os("NJS_MODULE") else {
+        eprintln!("skipped: NJS_MODULE names no njs");
+        return;
+    };
+    let script = "function pick(r) { r.variables.picked = 'this'; r.internalRedirect('@target'); }\n\
+                  function seen(r) { return r.headersIn.Authorization || ''; }\n\
+                  export default { pick, seen };";
+    let (server, api) = (AuthorizationServer::start(), Api::start());
+    let target = "phantom_token on;\nset $before $seen;\nproxy_set_header X-Before $before;\n\
+                  proxy_set_header X-Picked $picked;";
+    let gateway = Gateway::builder()
+        .protect(&server, &api)
+        .main(&format!("load_module {};", njs.display()))
+        .http("js_import script.js;\njs_set $seen script.seen;\njs_var $picked;")
+        .file("script.js", script)
+        // Asked for after the rewrite, and in the next pass before it.
+        .location("/first", "phantom_token on;\nadd_header X-Seen $seen;\njs_content script.pick;")
+        .location(
+            "/again",
+            &format!(
+                "phantom_token on;\nproxy_intercept_errors on;\nerror_page 401 = @target;\n\
+                 proxy_set_header X-Seen $seen;\nproxy_set_header Authorization \"\";\n\
+                 proxy_pass {};",
+                api.url()
+            ),
+        )
+        .location("@target", &format!("{target}\nproxy_pass {};", api.url()))
+        .start();
+    let token = server.issue();
+    let header = |name: &str| api.last().head.headers.get(name).unwrap_or_default().to_owned();
+    assert_eq!(gateway.get_as("/first", &token.token).status, 200);
+    assert_eq!(header("x-picked"), "this");
+    assert_eq!(gateway.get_as("/again", &token.token).status, 200);
+    assert_eq!(api.received()[1].head.headers.get("x-seen"), Some(&*token.phantom()));
+    assert_eq!(header("x-before"), token.bearer());
+    assert_eq!(api.last().authorization(), [token.phantom()]);
+}

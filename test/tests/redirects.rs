@@ -2,10 +2,13 @@
 //! request as its client sent it, and never what an earlier pass made of it.
 
 use std::io::{Read as _, Write as _};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, OnceLock};
 
 use phantom_token_test::nginx::Builder;
 use phantom_token_test::process::wait_until;
 use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN, UNAUTHORIZED};
+use phantom_token_test::server::{After, Exchange, Server, Service};
 use phantom_token_test::{
     Api, AuthorizationServer, Gateway, Mint, Reply, Response, Rig, Script, curl, port,
 };
@@ -43,15 +46,26 @@ fn redirecting(target: &str, change: impl FnOnce(Builder) -> Builder) -> Rig {
         )
         .location(
             "/accel",
-            "phantom_token on;\nproxy_pass http://127.0.0.1:$server_port/send-to/target;",
-        )
-        .location(
-            "~ ^/send-to(?<place>/.*)$",
-            "phantom_token off;\nadd_header X-Accel-Redirect $place;\nreturn 200;",
+            &format!("phantom_token on;\nproxy_pass http://{};", sending_on().address()),
         )
         .location("/target", &target)
         .location("@target", &target);
     Rig { gateway: change(builder).start(), server, api }
+}
+
+/// An upstream that sends every request to `/target`.
+fn sending_on() -> &'static Server {
+    struct SendingOn;
+    impl Service for SendingOn {
+        fn serve(&self, exchange: &mut Exchange<'_>) -> std::io::Result<After> {
+            exchange.respond(200, &[("X-Accel-Redirect", "/target")], b"")?;
+            Ok(After::Close)
+        }
+    }
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        Server::listen((Ipv4Addr::LOCALHOST, 0).into(), None, Arc::new(SendingOn)).expect("listens")
+    })
 }
 
 /// GET with this Authorization header.
@@ -357,9 +371,9 @@ fn options_are_as_they_came_in_the_next_pass() {
     }
 }
 
-/// An upstream of one connection that lets `meanwhile` happen before it sends the request to `/target`.
-fn sending_on(meanwhile: impl FnOnce() + Send + 'static) -> u16 {
-    let listener = port::listen(std::net::Ipv4Addr::LOCALHOST.into()).expect("listens");
+/// As [`sending_on`] for one connection, with what happens `meanwhile`.
+fn sending_on_after(meanwhile: impl FnOnce() + Send + 'static) -> u16 {
+    let listener = port::listen(Ipv4Addr::LOCALHOST.into()).expect("listens");
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a connection");
@@ -382,7 +396,7 @@ fn a_grant_that_expired_meanwhile_is_refused() {
     for (valid, expired) in [(unkept, true), ("", true), ("", false), (unkept, false)] {
         let (go, gone) = std::sync::mpsc::channel::<()>();
         let (reached, at) = std::sync::mpsc::channel();
-        let upstream = sending_on(move || {
+        let upstream = sending_on_after(move || {
             reached.send(()).expect("the test waits");
             gone.recv().expect("the test says when");
         });
