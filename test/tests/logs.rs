@@ -137,14 +137,14 @@ fn failures_that_repeat_are_summed_up() {
 #[test]
 fn a_flood_of_requests_that_cannot_be_sent_is_said_once() {
     let rig = Rig::start(|builder| {
-        builder.directives("phantom_token_introspection_header X-Path $uri nokey;")
+        builder.directives("phantom_token_introspection_header X-Path $uri;")
     });
     for _ in 0..10 {
         let token = rig.server.issue();
         assert_eq!(rig.gateway.get_as("/api/a%0d%0ab", &token.token).status, 500);
     }
     let lines = rig.gateway.module_lines();
-    let said = lines.iter().filter(|line| line.contains("holds CR, LF or NUL")).count();
+    let said = lines.iter().filter(|line| line.contains("holds a control byte")).count();
     assert_eq!(said, 1, "{lines:#?}");
     assert_eq!(rig.server.introspections(), 0);
 }
