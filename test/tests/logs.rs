@@ -136,9 +136,8 @@ fn failures_that_repeat_are_summed_up() {
 
 #[test]
 fn a_flood_of_requests_that_cannot_be_sent_is_said_once() {
-    let rig = Rig::start(|builder| {
-        builder.directives("phantom_token_introspection_header X-Path $uri;")
-    });
+    let rig =
+        Rig::start(|builder| builder.directives("phantom_token_introspection_header X-Path $uri;"));
     for _ in 0..10 {
         let token = rig.server.issue();
         assert_eq!(rig.gateway.get_as("/api/a%0d%0ab", &token.token).status, 500);
