@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
-    UnparsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 use serde_json::{Value, json};
 
@@ -108,6 +108,21 @@ pub fn payload(jwt: &str) -> Option<Value> {
 fn object(part: &str) -> Option<Value> {
     let value: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()?;
     value.is_object().then_some(value)
+}
+
+/// Whether a key of this JWK Set signed a JWT with RS256 (RFC 7518 §3.3), the algorithm that most
+/// servers begin with.
+pub fn verifies_rs256(keys: &Value, jwt: &str) -> bool {
+    let part = |value: &Value| URL_SAFE_NO_PAD.decode(value.as_str()?).ok();
+    let verifies = |key: &Value| {
+        let (n, e) = (part(&key["n"])?, part(&key["e"])?);
+        let (signed, signature) = jwt.rsplit_once('.')?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        let key = RsaPublicKeyComponents { n, e };
+        key.verify(&RSA_PKCS1_2048_8192_SHA256, signed.as_bytes(), &signature).ok()
+    };
+    let keys = keys["keys"].as_array();
+    keys.is_some_and(|keys| keys.iter().any(|key| verifies(key).is_some()))
 }
 
 /// Random text of `bytes` random bytes, in base64url's alphabet.

@@ -18,11 +18,14 @@ mod doorkeeper;
 mod example;
 mod glewlwyd;
 mod home;
+mod java;
+mod keycloak;
 mod lemonldap_ng;
 mod matrix;
 mod oidc_provider;
 mod process;
 mod run;
+mod spring;
 mod starman;
 mod web;
 
@@ -192,6 +195,8 @@ pub fn all() -> Vec<&'static dyn Server> {
         &django_oidc_provider::DjangoOidcProvider,
         &canaille::Canaille,
         &better_auth::BetterAuth,
+        &keycloak::Keycloak,
+        &spring::Spring,
     ]
 }
 

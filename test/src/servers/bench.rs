@@ -22,6 +22,7 @@ pub struct Bench<'a> {
     pub api: Api,
     /// Where it speaks HTTPS, its certificate and the gateway's client's.
     pub identities: Option<(Identity, Identity)>,
+    with_tls: Option<Box<Bench<'a>>>,
     server: &'static dyn Server,
     home: &'a Home,
     _directory: TempDir,
@@ -55,19 +56,23 @@ impl<'a> Bench<'a> {
             counter,
             api,
             identities,
+            with_tls: None,
             server,
             home,
             _directory: directory,
         })
     }
 
-    /// Another one of the same server, with HTTPS of its own.
+    /// Another one of the same server, with HTTPS of its own: one for all cases that want it.
     ///
     /// # Panics
     /// Where it does not start.
-    pub fn with_tls(&self) -> Bench<'a> {
-        Self::start(self.server, self.home, self.profile, true)
-            .unwrap_or_else(|error| panic!("with TLS: {error}"))
+    pub fn with_tls(&mut self) -> &mut Bench<'a> {
+        let Self { server, home, profile, .. } = *self;
+        self.with_tls.get_or_insert_with(|| {
+            let bench = Self::start(server, home, profile, true);
+            Box::new(bench.unwrap_or_else(|error| panic!("with TLS: {error}")))
+        })
     }
 
     /// The example for this server, with its client's secret. Each reply says its reason. Time

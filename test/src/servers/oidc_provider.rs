@@ -264,7 +264,7 @@ fn rfc9701(bench: &mut Bench<'_>) -> String {
 
 /// RFC 8705 §3.
 fn certificate_bound(bench: &mut Bench<'_>) -> String {
-    let mut bench = bench.with_tls();
+    let bench = bench.with_tls();
     let token = bench.token(Grant::Own("certificate"));
     let tried = ["jwt", "none"].map(|forward| {
         let example = bench.example().set("phantom_token_forward", forward);
