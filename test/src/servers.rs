@@ -17,17 +17,21 @@ mod django_oidc_provider;
 mod doorkeeper;
 mod example;
 mod glewlwyd;
+mod go;
 mod home;
+mod hydra;
 mod java;
 mod keycloak;
 mod lemonldap_ng;
 mod matrix;
 mod oidc_provider;
+mod postgres;
 mod process;
 mod run;
 mod spring;
 mod starman;
 mod web;
+mod zitadel;
 
 pub use bench::Bench;
 pub use cases::{CASES, Case};
@@ -166,7 +170,7 @@ pub struct Profile {
     pub example: &'static str,
     /// What stands in the example for the server's scheme, host and port.
     pub url: &'static str,
-    /// The secret of the example's client.
+    /// The secret of the example's client; empty where the server knows none.
     pub secret: &'static str,
     /// The scope that [`Grant::Access`] has and the example may require.
     pub scope: &'static str,
@@ -197,6 +201,8 @@ pub fn all() -> Vec<&'static dyn Server> {
         &better_auth::BetterAuth,
         &keycloak::Keycloak,
         &spring::Spring,
+        &hydra::Hydra,
+        &zitadel::Zitadel,
     ]
 }
 
