@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::process;
+use crate::process::{self, wait_until};
 
 /// How long a server may take to start: a Java one on a busy machine takes its time.
 const START: Duration = Duration::from_secs(180);
@@ -80,8 +80,16 @@ impl Process {
     }
 
     /// Halts it and its children: it takes connections and answers nothing.
+    ///
+    /// # Panics
+    /// Where it does not run.
     pub fn halt(&self) {
         self.signal_all(libc::SIGSTOP);
+        // On a busy machine that takes a while: other threads than the one that is told go on.
+        let child = self.child.as_ref().expect("a running server").id();
+        wait_until("all of it to halt", || {
+            process::halted(child) && process::children(child).into_iter().all(process::halted)
+        });
     }
 
     /// Lets it go on after [`Self::halt`].

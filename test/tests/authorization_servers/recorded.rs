@@ -137,3 +137,180 @@ fn doorkeeper() {
         running.expect("wrong secret", refused.0, refused.1);
     }
 }
+
+const DJANGO_OAUTH_TOOLKIT: Example = Example {
+    file: "django-oauth-toolkit.conf",
+    endpoints: &["https://auth.example.com/o/introspect/"],
+    scope: Some("read"),
+    ..DOORKEEPER
+};
+
+const DJANGO_OIDC_PROVIDER: Example = Example {
+    file: "django-oidc-provider.conf",
+    endpoints: &["https://auth.example.com/openid/introspect"],
+    ..DJANGO_OAUTH_TOOLKIT
+};
+
+const CANAILLE: Example = Example { file: "canaille.conf", scope: Some("read"), ..DOORKEEPER };
+
+const BETTER_AUTH: Example = Example {
+    file: "better-auth.conf",
+    endpoints: &["https://auth.example.com/api/auth/oauth2/introspect"],
+    ..DJANGO_OAUTH_TOOLKIT
+};
+
+const ZITADEL: Example = Example { file: "zitadel.conf", scope: Some("email"), ..DOORKEEPER };
+
+#[test]
+fn django_oauth_toolkit() {
+    let exp = now() + 300;
+    let json = "200 OK\nServer: gunicorn\nContent-Type: application/json\n\n";
+    let running = Running::start(&DJANGO_OAUTH_TOOLKIT);
+    let active = |scope: &str| {
+        format!(r#"{json}{{"active": true, "scope": "{scope}", "exp": {exp}, "client_id": "app"}}"#)
+    };
+    let claims = Expect::Claims(&[("X-Client", "app"), ("X-Scope", "read")]);
+    running.expect("active", &active("read"), &claims);
+    running.expect("wrong scope", &active("write"), &Expect::OutOfScope);
+    running.expect("inactive", &format!("{json}{{\"active\": false}}"), &Expect::Inactive);
+    let refused = "403 Forbidden\nServer: gunicorn\nContent-Type: text/html; charset=utf-8\n\n";
+    running.expect("wrong secret", refused, &Expect::Failure("credentials with status 403"));
+}
+
+#[test]
+fn django_oidc_provider() {
+    let (iat, exp) = (now(), now() + 300);
+    let json = "200 OK\nServer: gunicorn\nContent-Type: application/json\n\
+                Cache-Control: no-store\nPragma: no-cache\n\n";
+    let active = |exp: u64| {
+        format!(
+            r#"{json}{{"aud": "app", "sub": "1", "exp": {exp}, "iat": {iat}, "iss": "https://auth.example.com/openid", "active": true, "client_id": "app", "scope": "openid read"}}"#
+        )
+    };
+    let running = Running::start(&DJANGO_OIDC_PROVIDER);
+    let claims =
+        Expect::Claims(&[("X-Subject", "1"), ("X-Client", "app"), ("X-Scope", "openid read")]);
+    running.expect("active", &active(exp), &claims);
+    // The access token lives on, and what it says of the end is the ID token's.
+    running.expect("the ID token has ended", &active(iat - 1), &Expect::Inactive);
+    running.gateway.wait_for_log(&["[warn]", "expired"]);
+    // So it answers to a wrong secret as well.
+    running.expect("inactive", &format!("{json}{{\"active\": false}}"), &Expect::Inactive);
+}
+
+#[test]
+fn canaille() {
+    let (iat, exp) = (now(), now() + 864_000);
+    let head = "content-type: application/json\ncache-control: no-store\npragma: no-cache\n";
+    // It sends no reason phrase, and times with fractions.
+    let json = format!("200 \n{head}vary: Cookie\nserver: hypercorn-h11\n\n");
+    let machine = format!(
+        r#"{json}{{"active": true, "aud": ["api-gateway", "special"], "client_id": "app", "exp": {exp}.245872, "iat": {iat}.245872, "iss": "https://auth.example.com", "scope": "read", "token_type": "Bearer"}}"#
+    );
+    let person = format!(
+        r#"{json}{{"active": true, "aud": ["api-gateway", "special"], "client_id": "app", "exp": {exp}.171182, "iat": {iat}.171182, "iss": "https://auth.example.com", "scope": "openid read", "sub": "alice", "token_type": "Bearer", "username": "Alice Liddell"}}"#
+    );
+    let running = Running::start(&CANAILLE);
+    let claims = Expect::Claims(&[("X-Client", "app"), ("X-Scope", "read")]);
+    running.expect("a machine's", &machine, &claims);
+    let claims =
+        Expect::Claims(&[("X-User", "alice"), ("X-Client", "app"), ("X-Scope", "openid read")]);
+    running.expect("a person's", &person, &claims);
+    running.expect("inactive", &format!("{json}{{\"active\": false}}"), &Expect::Inactive);
+    let refused = format!(
+        "401 \n{head}www-authenticate: Basic error=\"invalid_client\", error_description=\"The \
+         client cannot authenticate with methods: ['client_secret_basic']\"\n\n\
+         {{\"error\": \"invalid_client\", \"error_description\": \"The client cannot authenticate \
+         with methods: ['client_secret_basic']\"}}"
+    );
+    running.expect("wrong secret", &refused, &Expect::Failure("credentials with status 401"));
+    let other = Running::start(&CANAILLE);
+    let page = "400 \ncontent-type: text/html; charset=utf-8\n\n<!doctype html>\n<html></html>";
+    other.expect("another name", page, &Expect::Failure("answered with status 400"));
+}
+
+#[test]
+fn better_auth() {
+    let (iat, exp) = (now(), now() + 3600);
+    let head = "cache-control: no-store\ncontent-type: application/json\npragma: no-cache\n";
+    let json = format!("200 OK\n{head}\n");
+    let active = |scope: &str| {
+        format!(
+            r#"{json}{{"active":true,"iss":"https://auth.example.com/api/auth","aud":"https://api.example.com","client_id":"app","azp":"app","exp":{exp},"iat":{iat},"scope":"{scope}","token_type":"Bearer"}}"#
+        )
+    };
+    let running = Running::start(&BETTER_AUTH);
+    let claims = Expect::Claims(&[("X-Client", "app"), ("X-Scope", "read")]);
+    running.expect("active", &active("read"), &claims);
+    running.expect("wrong scope", &active("write"), &Expect::OutOfScope);
+    running.expect("inactive", &format!("{json}{{\"active\":false}}"), &Expect::Inactive);
+    // To what it takes for a JWT.
+    let fault = format!("500 Internal Server Error\n{head}\n");
+    running.expect("a JWT", &fault, &Expect::Failure("answered with status 500"));
+    let many = "429 Too Many Requests\ncontent-type: text/plain;charset=UTF-8\nx-retry-after: 10\n\n\
+                {\"message\":\"Too many requests. Please try again later.\"}";
+    running.expect("too many", many, &Expect::Unavailable("too many requests"));
+    // By post, refused credentials are no 401.
+    let refused = format!(
+        "400 Bad Request\n{head}\n{{\"error_description\":\"client registered for \
+         client_secret_basic cannot use client_secret_post\",\"error\":\"invalid_client\"}}"
+    );
+    running.expect("post", &refused, &Expect::Failure("credentials with status 400"));
+}
+
+#[test]
+fn zitadel() {
+    let exp = now() + 300;
+    let json = "200 OK\nContent-Type: application/json\nVary: Origin\nX-Request-Id: 7\n\n";
+    let active = |scope: &str| {
+        format!(
+            r#"{json}{{"active":true,"scope":"{scope}","client_id":"app","exp":{exp},"sub":"id2","email":"test-user2@zitadel.ch","email_verified":true}}"#
+        ) + "\n"
+    };
+    let running = Running::start(&ZITADEL);
+    let claims =
+        Expect::Claims(&[("X-Subject", "id2"), ("X-Client", "app"), ("X-Scope", "openid email")]);
+    running.expect("active", &active("openid email"), &claims);
+    running.expect("wrong scope", &active("openid"), &Expect::OutOfScope);
+    // It says more of a token that is not active than whether it is.
+    let of_another = format!("{json}{{\"active\":false,\"exp\":{exp}}}\n");
+    running.expect("another client's", &of_another, &Expect::Inactive);
+    let head = "Content-Type: text/plain; charset=utf-8\nX-Content-Type-Options: nosniff\n";
+    let refused =
+        format!("401 Unauthorized\n{head}\nErrorType=unauthorized_client Parent=invalid secret\n");
+    running.expect("wrong secret", &refused, &Expect::Failure("credentials with status 401"));
+    // Its newer kind of server.
+    let running = Running::start(&ZITADEL);
+    let refused = "400 Bad Request\nContent-Type: application/json\n\n\
+                   {\"error\":\"unauthorized_client\",\"error_description\":\"invalid secret\"}\n";
+    running.expect("wrapped", refused, &Expect::Failure("credentials with status 400"));
+}
+
+#[test]
+fn keycloak_that_starts() {
+    let answer = "503 Service Unavailable\nContent-Type: text/plain\nRefresh: 1\nRetry-After: 1\n\n\
+                  Bootstrap in progress. Retry in 1 seconds.";
+    Running::start(&KEYCLOAK).expect("503", answer, &Expect::Unavailable("with status 503"));
+}
+
+/// Claims by its own answer handler, and a JWT beside them.
+#[test]
+fn spring_with_a_handler() {
+    let (iat, exp) = (now(), now() + 300);
+    let jwt = jws(
+        r#"{"kid":"signing","typ":"at+jwt","alg":"RS256"}"#,
+        &format!(
+            r#"{{"sub":"app","aud":["app"],"nbf":{iat},"scope":"message.read","iss":"https://auth.example.com","exp":{exp},"iat":{iat},"client_id":"app"}}"#
+        ),
+    );
+    let head = "200 \nX-Content-Type-Options: nosniff\nX-XSS-Protection: 0\n\
+                Cache-Control: no-cache, no-store, max-age=0, must-revalidate\n\
+                Pragma: no-cache\nExpires: 0\nX-Frame-Options: DENY\n\
+                Content-Type: application/json\n\n";
+    let answer = format!(
+        r#"{head}{{"active":true,"sub":"app","aud":["app"],"nbf":{iat},"scope":"message.read","iss":"https://auth.example.com","exp":{exp},"iat":{iat},"jti":"ffe925ce-fbbd-47e1-8a0c-7281aef60435","client_id":"app","token_type":"Bearer","phantom_token":"{jwt}"}}"#
+    );
+    let claims =
+        Expect::Claims(&[("X-Subject", "app"), ("X-Client", "app"), ("X-Scope", "message.read")]);
+    Running::start(&SPRING).expect("claims beside a JWT", &answer, &claims);
+}
