@@ -174,8 +174,6 @@ pub struct Profile {
     pub secret: &'static str,
     /// The scope that [`Grant::Access`] has and the example may require.
     pub scope: &'static str,
-    /// One that no token has.
-    pub absent_scope: &'static str,
     /// A further client of the gateway's whose secret form-urlencoding changes: id and secret.
     pub special: Option<(&'static str, &'static str)>,
     /// Whether tokens survive a restart.

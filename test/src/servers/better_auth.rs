@@ -46,7 +46,6 @@ impl Server for BetterAuth {
             url: "https://auth.example.com",
             secret: SECRET,
             scope: "read",
-            absent_scope: "admin",
             special: Some(("special", "p+ss w%rd/&=u\"")),
             keeps_tokens: false,
             expect: &[

@@ -44,7 +44,6 @@ impl Server for Canaille {
             url: "https://auth.example.com",
             secret: SECRET,
             scope: "read",
-            absent_scope: "admin",
             special: Some(("special", "p+ss w%rd/&=u\"")),
             keeps_tokens: true,
             expect: &[

@@ -62,7 +62,6 @@ pub(super) fn profile(expect: &'static [(&'static str, &'static str)]) -> Profil
         url: "https://auth.example.com",
         secret: SECRET,
         scope: "read",
-        absent_scope: "admin",
         special: Some(("special", "p+ss w%rd/&=ü")),
         keeps_tokens: true,
         expect,

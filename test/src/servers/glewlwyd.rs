@@ -30,7 +30,6 @@ impl Server for Glewlwyd {
             url: "https://auth.example.com",
             secret: SECRET,
             scope: "read",
-            absent_scope: "admin",
             special: Some(("special", "p+ss w%rd/&=ü")),
             keeps_tokens: true,
             expect: &[

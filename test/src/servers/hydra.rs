@@ -52,7 +52,6 @@ impl Server for Hydra {
             // Its admin port knows no clients of a gateway's.
             secret: "",
             scope: "photos.read",
-            absent_scope: "admin",
             special: None,
             keeps_tokens: true,
             expect: &[

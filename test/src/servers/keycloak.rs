@@ -63,7 +63,6 @@ impl Server for Keycloak {
             url: "https://keycloak.example.com",
             secret: SECRET,
             scope: "read",
-            absent_scope: "admin",
             special: Some(("special", "p+ss w%rd/&=u\"ü")),
             keeps_tokens: true,
             expect: &[

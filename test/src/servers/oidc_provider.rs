@@ -43,7 +43,6 @@ impl Server for Npm {
             url: "https://op.example.com",
             secret: SECRET,
             scope: "read",
-            absent_scope: "admin",
             special: Some(("gateway-special", "p+ss w%rd/&")),
             keeps_tokens: false,
             expect: &[

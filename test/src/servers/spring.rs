@@ -58,7 +58,6 @@ impl Server for Spring {
             url: "https://auth.example.com",
             secret: "Password1",
             scope: "message.read",
-            absent_scope: "admin",
             special: Some(("special", "p+ss w%rd/&=u\"")),
             keeps_tokens: false,
             expect: &[

@@ -36,7 +36,6 @@ impl Server for Zitadel {
             url: "https://auth.example.com",
             secret: SECRET,
             scope: "email",
-            absent_scope: "admin",
             special: Some(("special", "p+ss w%rd/&=u\"")),
             keeps_tokens: false,
             expect: &[
