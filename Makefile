@@ -131,7 +131,7 @@ bench: setup-bench build ## Measure what the module costs: docs/benchmarks.md
 	$(SAY) 'single steps of the engine'
 	@mkdir -p build/bench
 	@$(CARGO) bench $(CARGO_FLAGS) --quiet --package phantom-token-bench --bench engine -- --sample-count 50 >build/bench/steps.txt
-	$(SAY) 'whole gateways (BENCH_SECONDS, BENCH_PAIRS, BENCH_ONLY, BENCH_WRITE; PEER_URL, PEER_PID)'
+	$(SAY) 'whole gateways (BENCH_SECONDS, BENCH_PAIRS, BENCH_ONLY, BENCH_BEFORE, BENCH_WRITE; PEER_URL, PEER_PID)'
 	@$(with_gateway) '$(TARGET)/release/phantom-token-bench'
 
 .PHONY: soak

@@ -22,6 +22,7 @@ mod credentials;
 pub(crate) mod directives;
 pub(crate) mod pem;
 pub(crate) mod policy;
+mod thread_pool;
 
 pub(crate) use cf::{Cf, ConfError, Place};
 pub(crate) use policy::Policy;

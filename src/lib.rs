@@ -64,10 +64,10 @@ static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: None,
 };
 
-static mut STOP_CONTEXT: ngx_core_module_t = ngx_core_module_t {
+static mut THREADS_CONTEXT: ngx_core_module_t = ngx_core_module_t {
     name: ngx_str_t { len: 0, data: ptr::null_mut() },
     create_conf: None,
-    init_conf: None,
+    init_conf: Some(make_thread_pool),
 };
 
 /// The access handler, the directives and the variables.
@@ -92,12 +92,13 @@ pub static mut ngx_http_phantom_token_filter_module: ngx_module_t = ngx_module_t
     ..ngx_module_t::default()
 };
 
-/// Ends calls in flight before NGINX's thread pools wait for their threads. They do that without
-/// sleeping, when a worker process ends, and before any HTTP module hears of it.
+/// What must come before NGINX's thread pools. It gives the module's own pool its threads, before they
+/// look for pools that have none. And it ends calls in flight before they wait for their threads: they do
+/// that without sleeping, when a worker process ends, and before any HTTP module hears of it.
 #[allow(non_upper_case_globals)]
 #[unsafe(no_mangle)]
-pub static mut ngx_phantom_token_stop_module: ngx_module_t = ngx_module_t {
-    ctx: (&raw mut STOP_CONTEXT).cast(),
+pub static mut ngx_phantom_token_threads_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw mut THREADS_CONTEXT).cast(),
     type_: NGX_CORE_MODULE as ngx_uint_t,
     exit_process: Some(stop_calls),
     ..ngx_module_t::default()
@@ -112,7 +113,7 @@ mod exports {
     pub(super) static mut ngx_modules: [*const ngx_module_t; 4] = [
         &raw const ngx_http_phantom_token_module,
         &raw const ngx_http_phantom_token_filter_module,
-        &raw const ngx_phantom_token_stop_module,
+        &raw const ngx_phantom_token_threads_module,
         ptr::null(),
     ];
 
@@ -121,7 +122,7 @@ mod exports {
     pub(super) static mut ngx_module_names: [*const c_char; 4] = [
         c"ngx_http_phantom_token_module".as_ptr(),
         c"ngx_http_phantom_token_filter_module".as_ptr(),
-        c"ngx_phantom_token_stop_module".as_ptr(),
+        c"ngx_phantom_token_threads_module".as_ptr(),
         ptr::null(),
     ];
 
@@ -131,7 +132,7 @@ mod exports {
     #[unsafe(no_mangle)]
     #[allow(non_upper_case_globals)]
     pub(super) static mut ngx_module_order: [*const c_char; 7] = [
-        c"ngx_phantom_token_stop_module".as_ptr(),
+        c"ngx_phantom_token_threads_module".as_ptr(),
         c"ngx_thread_pool_module".as_ptr(),
         c"ngx_http_phantom_token_module".as_ptr(),
         c"ngx_http_access_module".as_ptr(),
@@ -160,6 +161,20 @@ impl MainConf {
     pub(crate) fn of<'a>(r: Request) -> &'a Self {
         // SAFETY: the slot holds what `create_main_conf` made, which lives as long as the cycle.
         unsafe { &*(*r.raw().main_conf.add(ctx_index())).cast::<Self>() }
+    }
+
+    /// The configuration of a cycle's `http` block; `None` where it has none.
+    ///
+    /// # Safety
+    /// `cycle` must be one whose configuration has been read, and live for as long as what is returned.
+    unsafe fn of_cycle<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a Self> {
+        // SAFETY: the cycle is live; its `http` block's context has what `create_main_conf` made in
+        // the module's slot.
+        unsafe {
+            let http = *(*cycle).conf_ctx.add(ngx_http_module.index);
+            let ctx = http.cast::<ngx_http_conf_ctx_t>().as_ref()?;
+            Some(&*(*ctx.main_conf.add(ctx_index())).cast::<Self>())
+        }
     }
 }
 
@@ -240,12 +255,23 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             if !matches!(ngx_process as u32, NGX_PROCESS_WORKER | NGX_PROCESS_SINGLE) {
                 return OK;
             }
-            let http = *(*cycle).conf_ctx.add(ngx_http_module.index);
-            let Some(ctx) = http.cast::<ngx_http_conf_ctx_t>().as_ref() else { return OK };
-            let main = (*ctx.main_conf.add(ctx_index())).cast::<MainConf>();
-            worker::start(&*main);
+            if let Some(main) = MainConf::of_cycle(cycle) {
+                worker::start(main);
+            }
         }
         OK
+    })
+}
+
+/// When the whole configuration has been read.
+unsafe extern "C" fn make_thread_pool(cycle: *mut ngx_cycle_t, _: *mut c_void) -> *mut c_char {
+    let failed = CONF_ERROR;
+    guard::entry("the thread pool", guard::cycle_log, failed, || {
+        // SAFETY: NGINX passes the cycle it makes.
+        if let Some(main) = unsafe { MainConf::of_cycle(cycle) } {
+            main.make_thread_pool(cycle);
+        }
+        ptr::null_mut()
     })
 }
 

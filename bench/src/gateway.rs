@@ -159,6 +159,11 @@ impl Gateway {
         self.pids.iter().map(|&pid| process::own_memory(pid) * 1024).sum()
     }
 
+    /// Address space of its worker, in bytes.
+    pub(crate) fn virtual_bytes(&self) -> u64 {
+        self.pids.iter().map(|&pid| process::virtual_memory(pid) * 1024).sum()
+    }
+
     /// Has it read its configuration anew, and returns after how long the new worker was at work.
     pub(crate) fn reload(&mut self) -> Result<Duration, String> {
         let Some((child, _)) = &self.own else { return Err("not a gateway of ours".to_owned()) };

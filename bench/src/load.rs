@@ -38,6 +38,8 @@ pub(crate) struct Run {
     pub(crate) seconds: f64,
     /// CPU of the gateway's worker per request, in microseconds.
     pub(crate) cpu_us: f64,
+    /// What half of the requests took at most, in milliseconds.
+    pub(crate) half_ms: f64,
 }
 
 /// The wrk scripts, in a directory of their own.
@@ -80,15 +82,16 @@ impl Wrk {
             let line = text.lines().find_map(|line| line.strip_prefix(name))?;
             line.trim().parse::<f64>().ok()
         };
-        let (Some(requests), Some(bad), Some(us)) =
-            (field("requests:"), field("bad:"), field("us:"))
+        let (Some(requests), Some(bad), Some(us), Some(half)) =
+            (field("requests:"), field("bad:"), field("us:"), field("half:"))
         else {
             return Err(format!("{}: wrk says {text}", gateway.name));
         };
         if bad > 0.0 || requests == 0.0 {
             return Err(format!("{}: {bad} of {requests} requests failed", gateway.name));
         }
-        Ok(Run { requests, seconds: us / 1e6, cpu_us: cpu / requests })
+        let (seconds, cpu_us, half_ms) = (us / 1e6, cpu / requests, half / 1e3);
+        Ok(Run { requests, seconds, cpu_us, half_ms })
     }
 
     fn script(&self, gateway: &Gateway, tokens: Tokens) -> String {
@@ -98,9 +101,9 @@ impl Wrk {
              \"Bearer %08x-{:04x}-4c6e-9a2d-%012x\", k, k * 7919) end\n",
             *RUN
         );
-        let done = "function done(summary)\n\
-             io.write(string.format(\"requests: %d\\nus: %d\\nbad: %d\\n\", summary.requests,\n\
-             summary.duration, summary.errors.status + summary.errors.connect\n\
+        let done = "function done(summary, latency)\n\
+             io.write(string.format(\"requests: %d\\nus: %d\\nhalf: %d\\nbad: %d\\n\", summary.requests,\n\
+             summary.duration, latency:percentile(50), summary.errors.status + summary.errors.connect\n\
              + summary.errors.read + summary.errors.write + summary.errors.timeout))\n\
              end\n";
         let request = match tokens {

@@ -84,7 +84,10 @@ pub(crate) fn module_tls<'a>(
 
 fn module_asking<'a>(binary: &'a Path, module: &Path, server: &str, threads: u32) -> Recipe<'a> {
     Recipe {
-        main: format!("load_module {};\nthread_pool default threads={threads};", module.display()),
+        main: format!(
+            "load_module {};\nthread_pool phantom_token threads={threads};",
+            module.display()
+        ),
         http: format!(
             "phantom_token_cache_zone zone=phantom_token:{ZONE};\n\
              phantom_token_introspection_endpoint {server}/introspect;\n\
@@ -92,6 +95,7 @@ fn module_asking<'a>(binary: &'a Path, module: &Path, server: &str, threads: u32
              phantom_token_client_secret bench;\n\
              phantom_token_cache_valid 1h;\n\
              phantom_token_timeout 30s;\n\
+             phantom_token_thread_pool phantom_token;\n\
              phantom_token_max_pending 100000;"
         ),
         server: format!("location / {{ phantom_token on; {PROXY} }}"),

@@ -3,6 +3,7 @@
 mod engine;
 mod gateways;
 mod misses;
+mod pool;
 mod profile;
 mod stage;
 
@@ -15,11 +16,12 @@ const JWT: usize = 1024;
 /// Runs all that is wanted.
 pub(crate) fn run(settings: &Settings, report: &mut Report) -> Result<(), String> {
     type Scenario = fn(&Settings, &mut Report) -> Result<(), String>;
-    let all: [(&str, bool, Scenario); 11] = [
+    let all: [(&str, bool, Scenario); 12] = [
         ("warm", true, gateways::warm),
         ("latency", true, gateways::latency),
         ("cold", true, misses::cold),
         ("burst", true, misses::burst),
+        ("pool", true, pool::pool),
         ("threads", true, misses::threads),
         ("beside", true, misses::beside),
         ("steps", true, engine::steps),

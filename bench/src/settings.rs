@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) requests: u32,
     /// Only the parts named, separated by commas (`BENCH_ONLY`); all but `profile` as it comes.
     only: Option<String>,
+    /// An earlier build of the module to compare this one with (`BENCH_BEFORE`).
+    pub(crate) before: Option<PathBuf>,
     /// Whether the results go into the documentation (`BENCH_WRITE=1`).
     pub(crate) write: bool,
     /// A gateway of the user's own.
@@ -79,6 +81,7 @@ impl Settings {
             pairs: number("BENCH_PAIRS", 6)?,
             requests: number("BENCH_REQUESTS", 10_000_000)?,
             only: std::env::var("BENCH_ONLY").ok(),
+            before: std::env::var_os("BENCH_BEFORE").map(PathBuf::from),
             write: std::env::var("BENCH_WRITE").is_ok_and(|write| write == "1"),
             peer: Peer::read()?,
         })

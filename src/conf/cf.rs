@@ -11,9 +11,6 @@ use phantom_token_core::directive;
 use crate::conf::{ComplexValue, Demand, MainConf};
 use crate::sys::*;
 
-/// Bytes of stack the threads that introspect need at least: what Rust gives to its own.
-const THREAD_STACK: usize = 2 * 1024 * 1024;
-
 /// Why a directive cannot stand as it is. Shown as `"directive" <this> in file:line`.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfError {
@@ -145,34 +142,12 @@ impl Cf<'_> {
         }
     }
 
-    /// At the end of a location that introspects in the thread pool `own`, or not at all.
-    pub(crate) fn warn_of_shared_thread_pool(&mut self, own: Option<*mut ngx_thread_pool_t>) {
-        // SAFETY: the parser is at the end of a location whose core configuration was merged before.
-        let aio = unsafe { pt_aio_thread_pool(self.cf) };
-        let main = self.main_conf();
-        for (pools, pool) in [
-            (&mut main.thread_pools, own),
-            (&mut main.aio_thread_pools, Some(aio).filter(|aio| !aio.is_null())),
-        ] {
-            if let Some(pool) = pool
-                && !pools.contains(&pool)
-            {
-                pools.push(pool);
-            }
-        }
-        if main.thread_pools.iter().any(|pool| main.aio_thread_pools.contains(pool)) {
-            self.warn_once(
-                "\"aio threads\" shares its thread pool with introspection: name another with phantom_token_thread_pool".into(),
-            );
-        }
-    }
-
     /// At the end of a location that takes purges, where its buffer for bodies is too small for one:
     /// the longest token, each byte in three of a form.
     pub(crate) fn warn_of_small_body_buffer(&mut self, place: &Place) {
         const LEAST: usize = 100 * 1024;
         const _: () = assert!(b"token=".len() + 3 * MAX_TOKEN_LEN <= LEAST);
-        // SAFETY: as in `warn_of_shared_thread_pool`.
+        // SAFETY: the parser is at the end of a location whose core configuration was merged before.
         if unsafe { pt_conf_client_body_buffer_size(self.cf) } < LEAST {
             self.warn_once(format!(
                 "\"phantom_token_purge\" refuses long tokens with 413: write \"client_body_buffer_size 128k\" beside it, in {place}"
@@ -243,23 +218,6 @@ impl Cf<'_> {
                 return Err(ConfError::Reported);
             }
             Ok(String::from_utf8_lossy(bytes(&name)).into_owned())
-        }
-    }
-
-    /// NGINX's thread pool of this name, made where it is the default one.
-    pub(crate) fn thread_pool(&mut self, name: &[u8]) -> Result<*mut ngx_thread_pool_t, ConfError> {
-        // SAFETY: NGINX keeps the name: it is copied into the cycle's pool, as the string is.
-        unsafe {
-            let copy = pool_copy((*self.cf).pool, name);
-            let slot = ngx_palloc((*self.cf).pool, size_of::<ngx_str_t>()).cast::<ngx_str_t>();
-            let (Some(copy), false) = (copy, slot.is_null()) else {
-                return Err(ConfError::directive("could not be read: no memory"));
-            };
-            slot.write(copy);
-            let pool = ngx_thread_pool_add(self.cf, slot);
-            // The master's default: workers, which make the threads, inherit it.
-            pt_raise_thread_stack(THREAD_STACK);
-            if pool.is_null() { Err(ConfError::Reported) } else { Ok(pool) }
         }
     }
 

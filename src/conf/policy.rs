@@ -29,7 +29,6 @@ use crate::zone::{StateZone, Zone, ZoneRef};
 
 const DEFAULT_REALM: &[u8] = b"api";
 const DEFAULT_ACCEPT: &[u8] = b"application/jwt";
-const DEFAULT_POOL: &[u8] = b"default";
 const CONNECT_TIMEOUT_MS: u64 = 2_000;
 const TIMEOUT_MS: u64 = 6_000;
 const CACHE_VALID_MS: u64 = 300_000;
@@ -123,8 +122,7 @@ impl Policy {
         })?;
 
         let timeout_ms = conf.timeout.unwrap_or(TIMEOUT_MS);
-        let pool = conf.thread_pool.as_ref().map_or(DEFAULT_POOL, |name| name);
-        let thread_pool = cf.thread_pool(pool)?;
+        let thread_pool = cf.thread_pool(conf.thread_pool.as_ref().map(|name| &name[..]))?;
         warn_of_doubts(cf, conf, &introspection, timeout_ms);
 
         StateZone::declare(cf)?;

@@ -474,6 +474,56 @@ pt_aio_thread_pool(ngx_conf_t *cf)
     return clcf->thread_pool;
 }
 
+/*
+ * Gives the thread pool "name" as many threads as "threads" says, unless a "thread_pool" directive has
+ * done so, anywhere in the configuration: by that directive itself, since what a pool consists of is
+ * its module's own business. It refuses one that stands twice; nobody is to hear of that.
+ */
+extern ngx_module_t  ngx_thread_pool_module;
+
+static inline void
+pt_make_thread_pool(ngx_cycle_t *cycle, ngx_str_t *name, ngx_str_t *threads)
+{
+    ngx_log_t       log;
+    ngx_str_t       args[3];
+    ngx_conf_t      cf;
+    ngx_array_t     array;
+    ngx_command_t  *cmd;
+
+    for (cmd = ngx_thread_pool_module.commands; cmd->name.len; cmd++) {
+
+        if (ngx_strcmp(cmd->name.data, "thread_pool") != 0) {
+            continue;
+        }
+
+        args[0] = cmd->name;
+        args[1] = *name;
+        args[2] = *threads;
+
+        ngx_memzero(&array, sizeof(ngx_array_t));
+        array.elts = args;
+        array.nelts = 3;
+        array.size = sizeof(ngx_str_t);
+        array.nalloc = 3;
+        array.pool = cycle->pool;
+
+        log = *cycle->log;
+        log.log_level = NGX_LOG_STDERR;
+
+        ngx_memzero(&cf, sizeof(ngx_conf_t));
+        cf.args = &array;
+        cf.cycle = cycle;
+        cf.pool = cycle->pool;
+        cf.ctx = cycle->conf_ctx;
+        cf.log = &log;
+        cf.module_type = NGX_CORE_MODULE;
+        cf.cmd_type = NGX_MAIN_CONF;
+
+        (void) cmd->set(&cf, cmd, NULL);
+        return;
+    }
+}
+
 static inline ngx_uint_t
 pt_slab_free_pages(ngx_slab_pool_t *pool)
 {

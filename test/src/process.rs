@@ -135,8 +135,17 @@ pub fn descriptors(pid: u32) -> usize {
 /// How much memory of its own a process has resident, in KiB: without what it shares with files and
 /// other processes' shared memory.
 pub fn own_memory(pid: u32) -> u64 {
+    memory(pid, "RssAnon:")
+}
+
+/// How much address space a process has, in KiB.
+pub fn virtual_memory(pid: u32) -> u64 {
+    memory(pid, "VmSize:")
+}
+
+fn memory(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 

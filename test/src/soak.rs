@@ -169,7 +169,7 @@ fn configured(server: &AuthorizationServer, api: &Api) -> Builder {
         .endpoint(&format!("{} fail_timeout=1s", server.introspection_url()))
         .workers(WORKERS)
         .log_level("warn")
-        .main("thread_pool default threads=8;")
+        .main("thread_pool phantom_token threads=8;")
         .events("worker_connections 1024;")
         .http("large_client_header_buffers 4 64k;")
         .http("phantom_token_cache_zone zone=small:192k;\nphantom_token_cache small;")

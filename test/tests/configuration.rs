@@ -521,13 +521,17 @@ fn risks_are_warned_of() {
 
 #[test]
 fn a_thread_pool_shared_with_slow_disks_is_warned_of() {
-    let builder = || with(&["phantom_token on;", ENDPOINT, ID, SECRET]);
+    let on = ["phantom_token on;", ENDPOINT, ID, SECRET];
+    let builder = || with(&on).http("phantom_token_thread_pool default;");
     for (builder, shared) in [
-        (with(&["phantom_token on;", ENDPOINT, ID, SECRET, "aio threads;"]), true),
+        (builder().server("aio threads;"), true),
         (builder().http("aio threads;"), true),
         (builder().location("/before", "aio threads;"), true),
         (builder().http("server { location / { aio threads; } }"), true),
         (builder().main("thread_pool disk threads=2;").http("aio threads=disk;"), false),
+        // A pool of its own, as it comes.
+        (with(&on).http("aio threads;"), false),
+        (with(&on).http("aio threads=phantom_token;"), true),
     ] {
         let check = assert_good(&builder);
         let warned = check.messages.lines().any(|line| {

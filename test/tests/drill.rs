@@ -291,7 +291,7 @@ fn the_hit_ratio_has_fallen() {
 #[test]
 fn the_queue_overflows() {
     let rig = rig("max_fails=0", |builder| {
-        builder.http("phantom_token_max_pending 2;").main("thread_pool default threads=2;")
+        builder.http("phantom_token_max_pending 2;").main("thread_pool phantom_token threads=2;")
     });
     let drill = Drill::begin("The queue overflows", &rig);
     let known = rig.server.issue();

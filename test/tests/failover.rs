@@ -302,7 +302,7 @@ fn what_waits_long_in_the_queue_rests_no_endpoint() {
         builder
             .count_calls()
             .endpoint(&format!("{} max_fails=1 fail_timeout=600s", server.introspection_url()))
-            .main("thread_pool default threads=1;")
+            .main("thread_pool phantom_token threads=1;")
             .location("/hasty", hasty)
             .location("/metrics", "phantom_token_status;")
     });
@@ -339,7 +339,7 @@ fn a_server_that_answers_nobody_rests_however_long_the_queue_is() {
     let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
         builder
             .endpoint(&format!("{} max_fails=3 fail_timeout=600s", server.introspection_url()))
-            .main("thread_pool default threads=1;")
+            .main("thread_pool phantom_token threads=1;")
             .directives("phantom_token_timeout 2s;")
     });
     rig.server.script_all(Script::hang());
@@ -393,7 +393,8 @@ fn refused_credentials_are_those_of_one_server() {
 
 #[test]
 fn nobody_asks_the_next_endpoint_for_a_client_that_left() {
-    let (rig, second) = pair(["", ""], |builder| builder.main("thread_pool default threads=1;"));
+    let (rig, second) =
+        pair(["", ""], |builder| builder.main("thread_pool phantom_token threads=1;"));
     let failed = Arc::new(AtomicBool::new(false));
     rig.server.script("left", Script::status(503).after(&failed));
     let mut client = rig.gateway.client();
@@ -430,7 +431,7 @@ fn a_flood_of_new_tokens_keeps_nobody_from_an_answer_and_rests_no_endpoint() {
     let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
         builder
             .endpoint(&format!("{} max_fails=3 fail_timeout=600s", server.introspection_url()))
-            .main("thread_pool default threads=1;")
+            .main("thread_pool phantom_token threads=1;")
             .directives("phantom_token_timeout 4s;")
             .location("/metrics", "phantom_token_status;")
     });

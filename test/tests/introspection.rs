@@ -10,7 +10,7 @@ use phantom_token_test::process::{descriptors, threads, wait_until};
 use phantom_token_test::{AuthorizationServer, Mint, Rig, Script};
 
 fn one_thread(builder: phantom_token_test::nginx::Builder) -> phantom_token_test::nginx::Builder {
-    builder.main("thread_pool default threads=1;")
+    builder.main("thread_pool phantom_token threads=1;")
 }
 
 fn response(jwt: &str) -> String {
@@ -94,7 +94,7 @@ fn ten_thousand_misses_cost_neither_threads_nor_look_ups() {
     let server = AuthorizationServer::builder().host("localhost").start().unwrap();
     let token = server.accept_prefix("miss-", Mint::new());
     let rig = Rig::with(server, |builder, _| {
-        builder.count_calls().main(&format!("thread_pool default threads={THREADS};"))
+        builder.count_calls().main(&format!("thread_pool phantom_token threads={THREADS};"))
     });
     let worker = rig.gateway.workers()[0];
     let mut client = rig.gateway.client();

@@ -270,7 +270,7 @@ fn a_name_with_several_addresses_tries_the_next_one() {
     // Nothing listens at its first address.
     let server = AuthorizationServer::builder().host("two-addresses.test").start().unwrap();
     let rig = Rig::with(server, |builder, _| {
-        builder.count_calls().main("thread_pool default threads=1;")
+        builder.count_calls().main("thread_pool phantom_token threads=1;")
     });
     for round in 1..=3 {
         rig.assert_passes(&rig.server.issue());

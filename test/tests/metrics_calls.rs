@@ -339,7 +339,7 @@ fn the_zone_is_shown_as_it_fills() {
 
 #[test]
 fn the_time_a_call_waits_for_a_thread_is_shown() {
-    let rig = rig("max_fails=0", |builder| builder.main("thread_pool default threads=1;"));
+    let rig = rig("max_fails=0", |builder| builder.main("thread_pool phantom_token threads=1;"));
     let hold = rig.server.hold();
     let mut clients: Vec<Client> = (0..3).map(|_| rig.gateway.client()).collect();
     for client in &mut clients {

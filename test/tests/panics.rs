@@ -262,6 +262,7 @@ fn while_the_configuration_is_read() {
         "the filters",
         "a zone",
         "the state zone",
+        "the thread pool",
     ];
     for entry in entries {
         let server = AuthorizationServer::start();

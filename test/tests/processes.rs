@@ -217,7 +217,7 @@ fn scheduling_classes(pid: u32) -> Vec<(libc::pid_t, i32)> {
 
 #[test]
 fn a_thread_that_calls_does_not_interrupt_the_event_loop() {
-    let rig = Rig::start(|builder| builder.main("thread_pool default threads=2;"));
+    let rig = Rig::start(|builder| builder.main("thread_pool phantom_token threads=2;"));
     let worker = rig.gateway.workers()[0];
     let [event_loop, one, other] = scheduling_classes(worker)[..] else { panic!("2 pool threads") };
     assert_eq!([event_loop.1, one.1, other.1], [libc::SCHED_OTHER; 3]);

@@ -409,7 +409,8 @@ fn too_many_calls_pending() {
 
 #[test]
 fn a_full_queue_of_the_thread_pool() {
-    let rig = Rig::start(|builder| builder.main("thread_pool default threads=1 max_queue=1;"));
+    let rig =
+        Rig::start(|builder| builder.main("thread_pool phantom_token threads=1 max_queue=1;"));
     let hold = rig.server.hold();
     let send = || {
         let token = rig.server.issue();

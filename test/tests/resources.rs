@@ -37,7 +37,7 @@ fn no_descriptors_are_left() {
     const MOST: usize = 48;
     let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
         builder
-            .main(&format!("worker_rlimit_nofile {MOST};\nthread_pool default threads=2;"))
+            .main(&format!("worker_rlimit_nofile {MOST};\nthread_pool phantom_token threads=2;"))
             // Our own want of descriptors is no fault of the endpoint.
             .endpoint(&format!("{} max_fails=1 fail_timeout=600s", server.introspection_url()))
             .location("/shown", SHOWN)
@@ -250,7 +250,7 @@ fn no_memory_is_left() {
     let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
         builder
             .workers(WORKERS)
-            .main("thread_pool default threads=4;")
+            .main("thread_pool phantom_token threads=4;")
             .http("large_client_header_buffers 4 16k;\nphantom_token_timeout 5s;")
             .http("client_body_buffer_size 128k;\nphantom_token_worker_cache 0;")
             .endpoint(&format!("{} max_fails=0", server.introspection_url()))

@@ -61,7 +61,7 @@ fn occurrences(pid: u32, bytes: &[u8]) -> usize {
 fn leaves_no_copies(directives: &str) -> [usize; 2] {
     let rig = Rig::with(server(), |builder, _| {
         with_client(builder, directives)
-            .main("thread_pool default threads=2;")
+            .main("thread_pool phantom_token threads=2;")
             .http("phantom_token_cache off;")
             .secret(&forms()[1])
     });

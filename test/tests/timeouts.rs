@@ -124,7 +124,7 @@ fn send(rig: &Rig, target: &str, token: &str) -> Client {
 #[test]
 fn time_in_the_queue_counts_and_what_is_late_is_not_sent() {
     let rig = Rig::start(|builder| {
-        builder.main("thread_pool default threads=1;").location(
+        builder.main("thread_pool phantom_token threads=1;").location(
             "/short",
             "phantom_token on;\nphantom_token_timeout 200ms;\ntry_files /none =204;",
         )
@@ -144,7 +144,7 @@ fn time_in_the_queue_counts_and_what_is_late_is_not_sent() {
 #[test]
 fn one_that_times_out_costs_those_after_it_no_answer() {
     let rig = Rig::start(|builder| {
-        builder.main("thread_pool default threads=1;").http("phantom_token_timeout 5s;")
+        builder.main("thread_pool phantom_token threads=1;").http("phantom_token_timeout 5s;")
     });
     rig.assert_passes(&rig.server.issue());
     rig.server.script("odd", Script::hang());
@@ -166,7 +166,7 @@ fn one_that_times_out_costs_those_after_it_no_answer() {
 
 #[test]
 fn what_nobody_waits_for_any_more_is_not_sent() {
-    let rig = Rig::start(|builder| builder.main("thread_pool default threads=1;"));
+    let rig = Rig::start(|builder| builder.main("thread_pool phantom_token threads=1;"));
     let first = rig.server.issue();
     let hold = rig.server.hold();
     let mut running = send(&rig, "/api", &first.token);
@@ -229,7 +229,7 @@ fn overflow(change: impl FnOnce(Builder) -> Builder, words: &str) {
 #[test]
 fn a_full_queue_sends_clients_away_and_hits_go_on() {
     overflow(
-        |builder| builder.main("thread_pool default threads=1 max_queue=1;"),
+        |builder| builder.main("thread_pool phantom_token threads=1 max_queue=1;"),
         "queue overflow",
     );
 }

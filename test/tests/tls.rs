@@ -237,7 +237,7 @@ fn the_wrong_protocol_is_named() {
 fn a_surplus_answer_over_tls_answers_no_other_token() {
     let ca = Authority::generate();
     let rig = rig(server(&ca.server(&["localhost"]), "localhost", None), &ca.certificate, |b| {
-        b.main("thread_pool default threads=1;")
+        b.main("thread_pool phantom_token threads=1;")
     });
     let stolen = rig.server.issue();
     let answer = |jwt: &str| {
@@ -273,7 +273,7 @@ fn a_surplus_answer_over_tls_answers_no_other_token() {
 fn connections_are_kept_and_replaced_without_a_failure() {
     let ca = Authority::generate();
     let rig = rig(server(&ca.server(&["localhost"]), "localhost", None), &ca.certificate, |b| {
-        b.main("thread_pool default threads=1;")
+        b.main("thread_pool phantom_token threads=1;")
     });
     for _ in 0..20 {
         rig.assert_passes(&rig.server.issue());

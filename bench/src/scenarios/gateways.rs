@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::progress;
-use super::stage::{CONNECTIONS, Programs, Stage};
+use super::stage::{CONNECTIONS, Programs, Stage, THREADS};
 use crate::gateway::{Kind, Recipe, configuration};
 use crate::load::{self, Tokens};
 use crate::recipes;
@@ -19,7 +19,7 @@ pub(super) fn warm(settings: &Settings, report: &mut Report) -> Result<(), Strin
         "Microseconds, and in parentheses in proportion to plain NGINX of the same round, whose client \
          sends the JWT itself: the median of the rounds' ratios, the least and the most.",
     );
-    let stage = Stage::set(settings, 32)?.with_others(settings)?;
+    let stage = Stage::set(settings, THREADS)?.with_others(settings)?;
     progress(&stage.gateways.iter().map(|gateway| gateway.name).collect::<Vec<_>>().join(", "));
     for gateway in stage.swapping() {
         load::preload(gateway, 5_000)?;
@@ -39,7 +39,7 @@ pub(super) fn warm(settings: &Settings, report: &mut Report) -> Result<(), Strin
     drop(stage);
 
     progress("200,000 tokens");
-    let stage = Stage::set(settings, 32)?;
+    let stage = Stage::set(settings, THREADS)?;
     load::preload(stage.module(), 200_000)?;
     let calls = stage.server.calls();
     let before = stage.module().private_bytes();
@@ -60,7 +60,7 @@ pub(super) fn warm(settings: &Settings, report: &mut Report) -> Result<(), Strin
 pub(super) fn latency(settings: &Settings, report: &mut Report) -> Result<(), String> {
     const RATES: [u32; 2] = [2_000, 8_000];
     report.say("### Latency added");
-    let mut stage = Stage::set(settings, 32)?;
+    let mut stage = Stage::set(settings, THREADS)?;
     // What differs between these two is noise.
     let nginx = Programs::find().nginx;
     stage.add(&Recipe { name: "plain, once more", ..recipes::plain(&nginx) })?;
@@ -125,7 +125,7 @@ pub(super) fn start(settings: &Settings, report: &mut Report) -> Result<(), Stri
             }
         }
     }
-    let mut stage = Stage::set(settings, 32)?;
+    let mut stage = Stage::set(settings, THREADS)?;
     stage.add(&all[2])?;
     let mut reloads = vec![Vec::new(); stage.gateways.len()];
     for round in 0..rounds {
@@ -151,7 +151,7 @@ pub(super) fn start(settings: &Settings, report: &mut Report) -> Result<(), Stri
 pub(super) fn memory(settings: &Settings, report: &mut Report) -> Result<(), String> {
     const PARTS: u32 = 10;
     report.say("### Memory of the worker");
-    let stage = Stage::set(settings, 32)?;
+    let stage = Stage::set(settings, THREADS)?;
     load::preload(stage.module(), 5_000)?;
     let mut rows = Vec::new();
     let (mut hits, mut misses) = (0.0, 0.0);

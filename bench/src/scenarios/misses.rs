@@ -3,8 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
+use phantom_token_test::nginx;
+
 use super::progress;
-use super::stage::{CONNECTIONS, Stage};
+use super::stage::{CONNECTIONS, Stage, THREADS};
 use crate::load::{self, Tokens};
 use crate::report::{Report, Short};
 use crate::settings::Settings;
@@ -15,12 +17,13 @@ pub(super) fn cold(settings: &Settings, report: &mut Report) -> Result<(), Strin
     report.say("### Cold cache: CPU per miss");
     report.say(
         "Every request presents a new token; the authorization server answers in 5 ms. CPU of all threads \
-         of the gateway's worker; figures as above. The 64 clients share a pool of 32 threads, NGINX's \
-         default, or of 48. Over *https* a call goes through an NGINX before the authorization server.",
+         of the gateway's worker; figures as above. The 64 clients share a pool of as many threads, as the \
+         module makes it, or of 32. Over *https* a call goes through an NGINX before the authorization \
+         server.",
     );
-    let mut stage = Stage::set(settings, 32)?.with_others(settings)?;
-    stage.add_module(48)?;
-    stage.add_module_tls(32)?;
+    let mut stage = Stage::set(settings, THREADS)?.with_others(settings)?;
+    stage.add_build("phantom token, 32 threads", &nginx::module(), 32)?;
+    stage.add_module_tls(THREADS)?;
     stage.server.set_delay(Duration::from_millis(5));
     let results = stage.compare(settings, |run| Tokens::Fresh(1 + run as u32))?;
     report.table(&["gateway", "us per request"], &stage.rows(std::slice::from_ref(&results)));
@@ -34,7 +37,7 @@ pub(super) fn burst(settings: &Settings, report: &mut Report) -> Result<(), Stri
     const CLIENTS: usize = 500;
     let delay = Duration::from_millis(200);
     report.say("### Many at once for one new token");
-    let stage = Stage::set(settings, 32)?.with_others(settings)?;
+    let stage = Stage::set(settings, THREADS)?.with_others(settings)?;
     stage.server.set_delay(delay);
     let mut rows = Vec::new();
     for gateway in stage.swapping() {
@@ -74,7 +77,7 @@ pub(super) fn beside(settings: &Settings, report: &mut Report) -> Result<(), Str
     const RATE: u32 = 500;
     report.say("### Hits beside misses");
     let mut rows = Vec::new();
-    for threads in [32u32, 48] {
+    for threads in [32, THREADS] {
         let stage = Stage::set(settings, threads)?;
         let gateway = stage.module();
         load::preload(gateway, 1)?;

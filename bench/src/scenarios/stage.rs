@@ -1,6 +1,6 @@
 //! The gateways of one comparison and their neighbours.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use phantom_token_test::nginx;
 use phantom_token_test::port;
@@ -20,6 +20,8 @@ use crate::stats::{Spread, median};
 
 /// Connections of the load.
 pub(super) const CONNECTIONS: usize = 64;
+/// Threads of the pool that the module makes.
+pub(super) const THREADS: u32 = 64;
 
 /// The neighbours, and the gateways of one comparison; the first is plain NGINX, the second the
 /// module.
@@ -84,7 +86,7 @@ impl Stage {
         let gateways = Vec::new();
         let mut stage = Self { jwt, server, api, tls: None, apart, gateways, wrk };
         stage.add(&recipes::plain(&programs.nginx))?;
-        stage.add_module(threads)?;
+        stage.add_build("phantom token", &programs.module, threads)?;
         Ok(stage)
     }
 
@@ -105,11 +107,15 @@ impl Stage {
         Ok(self)
     }
 
-    /// Starts the module with so many threads.
-    pub(super) fn add_module(&mut self, threads: u32) -> Result<(), String> {
-        let Programs { nginx, module, .. } = Programs::find();
-        let name = if threads == 48 { "phantom token, 48 threads" } else { "phantom token" };
-        let recipe = recipes::module(&nginx, &module, self.server.port(), threads);
+    /// Starts a build of the module with so many threads.
+    pub(super) fn add_build(
+        &mut self,
+        name: &'static str,
+        module: &Path,
+        threads: u32,
+    ) -> Result<(), String> {
+        let nginx = nginx::binary();
+        let recipe = recipes::module(&nginx, module, self.server.port(), threads);
         self.add(&Recipe { name, ..recipe })
     }
 

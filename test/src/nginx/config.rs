@@ -14,6 +14,7 @@ const BOTH: (u32, u32, u32) = (1, 25, 1);
 /// What an `nginx.conf` is made from. Snippets are NGINX's own language; those given twice add up.
 pub struct Builder {
     main: String,
+    last: String,
     events: String,
     http: String,
     server: String,
@@ -57,6 +58,7 @@ impl Builder {
     pub(super) fn new() -> Self {
         Self {
             main: String::new(),
+            last: String::new(),
             events: String::new(),
             http: String::new(),
             server: String::new(),
@@ -132,6 +134,12 @@ impl Builder {
     /// Adds directives to the location `/api`.
     pub fn directives(mut self, snippet: &str) -> Self {
         add(&mut self.directives, snippet);
+        self
+    }
+
+    /// Adds to the main context, behind `http`.
+    pub fn last(mut self, snippet: &str) -> Self {
+        add(&mut self.last, snippet);
         self
     }
 
@@ -308,7 +316,9 @@ impl Builder {
         if runs_as_root() {
             text.push_str("user root;\n");
         }
-        let Self { workers, log_level, main, events, http, server, locations, listen, .. } = self;
+        let Self {
+            workers, log_level, main, events, http, server, locations, listen, last, ..
+        } = self;
         let prefix = prefix.display();
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .iter()
@@ -340,7 +350,8 @@ impl Builder {
              listen 127.0.0.1:{port}{listen};\n\
              {http2}{server}{location}{locations}\
              }}\n\
-             }}\n"
+             }}\n\
+             {last}"
         ));
         text
     }

@@ -81,7 +81,8 @@ fn the_calling_client_leaves_and_the_others_get_their_answer() {
 
 #[test]
 fn a_call_not_yet_begun_is_dropped_only_where_nobody_waits() {
-    let rig = rig(2, |builder| builder.listen("reuseport").main("thread_pool default threads=1;"));
+    let rig =
+        rig(2, |builder| builder.listen("reuseport").main("thread_pool phantom_token threads=1;"));
     let blocking = rig.server.issue();
     let (lonely, shared) = (rig.server.issue(), rig.server.issue());
     let hold = rig.server.hold_token(&blocking.token);

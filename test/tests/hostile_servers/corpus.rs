@@ -212,7 +212,7 @@ fn every_kept_answer_over_a_real_socket() {
         .endpoint(&format!("{} max_fails=0", server.introspection_url()))
         .own_clock()
         .log_level("error")
-        .main("thread_pool default threads=1;")
+        .main("thread_pool phantom_token threads=1;")
         .location("/odd", &location(""))
         .location("/strict", &location("phantom_token_cache_control strict;"))
         .location("/ignore", &location("phantom_token_cache_control ignore;"))

@@ -77,7 +77,7 @@ fn a_gibibyte_is_not_read() {
         })
     };
     let custom = Custom::start(Arc::new(service), |builder, _| {
-        builder.log_level("error").main("thread_pool default threads=2;")
+        builder.log_level("error").main("thread_pool phantom_token threads=2;")
     });
     let mut client = custom.gateway.client();
     let mut ask = |token: &str| client.get_as("/api", token);

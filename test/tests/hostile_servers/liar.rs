@@ -244,7 +244,7 @@ fn no_answer_is_taken_for_another_tokens() {
             format!("phantom_token on;\nphantom_token_timeout 200ms;\nproxy_pass {};", api.url());
         builder
             .log_level("error")
-            .main("thread_pool default threads=3;")
+            .main("thread_pool phantom_token threads=3;")
             .http("keepalive_requests 1000000;")
             .location("/late", &impatient)
     });
@@ -324,7 +324,7 @@ fn what_comes_when_nobody_asked_answers_nobody() {
         })
     };
     let custom = Custom::start(Arc::new(service), |builder, _| {
-        builder.log_level("error").main("thread_pool default threads=1;")
+        builder.log_level("error").main("thread_pool phantom_token threads=1;")
     });
     let (mut client, mut expected) = (custom.gateway.client(), Vec::new());
     for n in 0..210 {
