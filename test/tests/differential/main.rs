@@ -8,6 +8,7 @@ mod answer;
 mod model;
 mod policy;
 mod request;
+mod written;
 
 use std::collections::{BTreeMap, HashMap};
 use std::thread;

@@ -1,0 +1,140 @@
+//! When a token ends, what it grants, what kind it is and to what it is bound.
+
+use super::*;
+
+#[test]
+fn the_earlier_exp_counts() {
+    for (answer, jwt, expected) in [
+        ("", "", None),
+        (r#""exp":1700000005"#, "", Some(NOW + 5)),
+        ("", r#""exp":1700000005"#, Some(NOW + 5)),
+        (r#""exp":1700000005"#, r#""exp":1700000009"#, Some(NOW + 5)),
+        (r#""exp":1700000009"#, r#""exp":1700000005"#, Some(NOW + 5)),
+        (r#""exp":"1700000005""#, r#""exp":"1700000009""#, Some(NOW + 5)),
+        (r#""exp":"1700000009""#, r#""exp":1700000005.5"#, Some(NOW + 5)),
+        // No end, in the words of different servers.
+        (r#""exp":null"#, "", None),
+        (r#""exp":null"#, r#""exp":null"#, None),
+        (r#""exp":0"#, "", None),
+        (r#""exp":0.0"#, "", None),
+        (r#""exp":"0""#, "", None),
+        (r#""exp":null"#, r#""exp":1700000005"#, Some(NOW + 5)),
+        (r#""exp":0"#, r#""exp":1700000005"#, Some(NOW + 5)),
+        (r#""exp":1700000005"#, r#""exp":null"#, Some(NOW + 5)),
+    ] {
+        let body = json_with(&access_token(&format!("{{{jwt}}}")), answer);
+        assert_eq!(active(ok(JSON, &body)).exp, expected, "{answer} {jwt}");
+    }
+    let body = json_with(&access_token(r#"{"exp":"x"}"#), r#""exp":1700000005"#);
+    assert_eq!(ok(JSON, &body), not_understood(Cause::Exp));
+}
+
+#[test]
+fn an_exp_that_passed_is_inactive() {
+    for (exp, skew) in [
+        ("1700000000", 0),
+        ("1699999970", 30),
+        ("\"1699999970\"", 30),
+        ("0.4", NOW),
+        ("1700000000.9", 0),
+    ] {
+        let expected = Answer::Inactive(Some(Skew(skew)));
+        let jwt = access_token(&format!("{{\"exp\":{exp}}}"));
+        assert_eq!(ok(JWT, &jwt), expected, "{exp}");
+        assert_eq!(ok(JSON, &json_with(&jwt, r#""exp":1800000000"#)), expected, "{exp}");
+        let body = json_with(&access_token("{}"), &format!("\"exp\":{exp}"));
+        assert_eq!(ok(JSON, &body), expected, "{exp}");
+        assert_eq!(ok_without_jwt(&format!("{{\"active\":true,\"exp\":{exp}}}")), expected);
+    }
+    // Only of an answer 0 means that there is no end; a JWT that says so has long been over.
+    let expected = Answer::Inactive(Some(Skew(NOW)));
+    let jwt = access_token(r#"{"exp":0}"#);
+    assert_eq!(ok(JWT, &jwt), expected);
+    assert_eq!(ok(JSON, &json_with(&jwt, r#""exp":0"#)), expected);
+}
+
+#[test]
+fn one_scope_counts_and_never_a_union() {
+    for (answer, jwt, expected) in [
+        ("", "", ""),
+        (r#""scope":"a b""#, "", "a b"),
+        (r#""scope":["a","b"]"#, "", "a b"),
+        (r#""scope":"a""#, r#""scope":"b""#, "a"),
+        (r#""scope":"""#, r#""scope":"b""#, ""),
+        (r#""scope":[]"#, r#""scope":"b""#, ""),
+        (r#""scope":null"#, r#""scope":"b""#, "b"),
+        ("", r#""scope":"b","scp":"c""#, "b"),
+        ("", r#""scp":["c","d"]"#, "c d"),
+        ("", r#""scp":"c d""#, "c d"),
+        (r#""scp":"a""#, r#""scope":"b""#, "b"),
+    ] {
+        let body = json_with(&access_token(&format!("{{{jwt}}}")), answer);
+        assert_eq!(active(ok(JSON, &body)).scope, expected.as_bytes(), "{answer} {jwt}");
+    }
+}
+
+#[test]
+fn a_binding_in_either_place_counts() {
+    let jkt = r#""cnf":{"jkt":"a"}"#;
+    let x5t = r#""cnf":{"x5t#S256":"a"}"#;
+    let typed = r#""token_type":"DPoP""#;
+    for (answer, jwt, dpop, other) in [
+        ("", "", false, false),
+        (x5t, "", false, true),
+        ("", x5t, false, true),
+        (jkt, "", true, false),
+        ("", jkt, true, false),
+        (jkt, x5t, true, true),
+        (x5t, jkt, true, true),
+        (typed, "", true, false),
+        ("", typed, true, false),
+        (typed, x5t, true, true),
+    ] {
+        let expected = Binding { dpop, other };
+        let token = access_token(&format!("{{{jwt}}}"));
+        let body = json_with(&token, answer);
+        assert_eq!(active(ok(JSON, &body)).nature.binding, expected, "{answer} {jwt}");
+        assert_eq!(active(ok_without_jwt(&body)).nature.binding, expected, "{answer} {jwt}");
+    }
+    assert!(active(ok(JWT, &access_token(&format!("{{{jkt}}}")))).nature.binding.dpop);
+    assert!(active(ok(JWT, &access_token(&format!("{{{x5t}}}")))).nature.binding.other);
+}
+
+#[test]
+fn a_kind_in_either_place_counts_and_never_one_in_a_header() {
+    let (named, other) = (r#""token_type":"Bearer""#, r#""typ":"Refresh""#);
+    for (answer, jwt, expected) in [
+        ("", "", TokenKind::Unnamed),
+        (named, "", TokenKind::Named),
+        ("", named, TokenKind::Named),
+        (other, "", TokenKind::Other),
+        // As Keycloak 25 gives it: a JWT of the realm that is a refresh token.
+        ("", other, TokenKind::Other),
+        (named, other, TokenKind::Other),
+        (other, named, TokenKind::Other),
+    ] {
+        let token = jws(r#"{"alg":"RS256","typ":"JWT"}"#, &format!("{{{jwt}}}"));
+        let body = json_with(&token, answer);
+        assert_eq!(active(ok(JSON, &body)).nature.kind, expected, "{answer} {jwt}");
+        assert_eq!(active(ok_without_jwt(&body)).nature.kind, expected, "{answer} {jwt}");
+        if answer.is_empty() {
+            assert_eq!(active(ok(JWT, &token)).nature.kind, expected, "{jwt}");
+        }
+        // A JWT's header says what the JWT is, which is for the API to judge.
+        for typ in ["refresh_token", "id_token", "logout+jwt", "at+jwt"] {
+            let token = jws(&format!(r#"{{"alg":"RS256","typ":"{typ}"}}"#), &format!("{{{jwt}}}"));
+            let body = json_with(&token, answer);
+            assert_eq!(active(ok(JSON, &body)).nature.kind, expected, "{typ} {answer} {jwt}");
+        }
+        let wrapped =
+            format!(r#"{{"typ":"Refresh","token_introspection":{{"active":true,{}"#, answer);
+        let wrapped = wrapped.trim_end_matches(',').to_owned() + "}}";
+        let response = response(200, TOKEN_INTROSPECTION_JWT, &jws(INTROSPECTION_HEADER, &wrapped));
+        let inner = active(read(&response, Forward::None, NOW)).nature.kind;
+        assert_eq!(inner == TokenKind::Other, answer == other, "the answer's own members alone");
+    }
+    // A JWE says nothing.
+    let jwt = jwe(r#"{"alg":"RSA-OAEP-256","enc":"A256GCM","typ":"refresh"}"#, "a2V5");
+    assert_eq!(active(ok(JWT, &jwt)).nature, Nature::default());
+    assert_eq!(active(ok(JSON, &json_with(&jwt, other))).nature.kind, TokenKind::Other);
+}
