@@ -60,7 +60,7 @@ endif
 for_nginx := $(if $(filter-out stable,$(flavour)),NGINX_SOURCE_DIR='$(source_dir)' NGINX_BUILD_DIR='$(build_dir)')
 with_gateway := NGINX_BINARY='$(CURDIR)/$(out)/nginx' NGINX_MODULE='$(CURDIR)/$(out)/$(MODULE)' \
 	NGINX_INJECTED_MODULE='$(CURDIR)/$(out)/inject-faults/$(MODULE)' \
-	$(if $(filter debian,$(flavour)),NJS_MODULE='$(CURDIR)/build/tools/njs/usr/lib/nginx/modules/ngx_http_js_module.so')
+	$(if $(filter debian,$(flavour)),NJS_MODULE='$(CURDIR)/build/tools/njs/usr/lib/nginx/modules/ngx_http_js_module.so' LUA_ROOT='$(CURDIR)/build/tools/njs')
 # What `make setup` provides without installing it.
 export PATH := $(CURDIR)/build/tools/bin:$(PATH)
 

@@ -41,7 +41,8 @@ pub(crate) unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_in
     guard::entry("the filters", guard::cycle_log, ERROR, || {
         // SAFETY: NGINX passes a live parser.
         let mut cf = unsafe { Cf::new(cf) };
-        pass::precede_rewrites(&mut cf)
+        pass::precede_rewrites(&mut cf);
+        OK
     })
 }
 

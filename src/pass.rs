@@ -61,75 +61,96 @@ pub(crate) fn put_back(r: Request, ctx: &mut Ctx) -> Result<(), NoMemory> {
     Ok(())
 }
 
-/// The handlers that ours precede in the server's rewrite phase and in the location's.
+/// The handlers that ours precede, each in its place: NGINX's rewrite module tells by the index of its
+/// own whether it is the server's turn or a location's.
 #[derive(Default)]
 pub(crate) struct Preceded {
+    /// The rewrite module's, in both phases.
+    rewrite: ngx_http_handler_pt,
+    /// Those that run first, where others do. They may not stay the first: Lua's handlers make
+    /// themselves the last when they first run.
     server: ngx_http_handler_pt,
     location: ngx_http_handler_pt,
 }
 
-/// Sees to it that ours run first in both rewrite phases, where the module is on anywhere.
-pub(crate) fn precede_rewrites(cf: &mut Cf<'_>) -> ngx_int_t {
+/// Sees to it that ours run before others in both rewrite phases, where the module is on anywhere.
+pub(crate) fn precede_rewrites(cf: &mut Cf<'_>) {
     if cf.main_conf().http_authorization.is_none() {
-        return OK;
+        return;
     }
+    let server = cf.phase_handlers(ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE);
+    let location = cf.phase_handlers(ngx_http_phases_NGX_HTTP_REWRITE_PHASE);
+    let address = |handler: &ngx_http_handler_pt| handler.map_or(0, |handler| handler as usize);
+    // No other module has one handler for both.
+    let place_of =
+        |of: &[ngx_http_handler_pt], handler| of.iter().position(|h| address(h) == handler);
+    let own = server.iter().map(address).find(|&own| place_of(location, own).is_some());
+
     let mut preceded = Preceded::default();
-    for (phase, handler, preceded) in [
-        (
-            ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE,
-            Some(server_rewrite as _),
-            &mut preceded.server,
-        ),
-        (
-            ngx_http_phases_NGX_HTTP_REWRITE_PHASE,
-            Some(location_rewrite as _),
-            &mut preceded.location,
-        ),
+    for (handlers, before_rewrite, before_first, first) in [
+        (server, before_server as Handler, before_servers_first as Handler, &mut preceded.server),
+        (location, before_location, before_locations_first, &mut preceded.location),
     ] {
-        // SAFETY: a live parser, at the end of the `http` block.
-        if unsafe { pt_precede_handler(cf.as_ptr(), phase as ngx_uint_t, handler, preceded) } != OK
+        let place = own.and_then(|own| place_of(handlers, own));
+        if let Some(place) = place {
+            preceded.rewrite = handlers[place].replace(before_rewrite);
+        }
+        if let Some(last) = handlers.len().checked_sub(1)
+            && Some(last) != place
         {
-            return ERROR;
+            *first = handlers[last].replace(before_first);
         }
     }
     cf.main_conf().preceded = preceded;
     cf.main_conf().assigned = assigned::handlers(cf);
-    OK
 }
 
-/// The first handler of a pass, but for a named location's.
-unsafe extern "C" fn server_rewrite(r: *mut ngx_http_request_t) -> ngx_int_t {
+type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
+
+/// Begins a pass, but for a named location's.
+unsafe extern "C" fn before_server(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: NGINX passes a live request.
-    unsafe { before(Request::new(r), put_back, |preceded| preceded.server) }
+    unsafe { before(Request::new(r), Phase::Server, |preceded| preceded.rewrite) }
 }
 
-/// The first handler once a location is found: more than once in a pass where the URI changes.
-unsafe extern "C" fn location_rewrite(r: *mut ngx_http_request_t) -> ngx_int_t {
+unsafe extern "C" fn before_servers_first(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: NGINX passes a live request.
-    let r = unsafe { Request::new(r) };
-    let prepare = if LocConf::of(r).judges() { put_back } else { put_on };
-    // SAFETY: as above.
-    unsafe { before(r, prepare, |preceded| preceded.location) }
+    unsafe { before(Request::new(r), Phase::Server, |preceded| preceded.server) }
+}
+
+/// A location is found: more than once in a pass where the URI changes.
+unsafe extern "C" fn before_location(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: NGINX passes a live request.
+    unsafe { before(Request::new(r), Phase::Location, |preceded| preceded.rewrite) }
+}
+
+unsafe extern "C" fn before_locations_first(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: NGINX passes a live request.
+    unsafe { before(Request::new(r), Phase::Location, |preceded| preceded.location) }
+}
+
+enum Phase {
+    Server,
+    Location,
 }
 
 /// Prepares a redirected request for its rewrite phase, and lets that begin. Subrequests go on as they
-/// were begun.
+/// were begun. To do it twice changes nothing.
 ///
 /// # Safety
 /// To be called from the phase whose preceded handler `next` names.
 unsafe fn before(
     r: Request,
-    prepare: fn(Request, &mut Ctx) -> Result<(), NoMemory>,
+    phase: Phase,
     next: fn(&Preceded) -> ngx_http_handler_pt,
 ) -> ngx_int_t {
     if r.is_main() && r.is_internal() {
-        let ready = guard::entry(
-            "the rewrite handler",
-            || r.log(),
-            Err(NoMemory),
-            || Ctx::find(r).map_or(Ok(()), |ctx| prepare(r, ctx)),
-        );
-        if ready.is_err() {
+        let prepare = || match (Ctx::find(r), phase) {
+            (None, _) => Ok(()),
+            (Some(ctx), Phase::Location) if !LocConf::of(r).judges() => put_on(r, ctx),
+            (Some(ctx), _) => put_back(r, ctx),
+        };
+        if guard::entry("the rewrite handler", || r.log(), Err(NoMemory), prepare).is_err() {
             return INTERNAL_SERVER_ERROR;
         }
     }

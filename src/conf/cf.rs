@@ -182,6 +182,16 @@ impl Cf<'_> {
         }
     }
 
+    /// The handlers of a phase, as registered so far. They run from the last to the first.
+    pub(crate) fn phase_handlers<'a>(
+        &self,
+        phase: ngx_http_phases,
+    ) -> &'a mut [ngx_http_handler_pt] {
+        // SAFETY: inside `http`; the array is in the cycle's pool, and each is asked for once. 'a only
+        // says that nothing here frees it.
+        unsafe { (*pt_phase_handlers(self.cf, phase as ngx_uint_t)).as_slice_mut() }
+    }
+
     /// At the end of a location: whether it is an `if` or a `limit_except`.
     pub(crate) fn is_nameless(&self) -> bool {
         // SAFETY: as above.

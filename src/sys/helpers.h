@@ -414,38 +414,15 @@ pt_add_access_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
     return NGX_OK;
 }
 
-/*
- * Puts a handler in front of the one that would run first in a phase, and gives that one. It takes the
- * other's place: NGINX's rewrite module knows its own by the index.
- */
-static inline ngx_int_t
-pt_precede_handler(ngx_conf_t *cf, ngx_uint_t phase, ngx_http_handler_pt handler,
-    ngx_http_handler_pt *preceded)
+/* The handlers of a phase, of type ngx_http_handler_pt. They run from the last to the first. */
+static inline ngx_array_t *
+pt_phase_handlers(ngx_conf_t *cf, ngx_uint_t phase)
 {
-    ngx_array_t                *handlers;
-    ngx_http_handler_pt        *first;
     ngx_http_core_main_conf_t  *cmcf;
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-    handlers = &cmcf->phases[phase].handlers;
 
-    if (handlers->nelts == 0) {
-        *preceded = NULL;
-
-        first = ngx_array_push(handlers);
-        if (first == NULL) {
-            return NGX_ERROR;
-        }
-
-    } else {
-        /* They run from the last to the first. */
-        first = (ngx_http_handler_pt *) handlers->elts + handlers->nelts - 1;
-        *preceded = *first;
-    }
-
-    *first = handler;
-
-    return NGX_OK;
+    return &cmcf->phases[phase].handlers;
 }
 
 /* Whether the location is an "if" or a "limit_except" within one. */

@@ -1,7 +1,9 @@
 //! What NGINX keeps for a request from pass to pass (variables, captures, subrequests), and the module's
 //! part in it: what is made of the phantom token ends with the pass, all else stays.
 
-use phantom_token_test::nginx::Builder;
+use std::path::{Path, PathBuf};
+
+use phantom_token_test::nginx::{Builder, module};
 use phantom_token_test::process::wait_until;
 use phantom_token_test::{Api, AuthorizationServer, Gateway, Rig};
 
@@ -257,4 +259,59 @@ fn scripts_are_asked_anew_and_what_they_have_set_stays() {
     assert_eq!(api.received()[1].head.headers.get("x-seen"), Some(&*token.phantom()));
     assert_eq!(header("x-before"), token.bearer());
     assert_eq!(api.last().authorization(), [token.phantom()]);
+}
+
+#[test]
+fn beside_lua_every_pass_begins_anew_too() {
+    let Some(lua) = std::env::var_os("LUA_ROOT").map(PathBuf::from) else {
+        eprintln!("skipped: LUA_ROOT names no Lua for NGINX");
+        return;
+    };
+    let load = |module: &Path| format!("load_module {};\n", module.display());
+    let modules = lua.join("usr/lib/nginx/modules");
+    let theirs: String = ["ndk_http_module.so", "ngx_http_lua_module.so"]
+        .map(|name| load(&modules.join(name)))
+        .concat();
+    let libraries = ["usr/lib", "lib"]
+        .map(|folder| lua.join(folder).join(format!("{}-linux-gnu", std::env::consts::ARCH)));
+    let [one, two] = libraries.map(|folder| folder.display().to_string());
+    // Lua's handlers come before NGINX's own at first, and behind them once they have run.
+    let lua_first = format!("{theirs}{}", load(&module()));
+    let lua_last = format!("{}{theirs}", load(&module()));
+    for order in [lua_first, lua_last] {
+        let (server, api) = (AuthorizationServer::start(), Api::start());
+        let judged = "set $t $http_authorization;\n\
+                      rewrite_by_lua_block { ngx.var.l = ngx.var.http_authorization }\n\
+                      phantom_token on;\nphantom_token_scope execute;\n\
+                      phantom_token_bypass $is_jwt;\ntry_files /none =204;";
+        let gateway = Gateway::builder()
+            .protect(&server, &api)
+            .without_module()
+            .main(&order)
+            .environment("LD_LIBRARY_PATH", &format!("{one}:{two}"))
+            .http(&format!("lua_package_path \"{}/usr/share/lua/5.1/?.lua;;\";", lua.display()))
+            .http("map \"$t|$l\" $is_jwt {\ndefault 0;\n\"~Bearer [^.]+[.][^.]+[.]\" 1;\n}")
+            .server("set $t \"\";\nset $l \"\";")
+            .location("/uri", "phantom_token on;\ntry_files /none /target;")
+            .location("/named", "phantom_token on;\ntry_files /none @target;")
+            .location("/target", judged)
+            .location("@target", judged)
+            // What Lua has assigned stays, too.
+            .location(
+                "/lua",
+                "set $picked \"\";\nphantom_token on;\n\
+                 content_by_lua_block { ngx.var.picked = \"this\"; return ngx.exec(\"@picked\") }",
+            )
+            .location(
+                "@picked",
+                "phantom_token on;\nadd_header X-Picked $picked;\ntry_files /none =204;",
+            )
+            .start();
+        let token = server.issue();
+        for target in ["/uri", "/named", "/uri", "/named"] {
+            assert_eq!(gateway.get_as(target, &token.token).status, 403, "{target} with {order}");
+        }
+        let picked = gateway.get_as("/lua", &token.token);
+        assert_eq!((picked.status, picked.header("x-picked")), (204, Some("this")));
+    }
 }
