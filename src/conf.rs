@@ -57,8 +57,9 @@ pub(crate) struct MainConf {
     pub(crate) tls: pem::TlsCache,
     /// What a worker keeps of its connections: nothing yet.
     pub(crate) servers: Servers,
-    /// All endpoints of locations that are on, each once.
-    pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    /// All endpoints of locations that are on, each once for each way it is called: a policy, and
+    /// the endpoint's place in it.
+    pub(crate) endpoints: Vec<(Rc<Policy>, usize)>,
     /// Thread pools of locations that are on, and those of `aio threads` in any location.
     pub(crate) thread_pools: Vec<*mut ngx_thread_pool_t>,
     pub(crate) aio_thread_pools: Vec<*mut ngx_thread_pool_t>,
@@ -131,6 +132,27 @@ pub(crate) struct Extra {
     pub(crate) value: ComplexValue,
     /// Its value is part of the cache key.
     pub(crate) keyed: bool,
+}
+
+impl Extra {
+    /// Its value as it is written.
+    pub(crate) fn source(&self) -> &[u8] {
+        // SAFETY: the compiled value and its text live in the pool of this configuration's cycle,
+        // as long as what is made of the configuration.
+        unsafe { bytes(&(*self.value.0).value) }
+    }
+
+    /// Whether requests differ in it, and the answer may depend on it.
+    pub(crate) fn varies(&self) -> bool {
+        self.keyed && self.constant().is_none()
+    }
+
+    /// Its value, where no variable is in it.
+    pub(crate) fn constant(&self) -> Option<&[u8]> {
+        // SAFETY: as in `source`. NGINX sets `lengths` where there are variables.
+        let is_constant = unsafe { (*self.value.0).lengths.is_null() };
+        is_constant.then(|| self.source())
+    }
 }
 
 /// `phantom_token_cache NAME | off`.
@@ -261,6 +283,9 @@ impl LocConf {
         }
         if let Some(purge) = &self.purge {
             cf.warn_of_small_body_buffer(&purge.place);
+        }
+        if let Some(policy) = &self.policy {
+            cf.main_conf().know_endpoints(policy);
         }
         let own = self.policy.as_ref().map(|policy| policy.thread_pool);
         cf.warn_of_shared_thread_pool(own);

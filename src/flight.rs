@@ -13,7 +13,7 @@ use core::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use phantom_token_core::health::Trial;
+use phantom_token_core::health::form::Form;
 use phantom_token_core::key::Key;
 use phantom_token_core::memory::{self, NoMemory};
 use phantom_token_core::state::{Generation, Notice};
@@ -31,6 +31,7 @@ use crate::worker::Worker;
 use crate::zone::Owed;
 
 mod attempt;
+pub(crate) mod call;
 mod failures;
 mod following;
 mod idle;
@@ -101,7 +102,8 @@ pub(crate) struct Flight {
     waiters: Vec<NonNull<Wait>>,
     /// The next endpoint to try.
     next: usize,
-    trial: Option<Trial>,
+    /// In which form the credentials go with the attempt, where they are Basic.
+    form: Form,
     /// The failure that stands if no endpoint is left.
     failed: Option<Fail>,
     /// Those made so far, and the one that is out.
@@ -266,7 +268,7 @@ impl Flight {
             generation,
             waiters,
             next: 0,
-            trial: None,
+            form: Form::Encoded,
             failed: None,
             calls: Calls::default(),
             uncached: None,

@@ -22,6 +22,7 @@ mod handler;
 mod log;
 mod metrics;
 mod outcome;
+mod own_calls;
 mod pass;
 mod pinned;
 mod purge;

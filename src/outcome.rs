@@ -74,11 +74,6 @@ impl Fail {
         Self { why, retry_after: 0 }
     }
 
-    pub(crate) fn resting(left_ms: u64) -> Self {
-        let seconds = u32::try_from(left_ms.div_ceil(1000)).unwrap_or(u32::MAX);
-        Self { why: Why::Resting, retry_after: seconds.max(1) }
-    }
-
     pub(crate) fn of_call(error: &CallError) -> Self {
         Self::of(match error.reason() {
             "connect" => Why::Connect,

@@ -1,6 +1,5 @@
 //! `phantom_token_status`: the numbers, for Prometheus, for programs and for people.
 
-use phantom_token_core::health::kept_label;
 use phantom_token_core::metrics::{Build, Snapshot, ZoneEntries, ZoneFacts};
 use phantom_token_core::process;
 
@@ -120,13 +119,9 @@ fn numbers(r: Request, format: Format) -> Option<String> {
         version: env!("CARGO_PKG_VERSION"),
         nginx: env!("PHANTOM_TOKEN_NGINX_VERSION"),
     });
-    let mut snapshot = Snapshot::take(&state, &zones, build, process::runs);
-    // One that is no longer asked would rest for ever.
-    let labels: Vec<_> =
-        main.endpoints.iter().map(|endpoint| kept_label(endpoint.label())).collect();
-    snapshot
-        .endpoints
-        .retain(|one| one.endpoint.is_empty() || labels.contains(&one.endpoint.as_str().into()));
+    let in_use: Vec<_> = main.endpoints().filter_map(|endpoint| endpoint.id(&state)).collect();
+    let in_use = |id| in_use.contains(&id);
+    let snapshot = Snapshot::take(&state, &zones, build, process::runs, in_use, now_ms());
     Some(match format {
         Format::Json => snapshot.json(),
         _ => snapshot.prometheus(),

@@ -81,3 +81,9 @@ pub(crate) fn pid() -> u32 {
     // SAFETY: written once per process, before any request.
     unsafe { ngx_pid as u32 }
 }
+
+/// Whether the worker is ending, once its requests have.
+pub(crate) fn exiting() -> bool {
+    // SAFETY: a plain word that only the event loop's thread writes; this runs on that thread.
+    unsafe { ngx_exiting != 0 }
+}

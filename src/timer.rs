@@ -32,6 +32,13 @@ impl Pinned<Timer> {
         self.set_event(ms, true);
     }
 
+    /// Sets it as [`Self::set_cancelable`] does, also where it is set to another time.
+    pub(crate) fn reset_cancelable(&mut self, ms: u64) {
+        // SAFETY: the timer's own event, among NGINX's timers or not.
+        unsafe { pt_stop_timer(&raw mut (*self.pointer().as_ptr()).event) };
+        self.set_event(ms, true);
+    }
+
     fn set_event(&mut self, ms: u64, cancelable: bool) {
         let this = self.pointer().as_ptr();
         // SAFETY: the timer is in the worker's state, which lives as long as the process.

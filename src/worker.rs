@@ -16,6 +16,7 @@ use phantom_token_core::state::State;
 
 use crate::conf::MainConf;
 use crate::flight::{Failures, Flight, Idle, Poller};
+use crate::own_calls::{self, OwnCalls};
 use crate::sys::*;
 use crate::zone::{self, Owed, ZoneRef};
 
@@ -51,6 +52,7 @@ pub(crate) struct Worker {
     pub(crate) poller: Poller,
     pub(crate) failures: Failures,
     pub(crate) idle: Idle,
+    pub(crate) own_calls: OwnCalls,
     /// For keys of locations without a cache.
     pub(crate) hash_key: HashKey,
 }
@@ -113,8 +115,8 @@ pub(crate) fn start(conf: &MainConf) {
         return;
     };
     // Shown from the start: what is first seen when it fails is no alert's rise.
-    for endpoint in &conf.endpoints {
-        state.endpoint(endpoint.label(), endpoint.connect().as_deref());
+    for endpoint in conf.endpoints() {
+        endpoint.id(&state);
     }
     let record_room = 4096;
     let worker = Worker {
@@ -130,9 +132,16 @@ pub(crate) fn start(conf: &MainConf) {
         poller: Poller::new(),
         failures: Failures::new(),
         idle: Idle::new(),
+        own_calls: OwnCalls::new(),
         hash_key: HashKey(zone::worker_key()),
     };
     WORKER.with(|slot| *slot.borrow_mut() = Some(worker));
+    // Those that rested before the worker began.
+    with(|worker| {
+        for (policy, index) in &conf.endpoints {
+            own_calls::look_after(worker, policy, *index);
+        }
+    });
 }
 
 /// Says what is yet to be said and gives up the worker's slot: called when the worker process ends.

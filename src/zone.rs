@@ -315,7 +315,8 @@ unsafe extern "C" fn init_state(
                 unsafe { State::attach(base, len) }.map_err(|_| ZoneError::Layout)?
             } else {
                 // SAFETY: fresh pages of a fresh zone.
-                unsafe { State::create(base, len) }.map_err(|_| ZoneError::TooSmall)?
+                unsafe { State::create(base, len, random_key()?) }
+                    .map_err(|_| ZoneError::TooSmall)?
             };
             // Workers are to find it, where no zone of a cache needs it.
             hash_key()?;
@@ -350,9 +351,14 @@ fn hash_key() -> Result<[u8; 16], ZoneError> {
 /// Sixteen bytes from the system's random number generator.
 fn random_key() -> Result<[u8; 16], ZoneError> {
     let mut key = [0; 16];
+    if random(&mut key) { Ok(key) } else { Err(ZoneError::Random) }
+}
+
+/// Fills a few bytes from the system's random number generator, where that gives any.
+pub(crate) fn random(bytes: &mut [u8]) -> bool {
     // SAFETY: the buffer is writable for its whole length.
-    let got = unsafe { libc::getrandom(key.as_mut_ptr().cast(), key.len(), 0) };
-    if got == key.len() as isize { Ok(key) } else { Err(ZoneError::Random) }
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    got == bytes.len() as isize
 }
 
 /// [`hash_key`] in a worker, for keys of locations without a cache.

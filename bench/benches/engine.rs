@@ -106,6 +106,6 @@ fn state() -> State {
     // SAFETY: the size is not zero; the memory is aligned, as long as said, and leaked.
     unsafe {
         let base = NonNull::new(alloc_zeroed(layout)).expect("memory");
-        State::create(base, state::SIZE).expect("a state zone")
+        State::create(base, state::SIZE, [1; 16]).expect("a state zone")
     }
 }

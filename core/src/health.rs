@@ -1,22 +1,32 @@
-//! The health of endpoints, the same in all workers.
+//! The health of endpoints and of the client's credentials there, the same in all workers.
 //!
-//! An endpoint that fails `max_fails` times in a row within `fail_timeout` rests for
-//! `fail_timeout`; then one trial call, in all workers together, decides. Any answer that is not a
-//! failure ends the row or the rest. What counts as a failure is the caller's to say.
+//! The authorization server is asked, not guessed at. What single calls meet ([`judge`](mod@judge))
+//! only raises a question; what answers it is a call of the gateway's own, about a random token
+//! ([`question`]), so that no client's token decides for another's. The call is made by the worker
+//! that has the turn ([`turn`]), at most once a second for each endpoint and client.
 //!
-//! Endpoints are kept in the state zone by hash of their label, for as long as the zone lives. An
-//! endpoint that found no place (after 256 different ones) has no id: it always counts as up.
+//! - *Rest*, here: an endpoint that failed `max_fails` times in a row within `fail_timeout` is in
+//!   doubt. It rests if the gateway's own call fails too; else the count begins anew. Any answer
+//!   ends the rest.
+//! - *Gate* ([`gate`]): credentials that were refused are in doubt, and few calls go out with them
+//!   once the gateway's own call is refused too.
+//! - *Form* ([`form`]): whether Basic credentials are sent form-urlencoded or as they are.
+//!
+//! Endpoints are kept in the state zone by hash, for as long as the zone lives. An endpoint that
+//! found no place (after 256 different ones) has no id: it always counts as up.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::state::{State, Word, hash_of};
 
-mod credentials;
+pub mod form;
+pub mod gate;
+pub mod judge;
+pub mod question;
 #[cfg(test)]
 mod tests;
-
-pub use credentials::Gate;
+pub mod turn;
 
 /// How many endpoints the state zone knows.
 pub const ENDPOINTS: usize = 256;
@@ -27,54 +37,29 @@ pub const MAX_LABEL: usize = 200;
 /// Times of failures that are kept of each endpoint.
 const FAILURES: usize = 64;
 
-/// How long to wait for another worker's trial call, at most, before asking again.
-const TRIAL_LEFT_MS: u64 = 1000;
-
 /// An endpoint's place in the state zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointId(pub(crate) u16);
 
-/// When an endpoint is to rest, as the asking location has it.
+/// When an endpoint is in doubt, as the asking location has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Failures in a row that make it rest; 0 for never. Over 64, the row must be as long, and its
-    /// last 64 failures lie within `fail_timeout_ms`.
+    /// Failures in a row that put it in doubt; 0 for never, and then it never rests either. Over
+    /// 64, the row must be as long, and its last 64 failures lie within `fail_timeout_ms`.
     pub max_fails: u32,
-    /// Within how many milliseconds they must occur, and for how many it then rests.
+    /// Within how many milliseconds they must occur.
     pub fail_timeout_ms: u64,
 }
 
-/// Whether an endpoint may be called.
+/// What is known of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {
-    /// It may.
-    Up,
-    /// Its rest is over, and this caller makes the one call that decides. The ticket goes with
-    /// the call's end to [`State::failed`] or [`State::trial_abandoned`].
-    Trial(Trial),
-    /// It may not.
-    Resting {
-        /// Milliseconds until it is worth asking again; never 0.
-        left_ms: u64,
-    },
-}
-
-/// The right to make the one trial call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trial(u64);
-
-/// What [`State::available`] would say, found out without claiming the trial call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outlook {
     /// It may be called.
     Up,
-    /// Its rest is over and nobody makes the trial call.
-    TrialDue,
-    /// It may not be called.
-    Resting {
-        /// Milliseconds until it is worth asking again; never 0.
-        left_ms: u64,
-    },
+    /// It may be called, and the gateway is to ask it: it failed too often.
+    InDoubt,
+    /// It may not be called, but by the gateway itself.
+    Resting,
 }
 
 /// What a call's end changed.
@@ -88,6 +73,18 @@ pub enum Transition {
     CameUp,
 }
 
+/// A call of the gateway's own, as far as the rest is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnCall {
+    /// What its end says.
+    pub said: judge::Health,
+    /// When it began, in milliseconds.
+    pub began_ms: u64,
+    /// How long its word counts where it leaves the endpoint at rest: the time in which another
+    /// one must have ended, in milliseconds. A rest that nobody looks after any more is over.
+    pub counts_ms: u64,
+}
+
 /// The table of endpoints in the state zone.
 #[repr(C)]
 pub(crate) struct Endpoints([Endpoint; ENDPOINTS]);
@@ -95,38 +92,19 @@ pub(crate) struct Endpoints([Endpoint; ENDPOINTS]);
 /// One endpoint. All bytes zero is a free place.
 #[repr(C, align(128))]
 struct Endpoint {
-    /// Hash of label and connect address, 0 where the place is free.
+    /// Hash of what tells it from others, 0 where the place is free.
     hash: AtomicU64,
     /// Failures in a row.
     row: AtomicU64,
-    /// When its rest ends, in monotonic milliseconds; 0 while it is up.
+    /// When it last answered a call, in monotonic milliseconds.
+    answered: AtomicU64,
+    /// Until when it rests at the latest, in monotonic milliseconds; 0 while it is up.
     rest: AtomicU64,
-    /// Who makes the trial call, see [`Trial`]; 0 for nobody.
-    trial: AtomicU64,
     /// Bytes of the label, 0 until all of it is written.
     label_len: AtomicU32,
     label: [AtomicU64; MAX_LABEL / 8],
     /// When the last failures of the row occurred: the n-th one at n modulo [`FAILURES`].
     failures: [AtomicU64; FAILURES],
-}
-
-impl Trial {
-    /// Linux' greatest process id is 2^22 (`PID_MAX_LIMIT` in include/linux/threads.h); 42 bits of
-    /// milliseconds are 139 years.
-    const TIME_BITS: u32 = 42;
-
-    fn new(pid: u32, deadline_ms: u64) -> Trial {
-        let time = deadline_ms.clamp(1, (1 << Self::TIME_BITS) - 1);
-        Trial(u64::from(pid) << Self::TIME_BITS | time)
-    }
-
-    fn pid(self) -> u32 {
-        (self.0 >> Self::TIME_BITS) as u32
-    }
-
-    fn deadline_ms(self) -> u64 {
-        self.0 & ((1 << Self::TIME_BITS) - 1)
-    }
 }
 
 impl Endpoint {
@@ -154,47 +132,44 @@ impl Endpoint {
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// What may be done at `now_ms`, and the trial word it was read from.
-    fn outlook(&self, me: u32, now_ms: u64, alive: &impl Fn(u32) -> bool) -> (Outlook, u64) {
-        let rest = self.rest.get();
-        if rest == 0 {
-            return (Outlook::Up, 0);
-        }
-        if now_ms < rest {
-            return (Outlook::Resting { left_ms: rest - now_ms }, 0);
-        }
-        let word = self.trial.get();
-        let trial = Trial(word);
-        let left_ms = trial.deadline_ms().saturating_sub(now_ms);
-        if word != 0 && left_ms > 0 && (trial.pid() == me || alive(trial.pid())) {
-            return (Outlook::Resting { left_ms: left_ms.min(TRIAL_LEFT_MS) }, word);
-        }
-        (Outlook::TrialDue, word)
+    fn rests(&self, now_ms: u64) -> bool {
+        now_ms < self.rest.get()
     }
 
-    fn rest_is_over(&self, now_ms: u64) -> bool {
-        let rest = self.rest.get();
-        rest != 0 && rest <= now_ms
-    }
-
-    /// Ends a trial, unless another worker has taken it over.
-    fn end_trial(&self, trial: Trial) {
-        let _ = self.trial.exchange(trial.0, 0);
-    }
-
-    fn count_failure(&self, limits: &Limits, now_ms: u64) -> Transition {
-        let nth = self.row.count();
-        self.failures[nth as usize % FAILURES].set(now_ms);
-        // Read anew: of several that fail at the same time, the last to come here decides.
+    /// Whether the row is long enough, and not a thing of the past.
+    fn is_in_doubt(&self, limits: &Limits, now_ms: u64) -> bool {
         let row = self.row.get();
+        let Some(last) = row.checked_sub(1) else { return false };
         if row < u64::from(limits.max_fails) {
-            return Transition::None;
+            return false;
         }
         let first = row - u64::from(limits.max_fails).min(FAILURES as u64);
-        let since = self.failures[first as usize % FAILURES].get();
-        if now_ms.saturating_sub(since) > limits.fail_timeout_ms
-            || self.rest.exchange(0, rest_end(limits, now_ms)).is_err()
-        {
+        let [first, last] = [first, last].map(|nth| self.failures[nth as usize % FAILURES].get());
+        last.saturating_sub(first) <= limits.fail_timeout_ms
+            && now_ms.saturating_sub(last) <= limits.fail_timeout_ms
+    }
+
+    fn available(&self, limits: &Limits, now_ms: u64) -> Availability {
+        if self.rests(now_ms) {
+            Availability::Resting
+        } else if self.is_in_doubt(limits, now_ms) {
+            Availability::InDoubt
+        } else {
+            Availability::Up
+        }
+    }
+
+    /// The gateway's own call failed too, where the word of the rest was `before`.
+    fn begin_rest(&self, before: u64, limits: &Limits, began_ms: u64, until_ms: u64) -> Transition {
+        if !self.is_in_doubt(limits, began_ms) || self.answered.get() > began_ms {
+            return Transition::None;
+        }
+        if self.rest.exchange(before, until_ms).is_err() {
+            return Transition::None;
+        }
+        // An answer that came meanwhile saw no rest to end.
+        if self.answered.get() > began_ms {
+            let _ = self.rest.exchange(until_ms, 0);
             return Transition::None;
         }
         Transition::WentDown
@@ -202,11 +177,12 @@ impl Endpoint {
 }
 
 impl State {
-    /// The place of the endpoint with this label (scheme://host:port/path) and, where it has one,
-    /// this `connect=HOST:PORT`: addresses behind one URL rest each for itself, though the metrics
-    /// show them under the one label. `None` where all places are taken by others.
-    pub fn endpoint(&self, label: &str, connect: Option<&str>) -> Option<EndpointId> {
-        let hash = hash_of(&[label.as_bytes(), connect.unwrap_or_default().as_bytes()]);
+    /// The place of the endpoint with this label (scheme://host:port/path). `kind` tells apart what
+    /// is called in different ways: another address behind the URL, other TLS settings, other time
+    /// limits. Each rests for itself, though the metrics show them under the one label: what one
+    /// location cannot reach, another may. `None` where all places are taken by others.
+    pub fn endpoint(&self, label: &str, kind: u64) -> Option<EndpointId> {
+        let hash = hash_of(&[label.as_bytes(), &kind.to_le_bytes()]);
         let table = &self.layout().endpoints.0;
         for step in 0..ENDPOINTS {
             let index = (hash as usize).wrapping_add(step) % ENDPOINTS;
@@ -223,127 +199,97 @@ impl State {
         None
     }
 
-    /// Whether the endpoint may be called by the process `me`. Of all callers after a rest exactly
-    /// one gets [`Availability::Trial`], and another one only after that process has died or
-    /// `trial_deadline_ms` has passed without the call's end having been told.
+    /// Whether the endpoint may be called.
     pub fn available(
         &self,
         id: impl Into<Option<EndpointId>>,
         limits: &Limits,
-        me: u32,
         now_ms: u64,
-        trial_deadline_ms: u64,
-        alive: impl Fn(u32) -> bool,
     ) -> Availability {
-        let Some(endpoint) = self.limited(id, limits) else { return Availability::Up };
-        // Each further round means that another worker got ahead of this one.
-        for _ in 0..3 {
-            match endpoint.outlook(me, now_ms, &alive) {
-                (Outlook::Up, _) => return Availability::Up,
-                (Outlook::Resting { left_ms }, _) => return Availability::Resting { left_ms },
-                (Outlook::TrialDue, word) => {
-                    let mine = Trial::new(me, trial_deadline_ms);
-                    if endpoint.trial.exchange(word, mine.0).is_err() {
-                        continue;
-                    }
-                    // Another trial may have been decided since the rest was looked at.
-                    if endpoint.rest_is_over(now_ms) {
-                        return Availability::Trial(mine);
-                    }
-                    endpoint.end_trial(mine);
-                }
-            }
-        }
-        Availability::Resting { left_ms: TRIAL_LEFT_MS }
+        let endpoint = self.known(id).filter(|_| limits.max_fails != 0);
+        endpoint.map_or(Availability::Up, |endpoint| endpoint.available(limits, now_ms))
     }
 
-    /// What [`State::available`] would say, without claiming the trial call.
-    pub fn peek(
-        &self,
-        id: impl Into<Option<EndpointId>>,
-        limits: &Limits,
-        me: u32,
-        now_ms: u64,
-        alive: impl Fn(u32) -> bool,
-    ) -> Outlook {
-        self.limited(id, limits).map_or(Outlook::Up, |found| found.outlook(me, now_ms, &alive).0)
-    }
-
-    /// A call failed in a way that counts. `trial` is the ticket of a trial call. A call that was
-    /// sent before the rest began and fails during it decides nothing.
+    /// A call that began at `began_ms` failed in a way that counts. One that had begun before the
+    /// endpoint answered another does not, and neither does one that ends during a rest.
     pub fn failed(
         &self,
         id: impl Into<Option<EndpointId>>,
         limits: &Limits,
+        began_ms: u64,
         now_ms: u64,
-        trial: Option<Trial>,
-    ) -> Transition {
-        let Some(endpoint) = self.known(id) else { return Transition::None };
-        let rest = endpoint.rest.get();
-        if limits.max_fails == 0 || rest == 0 {
-            if let Some(trial) = trial {
-                endpoint.end_trial(trial);
-            }
-            return match limits.max_fails {
-                0 => Transition::None,
-                _ => endpoint.count_failure(limits, now_ms),
-            };
+    ) -> Availability {
+        let Some(endpoint) = self.known(id).filter(|_| limits.max_fails != 0) else {
+            return Availability::Up;
+        };
+        if endpoint.answered.get() <= began_ms && !endpoint.rests(now_ms) {
+            let nth = endpoint.row.count();
+            endpoint.failures[nth as usize % FAILURES].set(now_ms);
         }
-        if let Some(trial) = trial
-            && endpoint.trial.get() == trial.0
-        {
-            // The new rest first, or another worker could start a trial in between.
-            let _ = endpoint.rest.exchange(rest, rest_end(limits, now_ms));
-            endpoint.end_trial(trial);
+        // Read anew: of several that fail at the same time, the last to come here sees them all.
+        endpoint.available(limits, now_ms)
+    }
+
+    /// A call was answered.
+    pub fn answered_ok(&self, id: impl Into<Option<EndpointId>>, now_ms: u64) -> Transition {
+        let Some(endpoint) = self.known(id) else { return Transition::None };
+        // Before the rest is looked at, see `begin_rest`.
+        if endpoint.answered.get() < now_ms {
+            endpoint.answered.set(now_ms);
+        }
+        if endpoint.row.get() != 0 {
+            endpoint.row.set(0);
+        }
+        if endpoint.rest.get() != 0 && endpoint.rest.replace(0) != 0 {
+            return Transition::CameUp;
         }
         Transition::None
     }
 
-    /// A call was answered with anything that is not a failure.
-    pub fn answered_ok(&self, id: impl Into<Option<EndpointId>>) -> Transition {
-        let Some(endpoint) = self.known(id) else { return Transition::None };
-        if endpoint.row.get() != 0 {
-            endpoint.row.set(0);
+    /// A call of the gateway's own has ended.
+    pub fn own_call_ended(
+        &self,
+        id: impl Into<Option<EndpointId>>,
+        limits: &Limits,
+        call: OwnCall,
+        now_ms: u64,
+    ) -> Transition {
+        if call.said == judge::Health::Answered {
+            return self.answered_ok(id, now_ms);
         }
-        if endpoint.rest.get() == 0 {
+        let Some(endpoint) = self.known(id).filter(|_| limits.max_fails != 0) else {
+            return Transition::None;
+        };
+        let until = now_ms.saturating_add(call.counts_ms).max(1);
+        let rest = endpoint.rest.get();
+        if now_ms < rest {
+            // It goes on, unless an answer has ended it meanwhile.
+            let _ = endpoint.rest.exchange(rest, until.max(rest));
             return Transition::None;
         }
-        let trial = Trial(endpoint.trial.get());
-        let rested = endpoint.rest.replace(0) != 0;
-        endpoint.end_trial(trial);
-        if rested { Transition::CameUp } else { Transition::None }
-    }
-
-    /// A trial call was not made after all, or its end says nothing about the endpoint.
-    pub fn trial_abandoned(&self, id: impl Into<Option<EndpointId>>, trial: Trial) {
-        if let Some(endpoint) = self.known(id) {
-            endpoint.end_trial(trial);
+        if call.said == judge::Health::Failed {
+            return endpoint.begin_rest(rest, limits, call.began_ms, until);
         }
+        if endpoint.is_in_doubt(limits, call.began_ms) {
+            endpoint.row.set(0);
+        }
+        Transition::None
     }
 
     /// The endpoints known so far, by place: label and whether each is up.
-    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (EndpointId, String, bool)> {
-        (0..).zip(&self.layout().endpoints.0).filter_map(|(index, endpoint)| {
+    pub(crate) fn endpoints(
+        &self,
+        now_ms: u64,
+    ) -> impl Iterator<Item = (EndpointId, String, bool)> {
+        (0..).zip(&self.layout().endpoints.0).filter_map(move |(index, endpoint)| {
             let label = endpoint.label()?;
-            Some((EndpointId(index), label, endpoint.rest.get() == 0))
+            Some((EndpointId(index), label, !endpoint.rests(now_ms)))
         })
     }
 
     fn known(&self, id: impl Into<Option<EndpointId>>) -> Option<&'static Endpoint> {
         id.into().map(|EndpointId(index)| &self.layout().endpoints.0[usize::from(index)])
     }
-
-    fn limited(
-        &self,
-        id: impl Into<Option<EndpointId>>,
-        limits: &Limits,
-    ) -> Option<&'static Endpoint> {
-        self.known(id).filter(|_| limits.max_fails != 0)
-    }
-}
-
-fn rest_end(limits: &Limits, now_ms: u64) -> u64 {
-    now_ms.saturating_add(limits.fail_timeout_ms).max(1)
 }
 
 /// What is kept and shown of a label: all of it, or as much as fits and a hash that tells two such

@@ -21,7 +21,7 @@ mod words;
 use histogram::Histogram;
 pub use histogram::HistogramSnapshot;
 pub use snapshot::{Build, Counts, EndpointSnapshot, Snapshot, ZoneEntries, ZoneFacts};
-pub use words::{CallResult, FailureReason, Outcome, UncachedReason};
+pub use words::{CallResult, FailureReason, Outcome, OwnResult, UncachedReason};
 
 /// One worker's share of the totals.
 #[repr(C)]
@@ -41,6 +41,7 @@ struct EndpointCalls {
     results: [AtomicU64; CallResult::ALL.len()],
     failures: [AtomicU64; FailureReason::ALL.len()],
     ended_early: AtomicU64,
+    own: [AtomicU64; OwnResult::ALL.len()],
 }
 
 /// Totals are counted in the share of any slot: a worker without one uses some other number, its
@@ -70,6 +71,11 @@ impl State {
     /// not come: it was revoked, or the server has lost what it knew.
     pub fn count_ended_early(&self, endpoint: impl Into<Option<EndpointId>>) {
         add(&self.calls(endpoint.into()).ended_early);
+    }
+
+    /// A call of the gateway's own ended so. It is counted nowhere else.
+    pub fn count_own_call(&self, endpoint: impl Into<Option<EndpointId>>, result: OwnResult) {
+        add(&self.calls(endpoint.into()).own[result as usize]);
     }
 
     /// A call took so long, from when a thread began it to its end.

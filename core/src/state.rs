@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip::SipHasher24;
 
-use crate::health::Endpoints;
+use crate::health::{Endpoints, gate, turn};
 use crate::key::TokenHash;
 use crate::metrics::Calls;
 
@@ -31,7 +31,7 @@ mod word;
 pub use notice::Notice;
 pub(crate) use slots::Slot;
 pub use slots::{Gauges, SLOTS};
-pub(crate) use table::Table;
+pub(crate) use table::{Place, Table};
 pub(crate) use word::Word;
 
 /// Bytes the state zone needs.
@@ -73,7 +73,11 @@ pub(crate) struct Layout {
     pub(crate) slots: [Slot; SLOTS],
     pub(crate) endpoints: Endpoints,
     pub(crate) calls: Calls,
-    pub(crate) credentials: Table,
+    /// Random, for hashes of what may be secret.
+    key: [AtomicU64; 2],
+    pub(crate) gates: Table<{ gate::WORDS }>,
+    pub(crate) forms: Table,
+    pub(crate) turns: Table<{ turn::WORDS }>,
     notices: Table,
 }
 
@@ -122,12 +126,16 @@ impl Generation {
 }
 
 impl State {
-    /// Makes an empty state zone in `len` bytes at `base`.
+    /// Makes an empty state zone in `len` bytes at `base`. `key` must be random.
     ///
     /// # Safety
     /// The `len` bytes at `base` must be writable, used by nobody else yet, and stay mapped for as
     /// long as any copy of the returned view is used.
-    pub unsafe fn create(base: NonNull<u8>, len: usize) -> Result<State, LayoutMismatch> {
+    pub unsafe fn create(
+        base: NonNull<u8>,
+        len: usize,
+        key: [u8; 16],
+    ) -> Result<State, LayoutMismatch> {
         let layout = fitting(base, len)?;
         // SAFETY: `fitting` has checked size and alignment, the caller gives the memory away, and
         // all bytes zero is a valid `Layout`, which holds nothing but atomics.
@@ -135,6 +143,13 @@ impl State {
             layout.write_bytes(0, 1);
             layout.as_ref()
         };
+        let (first, second) = key.split_at(8);
+        for (word, bytes) in layout.key.iter().zip([first, second]) {
+            word.store(
+                bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+                Ordering::Relaxed,
+            );
+        }
         layout.size.store(SIZE as u64, Ordering::Relaxed);
         layout.version.store(VERSION, Ordering::Relaxed);
         // Last: memory with the magic in it is complete.
@@ -242,6 +257,12 @@ impl State {
     pub fn once(&self, what: Notice, hash: u64, now_ms: u64, every_ms: Option<u64>) -> bool {
         notice::once(&self.0.notices, what, hash, now_ms, every_ms)
     }
+
+    /// As [`hash_of`], under the zone's own random key: for parts that may be secret.
+    pub(crate) fn keyed_hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let [first, second] = self.0.key.each_ref().map(|word| word.load(Ordering::Relaxed));
+        hash_with(SipHasher24::new_with_keys(first, second), parts)
+    }
 }
 
 /// The place of a `Layout` in a block, if it fits there.
@@ -260,8 +281,11 @@ fn fitting(base: NonNull<u8>, len: usize) -> Result<NonNull<Layout>, LayoutMisma
 /// every worker, never 0. Each part is length-prefixed. The key is fixed: none of these words come
 /// from a client.
 pub fn hash_of(parts: &[&[u8]]) -> u64 {
+    hash_with(SipHasher24::new(), parts.iter().copied())
+}
+
+fn hash_with<'a>(mut hasher: SipHasher24, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     use std::hash::Hasher as _;
-    let mut hasher = SipHasher24::new();
     for part in parts {
         hasher.write_u64(part.len() as u64);
         hasher.write(part);

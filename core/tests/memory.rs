@@ -113,7 +113,7 @@ fn generation() -> Generation {
     let base = std::ptr::NonNull::new(memory.as_mut_ptr()).unwrap().cast::<u8>();
     let aligned = base.align_offset(phantom_token_core::state::ALIGN);
     // SAFETY: inside the vector, which outlives the view and which nobody else uses.
-    let state = unsafe { State::create(base.add(aligned), SIZE) }.unwrap();
+    let state = unsafe { State::create(base.add(aligned), SIZE, [1; 16]) }.unwrap();
     state.generation(&key(0).token)
 }
 

@@ -11,11 +11,15 @@ use std::time::Duration;
 use phantom_token_core::arena::{
     Answer, Arena, Entry, Find, Flight, Joined, Kind, Locked, Outcome, Owner, Poll, Record, Times,
 };
-use phantom_token_core::health::{Availability, Limits};
+use phantom_token_core::health::judge::Health;
+use phantom_token_core::health::turn::TurnTaken;
+use phantom_token_core::health::{Availability, Limits, OwnCall};
 use phantom_token_core::key::{HashKey, Key};
 use phantom_token_core::local::{Cached, Facts, Local};
 use phantom_token_core::lock;
-use phantom_token_core::metrics::{self, CallResult, FailureReason, Snapshot, UncachedReason};
+use phantom_token_core::metrics::{
+    self, CallResult, FailureReason, OwnResult, Snapshot, UncachedReason,
+};
 use phantom_token_core::nature::Nature;
 use phantom_token_core::state::{self, Notice, State};
 
@@ -228,33 +232,37 @@ impl<'a> Worker<'a> {
     /// A call's share in health and counters.
     fn call(&mut self, token: u64) {
         let label = format!("http://as{}.example/introspect", token % 3);
-        let endpoint = self.state.endpoint(&label, None);
+        let endpoint = self.state.endpoint(&label, 0);
         let limits = Limits { max_fails: 3, fail_timeout_ms: 50 };
         let now = self.random.below(1_000);
         let (me, slot) = (self.me.pid, self.me.slot);
         self.state.pending_add(slot, 1);
-        let ticket = self.state.available(endpoint, &limits, me, now, now + 10, |_| true);
-        let trial = match ticket {
-            Availability::Trial(trial) => Some(trial),
-            _ => None,
-        };
-        if self.random.below(3) == 0 {
-            let _ = self.state.answered_ok(endpoint);
-            self.state.count_introspection(endpoint, CallResult::Active);
-        } else {
-            let _ = self.state.failed(endpoint, &limits, now, trial);
-            self.state.count_failure(endpoint, FailureReason::ALL[0]);
+        if self.state.available(endpoint, &limits, now) == Availability::Up {
+            if self.random.below(3) == 0 {
+                let _ = self.state.answered_ok(endpoint, now);
+                self.state.count_introspection(endpoint, CallResult::Active);
+            } else {
+                let _ = self.state.failed(endpoint, &limits, now, now);
+                self.state.count_failure(endpoint, FailureReason::ALL[0]);
+            }
         }
-        if let Some(trial) = trial {
-            self.state.trial_abandoned(endpoint, trial);
+        let hash = state::hash_of(&[label.as_bytes()]);
+        if let TurnTaken::Mine(turn) = self.state.take_turn(hash, me, now, now + 10, |_| true) {
+            let said = if self.random.below(2) == 0 { Health::Answered } else { Health::Failed };
+            let call = OwnCall { said, began_ms: now, counts_ms: 20 };
+            let _ = self.state.own_call_ended(endpoint, &limits, call, now);
+            self.state.count_own_call(endpoint, OwnResult::ALL[0]);
+            self.state.turn_ended(turn);
         }
         self.state.observe_introspection(slot, Duration::from_millis(now));
         self.state.observe_queue(slot, Duration::from_micros(now));
         self.state.pending_add(slot, -1);
-        let hash = state::hash_of(&[label.as_bytes()]);
-        self.state.credentials_refused(hash, now);
-        let _ = self.state.credentials_gate(hash, now);
-        self.state.credentials_accepted(hash);
+        let gate = self.state.gate_hash([label.as_bytes(), b"secret"]);
+        let _ = self.state.gate_refused(gate, endpoint, now);
+        let _ = self.state.gate(gate, now);
+        let _ = self.state.gate_passed(gate, endpoint, now);
+        let _ = (self.state.try_raw(gate, now), self.state.raw_answered(gate));
+        self.state.raw_refused(gate);
         self.state.once(Notice::Overflow, hash, now, Some(10));
     }
 
@@ -266,7 +274,7 @@ impl<'a> Worker<'a> {
         self.state.waiting_add(slot, -1);
         let stats = self.arena.stats();
         assert!(stats.used_bytes <= stats.size_bytes);
-        let page = Snapshot::take(&self.state, &[], None, |_| true).prometheus();
+        let page = Snapshot::take(&self.state, &[], None, |_| true, |_| true, 0).prometheus();
         assert!(page.contains("phantom_token_requests_total"));
     }
 
@@ -309,7 +317,7 @@ fn workers_as_threads_share_a_zone_and_the_state() {
     // SAFETY: memory of this test's own, which outlives all views.
     unsafe {
         Arena::create(shared.zone(), LEN, HASH_KEY.0).unwrap();
-        State::create(shared.state(), state::SIZE).unwrap();
+        State::create(shared.state(), state::SIZE, [1; 16]).unwrap();
     }
     let turns = AtomicU64::new(0);
     thread::scope(|scope| {

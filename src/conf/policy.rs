@@ -16,12 +16,12 @@ use phantom_token_core::key::{HashKey, IdentityHash, Key};
 use phantom_token_core::lifetime::CacheControlPolicy;
 use phantom_token_core::nature::Accepts;
 use phantom_token_core::pace::Pace;
-use phantom_token_core::state;
+use phantom_token_core::state::{self, State};
 
 use crate::conf::pem::TlsFiles;
 use crate::conf::{
     AllowOptions, BoundTokens, CacheSetting, Cf, ClientAuth, ComplexValue, ConfError, Extra,
-    LocConf, Place, Secret, Switch,
+    LocConf, MainConf, Place, Secret, Switch,
 };
 use crate::flight::Values;
 use crate::sys::*;
@@ -74,15 +74,34 @@ pub(crate) struct Introspection {
     pub(crate) endpoints: Vec<PolicyEndpoint>,
     /// The client's credentials and what else every call has in its header.
     pub(crate) common: Common,
+    /// The same with Basic credentials as they are, where that differs and may be what the server
+    /// takes.
+    pub(crate) common_raw: Option<Common>,
     /// `client_id` and `client_secret` in the body (`phantom_token_client_auth post`).
     pub(crate) form_credentials: Option<(Rc<Vec<u8>>, Rc<Secret>)>,
     pub(crate) token_type_hint: Option<Rc<Vec<u8>>>,
     pub(crate) headers: Rc<Vec<Extra>>,
     pub(crate) params: Rc<Vec<Extra>>,
-    /// The secret's form-urlencoding differs from the secret: worth a hint when it is refused.
-    pub(crate) secret_is_encoded: bool,
+    /// What to say when the credentials are refused.
+    pub(crate) hints: Hints,
+    /// The client: its id and certificate.
+    client: Vec<u8>,
+    secret: Option<Rc<Secret>>,
+    /// What else is the same in every call and that a server may refuse it by.
+    caller: Vec<u8>,
     /// What makes two answers to one token different, but for keyed headers and parameters.
     identity: Vec<u8>,
+}
+
+/// What may be wrong with credentials that are refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hints {
+    /// Basic credentials are form-urlencoded, which changes them.
+    pub(crate) encoded: bool,
+    /// They are not, and that would change them.
+    pub(crate) raw: bool,
+    /// A client certificate is sent.
+    pub(crate) certificate: bool,
 }
 
 /// One endpoint of a location, in the order they are tried.
@@ -91,12 +110,82 @@ pub(crate) struct PolicyEndpoint {
     /// The worker's idle connections to it.
     pub(crate) connections: Arc<Connections>,
     pub(crate) limits: Limits,
+    /// What tells it, as this location calls it, from others of the same label.
+    pub(crate) kind: u64,
+    /// The most that any location waits for it, of those for which it rests alike.
+    pub(crate) patience: Rc<Patience>,
     /// Where its health is kept, once a worker has looked.
-    pub(crate) id: OnceCell<Option<EndpointId>>,
+    id: OnceCell<Option<EndpointId>>,
+    /// The gate of the credentials, once a worker has computed it, where it is the same for all
+    /// requests.
+    gate: OnceCell<u64>,
+    /// What is known of the form of Basic credentials is kept under this, likewise.
+    form: OnceCell<u64>,
     /// The endpoint and the client that asks it, for what is said or limited once for both.
     pub(crate) client_hash: u64,
     /// How long it takes to answer this worker.
     pub(crate) pace: Cell<Pace>,
+}
+
+/// How long an endpoint is waited for.
+#[derive(Clone)]
+pub(crate) struct Patience {
+    pub(crate) timeout: Cell<Duration>,
+    pub(crate) connect: Cell<Duration>,
+}
+
+impl Patience {
+    fn grow(&self, other: &Self) {
+        for (own, other) in [(&self.timeout, &other.timeout), (&self.connect, &other.connect)] {
+            own.set(own.get().max(other.get()));
+        }
+    }
+}
+
+impl MainConf {
+    /// How long an endpoint of this kind is waited for, now that one more location does.
+    fn patience(&mut self, endpoint: &Endpoint, kind: u64, more: &Patience) -> Rc<Patience> {
+        let known = self.endpoints().find(|known| known.is_called_as(endpoint, kind));
+        known.map_or_else(
+            || Rc::new(more.clone()),
+            |known| {
+                known.patience.grow(more);
+                known.patience.clone()
+            },
+        )
+    }
+
+    /// Adds the endpoints of a location that are not known yet.
+    pub(crate) fn know_endpoints(&mut self, policy: &Rc<Policy>) {
+        for (index, endpoint) in policy.introspection.endpoints.iter().enumerate() {
+            let mut known = self.endpoints();
+            if !known.any(|known| known.is_called_as(&endpoint.endpoint, endpoint.kind)) {
+                drop(known);
+                self.endpoints.push((policy.clone(), index));
+            }
+        }
+    }
+
+    /// All endpoints of locations that are on, each once for each way it is called.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &PolicyEndpoint> {
+        self.endpoints.iter().map(|(policy, index)| &policy.introspection.endpoints[*index])
+    }
+}
+
+impl PolicyEndpoint {
+    /// Whether this is that endpoint, called in the same way.
+    pub(crate) fn is_called_as(&self, endpoint: &Endpoint, kind: u64) -> bool {
+        self.kind == kind && self.endpoint.label() == endpoint.label()
+    }
+
+    /// Where its health is kept; `None` where there is no place.
+    pub(crate) fn id(&self, state: &State) -> Option<EndpointId> {
+        *self.id.get_or_init(|| state.endpoint(self.endpoint.label(), self.kind))
+    }
+
+    fn place(&self) -> [String; 2] {
+        [self.endpoint.label().to_owned(), self.endpoint.connect().unwrap_or_default()]
+    }
 }
 
 impl Policy {
@@ -152,9 +241,7 @@ impl Policy {
                 control: conf.cache_control.unwrap_or(CacheControlPolicy::Cap),
             },
             timeout_ms,
-            connect_timeout: Duration::from_millis(
-                conf.connect_timeout.unwrap_or(CONNECT_TIMEOUT_MS),
-            ),
+            connect_timeout: connect_timeout(conf),
             thread_pool,
             identity_hash: OnceCell::new(),
         })
@@ -200,6 +287,44 @@ impl Policy {
 }
 
 impl Introspection {
+    /// The gate of the client's credentials at an endpoint, for requests with these values.
+    pub(crate) fn gate(
+        &self,
+        state: &State,
+        endpoint: &PolicyEndpoint,
+        headers: &Values,
+        params: &Values,
+    ) -> u64 {
+        let extras = || self.headers.iter().chain(self.params.iter());
+        let hash = || {
+            let [label, connect] = endpoint.place();
+            let fixed = [label.as_bytes(), connect.as_bytes(), &self.client, self.secret()];
+            let names = extras().flat_map(|extra| [extra.name.as_bytes(), extra.source()]);
+            // The values of those that vary, which are the keyed ones.
+            let values = extras().zip(headers.iter().chain(params));
+            let values = values.filter(|(extra, _)| extra.varies()).map(|(_, value)| &value[..]);
+            state.gate_hash(fixed.into_iter().chain([&self.caller[..]]).chain(names).chain(values))
+        };
+        if self.gate_varies() { hash() } else { *endpoint.gate.get_or_init(hash) }
+    }
+
+    fn secret(&self) -> &[u8] {
+        self.secret.as_ref().map_or(&[], |secret| &secret.bytes)
+    }
+
+    /// Whether requests differ in values that the answer depends on.
+    pub(crate) fn gate_varies(&self) -> bool {
+        self.headers.iter().chain(self.params.iter()).any(Extra::varies)
+    }
+
+    /// What is known of the form of Basic credentials at an endpoint is kept under this.
+    pub(crate) fn form(&self, state: &State, endpoint: &PolicyEndpoint) -> u64 {
+        *endpoint.form.get_or_init(|| {
+            let [label, connect] = endpoint.place();
+            state.form_hash([label.as_bytes(), connect.as_bytes(), &self.client, self.secret()])
+        })
+    }
+
     fn prepare(cf: &mut Cf<'_>, conf: &LocConf, place: &Place) -> Result<Self, ConfError> {
         let missing = |directive: &str, write: &str| {
             ConfError::Whole(format!(
@@ -238,13 +363,18 @@ impl Introspection {
             }
             (Some(id), Some(secret)) => (id.clone(), Some(secret.clone())),
         };
-        let mut secret_is_encoded = false;
+        let mut hints =
+            Hints { encoded: false, raw: false, certificate: conf.ssl_certificate.is_some() };
+        let mut raw = None;
         let (authorization, form_credentials) = match (auth, &secret) {
             (ClientAuth::Basic, Some(secret)) => {
-                secret_is_encoded = form::encoding_changes(&id, &secret.bytes);
+                hints.encoded = form::encoding_changes(&id, &secret.bytes);
+                // An id with a colon cannot be sent as it is.
+                raw = form::basic_raw(&id, &secret.bytes).ok().filter(|_| hints.encoded);
                 (Some(form::basic(&id, &secret.bytes)), None)
             }
             (ClientAuth::BasicRaw, Some(secret)) => {
+                hints.raw = form::encoding_changes(&id, &secret.bytes);
                 let basic = form::basic_raw(&id, &secret.bytes).map_err(|error| {
                     ConfError::Whole(format!(
                         "\"phantom_token_client_id\": {error}, for \"phantom_token on\" in {place}"
@@ -304,11 +434,15 @@ impl Introspection {
         })?;
 
         let accept = conf.accept.as_ref().map_or(DEFAULT_ACCEPT, |accept| accept);
-        let common = Common::new(authorization, accept).map_err(|_| {
-            ConfError::Whole(format!(
-                "the client's credentials or \"phantom_token_introspection_accept\" hold what no header may, for \"phantom_token on\" in {place}"
-            ))
-        })?;
+        let common = |authorization| {
+            Common::new(authorization, accept).map_err(|_| {
+                ConfError::Whole(format!(
+                    "the client's credentials or \"phantom_token_introspection_accept\" hold what no header may, for \"phantom_token on\" in {place}"
+                ))
+            })
+        };
+        let common_raw = raw.map(|raw| common(Some(raw))).transpose()?;
+        let common = common(authorization)?;
         let path = |file: &Option<Rc<super::pem::PemFile>>| {
             file.as_ref().map(|file| file.path.clone()).unwrap_or_default()
         };
@@ -338,20 +472,38 @@ impl Introspection {
             }
         }
 
-        for setting in settings.iter() {
-            let known = &mut cf.main_conf().endpoints;
-            if !known.iter().any(|endpoint| Arc::ptr_eq(endpoint, &setting.endpoint)) {
-                known.push(setting.endpoint.clone());
-            }
-        }
+        let certificate = path(&conf.ssl_certificate);
+        let client = parts([&id, certificate.as_bytes()]);
+        let key = path(&conf.ssl_certificate_key);
+        let hint = conf.token_type_hint.as_ref().map_or(&[][..], |hint| hint);
+        // Of extra headers and parameters which are which, and which are part of the cache key.
+        let kinds = [&headers, &params]
+            .map(|extras| extras.iter().map(|extra| u8::from(extra.keyed)).collect::<Vec<_>>());
+        let caller = parts([key.as_bytes(), &[auth as u8], accept, hint, &kinds[0], &kinds[1]]);
 
+        // What may make a call fail for one location and not for another, but for time limits: the
+        // gateway's own calls have the most patience that any has.
+        let alone = settings.len() == 1;
+        let kind = |endpoint: &Endpoint| {
+            state::hash_of(&[
+                endpoint.connect().unwrap_or_default().as_bytes(),
+                &[u8::from(verify), u8::from(alone)],
+                path(&conf.ssl_trusted_certificate).as_bytes(),
+                certificate.as_bytes(),
+                key.as_bytes(),
+            ])
+        };
+        let patience = Patience {
+            timeout: Cell::new(Duration::from_millis(conf.timeout.unwrap_or(TIMEOUT_MS))),
+            connect: Cell::new(connect_timeout(conf)),
+        };
         // Who asks whom: what one server says of one client's credentials.
         let client_hash = |endpoint: &Endpoint| {
             state::hash_of(&[
                 endpoint.label().as_bytes(),
                 endpoint.connect().as_deref().unwrap_or_default().as_bytes(),
                 &id[..],
-                path(&conf.ssl_certificate).as_bytes(),
+                certificate.as_bytes(),
             ])
         };
         let (first, backups): (Vec<_>, Vec<_>) =
@@ -361,10 +513,18 @@ impl Introspection {
             .chain(backups)
             .map(|setting| PolicyEndpoint {
                 endpoint: setting.endpoint.clone(),
+                patience: cf.main_conf().patience(
+                    &setting.endpoint,
+                    kind(&setting.endpoint),
+                    &patience,
+                ),
                 connections: cf.main_conf().servers.connections(&setting.endpoint, &tls),
                 limits: setting.limits,
+                kind: kind(&setting.endpoint),
                 id: OnceCell::new(),
                 pace: Cell::default(),
+                gate: OnceCell::new(),
+                form: OnceCell::new(),
                 client_hash: client_hash(&setting.endpoint),
             })
             .collect();
@@ -372,14 +532,27 @@ impl Introspection {
         Ok(Self {
             endpoints,
             common,
+            common_raw,
             form_credentials,
             token_type_hint: conf.token_type_hint.clone(),
             headers,
             params,
-            secret_is_encoded,
+            hints,
+            client,
+            secret,
+            caller,
             identity,
         })
     }
+}
+
+fn connect_timeout(conf: &LocConf) -> Duration {
+    Duration::from_millis(conf.connect_timeout.unwrap_or(CONNECT_TIMEOUT_MS))
+}
+
+/// Parts one behind the other, each with its length: no two lists of parts are the same.
+fn parts<const N: usize>(parts: [&[u8]; N]) -> Vec<u8> {
+    parts.iter().flat_map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat()).collect()
 }
 
 /// What `nginx -t` accepts, with a warning.

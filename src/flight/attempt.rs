@@ -6,18 +6,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phantom_token_core::answer::{Answer, Failure, Terms};
-use phantom_token_core::client::{AnswerCause, Call, CallError, ConnectCause};
-use phantom_token_core::form;
+use phantom_token_core::answer::{Answer, Failure};
+use phantom_token_core::client::CallError;
 use phantom_token_core::grant::Grant;
-use phantom_token_core::health::{Availability, EndpointId, Gate, Outlook, Transition};
+use phantom_token_core::health::form::Form;
+use phantom_token_core::health::gate::Gate;
+use phantom_token_core::health::judge::{Credentials, Health, Verdict, judge};
+use phantom_token_core::health::{Availability, Transition};
 use phantom_token_core::lifetime::{self, Expiry, Keep, Life, Uncached};
-use phantom_token_core::memory::{self, NoMemory};
-use phantom_token_core::process;
+use phantom_token_core::memory::NoMemory;
 use phantom_token_core::state::Notice;
 
 use crate::cache::{self, Texts};
 use crate::conf::policy::PolicyEndpoint;
+use crate::flight::call::{self, About};
 use crate::flight::failures::Cause;
 use crate::flight::telling::Keeping;
 use crate::flight::work::{self, Attempt, Done, Time, Work};
@@ -26,6 +28,7 @@ use crate::guard;
 use crate::log::{debug, notice, warning};
 use crate::metrics::{self, CallResult, FailureReason, UncachedReason};
 use crate::outcome::{Fail, Outcome, Why};
+use crate::own_calls::{self, Doubt};
 use crate::sys::*;
 use crate::worker::{self, Worker};
 
@@ -38,50 +41,46 @@ impl Flight {
             return Err(self.failed.unwrap_or(Fail::of(Why::Timeout)));
         }
         let policy = Rc::clone(&self.policy);
-        let mut soonest = None;
         while let Some(endpoint) = policy.introspection.endpoints.get(self.next) {
+            let index = self.next;
             self.next += 1;
-            let id = endpoint_id(worker, endpoint);
-            match worker.state.available(
-                id,
-                &endpoint.limits,
-                pid(),
-                now,
-                self.deadline,
-                process::exists,
-            ) {
-                Availability::Resting { left_ms } => {
-                    soonest = Some(soonest.map_or(left_ms, |least: u64| least.min(left_ms)));
-                    continue;
+            let id = endpoint.id(&worker.state);
+            if worker.state.available(id, &endpoint.limits, now) == Availability::Resting {
+                own_calls::look_after(worker, &policy, index);
+                continue;
+            }
+            let gate = self.gate(worker, endpoint);
+            match worker.state.gate(gate, now) {
+                Gate::Open => {}
+                Gate::Few => self.doubt(worker, gate, Doubt::Looked),
+                Gate::Shut => {
+                    self.doubt(worker, gate, Doubt::Looked);
+                    metrics::failure(worker, id, FailureReason::Credentials);
+                    return Err(Fail::of(Why::Credentials));
                 }
-                Availability::Trial(trial) => self.trial = Some(trial),
-                Availability::Up => self.trial = None,
             }
-            if let Gate::Closed { .. } = worker.state.credentials_gate(endpoint.client_hash, now) {
-                self.give_trial_back(worker, endpoint);
-                metrics::failure(worker, id, FailureReason::Credentials);
-                return Err(Fail::of(Why::Credentials));
-            }
-            let others = policy.introspection.endpoints[self.next..].iter();
-            let others = others.filter(|endpoint| !is_resting(worker, endpoint, now)).count();
-            let time = Time {
-                end: Instant::now() + Duration::from_millis(left),
-                others: others as u32,
-                connect: policy.connect_timeout,
-                fair: Duration::from_millis(policy.timeout_ms)
-                    / (2 * policy.introspection.endpoints.len() as u32),
-                usual: endpoint.pace.get().usual(),
+            self.form = match policy.introspection.common_raw {
+                Some(_) => worker.state.form(policy.introspection.form(&worker.state, endpoint)),
+                None => Form::Encoded,
             };
-            return self.post(worker, endpoint, time);
+            return self.post(worker, endpoint, left);
         }
-        match (self.failed, soonest) {
-            (Some(failed), _) => Err(failed),
-            (None, Some(left_ms)) => {
-                metrics::failure(worker, None, FailureReason::Resting);
-                Err(Fail::resting(left_ms))
-            }
-            (None, None) => Err(Fail::of(Why::Internal)),
-        }
+        Err(self.failed.unwrap_or_else(|| {
+            metrics::failure(worker, None, FailureReason::Resting);
+            Fail::of(Why::Resting)
+        }))
+    }
+
+    /// The gate of the credentials this flight is made with.
+    fn gate(&self, worker: &Worker, endpoint: &PolicyEndpoint) -> u64 {
+        let introspection = &self.policy.introspection;
+        introspection.gate(&worker.state, endpoint, &self.headers, &self.params)
+    }
+
+    /// The gate of the endpoint that was asked last is in doubt.
+    fn doubt(&self, worker: &mut Worker, gate: u64, doubt: Doubt) {
+        let values = (&self.headers, &self.params);
+        own_calls::doubt(worker, &self.policy, self.next - 1, gate, values, doubt);
     }
 
     /// Hands one attempt to the thread pool.
@@ -89,16 +88,29 @@ impl Flight {
         &mut self,
         worker: &mut Worker,
         endpoint: &PolicyEndpoint,
-        time: Time,
+        left: u64,
     ) -> Result<(), Fail> {
-        let call = match self.call(endpoint, time.end) {
-            Ok(call) => call,
-            Err(NoMemory) => {
-                self.give_trial_back(worker, endpoint);
-                return Err(Fail::of(Why::Internal));
-            }
+        let policy = &self.policy;
+        let endpoints = &policy.introspection.endpoints;
+        let time = Time {
+            end: Instant::now() + Duration::from_millis(left),
+            others: endpoints[self.next..].iter().filter(|one| !is_resting(worker, one)).count()
+                as u32,
+            connect: policy.connect_timeout,
+            fair: Duration::from_millis(policy.timeout_ms) / (2 * endpoints.len() as u32),
+            usual: endpoint.pace.get().usual(),
         };
-        let work = Arc::new(Work::new(call, self.terms(), time));
+        let about = About {
+            token: &self.token,
+            headers: &self.headers,
+            params: &self.params,
+            form: self.form,
+            deadline: time.end,
+            connect_timeout: policy.connect_timeout,
+        };
+        let call =
+            call::make(policy, endpoint, &about).map_err(|NoMemory| Fail::of(Why::Internal))?;
+        let work = Arc::new(Work::new(call, call::terms(policy, &self.params), time));
         let task = self.task.pointer().as_ptr();
         // SAFETY: no thread has the task. It and its work live as long as this flight, which lives until
         // completion, and that is handled on the event loop; a zeroed task is how NGINX begins.
@@ -114,7 +126,6 @@ impl Flight {
         };
         if !posted {
             self.work = None;
-            self.give_trial_back(worker, endpoint);
             metrics::failure(worker, None, FailureReason::Overflow);
             return Err(Fail::of(Why::Overflow));
         }
@@ -122,56 +133,6 @@ impl Flight {
         worker.pending += 1;
         metrics::pending(worker, 1);
         Ok(())
-    }
-
-    /// What its answers are read for: the forward mode, and the hint that goes with the token.
-    fn terms(&self) -> Terms {
-        let introspection = &self.policy.introspection;
-        let mut params = introspection.params.iter().zip(&self.params);
-        let mut param = || params.find(|(param, _)| &*param.name == "token_type_hint");
-        let hint = match &introspection.token_type_hint {
-            Some(hint) => Some(&hint[..]),
-            None => param().map(|(_, value)| &value[..]),
-        };
-        Terms::new(self.policy.forward, hint)
-    }
-
-    fn give_trial_back(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
-        if let Some(trial) = self.trial.take() {
-            worker.state.trial_abandoned(endpoint_id(worker, endpoint), trial);
-        }
-    }
-
-    fn call(&self, endpoint: &PolicyEndpoint, deadline: Instant) -> Result<Call, NoMemory> {
-        let introspection = &self.policy.introspection;
-        let text = |text: &'static str| text.as_bytes();
-        // The hint, id and secret besides.
-        let mut params: Vec<(&[u8], &[u8])> = memory::with_room(3 + self.params.len())?;
-        if let Some(hint) = &introspection.token_type_hint {
-            params.push((text("token_type_hint"), hint));
-        }
-        if let Some((id, secret)) = &introspection.form_credentials {
-            params.push((text("client_id"), id));
-            params.push((text("client_secret"), &secret.bytes));
-        }
-        for (param, value) in introspection.params.iter().zip(&self.params) {
-            params.push((param.name.as_bytes(), value));
-        }
-        let mut headers = memory::with_room(self.headers.len())?;
-        for (header, value) in introspection.headers.iter().zip(&self.headers) {
-            if !value.is_empty() {
-                headers.push((header.name.clone(), memory::copied(value)?));
-            }
-        }
-        Ok(Call {
-            endpoint: endpoint.endpoint.clone(),
-            connections: endpoint.connections.clone(),
-            common: introspection.common.clone(),
-            headers,
-            body: form::introspection_body(&self.token, params)?,
-            deadline,
-            connect_timeout: self.policy.connect_timeout,
-        })
     }
 
     /// One attempt has ended: tries the next endpoint, or tells everyone.
@@ -190,21 +151,33 @@ impl Flight {
         let policy = Rc::clone(&self.policy);
         let endpoint = &policy.introspection.endpoints[self.next - 1];
         worker.idle.watch(&endpoint.connections);
-        let settled = self.settle(worker, endpoint, done);
-        // Where the call's end said something about the endpoint, this changes nothing.
-        self.give_trial_back(worker, endpoint);
-        match settled {
-            Settled::Outcome(outcome, keeping) => self.resolve(worker, &outcome, keeping),
+        let (fail, again) = match self.settle(worker, endpoint, done) {
+            Settled::Outcome(outcome, keeping) => {
+                return self.resolve(worker, &outcome, keeping);
+            }
             Settled::NextEndpoint(fail) => {
                 self.failed = Some(fail);
-                if self.waiters.is_empty() && !self.is_followed(worker) {
-                    // Nobody waits for another endpoint's word; who comes just now asks anew.
-                    self.unmark(worker);
-                    self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
-                } else if let Err(fail) = self.attempt(worker) {
-                    self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
+                (fail, None)
+            }
+            Settled::Again(form) => (Fail::of(Why::Credentials), Some(form)),
+        };
+        if self.waiters.is_empty() && !self.is_followed(worker) {
+            // Nobody waits for another word; who comes just now asks anew.
+            self.unmark(worker);
+            return self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
+        }
+        let next = match again {
+            None => self.attempt(worker),
+            Some(form) => {
+                self.form = form;
+                match self.deadline.saturating_sub(now_ms()) {
+                    0 => Err(fail),
+                    left => self.post(worker, endpoint, left),
                 }
             }
+        };
+        if let Err(fail) = next {
+            self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
         }
     }
 
@@ -212,8 +185,27 @@ impl Flight {
     fn settle(&mut self, worker: &mut Worker, endpoint: &PolicyEndpoint, done: Done) -> Settled {
         let log = guard::cycle_log();
         let label = endpoint.endpoint.label();
-        let id = endpoint_id(worker, endpoint);
+        let id = endpoint.id(&worker.state);
         let alone = self.policy.introspection.endpoints.len() == 1;
+        let verdict = match &done.result {
+            Attempt::Answered(answer, _) => judge(Ok(answer), alone, done.fair),
+            Attempt::Failed(error) => judge(Err(error), alone, done.fair),
+            _ => Verdict::NOTHING,
+        };
+        self.learn_health(worker, endpoint, verdict, done.began);
+        if let Attempt::Answered(Answer::Failed(Failure::Credentials(_)), _) = done.result
+            && self.form == Form::Encoded
+            && self.policy.introspection.common_raw.is_some()
+            && worker
+                .state
+                .try_raw(self.policy.introspection.form(&worker.state, endpoint), now_ms())
+        {
+            metrics::introspection(worker, id, CallResult::Failed);
+            metrics::failure(worker, id, FailureReason::Credentials);
+            self.doubt(worker, self.gate(worker, endpoint), Doubt::Anyway);
+            return Settled::Again(Form::Raw);
+        }
+        self.learn_credentials(worker, endpoint, verdict, &done.result);
         match done.result {
             Attempt::Unsent => {
                 let fail = Fail::of(Why::Timeout);
@@ -237,9 +229,6 @@ impl Flight {
                 if let CallError::Timeout(_) = error {
                     endpoint.pace.update(|pace| pace.timed_out(done.took));
                 }
-                if is_the_endpoints(&error, done.fair) {
-                    self.count_failure(worker, endpoint);
-                }
                 worker.failures.say(endpoint, Cause::Call(error));
                 Settled::NextEndpoint(fail)
             }
@@ -247,28 +236,23 @@ impl Flight {
                 let fail = Fail::of_answer(failure);
                 metrics::introspection(worker, id, CallResult::Failed);
                 metrics::failure(worker, id, fail.label());
-                if fail.why == Why::Credentials {
-                    worker.state.credentials_refused(endpoint.client_hash, now_ms());
-                }
-                let encoded =
-                    fail.why == Why::Credentials && self.policy.introspection.secret_is_encoded;
                 let cause = match (failure, &self.policy.introspection.token_type_hint) {
                     (Failure::Hint(_), Some(hint)) => Cause::Hint { failure, hint: hint.clone() },
-                    _ => Cause::Answer { failure, encoded },
+                    _ => {
+                        let mut hints = self.policy.introspection.hints;
+                        hints.encoded &= self.form == Form::Encoded;
+                        Cause::Answer { failure, hints }
+                    }
                 };
                 worker.failures.say(endpoint, cause);
                 if failure.is_outage() && !alone {
-                    self.count_failure(worker, endpoint);
                     return Settled::NextEndpoint(fail);
                 }
-                self.count_success(worker, endpoint);
                 Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
             }
             Attempt::Answered(Answer::Inactive(skew), _) => {
                 endpoint.pace.update(|pace| pace.answered(done.took));
                 metrics::introspection(worker, id, CallResult::Inactive);
-                self.count_success(worker, endpoint);
-                worker.state.credentials_accepted(endpoint.client_hash);
                 if let Some(skew) = skew
                     && worker.state.once(
                         Notice::ClockSkew,
@@ -293,8 +277,6 @@ impl Flight {
             Attempt::Answered(Answer::Active(grant), caching) => {
                 endpoint.pace.update(|pace| pace.answered(done.took));
                 metrics::introspection(worker, id, CallResult::Active);
-                self.count_success(worker, endpoint);
-                worker.state.credentials_accepted(endpoint.client_hash);
                 let times = self.policy.cache;
                 let (keep, overruled) = lifetime::keep(
                     &caching,
@@ -370,30 +352,67 @@ impl Flight {
         else {
             return;
         };
-        metrics::failure(worker, endpoint_id(worker, endpoint), FailureReason::Timeout);
+        metrics::failure(worker, endpoint.id(&worker.state), FailureReason::Timeout);
         worker.failures.say(endpoint, Cause::NotBegun);
     }
 
-    fn count_failure(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
-        let id = endpoint_id(worker, endpoint);
-        let trial = self.trial.take();
-        let limits = &endpoint.limits;
-        if worker.state.failed(id, limits, now_ms(), trial) == Transition::WentDown {
-            let log = guard::cycle_log();
-            let label = endpoint.endpoint.label();
-            warning!(
-                log,
-                "\"{label}\" rests for {} ms after {} failures in a row",
-                limits.fail_timeout_ms,
-                limits.max_fails
-            );
+    /// What the call's end says of the endpoint.
+    fn learn_health(
+        &self,
+        worker: &mut Worker,
+        endpoint: &PolicyEndpoint,
+        verdict: Verdict,
+        began: Instant,
+    ) {
+        let (id, now) = (endpoint.id(&worker.state), now_ms());
+        match verdict.health {
+            Health::Answered => {
+                if worker.state.answered_ok(id, now) == Transition::CameUp {
+                    own_calls::say_up(endpoint);
+                }
+            }
+            Health::Failed => {
+                let began = now.saturating_sub(began.elapsed().as_millis() as u64);
+                let left = worker.state.failed(id, &endpoint.limits, began, now);
+                if left == Availability::InDoubt {
+                    own_calls::look_after(worker, &self.policy, self.next - 1);
+                }
+            }
+            Health::Nothing => {}
         }
     }
 
-    fn count_success(&mut self, worker: &Worker, endpoint: &PolicyEndpoint) {
-        let id = endpoint_id(worker, endpoint);
-        if worker.state.answered_ok(id) == Transition::CameUp {
-            warning!(guard::cycle_log(), "\"{}\" is up again", endpoint.endpoint.label());
+    /// What the call's end says of the client's credentials, and of the form they are sent in.
+    fn learn_credentials(
+        &self,
+        worker: &mut Worker,
+        endpoint: &PolicyEndpoint,
+        verdict: Verdict,
+        end: &Attempt,
+    ) {
+        if verdict.credentials == Credentials::Nothing {
+            return;
+        }
+        let gate = self.gate(worker, endpoint);
+        let introspection = &self.policy.introspection;
+        let form = introspection.common_raw.as_ref();
+        let form = form.map(|_| introspection.form(&worker.state, endpoint));
+        if verdict.credentials == Credentials::Refused {
+            // Where nobody knows the form, what was not refused of late says nothing.
+            let doubt = match form {
+                Some(form) if !worker.state.form_is_encoded(form) => Doubt::Anyway,
+                _ => Doubt::Refused,
+            };
+            return self.doubt(worker, gate, doubt);
+        }
+        own_calls::passed(worker, endpoint, gate);
+        let (Some(form), Attempt::Answered(answer, _)) = (form, end) else { return };
+        match (self.form, answer) {
+            (Form::Encoded, Answer::Active(_) | Answer::Inactive(_)) => {
+                worker.state.encoded_answered(form);
+            }
+            (Form::Raw, Answer::Active(_)) => own_calls::remember_raw(worker, endpoint, form),
+            _ => {}
         }
     }
 }
@@ -404,33 +423,13 @@ enum Settled {
     Outcome(Outcome, Keeping),
     /// Another endpoint may know better.
     NextEndpoint(Fail),
+    /// The same one may take the credentials in this form.
+    Again(Form),
 }
 
-/// Whether a call without an answer says something of its endpoint: not where we had no means to
-/// call, and not where the pool's queue had left it too little time for an answer.
-fn is_the_endpoints(error: &CallError, had_time: bool) -> bool {
-    match error {
-        CallError::Connect(
-            ConnectCause::NoDescriptor | ConnectCause::NoLocalPort | ConnectCause::NoResolverThread,
-        ) => false,
-        CallError::Connect(_) | CallError::Tls(_) => true,
-        CallError::Answer(AnswerCause::Closed | AnswerCause::Io(_)) => true,
-        CallError::Timeout(_) => had_time,
-        CallError::Answer(_) | CallError::Request(_) => false,
-    }
-}
-
-fn is_resting(worker: &Worker, endpoint: &PolicyEndpoint, now: u64) -> bool {
-    let id = endpoint_id(worker, endpoint);
-    let outlook = worker.state.peek(id, &endpoint.limits, pid(), now, process::exists);
-    matches!(outlook, Outlook::Resting { .. })
-}
-
-pub(super) fn endpoint_id(worker: &Worker, endpoint: &PolicyEndpoint) -> Option<EndpointId> {
-    *endpoint.id.get_or_init(|| {
-        let connect = endpoint.endpoint.connect();
-        worker.state.endpoint(endpoint.endpoint.label(), connect.as_deref())
-    })
+fn is_resting(worker: &Worker, endpoint: &PolicyEndpoint) -> bool {
+    let id = endpoint.id(&worker.state);
+    worker.state.available(id, &endpoint.limits, now_ms()) == Availability::Resting
 }
 
 /// The thread pool hands a task back, on the event loop.

@@ -9,7 +9,7 @@ use phantom_token_core::answer::Failure;
 use phantom_token_core::client::{CallError, Endpoint};
 use phantom_token_core::repeats::Repeats;
 
-use crate::conf::policy::PolicyEndpoint;
+use crate::conf::policy::{Hints, PolicyEndpoint};
 use crate::guard;
 use crate::log::error;
 use crate::outcome::Fail;
@@ -30,11 +30,14 @@ pub(super) enum Cause {
     NotBegun,
     /// There was no answer.
     Call(CallError),
-    /// The answer said nothing about the token; `encoded`: our secret's encoding may be the reason.
-    Answer { failure: Failure, encoded: bool },
+    /// The answer said nothing about the token; what may be wrong where our credentials are.
+    Answer { failure: Failure, hints: Hints },
     /// The server does not know this hint of `phantom_token_token_type_hint`.
     Hint { failure: Failure, hint: Rc<Vec<u8>> },
 }
+
+/// The two causes of a refusal, that of credentials said before.
+const CREDENTIALS_OR_TOKEN: &str = "; where other tokens are answered it is this token that the server, or a firewall in front of it, refuses";
 
 /// What is said of a failed call: in fixed words, but for the endpoint's label.
 #[derive(Clone)]
@@ -62,14 +65,35 @@ impl fmt::Display for Line {
                 "failed: {failure}; \"{}\" is not what it knows: write \"phantom_token_token_type_hint access_token\", or none",
                 hint.escape_ascii()
             ),
-            Cause::Answer { failure, encoded } => {
+            Cause::Answer { failure, hints } => {
                 write!(f, "failed: {failure}; {}", Fail::of_answer(*failure).advice())?;
-                match encoded {
-                    true => f.write_str(", or try \"phantom_token_client_auth basic_raw\""),
-                    false => Ok(()),
+                if let Failure::Credentials(_) = failure {
+                    f.write_str(CREDENTIALS_OR_TOKEN)?;
+                    write!(f, "{hints}")?;
+                }
+                match failure {
+                    // Some servers call credentials that they cannot decode a bad request.
+                    Failure::Credentials(400) | Failure::Status(400) if hints.raw => {
+                        f.write_str("; try \"phantom_token_client_auth basic\"")
+                    }
+                    _ => Ok(()),
                 }
             }
         }
+    }
+}
+
+impl fmt::Display for Hints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.encoded {
+            f.write_str("; try \"phantom_token_client_auth basic_raw\"")?;
+        }
+        if self.certificate {
+            f.write_str(
+                "; the file of phantom_token_ssl_certificate may have to hold the issuing CA's certificate too",
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -26,7 +26,7 @@ impl Idle {
     }
 
     /// A call has ended, and may have left one of these.
-    pub(super) fn watch(&mut self, connections: &Arc<Connections>) {
+    pub(crate) fn watch(&mut self, connections: &Arc<Connections>) {
         if !self.watched.iter().any(|watched| Arc::ptr_eq(watched, connections)) {
             self.watched.push(connections.clone());
         }

@@ -7,7 +7,6 @@ use phantom_token_core::lifetime::Life;
 use phantom_token_core::local::Cached;
 use phantom_token_core::state::{Notice, hash_of};
 
-use crate::flight::attempt::endpoint_id;
 use crate::flight::{Flight, Role, Wait};
 use crate::guard;
 use crate::log::warning;
@@ -97,7 +96,7 @@ impl Flight {
             Some((stored, others, ended_early)) => {
                 if ended_early {
                     let asked = self.policy.introspection.endpoints.get(self.next.wrapping_sub(1));
-                    let id = asked.and_then(|endpoint| endpoint_id(worker, endpoint));
+                    let id = asked.and_then(|endpoint| endpoint.id(&worker.state));
                     metrics::ended_early(worker, id);
                 }
                 if others {

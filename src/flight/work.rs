@@ -73,7 +73,9 @@ pub(crate) struct Done {
     pub(crate) queued: Duration,
     /// On the wire; zero where nothing was sent.
     pub(crate) took: Duration,
-    /// There was time enough for an answer when it began.
+    /// When it began.
+    pub(crate) began: Instant,
+    /// There was time enough for an answer then.
     pub(crate) fair: bool,
 }
 
@@ -120,6 +122,7 @@ impl Work {
             result: Attempt::Unsent,
             queued: Duration::ZERO,
             took: Duration::ZERO,
+            began: self.queued,
             fair: false,
         };
         self.done.lock().take().unwrap_or(nothing)
@@ -146,7 +149,7 @@ impl Work {
             _ => started.elapsed(),
         };
         let fair = share >= self.time.fair;
-        *self.done.lock() = Some(Done { result, queued, took, fair });
+        *self.done.lock() = Some(Done { result, queued, took, began: started, fair });
     }
 
     fn attempt(&self, deadline: Instant) -> Attempt {

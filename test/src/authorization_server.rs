@@ -47,6 +47,15 @@ pub const CLIENT: (&str, &str) = ("test-client", "Password1");
 /// The client that may introspect, and its secret.
 pub const INTROSPECTION_CLIENT: (&str, &str) = ("introspection-client", "Password1");
 
+/// What the gateway's own calls are scripted under: no token is.
+const OWN: &str = "\0own";
+
+/// Whether a call is one of the gateway's own, about a token that nobody has: 43 letters and digits.
+/// No token of this server is like that.
+fn is_own(token: &str) -> bool {
+    token.len() == 43 && token.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// One request to the introspection endpoint, as it came.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -95,6 +104,8 @@ struct State {
     held: Mutex<Vec<Option<String>>>,
     released: Condvar,
     calls: AtomicU64,
+    own_calls: AtomicU64,
+    own_seen: Mutex<Vec<Seen>>,
     calls_of: Mutex<HashMap<String, usize>>,
     at_once: Mutex<HashMap<String, AtOnce>>,
     seen: Mutex<Vec<Seen>>,
@@ -192,6 +203,11 @@ impl AuthorizationServer {
         self.state.scripts.lock().set(None, script);
     }
 
+    /// Answers the gateway's own calls as scripted.
+    pub fn script_own_calls(&self, script: Script) {
+        self.state.scripts.lock().set(Some(OWN.to_owned()), script);
+    }
+
     /// Forgets all scripts.
     pub fn unscript(&self) {
         self.state.scripts.lock().clear();
@@ -222,6 +238,11 @@ impl AuthorizationServer {
     fn hold_key(&self, key: Option<String>) -> Hold {
         self.state.held.lock().push(key.clone());
         Hold { state: self.state.clone(), key }
+    }
+
+    /// How many calls of the gateway's own have arrived. They are in no other count.
+    pub fn own_calls(&self) -> u64 {
+        self.state.own_calls.load(Ordering::Acquire)
     }
 
     /// How many introspections have arrived.
@@ -259,6 +280,11 @@ impl AuthorizationServer {
     /// The introspection requests seen, in the order they arrived.
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().clone()
+    }
+
+    /// The gateway's own calls, in the order they arrived.
+    pub fn own_seen(&self) -> Vec<Seen> {
+        self.state.own_seen.lock().clone()
     }
 
     /// How many connections have been made to it.
@@ -404,6 +430,8 @@ impl Builder {
             held: Mutex::default(),
             released: Condvar::new(),
             calls: AtomicU64::new(0),
+            own_calls: AtomicU64::new(0),
+            own_seen: Mutex::default(),
             calls_of: Mutex::default(),
             at_once: Mutex::default(),
             seen: Mutex::default(),

@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 
 use phantom_token_test::authorization_server::INTROSPECTION_PATH;
 use phantom_token_test::nginx::Builder;
-use phantom_token_test::process::{self, wait_until};
-use phantom_token_test::{
-    Api, AuthorizationServer, Client, Gateway, Reply, Response, Rig, Script, port,
-};
+use phantom_token_test::process::wait_until;
+use phantom_token_test::{AuthorizationServer, Reply, Rig, Script, port};
 
 /// A gateway that asks `server` first and then a second server, which knows no token of the first.
 fn pair(
@@ -33,14 +31,6 @@ fn nowhere() -> String {
     format!("http://127.0.0.1:{}{INTROSPECTION_PATH}", port::free())
 }
 
-/// A 503 of endpoints at rest; how long, in seconds.
-#[track_caller]
-fn assert_resting(response: &Response) -> u64 {
-    let retry_after = response.header("retry-after").unwrap_or_default().to_owned();
-    Reply::unavailable(&retry_after).assert(response);
-    retry_after.parse().expect("a number of seconds")
-}
-
 #[test]
 fn the_first_endpoint_is_asked_while_it_answers() {
     let (rig, second) = pair(["", ""], |builder| builder);
@@ -55,14 +45,20 @@ fn the_first_endpoint_is_asked_while_it_answers() {
 fn a_failing_endpoint_rests_for_all_workers_and_the_next_one_answers() {
     let (rig, second) = pair(["max_fails=3 fail_timeout=60s", ""], |builder| builder.workers(4));
     rig.server.script_all(Script::status(503));
-    for n in 0..40 {
-        let token = second.issue();
-        // A new connection each, so that every worker has some.
-        assert_eq!(rig.get_as(&token.token).status, 200, "{n}");
-    }
-    assert_eq!(rig.server.introspections(), 3, "it rests after three failures, not three a worker");
-    assert_eq!(second.introspections(), 40);
-    rig.gateway.wait_for_log(&["[warn]", "rests for 60000 ms after 3 failures in a row"]);
+    let ask = |count| {
+        for n in 0..count {
+            let token = second.issue();
+            // A new connection each, so that every worker has some.
+            assert_eq!(rig.get_as(&token.token).status, 200, "{n}");
+        }
+    };
+    // Three failures, not three a worker; our own call confirms them.
+    ask(3);
+    assert_eq!(rig.server.introspections(), 3);
+    rig.gateway.wait_for_log(&["[warn]", "rests for", "3 calls in a row"]);
+    let before = rig.server.introspections();
+    ask(40);
+    assert_eq!((rig.server.introspections(), second.introspections()), (before, before + 40));
 }
 
 #[test]
@@ -89,12 +85,19 @@ fn whatever_keeps_an_endpoint_from_answering_leads_to_the_next() {
                 .endpoint(&server.introspection_url())
                 .directives("phantom_token_ssl_verify off;")
         });
+        for _ in 0..2 {
+            rig.assert_passes(&rig.server.issue());
+        }
+        rig.gateway.wait_for_log(&["[warn]", "rests for", "2 calls in a row"]);
+        let failed = || {
+            let lines = rig.gateway.module_lines();
+            lines.iter().filter(|line| line.contains("[error]")).count()
+        };
+        let before = failed();
         for _ in 0..4 {
             rig.assert_passes(&rig.server.issue());
         }
-        let lines = rig.gateway.module_lines();
-        let failed = lines.iter().filter(|line| line.contains("[error]")).count();
-        assert_eq!(failed, 2, "{first}: it rests after two: {lines:#?}");
+        assert_eq!(failed(), before, "{first}: it is not asked while it rests");
     }
 }
 
@@ -110,10 +113,16 @@ fn an_endpoint_that_closes_before_its_answer_is_complete_rests() {
         let limits = ["max_fails=2 fail_timeout=600s", ""];
         let (rig, second) = pair(limits, |b| b.location("= /metrics", "phantom_token_status;"));
         rig.server.script_all(script);
-        for _ in 0..4 {
-            let token = second.issue();
-            assert_eq!(rig.get_as(&token.token).status, 200);
-        }
+        let ask = |count| {
+            for _ in 0..count {
+                let token = second.issue();
+                assert_eq!(rig.get_as(&token.token).status, 200);
+            }
+        };
+        ask(2);
+        // Our own call meets it too.
+        rig.gateway.wait_for_log(&["[warn]", "rests for", "2 calls in a row"]);
+        ask(2);
         assert_eq!((rig.server.introspections(), second.introspections()), (2, 4));
         let metrics = rig.gateway.metrics();
         assert_eq!((metrics.failures("connect"), metrics.failures("answer")), (2.0, 0.0));
@@ -148,102 +157,22 @@ fn answers_end_a_row_of_failures() {
 }
 
 #[test]
-fn where_all_rest_clients_are_told_for_how_long() {
+fn where_all_rest_clients_are_sent_away_and_nothing_waits() {
     let rig = Rig::start(|builder| {
         builder
             .endpoint(&format!("{} max_fails=1 fail_timeout=50s", nowhere()))
             .endpoint(&format!("{} max_fails=1 fail_timeout=20s backup", nowhere()))
     });
-    Reply::failure().assert(&rig.get_as("first"));
-    let seconds = assert_resting(&rig.get_as("second"));
-    assert!((1..=20).contains(&seconds), "the first to be asked again is due in {seconds} s");
-    let errors = rig.gateway.module_lines().iter().filter(|l| l.contains("[error]")).count();
-    assert_eq!(errors, 2, "nothing is asked while it rests");
-}
-
-/// A gateway whose only endpoint rests for a second; its server starts when that is over.
-fn after_a_rest(change: impl FnOnce(Builder) -> Builder) -> Rig {
-    let (port, api) = (port::free(), Api::start());
-    let away = AuthorizationServer::start();
-    let url = format!("http://127.0.0.1:{port}{INTROSPECTION_PATH} max_fails=1 fail_timeout=1s");
-    let gateway = change(Gateway::builder().protect(&away, &api).endpoint(&url))
-        .directives("phantom_token_timeout 60s;")
-        .location("/pid", "return 200 $pid;")
-        .start();
-    Reply::failure().assert(&gateway.get_as("/api", "down"));
-    wait_until("the rest", || {
-        let response = gateway.get_as("/api", "resting");
-        // On a slow machine it may be over: this one has begun it again.
-        if response.status == 500 {
-            return false;
-        }
-        assert_eq!(assert_resting(&response), 1);
-        true
+    wait_until("both rests", || {
+        rig.get_as("first");
+        rig.gateway.error_log().matches("rests for").count() == 2
     });
-    let server = AuthorizationServer::builder().port(port).start().expect("a free port");
-    Rig { gateway, server, api }
-}
-
-#[test]
-fn one_trial_call_decides_for_all() {
-    let rig = after_a_rest(|builder| builder.workers(4));
-    let (token, port) = (rig.server.issue(), rig.gateway.port());
-    let hold = rig.server.hold();
-    thread::scope(|scope| {
-        // The first one after the rest makes the trial call; until then all are sent away.
-        let trial = scope.spawn(|| {
-            loop {
-                let response = Client::connect(port).get_as("/api", &token.token);
-                if response.status != 503 {
-                    return response;
-                }
-                thread::sleep(Duration::from_millis(20));
-            }
-        });
-        rig.server.wait_for_introspections(1);
-        for n in 0..20 {
-            assert_resting(&rig.get_as(&format!("meanwhile-{n}")));
-        }
-        assert_eq!(rig.server.introspections(), 1);
-        drop(hold);
-        assert_eq!(trial.join().unwrap().status, 200);
-    });
-    rig.gateway.wait_for_log(&["[warn]", "is up again"]);
-    for _ in 0..8 {
-        rig.assert_passes(&rig.server.issue());
+    let errors = || rig.gateway.module_lines().iter().filter(|l| l.contains("[error]")).count();
+    let before = errors();
+    for n in 0..5 {
+        Reply::unavailable("1").assert(&rig.get_as(&format!("resting-{n}")));
     }
-}
-
-#[test]
-fn a_trial_whose_worker_dies_is_taken_over() {
-    let rig = after_a_rest(|builder| builder.workers(2).allow("signal 9"));
-    let hold = rig.server.hold();
-    let mut client = rig.gateway.client();
-    let worker: u32 = client.get("/pid", &[]).text().parse().unwrap();
-    let mut n = 0;
-    wait_until("the trial call", || {
-        n += 1;
-        client.send_request("GET", "/api", &[("Authorization", &format!("Bearer t-{n}"))], b"");
-        let end = Instant::now() + Duration::from_millis(500);
-        while client.is_idle() {
-            if rig.server.introspections() == 1 || Instant::now() > end {
-                return rig.server.introspections() == 1;
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        assert_resting(&client.read());
-        false
-    });
-    assert_resting(&rig.get_as("meanwhile"));
-    process::signal(worker, libc::SIGKILL).unwrap();
-    wait_until("another worker", || {
-        let workers = rig.gateway.workers();
-        workers.len() == 2 && !workers.contains(&worker)
-    });
-    drop(hold);
-    // The trial's own deadline is a minute away: the next request makes a trial of its own.
-    let token = rig.server.issue();
-    wait_until("a trial call that is answered", || rig.get_as(&token.token).status == 200);
+    assert_eq!(errors(), before, "nothing is asked while it rests");
 }
 
 #[test]
@@ -326,8 +255,8 @@ fn what_waits_long_in_the_queue_rests_no_endpoint() {
     rig.gateway.wait_for_metrics("its end", |metrics| metrics.failures("timeout") == 2.0);
     assert_eq!(rig.server.introspections_of("never-begun"), 0);
     rig.assert_passes(&rig.server.issue());
-    // One that has its time is another matter.
-    rig.server.script("slow", Script::hang());
+    // One that has its time is another matter, where our own call is not answered either.
+    rig.server.script_all(Script::hang());
     wait_until("the endpoint's rest", || {
         assert_ne!(rig.gateway.get_as("/hasty", "slow").status, 204);
         rig.gateway.error_log().contains("rests for")
@@ -361,7 +290,6 @@ fn refused_credentials_keep_nobody_from_the_next_endpoint_while_the_first_rests(
     rig.server.script("refused", Script::status(401));
     Reply::failure().assert(&rig.get_as("refused"));
     drop(std::mem::replace(&mut rig.server, second));
-    // Until the first is known to be gone, its last word counts for a second at a time.
     wait_until("the first endpoint's rest", || {
         let _ = rig.get_as(&rig.server.issue().token);
         rig.gateway.error_log().contains("rests for")

@@ -48,7 +48,9 @@ fn promised(endpoint: &str) -> BTreeSet<String> {
     for one in ["cache_used_bytes", "cache_size_bytes", "cache_evictions_total"] {
         add(&format!("{one}{{*}}"), "zone", "phantom_token");
     }
+    add(&format!("own_calls_total{{endpoint=\"{endpoint}\",*}}"), "result", "good|refused|failed");
     add("endpoint_up{*}", "endpoint", endpoint);
+    add("gate_shut{*}", "endpoint", endpoint);
     names
 }
 

@@ -90,11 +90,11 @@ fn credentials_refused_and_an_answer_not_understood() {
     rig.server.script("a", Script::ok("text/html", "<p>"));
     assert_eq!(rig.get_as("a").status, 500);
     assert_failure(&rig.gateway.metrics(), &url, "answer", 1.0);
-    rig.server.script("b", Script::status(401));
-    rig.server.script("c", Script::status(401));
-    assert_eq!(rig.get_as("b").status, 500);
-    // Failed at once, without a call, while the second after one lasts: counted as a failure, not as
-    // a call.
+
+    let rig = self::rig("max_fails=0", |builder| builder);
+    rig.server.script_all(Script::status(401));
+    // Failed at once, without a call, once the gate is shut and the few calls of a second are made:
+    // counted as a failure, not as a call.
     wait_until("a failure without a call", || {
         let before = rig.gateway.metrics();
         assert_eq!(rig.get_as("c").status, 500);
@@ -104,6 +104,8 @@ fn credentials_refused_and_an_answer_not_understood() {
         assert_eq!(calls(&after), rig.server.introspections() as f64);
         calls(&after) == calls(&before)
     });
+    let shut = format!("gate_shut{{endpoint=\"{}\"}}", rig.server.introspection_url());
+    assert_eq!(rig.gateway.metrics().get(&shut), 1.0);
 }
 
 #[test]
@@ -364,7 +366,7 @@ fn endpoints_are_shown_as_configured_before_and_after_a_reload() {
         let metrics = rig.gateway.metrics();
         metrics.0.keys().filter(|name| name.contains(&format!("\"{endpoint}\""))).count()
     };
-    let all = 3 + 8 + 1 + 1;
+    let all = 3 + 8 + 3 + 3;
     assert_eq!(series(&rig, &url), all, "before the first call, so that its failure is a rise");
     let backup = format!("http://127.0.0.1:{}/backup", port::free());
     rig.gateway.reload_with(|builder| builder.endpoint(&format!("{backup} backup")));

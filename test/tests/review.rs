@@ -127,6 +127,7 @@ fn a_resting_endpoint_is_met_once_by_a_request() {
             .location("/status", "phantom_token_status;")
     });
     assert_eq!(rig.get_as("first").status, 500);
+    rig.gateway.wait_for_log(&["[warn]", "rests for"]);
     assert_eq!(rig.get_as("other").status, 503);
     let status = rig.gateway.get("/status", &[]).text();
     let resting: Vec<_> = status

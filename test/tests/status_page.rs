@@ -47,7 +47,7 @@ fn shows_the_numbers_and_follows_them() {
     assert_eq!((of("hit"), of("miss"), of("denied")), ("2".into(), "1".into(), "1".into()));
     let endpoints = rows(&mut browser, "Endpoints");
     assert_eq!(endpoints[0][0], rig.server.introspection_url());
-    assert_eq!(endpoints[0][1..], ["up", "1", "0", "0", "0", "–"]);
+    assert_eq!(endpoints[0][1..], ["up", "1", "0", "0", "0", "–", "–"]);
     assert_eq!(rows(&mut browser, "Cache zones")[0][1], "1");
     assert_eq!(browser.eval("document.getElementById('ratio-all').textContent"), "66.6 % in total");
 
@@ -58,6 +58,17 @@ fn shows_the_numbers_and_follows_them() {
     let drawn = "[...document.querySelectorAll('path')].filter(p => p.getAttribute('d')).length";
     assert!(browser.eval(drawn).as_u64().unwrap() >= 4);
     assert_eq!(browser.complaints(), [""; 0], "neither scripts nor the policy complain");
+}
+
+#[test]
+fn shows_a_gate_that_is_shut() {
+    let rig = rig();
+    let Some(mut browser) = open(&rig) else { return };
+    rig.server.script_all(Script::status(401));
+    rig.get_as("refused");
+    let cells = "[...document.querySelectorAll('td')].map(cell => cell.textContent)";
+    browser.wait_for(&format!("{cells}.includes('gate shut')"));
+    browser.wait_for(&format!("{cells}.some(text => text.startsWith('refused '))"));
 }
 
 #[test]

@@ -59,6 +59,17 @@ impl Snapshot<'_> {
                 page.sample("ended_early_total", &[("endpoint", &one.endpoint)], one.ended_early);
             }
             page.family(
+                "own_calls_total",
+                "counter",
+                "Calls of the gateway's own, about a random token, by endpoint and result.",
+            );
+            for one in &self.endpoints {
+                for (result, count) in one.own_calls.iter() {
+                    let labels = [("endpoint", one.endpoint.as_str()), ("result", result)];
+                    page.sample("own_calls_total", &labels, count);
+                }
+            }
+            page.family(
                 "endpoint_up",
                 "gauge",
                 "Whether an endpoint may be called (1), or rests after failures (0).",
@@ -66,6 +77,14 @@ impl Snapshot<'_> {
             // What failed without an endpoint is none.
             for one in self.endpoints.iter().filter(|one| !one.endpoint.is_empty()) {
                 page.sample("endpoint_up", &[("endpoint", &one.endpoint)], u64::from(one.up));
+            }
+            page.family(
+                "gate_shut",
+                "gauge",
+                "Whether few calls go out (1) because the client's credentials are refused.",
+            );
+            for one in self.endpoints.iter().filter(|one| !one.endpoint.is_empty()) {
+                page.sample("gate_shut", &[("endpoint", &one.endpoint)], u64::from(one.gate_shut));
             }
         }
         page.family("uncached_total", "counter", "Active answers that were not kept, by reason.");

@@ -7,8 +7,10 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::{
-    CallResult, EndpointCalls, FailureReason, HistogramSnapshot, Outcome, UncachedReason, read,
+    CallResult, EndpointCalls, FailureReason, HistogramSnapshot, Outcome, OwnResult,
+    UncachedReason, read,
 };
+use crate::health::EndpointId;
 use crate::state::State;
 
 /// What there is to say about the module, read once. Serialized, it is the JSON form.
@@ -77,12 +79,16 @@ pub struct EndpointSnapshot {
     /// Whether it may be called: false while it rests. Of several addresses behind one URL, one
     /// is enough.
     pub up: bool,
+    /// Whether the gate of any client's credentials there is shut.
+    pub gate_shut: bool,
     /// Calls by result.
     pub introspections: Counts,
     /// Failures by reason.
     pub failures: Counts,
     /// Tokens called inactive before their time.
     pub ended_early: u64,
+    /// Calls of the gateway's own by result.
+    pub own_calls: Counts,
 }
 
 /// Numbers by fixed words.
@@ -126,28 +132,40 @@ impl EndpointSnapshot {
         EndpointSnapshot {
             endpoint: label.to_owned(),
             up: false,
+            gate_shut: false,
             introspections: Counts::zero(CallResult::ALL.iter().map(|one| one.word())),
             failures: Counts::zero(FailureReason::ALL.iter().map(|one| one.word())),
             ended_early: 0,
+            own_calls: Counts::zero(OwnResult::ALL.iter().map(|one| one.word())),
         }
     }
 
-    fn add(&mut self, up: bool, calls: &EndpointCalls) {
-        self.up |= up;
+    fn add(&mut self, calls: &EndpointCalls) {
         self.introspections.add(&calls.results);
         self.failures.add(&calls.failures);
         self.ended_early += read(&calls.ended_early);
+        self.own_calls.add(&calls.own);
+    }
+
+    fn total(&self) -> u64 {
+        self.introspections.total()
+            + self.failures.total()
+            + self.own_calls.total()
+            + self.ended_early
     }
 }
 
 impl<'a> Snapshot<'a> {
     /// Reads all numbers. Workers go on counting meanwhile, so numbers that belong together may
-    /// differ by what happened in between.
+    /// differ by what happened in between. `in_use` says of an endpoint whether anybody asks it
+    /// still: one that nobody does is left out, and would rest for ever.
     pub fn take(
         state: &State,
         zones: &'a [ZoneFacts<'a>],
         build: Option<Build<'a>>,
         alive: impl Fn(u32) -> bool,
+        in_use: impl Fn(EndpointId) -> bool,
+        now_ms: u64,
     ) -> Snapshot<'a> {
         let mut requests = Counts::zero(Outcome::ALL.iter().map(|one| one.word()));
         let mut uncached = Counts::zero(UncachedReason::ALL.iter().map(|one| one.word()));
@@ -159,7 +177,7 @@ impl<'a> Snapshot<'a> {
         Snapshot {
             build,
             requests,
-            endpoints: endpoints(state),
+            endpoints: endpoints(state, in_use, now_ms),
             uncached,
             introspection_duration_seconds: HistogramSnapshot::sum(
                 state.shards().map(|shard| &shard.introspection),
@@ -182,18 +200,28 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-fn endpoints(state: &State) -> Vec<EndpointSnapshot> {
-    let mut by_label = BTreeMap::<String, EndpointSnapshot>::new();
-    for (id, label, up) in state.endpoints() {
-        by_label
-            .entry(label)
-            .or_insert_with_key(|label| EndpointSnapshot::new(label))
-            .add(up, state.calls(Some(id)));
+fn endpoints(
+    state: &State,
+    in_use: impl Fn(EndpointId) -> bool,
+    now_ms: u64,
+) -> Vec<EndpointSnapshot> {
+    // Under one label there may be several, and some that were in use before a reload.
+    let mut by_label = BTreeMap::<String, (EndpointSnapshot, bool)>::new();
+    let shut: Vec<EndpointId> = state.shut_gates(now_ms).collect();
+    for (id, label, up) in state.endpoints(now_ms) {
+        let (one, used) =
+            by_label.entry(label).or_insert_with_key(|label| (EndpointSnapshot::new(label), false));
+        one.add(state.calls(Some(id)));
+        if in_use(id) {
+            *used = true;
+            one.up |= up;
+            one.gate_shut |= shut.contains(&id);
+        }
     }
     let mut rest = EndpointSnapshot::new("");
-    rest.add(true, state.calls(None));
-    if rest.introspections.total() + rest.failures.total() > 0 {
-        by_label.insert(String::new(), rest);
-    }
-    by_label.into_values().collect()
+    rest.add(state.calls(None));
+    rest.up = true;
+    let used = rest.total() > 0;
+    by_label.insert(String::new(), (rest, used));
+    by_label.into_values().filter(|(_, used)| *used).map(|(one, _)| one).collect()
 }

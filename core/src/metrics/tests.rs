@@ -6,7 +6,8 @@ use std::sync::Barrier;
 use std::thread;
 
 use super::*;
-use crate::health::Limits;
+use crate::health::judge::Health;
+use crate::health::{Availability, EndpointId, Limits, OwnCall};
 use crate::state::testing::{in_children, state};
 
 const ZONES: [ZoneFacts<'_>; 2] = [
@@ -42,8 +43,8 @@ fn busy() -> State {
     for (times, reason) in (1..).zip(UncachedReason::ALL) {
         (0..times).for_each(|slot| state.count_uncached(slot, *reason));
     }
-    let up = state.endpoint("https://as.example:443/introspect", None);
-    let down = state.endpoint("http://[::1]:8443/a\"b\\c\nd", None);
+    let up = state.endpoint("https://as.example:443/introspect", 0);
+    let down = state.endpoint("http://[::1]:8443/a\"b\\c\nd", 0);
     for endpoint in [up, down, None] {
         for (times, result) in (1..).zip(CallResult::ALL) {
             (0..times).for_each(|_| state.count_introspection(endpoint, *result));
@@ -52,8 +53,12 @@ fn busy() -> State {
             (0..times).for_each(|_| state.count_failure(endpoint, *reason));
         }
         (0..5).for_each(|_| state.count_ended_early(endpoint));
+        for (times, result) in (1..).zip(OwnResult::ALL) {
+            (0..times).for_each(|_| state.count_own_call(endpoint, *result));
+        }
     }
-    state.failed(down, &Limits { max_fails: 1, fail_timeout_ms: 1 }, 0, None);
+    put_to_rest(&state, down.unwrap());
+    state.gate_refused(1, up, NOW);
     for (slot, ms) in [0, 1, 3, 30, 300, 3000, 30_000].into_iter().enumerate() {
         state.observe_introspection(slot as u8, Duration::from_millis(ms));
     }
@@ -62,6 +67,27 @@ fn busy() -> State {
     state.pending_add(slot, 3);
     state.waiting_add(slot, 4);
     state
+}
+
+/// When the numbers are looked at.
+const NOW: u64 = 1000;
+
+/// The endpoint rests, now.
+fn put_to_rest(state: &State, id: EndpointId) {
+    let limits = Limits { max_fails: 1, fail_timeout_ms: 1 };
+    assert_eq!(state.failed(id, &limits, NOW, NOW), Availability::InDoubt);
+    let call = OwnCall { said: Health::Failed, began_ms: NOW, counts_ms: 1000 };
+    state.own_call_ended(id, &limits, call, NOW);
+}
+
+/// All numbers, of endpoints that are all in use.
+fn take<'a>(
+    state: &State,
+    zones: &'a [ZoneFacts<'a>],
+    build: Option<Build<'a>>,
+    alive: impl Fn(u32) -> bool,
+) -> Snapshot<'a> {
+    Snapshot::take(state, zones, build, alive, |_| true, NOW)
 }
 
 /// The samples of a page: name with labels, value.
@@ -75,7 +101,7 @@ fn samples(page: &str) -> HashMap<&str, &str> {
 
 #[test]
 fn the_text_form_says_it_all() {
-    let page = Snapshot::take(&busy(), &ZONES, Some(BUILD), |_| true).prometheus();
+    let page = take(&busy(), &ZONES, Some(BUILD), |_| true).prometheus();
     let samples = samples(&page);
     let expected = [
         (r#"requests_total{outcome="hit"}"#, "1"),
@@ -88,6 +114,9 @@ fn the_text_form_says_it_all() {
         (r#"failures_total{endpoint="http://[::1]:8443/a\"b\\c\nd",reason="overflow"}"#, "8"),
         (r#"ended_early_total{endpoint="https://as.example:443/introspect"}"#, "5"),
         (r#"ended_early_total{endpoint=""}"#, "5"),
+        (r#"own_calls_total{endpoint="http://[::1]:8443/a\"b\\c\nd",result="refused"}"#, "2"),
+        (r#"gate_shut{endpoint="https://as.example:443/introspect"}"#, "1"),
+        (r#"gate_shut{endpoint="http://[::1]:8443/a\"b\\c\nd"}"#, "0"),
         (r#"endpoint_up{endpoint="https://as.example:443/introspect"}"#, "1"),
         (r#"endpoint_up{endpoint="http://[::1]:8443/a\"b\\c\nd"}"#, "0"),
         (r#"uncached_total{reason="cache_off"}"#, "1"),
@@ -126,7 +155,7 @@ fn the_text_form_says_it_all() {
 
 #[test]
 fn what_there_is_not_is_left_out() {
-    let page = Snapshot::take(&state(), &[], None, nobody).prometheus();
+    let page = take(&state(), &[], None, nobody).prometheus();
     for absent in ["build_info", "cache_", "endpoint", "version"] {
         assert!(!page.contains(&format!("phantom_token_{absent}")), "{absent}");
     }
@@ -136,7 +165,7 @@ fn what_there_is_not_is_left_out() {
 #[test]
 fn both_forms_have_the_same_numbers() {
     let state = busy();
-    let snapshot = Snapshot::take(&state, &ZONES, Some(BUILD), |_| true);
+    let snapshot = take(&state, &ZONES, Some(BUILD), |_| true);
     let page = snapshot.prometheus();
     let json: serde_json::Value = serde_json::from_str(&snapshot.json()).unwrap();
     let mut numbers = HashMap::new();
@@ -164,9 +193,15 @@ fn both_forms_have_the_same_numbers() {
         }
         let ended = number(&one["ended_early"]);
         numbers.insert(format!("ended_early_total{{endpoint={label}}}"), ended);
+        for (result, count) in counts(&one["own_calls"]) {
+            let name = format!("own_calls_total{{endpoint={label},result=\"{result}\"}}");
+            numbers.insert(name, count);
+        }
         if one["endpoint"] != "" {
-            let up = u8::from(one["up"].as_bool().unwrap()).to_string();
-            numbers.insert(format!("endpoint_up{{endpoint={label}}}"), up);
+            for (metric, member) in [("endpoint_up", "up"), ("gate_shut", "gate_shut")] {
+                let value = u8::from(one[member].as_bool().unwrap()).to_string();
+                numbers.insert(format!("{metric}{{endpoint={label}}}"), value);
+            }
         }
     }
     for name in ["introspection_duration_seconds", "queue_duration_seconds"] {
@@ -208,7 +243,7 @@ fn both_forms_have_the_same_numbers() {
 
 #[test]
 fn json_leaves_the_build_out_too() {
-    let json = Snapshot::take(&state(), &[], None, nobody).json();
+    let json = take(&state(), &[], None, nobody).json();
     assert!(json.starts_with("{\"requests\":{\"hit\":0,\"miss\":0,"), "{json}");
     assert!(json.ends_with("\"caches\":[]}\n"));
 }
@@ -217,13 +252,12 @@ fn json_leaves_the_build_out_too() {
 fn addresses_behind_one_url_are_one_series() {
     let state = state();
     let label = "https://as.example:443/";
-    let limits = Limits { max_fails: 1, fail_timeout_ms: 1000 };
-    let ids = ["10.0.0.1:443", "10.0.0.2:443"].map(|to| state.endpoint(label, Some(to)));
+    let ids = [1, 2].map(|kind| state.endpoint(label, kind).unwrap());
     for id in ids {
         state.count_introspection(id, CallResult::Failed);
     }
     let up = |state| {
-        let page = Snapshot::take(state, &[], None, nobody).prometheus();
+        let page = take(state, &[], None, nobody).prometheus();
         let labels = format!("{{endpoint=\"{label}\",result=\"failed\"}}");
         let name = format!("phantom_token_introspections_total{labels}");
         assert_eq!(samples(&page)[name.as_str()], "2");
@@ -231,10 +265,28 @@ fn addresses_behind_one_url_are_one_series() {
             .to_owned()
     };
     assert_eq!(up(&state), "1");
-    state.failed(ids[0], &limits, 0, None);
+    put_to_rest(&state, ids[0]);
     assert_eq!(up(&state), "1", "the other address is there");
-    state.failed(ids[1], &limits, 0, None);
+    put_to_rest(&state, ids[1]);
     assert_eq!(up(&state), "0");
+}
+
+#[test]
+fn what_nobody_asks_any_more_is_counted_and_says_nothing() {
+    let state = state();
+    let label = "https://as.example:443/";
+    let [old, new] = [1, 2].map(|kind| state.endpoint(label, kind).unwrap());
+    state.endpoint("https://gone.example:443/", 0).unwrap();
+    for id in [old, new] {
+        state.count_introspection(id, CallResult::Active);
+        state.gate_refused(1, old, NOW);
+    }
+    put_to_rest(&state, new);
+    let snapshot = Snapshot::take(&state, &[], None, nobody, |id| id == new, NOW);
+    let [only] = &snapshot.endpoints[..] else { panic!("{:?}", snapshot.endpoints) };
+    assert_eq!((only.endpoint.as_str(), only.introspections.total()), (label, 2));
+    assert!(!only.up, "the old one's word does not count");
+    assert!(!only.gate_shut);
 }
 
 #[test]
@@ -262,7 +314,7 @@ fn nothing_is_lost_between_workers() {
         0
     });
     assert_eq!(codes, [0; 4]);
-    let snapshot = Snapshot::take(&state, &[], None, nobody);
+    let snapshot = take(&state, &[], None, nobody);
     assert_eq!(snapshot.requests.iter().next(), Some(("hit", 4_040_000)));
     assert_eq!(snapshot.endpoints[0].introspections.total(), 40_000);
     assert_eq!(snapshot.queue_duration_seconds.count(), 4_000_000);
@@ -275,7 +327,7 @@ fn totals_outlive_the_worker_that_counted_them() {
     state.count_request(slot, Outcome::Miss);
     state.observe_queue(slot, Duration::from_secs(1));
     assert_eq!(state.claim(2, nobody), Some(slot));
-    let snapshot = Snapshot::take(&state, &[], None, nobody);
+    let snapshot = take(&state, &[], None, nobody);
     assert_eq!(snapshot.requests.total(), 1);
     assert_eq!(snapshot.queue_duration_seconds.count(), 1);
 }
@@ -288,7 +340,7 @@ fn a_bound_belongs_to_its_bucket() {
     }
     state.observe_queue(0, Duration::from_nanos(1_000_001));
     state.observe_queue(0, Duration::MAX);
-    let histogram = Snapshot::take(&state, &[], None, nobody).queue_duration_seconds;
+    let histogram = take(&state, &[], None, nobody).queue_duration_seconds;
     let cumulative: Vec<_> = histogram.cumulative().collect();
     assert_eq!(cumulative[0], ("0.001", 2));
     assert_eq!(cumulative[1], ("0.0025", 3));
@@ -314,8 +366,8 @@ fn words_stand_for_what_they_say() {
 #[test]
 fn promtool_finds_nothing_to_complain_about() {
     let promtool = env::var("PROMTOOL").unwrap_or_else(|_| "promtool".to_owned());
-    let full = Snapshot::take(&busy(), &ZONES, Some(BUILD), |_| true).prometheus();
-    let empty = Snapshot::take(&state(), &[], None, nobody).prometheus();
+    let full = take(&busy(), &ZONES, Some(BUILD), |_| true).prometheus();
+    let empty = take(&state(), &[], None, nobody).prometheus();
     for page in [full, empty] {
         let spawned = Command::new(&promtool)
             .args(["check", "metrics"])

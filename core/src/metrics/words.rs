@@ -80,6 +80,18 @@ words! {
 }
 
 words! {
+    /// How a call of the gateway's own ended, about a random token.
+    OwnResult {
+        /// The server answered.
+        Good = "good",
+        /// It refused the client's credentials.
+        Refused = "refused",
+        /// There was no answer, or a 502, 503 or 504.
+        Failed = "failed",
+    }
+}
+
+words! {
     /// Why there was no answer that says whether a token is active.
     FailureReason {
         /// No connection could be made, or it was lost before the answer was complete.
@@ -90,7 +102,7 @@ words! {
         Timeout = "timeout",
         /// The status says nothing about the token.
         Status = "status",
-        /// Our own credentials were refused, or had been a moment ago.
+        /// Our own credentials were refused, or the gate is shut because they had been.
         Credentials = "credentials",
         /// The answer could not be understood.
         Answer = "answer",

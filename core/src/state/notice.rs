@@ -18,6 +18,8 @@ pub enum Notice {
     UnprintableClaim = 5,
     /// The value of a header or parameter for the server holds a control byte.
     UnsendableValue = 6,
+    /// The server takes Basic credentials only as they are.
+    RawCredentials = 20,
 }
 
 pub(super) fn once(
@@ -28,7 +30,8 @@ pub(super) fn once(
     every_ms: Option<u64>,
 ) -> bool {
     let hash = hash_of(&[&[what as u8], &hash.to_le_bytes()]);
-    let Some(last) = table.claim(hash) else { return false };
+    let Some(place) = table.claim(hash) else { return false };
+    let last = &place.words[0];
     let said = last.get();
     let due = said == 0 || every_ms.is_some_and(|every| now_ms.saturating_sub(said) >= every);
     due && last.exchange(said, now_ms.max(1)).is_ok()

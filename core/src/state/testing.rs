@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{SIZE, State};
 
@@ -11,7 +12,14 @@ use super::{SIZE, State};
 pub(crate) fn state() -> State {
     let base = BLOCK.get().unwrap_or_else(block);
     // SAFETY: `base` is `SIZE` bytes that nothing else uses (any more), and never unmapped.
-    unsafe { State::create(base, SIZE) }.expect("the block fits")
+    unsafe { State::create(base, SIZE, key()) }.expect("the block fits")
+}
+
+/// Another key for each state.
+fn key() -> [u8; 16] {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::array::from_fn(|at| next.to_le_bytes()[at % 8])
 }
 
 /// A page-aligned block of `SIZE` bytes, shared with processes forked later. Its bytes are not

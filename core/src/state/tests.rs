@@ -17,14 +17,14 @@ fn a_zone_is_found_again_and_nothing_else_is_taken_for_one() {
     // SAFETY: the block is `SIZE` bytes, never unmapped, and used by this test alone.
     unsafe {
         assert_eq!(State::attach(base, SIZE).err(), Some(LayoutMismatch::NotAState));
-        let made = State::create(base, SIZE).unwrap();
+        let made = State::create(base, SIZE, [7; 16]).unwrap();
         made.purge_all();
         let found = State::attach(base, SIZE).unwrap();
         assert_eq!(found.generation(&token(1)), made.generation(&token(1)));
         assert_eq!(found.generation(&token(1)).all, 1);
 
         assert_eq!(State::attach(base, SIZE - 1).err(), Some(LayoutMismatch::TooSmall));
-        assert_eq!(State::create(base, SIZE - 1).err(), Some(LayoutMismatch::TooSmall));
+        assert_eq!(State::create(base, SIZE - 1, [7; 16]).err(), Some(LayoutMismatch::TooSmall));
         let odd = base.add(8);
         assert_eq!(fitting(odd, SIZE).err(), Some(LayoutMismatch::Misaligned));
 

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{
-    HEALTH_PATH, INTROSPECTION_PATH, JWKS_PATH, Mint, REVOCATION_PATH, Seen, State, TOKEN_PATH,
-    Token,
+    HEALTH_PATH, INTROSPECTION_PATH, JWKS_PATH, Mint, OWN, REVOCATION_PATH, Seen, State,
+    TOKEN_PATH, Token, is_own,
 };
 use crate::server::{After, Exchange, Service};
 
@@ -58,8 +58,9 @@ impl Service for State {
         let form = Form::parse(&body);
         if path == INTROSPECTION_PATH {
             let token = form.as_ref().and_then(|f| f.get("token")).unwrap_or_default().to_owned();
-            self.note(exchange, body, &token);
-            let script = self.scripts.lock().next(&token);
+            self.note(exchange, &body, &token);
+            let scripted = if is_own(&token) { OWN } else { &token };
+            let script = self.scripts.lock().next(scripted);
             if let Some(script) = script {
                 return script.play(exchange);
             }
@@ -80,22 +81,41 @@ impl Service for State {
 }
 
 impl State {
-    /// Counts and keeps an introspection, then waits while answers are held back or delayed.
-    fn note(&self, exchange: &Exchange<'_>, body: Vec<u8>, token: &str) {
+    /// Counts and keeps an introspection, a gateway's own call apart, then waits while answers are
+    /// held back or delayed.
+    fn note(&self, exchange: &Exchange<'_>, body: &[u8], token: &str) {
+        let seen = || Seen {
+            head: exchange.head.clone(),
+            body: body.to_vec(),
+            token: token.to_owned(),
+            connection: exchange.connection,
+        };
+        if is_own(token) {
+            if self.options.record {
+                self.own_seen.lock().push(seen());
+            }
+            self.own_calls.fetch_add(1, Ordering::AcqRel);
+            self.wait(token);
+            return;
+        }
         if self.options.record {
             let mut at_once = self.at_once.lock();
             let at_once = at_once.entry(token.to_owned()).or_default();
             at_once.now += 1;
             at_once.most = at_once.most.max(at_once.now);
             *self.calls_of.lock().entry(token.to_owned()).or_default() += 1;
-            self.seen.lock().push(Seen {
-                head: exchange.head.clone(),
-                body,
-                token: token.to_owned(),
-                connection: exchange.connection,
-            });
+            self.seen.lock().push(seen());
         }
         self.calls.fetch_add(1, Ordering::AcqRel);
+        self.wait(token);
+        // Before the answer: once it is out, the next question may come.
+        if let Some(at_once) = self.at_once.lock().get_mut(token) {
+            at_once.now -= 1;
+        }
+    }
+
+    /// Waits while answers are held back or delayed.
+    fn wait(&self, token: &str) {
         let mut held = self.held.lock();
         while held.iter().any(|key| key.as_deref().is_none_or(|held| held == token)) {
             self.released.wait(&mut held);
@@ -104,10 +124,6 @@ impl State {
         let delay = *self.delay.lock();
         if !delay.is_zero() {
             thread::sleep(delay);
-        }
-        // Before the answer: once it is out, the next question may come.
-        if let Some(at_once) = self.at_once.lock().get_mut(token) {
-            at_once.now -= 1;
         }
     }
 
