@@ -24,6 +24,7 @@ mod java;
 mod keycloak;
 mod lemonldap_ng;
 mod matrix;
+mod mitreid;
 mod oidc_provider;
 mod postgres;
 mod process;
@@ -201,6 +202,7 @@ pub fn all() -> Vec<&'static dyn Server> {
         &spring::Spring,
         &hydra::Hydra,
         &zitadel::Zitadel,
+        &mitreid::Mitreid,
     ]
 }
 

@@ -139,7 +139,7 @@ impl Web {
                 continue;
             }
             assert_eq!(answer.status, 200, "{url}: {answer:?}");
-            let form = Form::of(&answer.body);
+            let form = Form::with(&answer.body, fields);
             let known = fields.iter().filter(|(name, _)| form.names.iter().any(|it| it == name));
             let hidden = form.hidden.iter().map(|(name, value)| (&**name, &**value));
             let sent: Vec<_> = hidden.chain(known.copied()).collect();
@@ -156,7 +156,7 @@ pub(super) fn pkce(verifier: &str) -> String {
     base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, digest)
 }
 
-/// A page's first form.
+/// A form of a page.
 struct Form {
     /// Where it goes; empty for the page itself.
     action: String,
@@ -167,11 +167,20 @@ struct Form {
 }
 
 impl Form {
-    fn of(page: &str) -> Self {
-        let start = page.find("<form").unwrap_or_else(|| panic!("a form: {page}"));
-        let form = page[start..].split("</form").next().unwrap_or("");
+    /// The page's first form with one of these fields, else its first: others stand in its frame.
+    fn with(page: &str, fields: &[(&str, &str)]) -> Self {
+        let mut forms: Vec<_> = page.split("<form").skip(1).map(Self::of).collect();
+        assert!(!forms.is_empty(), "a form: {page}");
+        let has = |form: &Self| form.names.iter().any(|name| fields.iter().any(|it| it.0 == name));
+        let place = forms.iter().position(has).unwrap_or(0);
+        forms.swap_remove(place)
+    }
+
+    /// One whose tag's name stands before this.
+    fn of(form: &str) -> Self {
+        let form = form.split("</form").next().unwrap_or("");
         let mut tags = form.split('<').map(|tag| tag.split('>').next().unwrap_or(""));
-        let action = tags.nth(1).and_then(|tag| attribute(tag, "action")).unwrap_or_default();
+        let action = tags.next().and_then(|tag| attribute(tag, "action")).unwrap_or_default();
         let (mut names, mut hidden) = (Vec::new(), Vec::new());
         for tag in tags.filter(|tag| tag.starts_with("input") || tag.starts_with("button")) {
             let Some(name) = attribute(tag, "name") else { continue };
@@ -243,4 +252,36 @@ impl Answer {
 
 fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_with_the_wanted_fields_is_filled_in() {
+        let page = r#"<form action="/logout"><input type="hidden" name="csrf" value="1"></form>
+            <FORM></FORM><form method=post
+            action='/login?next=a&amp;b'><input name=user><button name="ok" type="submit"></button>
+            <input value="&quot;2&quot;" name="csrf" type=hidden></form>"#;
+        let form = Form::with(page, &[("user", "alice")]);
+        assert_eq!(form.action, "/login?next=a&b");
+        assert_eq!(form.names, ["user", "ok", "csrf"]);
+        assert_eq!(form.hidden, [("csrf".to_owned(), "\"2\"".to_owned())]);
+        assert_eq!(Form::with(page, &[("other", "")]).action, "/logout");
+    }
+
+    #[test]
+    fn references_are_joined_to_their_page() {
+        let base = "http://a:1/b/c?d=e/f";
+        for (reference, joined_to) in [
+            ("", base),
+            ("https://z/y", "https://z/y"),
+            ("/x?to=http://z", "http://a:1/x?to=http://z"),
+            ("?g", "http://a:1/b/c?g"),
+            ("h", "http://a:1/b/h"),
+        ] {
+            assert_eq!(joined(base, reference), joined_to);
+        }
+    }
 }

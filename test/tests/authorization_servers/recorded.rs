@@ -161,6 +161,13 @@ const BETTER_AUTH: Example = Example {
 
 const ZITADEL: Example = Example { file: "zitadel.conf", scope: Some("email"), ..DOORKEEPER };
 
+const MITREID: Example = Example {
+    file: "mitreid.conf",
+    endpoints: &["https://auth.example.com/introspect"],
+    scope: Some("email"),
+    ..DOORKEEPER
+};
+
 #[test]
 fn django_oauth_toolkit() {
     let exp = now() + 300;
@@ -284,6 +291,33 @@ fn zitadel() {
     let refused = "400 Bad Request\nContent-Type: application/json\n\n\
                    {\"error\":\"unauthorized_client\",\"error_description\":\"invalid secret\"}\n";
     running.expect("wrapped", refused, &Expect::Failure("credentials with status 400"));
+}
+
+#[test]
+fn mitreid() {
+    let exp = now() + 3600;
+    let head = "Content-Language: en\nContent-Type: application/json;charset=utf-8\n\
+                Cache-Control: no-cache, no-store, max-age=0, must-revalidate\n\
+                Pragma: no-cache\nExpires: 0\n";
+    let json = format!("200 OK\n{head}\n");
+    let active = |scope: &str| {
+        format!(
+            r#"{json}{{"active":true,"scope":"{scope}","expires_at":"2026-11-29T04:10:16+0000","exp":{exp},"sub":"app","client_id":"app","token_type":"Bearer"}}"#
+        )
+    };
+    let running = Running::start(&MITREID);
+    let claims = Expect::Claims(&[("X-Subject", "app"), ("X-Client", "app"), ("X-Scope", "email")]);
+    running.expect("active", &active("email"), &claims);
+    running.expect("wrong scope", &active("phone"), &Expect::OutOfScope);
+    let refresh = active("email").replace(r#","token_type":"Bearer""#, "");
+    running.expect("a refresh token", &refresh, &Expect::Inactive);
+    running.expect("inactive", &format!("{json}{{\"active\":false}}"), &Expect::Inactive);
+    let refused = "401 Unauthorized\nCache-Control: no-store\nPragma: no-cache\n\
+                   WWW-Authenticate: Bearer realm=\"openidconnect\", error=\"unauthorized\", \
+                   error_description=\"Bad credentials\"\n\
+                   Content-Type: application/json;charset=utf-8\n\n\
+                   {\"error\":\"unauthorized\",\"error_description\":\"Bad credentials\"}";
+    running.expect("wrong secret", refused, &Expect::Failure("credentials with status 401"));
 }
 
 #[test]
