@@ -44,7 +44,6 @@ impl Server for Mitreid {
             url: "https://auth.example.com",
             secret: SECRET,
             scope: "email",
-            absent_scope: "admin",
             special: Some(("special", "p+ss w%rd/&=u\"")),
             keeps_tokens: false,
             expect: &[],
