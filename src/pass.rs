@@ -56,9 +56,9 @@ pub(crate) fn put_on(r: Request, ctx: &mut Ctx) -> Result<(), NoMemory> {
 pub(crate) fn put_back(r: Request, ctx: &mut Ctx) -> Result<(), NoMemory> {
     let Some(original) = &ctx.original else { return Ok(()) };
     r.replace_authorization(original.header)?;
-    r.restore_evaluated(original.evaluated, &MainConf::of(r).assigned);
+    let evaluated = original.evaluated;
     ctx.original = None;
-    Ok(())
+    r.restore_evaluated(evaluated, &MainConf::of(r).assigned)
 }
 
 /// The handlers that ours precede, each in its place: NGINX's rewrite module tells by the index of its

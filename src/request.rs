@@ -225,15 +225,18 @@ impl Request {
     }
 
     /// Puts back what [`Self::keep_evaluated`] gave for this request, once; but variables of the
-    /// handlers `assigned` keep their value.
+    /// handlers `assigned` keep their value, and the captures of the location's own expression are made
+    /// anew.
     pub(crate) fn restore_evaluated(
         self,
         kept: NonNull<c_void>,
         assigned: &[ngx_http_get_variable_pt],
-    ) {
+    ) -> Result<(), NoMemory> {
         let (handlers, count) = (assigned.as_ptr().cast_mut(), assigned.len());
         // SAFETY: a live request, and what was kept for it, whose array it takes over; the handlers are
         // only compared.
-        unsafe { pt_restore_evaluated(self.as_ptr(), kept.as_ptr(), handlers, count) }
+        let restored =
+            unsafe { pt_restore_evaluated(self.as_ptr(), kept.as_ptr(), handlers, count) };
+        if restored == OK { Ok(()) } else { Err(NoMemory) }
     }
 }

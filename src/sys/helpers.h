@@ -174,11 +174,18 @@ pt_keep_evaluated(ngx_http_request_t *r)
 
 #if (NGX_PCRE)
     kept->ncaptures = r->ncaptures;
-    kept->captures = r->captures;
+    kept->captures = NULL;
     kept->captures_data = r->captures_data;
 
-    /* The next match writes its captures to memory of its own. */
-    r->realloc_captures = 1;
+    if (r->captures) {
+        /* A later match writes over the request's own, and needs as much room in this copy. */
+        kept->captures = ngx_palloc(r->pool, cmcf->ncaptures * sizeof(int));
+        if (kept->captures == NULL) {
+            return NULL;
+        }
+
+        ngx_memcpy(kept->captures, r->captures, r->ncaptures * sizeof(int));
+    }
 #endif
 
     return kept;
@@ -188,15 +195,19 @@ pt_keep_evaluated(ngx_http_request_t *r)
  * Puts it back, but for variables that hold what they were assigned: those of the handlers given, which
  * evaluate nothing. $request_id is evaluated, but to something else each time.
  *
- * The array is the copy: subrequests begun meanwhile keep the other one.
+ * The array is the copy: subrequests begun meanwhile keep the other one. What the location's own
+ * expression matches is matched anew.
  */
-static inline void
+static inline ngx_int_t
 pt_restore_evaluated(ngx_http_request_t *r, void *data, ngx_http_get_variable_pt *assigned,
     ngx_uint_t n)
 {
     ngx_uint_t                  i, j, keeps;
     pt_evaluated_t             *kept;
     ngx_http_variable_t        *v;
+#if (NGX_PCRE)
+    ngx_http_core_loc_conf_t   *clcf;
+#endif
     ngx_http_core_main_conf_t  *cmcf;
 
     kept = data;
@@ -227,7 +238,19 @@ pt_restore_evaluated(ngx_http_request_t *r, void *data, ngx_http_get_variable_pt
     r->ncaptures = kept->ncaptures;
     r->captures = kept->captures;
     r->captures_data = kept->captures_data;
+
+    /* They are shared with no subrequest. */
+    r->realloc_captures = 0;
+
+    /* What was put back is older than the location where a rewrite of this pass led to it. */
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (clcf->regex && ngx_http_regex_exec(r, clcf->regex, &r->uri) == NGX_ERROR) {
+        return NGX_ERROR;
+    }
 #endif
+
+    return NGX_OK;
 }
 
 /* NULL where the variable is not found or empty. */

@@ -315,3 +315,44 @@ fn beside_lua_every_pass_begins_anew_too() {
         assert_eq!((picked.status, picked.header("x-picked")), (204, Some("this")));
     }
 }
+
+#[test]
+fn captures_of_a_location_stay_where_a_changed_uri_led_to_it() {
+    // From a location that is off, on whose rewrite phase the JWT is put, to one that is on.
+    let rig = rig(
+        "",
+        "",
+        &[
+            ("/first", "phantom_token on;\ntry_files /none /off/alice/7;"),
+            ("/off", "rewrite ^/off/(.*)$ /of/$1 last;"),
+            (
+                "~ ^/of/(?<who>[a-z]+)/([0-9]+)$",
+                "phantom_token on;\nproxy_set_header X-Who \"$who $1 $2\";\nproxy_pass $api;",
+            ),
+        ],
+    );
+    let token = rig.server.issue();
+    assert_eq!(rig.gateway.get_as("/first", &token.token).status, 200);
+    assert_eq!(rig.api.last().authorization(), [token.phantom()]);
+    assert_eq!(sent(&rig, "x-who"), "alice alice 7");
+}
+
+#[test]
+fn captures_outlive_an_expression_that_does_not_match() {
+    // It is tried once the JWT is on the request, and has captures of its own.
+    let rig = rig(
+        "map $http_x_mode $mode {\ndefault none;\n\"~^(special)-(.*)$\" $2;\n}",
+        "",
+        &[(
+            "~ ^/of/([a-z]+)/([0-9]+)$",
+            "phantom_token on;\nproxy_set_header X-Mode $mode;\nproxy_set_header X-Who \"$1 $2\";\n\
+             proxy_pass $api;",
+        )],
+    );
+    for _ in 0..20 {
+        let token = rig.server.issue();
+        let headers = [("Authorization", &token.bearer()[..]), ("X-Mode", "ordinary")];
+        assert_eq!(rig.gateway.get("/of/alice/7", &headers).status, 200);
+        assert_eq!((sent(&rig, "x-mode"), sent(&rig, "x-who")), ("none".into(), "alice 7".into()));
+    }
+}
