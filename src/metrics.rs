@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use phantom_token_core::health::EndpointId;
+use phantom_token_core::metrics::ConnectionCount;
 pub(crate) use phantom_token_core::metrics::{CallResult, FailureReason, Outcome, UncachedReason};
 
 use crate::sys::pid;
@@ -46,6 +47,14 @@ pub(crate) fn queued(worker: &Worker, waited: Duration) {
 /// How long a call took.
 pub(crate) fn took(worker: &Worker, took: Duration) {
     worker.state.observe_introspection(share(worker), took);
+}
+
+/// Where connections to an endpoint are counted.
+pub(crate) fn connections(
+    worker: &Worker,
+    endpoint: Option<EndpointId>,
+) -> Option<&'static ConnectionCount> {
+    worker.slot.map(|slot| worker.state.connections(slot, endpoint))
 }
 
 /// Calls queued or running.

@@ -27,6 +27,7 @@ use crate::flight::Values;
 use crate::flight::call::{self, About};
 use crate::guard;
 use crate::log::{crit, error, notice, warning};
+use crate::metrics;
 use crate::pinned::Pinned;
 use crate::sys::*;
 use crate::timer::Timer;
@@ -216,14 +217,14 @@ impl Case {
     }
 
     /// Makes the call.
-    fn begin(&mut self, turn: Turn) -> Result<Out, Turn> {
-        let made = self.calls(Instant::now() + self.timeout());
+    fn begin(&mut self, worker: &Worker, turn: Turn) -> Result<Out, Turn> {
+        let made = self.calls(worker, Instant::now() + self.timeout());
         let running = made.ok().and_then(|made| thread::begin(made).ok()).ok_or(turn)?;
         Ok(Out { call: running, turn, began_ms: now_ms() })
     }
 
     /// The call in the form that is used now, and in the other where there are two.
-    fn calls(&self, deadline: Instant) -> Result<Made, NoMemory> {
+    fn calls(&self, worker: &Worker, deadline: Instant) -> Result<Made, NoMemory> {
         let introspection = &self.policy.introspection;
         let mut random = [0; question::LEN];
         if !crate::zone::random(&mut random) {
@@ -233,11 +234,12 @@ impl Case {
         let given = |which: fn(&(Values, Values)) -> &Values| self.values.as_ref().map(which);
         let headers = call::own_values(&introspection.headers, given(|values| &values.0))?;
         let params = call::own_values(&introspection.params, given(|values| &values.1))?;
+        let count = metrics::connections(worker, self.endpoint().id(&worker.state));
         let make = |form| {
             let (token, headers, params) = (&token[..], &headers, &params);
             let most = self.endpoint().patience.connect.get();
             let connect_timeout = self.policy.connect_timeout.max(most.min(MAX_PATIENCE));
-            let about = About { token, headers, params, form, deadline, connect_timeout };
+            let about = About { token, headers, params, count, form, deadline, connect_timeout };
             call::make(&self.policy, self.endpoint(), &about)
         };
         let forms = match introspection.common_raw {
@@ -351,7 +353,7 @@ fn begin_due(worker: &Worker, cases: &mut Vec<Case>) -> Option<u64> {
             let deadline = now + case.may_take_ms();
             let hash = case.endpoint().client_hash;
             let left = match worker.state.take_turn(hash, pid(), now, deadline, process::runs) {
-                TurnTaken::Mine(turn) => match case.begin(turn) {
+                TurnTaken::Mine(turn) => match case.begin(worker, turn) {
                     Ok(out) => {
                         case.out = Some(out);
                         case.doubt = Doubt::Looked;

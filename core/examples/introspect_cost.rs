@@ -48,6 +48,7 @@ fn main() {
                     let call = Call {
                         endpoint: endpoint.clone(),
                         connections: connections.clone(),
+                        count: None,
                         common: common.clone(),
                         headers: Vec::new(),
                         body: Zeroizing::new(b"token=5a1f8c3e9d7b4a60b2c1".to_vec()),

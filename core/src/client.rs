@@ -49,6 +49,7 @@ use self::agent::Agent;
 use self::stop::Running;
 use self::transport::Failure;
 use crate::answer::Response;
+use crate::metrics::ConnectionCount;
 
 /// The most content an answer may have, in bytes.
 pub const MAX_BODY: usize = 65_536;
@@ -59,6 +60,8 @@ pub struct Call {
     pub endpoint: Arc<Endpoint>,
     /// The connections to it that are kept, and TLS for those to be made.
     pub connections: Arc<Connections>,
+    /// Where its connection is counted, if anywhere.
+    pub count: Option<&'static ConnectionCount>,
     /// The headers every call of the location has.
     pub common: Common,
     /// Further headers, sent in this order. Credentials may be among them.

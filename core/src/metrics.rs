@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::health::{ENDPOINTS, EndpointId};
 use crate::state::State;
 
+mod connections;
 mod histogram;
 mod prometheus;
 mod snapshot;
@@ -18,10 +19,12 @@ mod snapshot;
 mod tests;
 mod words;
 
+pub use connections::ConnectionCount;
+pub(crate) use connections::{ConnectionCounts, Counted};
 use histogram::Histogram;
 pub use histogram::HistogramSnapshot;
 pub use snapshot::{Build, Counts, EndpointSnapshot, Snapshot, ZoneEntries, ZoneFacts};
-pub use words::{CallResult, FailureReason, Outcome, OwnResult, UncachedReason};
+pub use words::{CallResult, ConnectionState, FailureReason, Outcome, OwnResult, UncachedReason};
 
 /// One worker's share of the totals.
 #[repr(C)]

@@ -17,7 +17,7 @@ use siphasher::sip::SipHasher24;
 
 use crate::health::{Endpoints, gate, turn};
 use crate::key::TokenHash;
-use crate::metrics::Calls;
+use crate::metrics::{Calls, ConnectionCounts};
 
 mod notice;
 mod slots;
@@ -44,7 +44,7 @@ pub const ALIGN: usize = align_of::<Layout>();
 const MAGIC: u64 = u64::from_be_bytes(*b"phtstate");
 
 /// Rises with every change of [`Layout`] or of what its fields mean.
-const VERSION: u64 = 4;
+const VERSION: u64 = 5;
 
 /// Stripes of generations: a purge or an inactive answer makes the workers' own copies of one token
 /// in so many look outdated, which costs those a look into the shared zone. Their answers that are on
@@ -71,6 +71,8 @@ pub(crate) struct Layout {
     purged_all: Padded<AtomicU64>,
     purged: [AtomicU64; STRIPES],
     pub(crate) slots: [Slot; SLOTS],
+    /// By slot.
+    pub(crate) connections: [ConnectionCounts; SLOTS],
     pub(crate) endpoints: Endpoints,
     pub(crate) calls: Calls,
     /// Random, for hashes of what may be secret.

@@ -22,6 +22,7 @@ fn call(url: &str) -> Call {
     let endpoint = Arc::new(Endpoint::parse(url, None).unwrap());
     Call {
         connections: Servers::default().connections(&endpoint, &Tls::new(options).unwrap()),
+        count: None,
         endpoint,
         common: Common::new(None, b"application/jwt").unwrap(),
         headers: Vec::new(),

@@ -104,6 +104,7 @@ impl Flight {
             token: &self.token,
             headers: &self.headers,
             params: &self.params,
+            count: metrics::connections(worker, endpoint.id(&worker.state)),
             form: self.form,
             deadline: time.end,
             connect_timeout: policy.connect_timeout,

@@ -8,6 +8,7 @@ use phantom_token_core::client::Call;
 use phantom_token_core::form as body;
 use phantom_token_core::health::form::Form;
 use phantom_token_core::memory::{self, NoMemory};
+use phantom_token_core::metrics::ConnectionCount;
 
 use crate::conf::Extra;
 use crate::conf::policy::{Policy, PolicyEndpoint};
@@ -19,6 +20,8 @@ pub(crate) struct About<'a> {
     /// Values of the policy's extra headers and parameters, in their order.
     pub(crate) headers: &'a Values,
     pub(crate) params: &'a Values,
+    /// Where the call's connection is counted.
+    pub(crate) count: Option<&'static ConnectionCount>,
     /// In which form Basic credentials are sent.
     pub(crate) form: Form,
     /// When the call must be over.
@@ -60,6 +63,7 @@ pub(crate) fn make(
     Ok(Call {
         endpoint: Arc::clone(&endpoint.endpoint),
         connections: endpoint.connections.clone(),
+        count: about.count,
         common: common.clone(),
         headers,
         body: body::introspection_body(about.token, params)?,

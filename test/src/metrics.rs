@@ -39,6 +39,11 @@ impl Metrics {
         self.sum("failures_total{", &format!("reason=\"{reason}\""))
     }
 
+    /// Connections to all endpoints that are in this state, `idle` or `busy`.
+    pub fn connections(&self, state: &str) -> f64 {
+        self.sum("connections{", &format!("state=\"{state}\""))
+    }
+
     /// Active answers not kept for this reason.
     pub fn uncached(&self, reason: &str) -> f64 {
         self.get(&format!("uncached_total{{reason=\"{reason}\"}}"))
@@ -53,10 +58,12 @@ impl Metrics {
             .sum()
     }
 
-    /// The samples that have changed since, and by how much. Durations and bytes in use, which no
-    /// test foresees, are left out.
+    /// The samples that have changed since, and by how much. Durations, bytes in use and connections,
+    /// which no test foresees, are left out.
     pub fn since(&self, before: &Metrics) -> BTreeMap<String, f64> {
-        let varies = |name: &str| name.contains("_duration_seconds") || name.contains("_bytes");
+        let varies = |name: &str| {
+            ["_duration_seconds", "_bytes", "connections{"].iter().any(|of| name.contains(of))
+        };
         let samples = self.0.iter().filter(|(name, _)| !varies(name));
         let changes = samples.map(|(name, value)| (name.clone(), value - before.get(name)));
         changes.filter(|(_, change)| *change != 0.0).collect()

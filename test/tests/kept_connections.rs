@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use phantom_token_test::process::{descriptors, signal, wait_until};
+use phantom_token_test::process::{descriptors, signal, wait_for, wait_until};
 use phantom_token_test::tls::{Authority, server_config};
 use phantom_token_test::{AuthorizationServer, Mint, Rig};
 
@@ -120,4 +120,47 @@ fn those_the_server_has_closed_are_let_go_without_a_call() {
         rig.gateway.get("/", &[]);
         descriptors(worker) < before
     });
+}
+
+#[test]
+fn the_numbers_show_them() {
+    let rig = Rig::start(|builder| {
+        builder
+            .workers(2)
+            .listen("reuseport")
+            .count_calls()
+            .allow("exited on signal 9")
+            .location("= /metrics", "phantom_token_status;")
+            .location("= /worker", "return 200 $pid;")
+    });
+    accept_misses(&rig.server);
+    let shown = |idle: usize, busy: usize| {
+        rig.gateway.wait_for_metrics(&format!("{idle} idle, {busy} busy"), |metrics| {
+            (metrics.connections("idle"), metrics.connections("busy")) == (idle as f64, busy as f64)
+        });
+    };
+    shown(0, 0);
+    let workers = rig.gateway.workers();
+    let [mut first, mut second] = [0, 1].map(|n| {
+        let mut client = wait_for("a connection to a worker", || {
+            let mut client = rig.gateway.client();
+            (client.get("/worker", &[]).text() == workers[n].to_string()).then_some(client)
+        });
+        assert_eq!(client.get_as("/api", &format!("miss-{n}")).status, 200);
+        client
+    });
+    shown(2, 0);
+    let hold = rig.server.hold();
+    for (client, bearer) in [(&mut first, "Bearer miss-held"), (&mut second, "Bearer miss-too")] {
+        client.send_request("GET", "/api", &[("Authorization", bearer)], b"");
+    }
+    shown(0, 2);
+    // One worker is killed: its share is gone, though it could not say so.
+    signal(workers[0], libc::SIGKILL).unwrap();
+    shown(0, 1);
+    drop(hold);
+    shown(1, 0);
+    rig.server.close_connections();
+    rig.gateway.pass_time(Duration::from_secs(10));
+    shown(0, 0);
 }

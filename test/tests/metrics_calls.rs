@@ -366,7 +366,7 @@ fn endpoints_are_shown_as_configured_before_and_after_a_reload() {
         let metrics = rig.gateway.metrics();
         metrics.0.keys().filter(|name| name.contains(&format!("\"{endpoint}\""))).count()
     };
-    let all = 3 + 8 + 3 + 3;
+    let all = 3 + 8 + 3 + 3 + 2;
     assert_eq!(series(&rig, &url), all, "before the first call, so that its failure is a rise");
     let backup = format!("http://127.0.0.1:{}/backup", port::free());
     rig.gateway.reload_with(|builder| builder.endpoint(&format!("{backup} backup")));

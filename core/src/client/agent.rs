@@ -14,7 +14,7 @@ use ureq_proto::Error as Protocol;
 
 use super::dial::Dialler;
 use super::error::{AnswerCause, CallError, RequestCause};
-use super::transport::{Exchange, Failure, MAX_IDLE};
+use super::transport::{Exchange, Failure, MAX_IDLE, Standing};
 use super::{Call, MAX_BODY, request};
 use crate::answer::Response;
 use crate::cache_control::{self, CacheControl, Caching};
@@ -63,7 +63,8 @@ impl Agent {
     /// Rests from now on. Whether it has a connection that may serve another call.
     pub(super) fn rest(&mut self) -> bool {
         self.last_use = Instant::now();
-        self.exchange.lock().standing.is_some()
+        let mut exchange = self.exchange.lock();
+        exchange.standing.as_mut().map(Standing::rest).is_some()
     }
 
     /// Whether its connection may serve now, after it has rested.
@@ -82,6 +83,10 @@ impl Agent {
             exchange.deadline = call.deadline;
             exchange.connect_timeout = call.connect_timeout;
             exchange.request_size = request::size(&request);
+            exchange.count = call.count;
+            if let Some(standing) = &mut exchange.standing {
+                standing.begin(call.count);
+            }
             exchange.ends_with_connection = false;
         }
         let answer = self.ureq.run(request).map_err(failure)?;

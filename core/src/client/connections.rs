@@ -127,6 +127,7 @@ mod tests {
     use std::net::{SocketAddr, TcpListener};
     use std::panic::{self, AssertUnwindSafe};
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
 
@@ -138,9 +139,15 @@ mod tests {
     use crate::client::dial::Dialler;
     use crate::client::transport::{Exchange, Link, MAX_IDLE};
     use crate::client::{Call, Common, TlsOptions, introspect};
+    use crate::metrics::{ConnectionCount, ConnectionState};
 
     /// A server that answers every request, and how many connections it has had.
     fn server() -> (SocketAddr, Arc<AtomicUsize>) {
+        answering(|| ())
+    }
+
+    /// One that does something before each answer.
+    fn answering(before: impl Fn() + Clone + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
@@ -148,10 +155,11 @@ mod tests {
         thread::spawn(move || {
             for socket in listener.incoming() {
                 count.fetch_add(1, Ordering::SeqCst);
-                let mut socket = socket.unwrap();
+                let (mut socket, before) = (socket.unwrap(), before.clone());
                 thread::spawn(move || {
                     // A request is one segment, and so one read.
                     while socket.read(&mut [0; 4096]).is_ok_and(|amount| amount > 0) {
+                        before();
                         socket.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
                     }
                 });
@@ -165,6 +173,7 @@ mod tests {
         let tls = Tls::new(TlsOptions { verify: false, ..TlsOptions::default() }).unwrap();
         Call {
             connections: Servers::default().connections(&endpoint, &tls),
+            count: None,
             endpoint,
             common: Common::new(None, b"application/jwt").unwrap(),
             headers: Vec::new(),
@@ -210,6 +219,32 @@ mod tests {
         introspect(&call).ok().unwrap();
         call.connections.close_all();
         assert_eq!(kept(), 0);
+    }
+
+    #[test]
+    fn connections_are_counted_where_their_last_call_was() {
+        static COUNTS: [ConnectionCount; 2] = [const { ConnectionCount::none() }; 2];
+        let seen = || {
+            COUNTS.each_ref().map(|count| {
+                [ConnectionState::Idle, ConnectionState::Busy].map(|state| count.get(state))
+            })
+        };
+        let (meanwhile, seen_meanwhile) = mpsc::channel();
+        let (address, _) = answering(move || _ = meanwhile.send(seen()));
+        let mut call = call(address);
+        introspect(&call).ok().unwrap();
+        assert_eq!((seen_meanwhile.recv().unwrap(), seen()), ([[0, 0]; 2], [[0, 0]; 2]));
+        call.count = Some(&COUNTS[0]);
+        introspect(&call).ok().unwrap();
+        assert_eq!((seen_meanwhile.recv().unwrap(), seen()), ([[0, 1], [0, 0]], [[1, 0], [0, 0]]));
+        call.count = Some(&COUNTS[1]);
+        introspect(&call).ok().unwrap();
+        assert_eq!((seen_meanwhile.recv().unwrap(), seen()), ([[0, 0], [0, 1]], [[0, 0], [1, 0]]));
+
+        let agent = call.connections.take(&call.endpoint, Instant::now()).unwrap();
+        call.deadline = Instant::now();
+        assert!(agent.run(&call).is_err());
+        assert_eq!(seen(), [[0, 0]; 2], "a call that failed has closed it");
     }
 
     /// A connection whose second call panics.

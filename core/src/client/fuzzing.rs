@@ -207,6 +207,7 @@ fn call() -> Call {
     Call {
         endpoint: endpoint.clone(),
         connections: connections.clone(),
+        count: None,
         common: Common::new(None, b"application/jwt").expect("headers"),
         headers: Vec::new(),
         body: Zeroizing::new(b"token=opaque".to_vec()),

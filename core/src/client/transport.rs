@@ -22,6 +22,7 @@ use super::session::{self, Session};
 use super::socket::{self, Halt, Socket};
 use super::stats;
 use super::tls::Tls;
+use crate::metrics::{ConnectionCount, Counted};
 
 /// A connection is closed at this age, so that a change of the name's addresses is seen.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(300);
@@ -48,6 +49,8 @@ pub(super) struct Exchange {
     pub(super) connect_timeout: Duration,
     /// Bytes of the request, an upper bound.
     pub(super) request_size: usize,
+    /// Where the connection is counted for this call.
+    pub(super) count: Option<&'static ConnectionCount>,
     /// Set once the header says that the connection's end is the answer's end (RFC 9112 §6.3).
     pub(super) ends_with_connection: bool,
     /// The connection, for as long as there is one.
@@ -58,6 +61,7 @@ pub(super) struct Exchange {
 pub(super) struct Standing {
     stream: Arc<TcpStream>,
     dialled: Instant,
+    counted: Counted,
 }
 
 impl Standing {
@@ -65,6 +69,16 @@ impl Standing {
     /// old, and the peer has neither closed it nor sent anything since.
     pub(super) fn is_fit(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.dialled) < MAX_AGE && socket::is_quiet(&self.stream)
+    }
+
+    /// It serves another call, counted there.
+    pub(super) fn begin(&mut self, count: Option<&'static ConnectionCount>) {
+        self.counted.used(count);
+    }
+
+    /// It has served a call, and may serve another.
+    pub(super) fn rest(&mut self) {
+        self.counted.idles();
     }
 }
 
@@ -78,6 +92,7 @@ impl Exchange {
             deadline: call.deadline,
             connect_timeout: call.connect_timeout,
             request_size: 0,
+            count: call.count,
             ends_with_connection: false,
             standing: None,
         }))
@@ -145,7 +160,11 @@ impl Link {
         session: Option<Box<Session>>,
     ) -> Self {
         let dialled = Instant::now();
-        exchange.lock().standing = Some(Standing { stream: socket.share(), dialled });
+        {
+            let mut exchange = exchange.lock();
+            let counted = Counted::busy(exchange.count);
+            exchange.standing = Some(Standing { stream: socket.share(), dialled, counted });
+        }
         Link {
             exchange,
             socket,
@@ -370,6 +389,7 @@ mod tests {
             deadline: Instant::now(),
             connect_timeout: Duration::ZERO,
             request_size: 0,
+            count: None,
             ends_with_connection: false,
             standing: None,
         };

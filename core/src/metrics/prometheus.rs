@@ -70,6 +70,17 @@ impl Snapshot<'_> {
                 }
             }
             page.family(
+                "connections",
+                "gauge",
+                "Connections to the authorization server, by endpoint and state.",
+            );
+            for one in &self.endpoints {
+                for (state, count) in one.connections.iter() {
+                    let labels = [("endpoint", one.endpoint.as_str()), ("state", state)];
+                    page.sample("connections", &labels, count);
+                }
+            }
+            page.family(
                 "endpoint_up",
                 "gauge",
                 "Whether an endpoint may be called (1), or rests after failures (0).",

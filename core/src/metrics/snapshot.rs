@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::{
-    CallResult, EndpointCalls, FailureReason, HistogramSnapshot, Outcome, OwnResult,
+    CallResult, ConnectionState, FailureReason, HistogramSnapshot, Outcome, OwnResult,
     UncachedReason, read,
 };
 use crate::health::EndpointId;
@@ -89,6 +89,8 @@ pub struct EndpointSnapshot {
     pub ended_early: u64,
     /// Calls of the gateway's own by result.
     pub own_calls: Counts,
+    /// Connections that running workers have open, by what they are doing.
+    pub connections: Counts,
 }
 
 /// Numbers by fixed words.
@@ -101,8 +103,12 @@ impl Counts {
     }
 
     fn add(&mut self, counters: &[AtomicU64]) {
-        for ((_, sum), counter) in self.0.iter_mut().zip(counters) {
-            *sum += read(counter);
+        self.add_each(counters.iter().map(read));
+    }
+
+    fn add_each(&mut self, more: impl Iterator<Item = u64>) {
+        for ((_, sum), more) in self.0.iter_mut().zip(more) {
+            *sum += more;
         }
     }
 
@@ -137,10 +143,17 @@ impl EndpointSnapshot {
             failures: Counts::zero(FailureReason::ALL.iter().map(|one| one.word())),
             ended_early: 0,
             own_calls: Counts::zero(OwnResult::ALL.iter().map(|one| one.word())),
+            connections: Counts::zero(ConnectionState::ALL.iter().map(|one| one.word())),
         }
     }
 
-    fn add(&mut self, calls: &EndpointCalls) {
+    /// Adds what all have counted, and what `slots` of running workers have open.
+    fn add(&mut self, state: &State, id: Option<EndpointId>, slots: &[u8]) {
+        for slot in slots {
+            let count = state.connections(*slot, id);
+            self.connections.add_each(ConnectionState::ALL.iter().map(|one| count.get(*one)));
+        }
+        let calls = state.calls(id);
         self.introspections.add(&calls.results);
         self.failures.add(&calls.failures);
         self.ended_early += read(&calls.ended_early);
@@ -151,6 +164,7 @@ impl EndpointSnapshot {
         self.introspections.total()
             + self.failures.total()
             + self.own_calls.total()
+            + self.connections.total()
             + self.ended_early
     }
 }
@@ -173,11 +187,14 @@ impl<'a> Snapshot<'a> {
             requests.add(&shard.requests);
             uncached.add(&shard.uncached);
         }
-        let gauges = state.gauges(alive);
+        let mut running: Vec<_> = state.owned_slots().collect();
+        running.retain(|(_, pid)| alive(*pid));
+        let slots: Vec<_> = running.iter().map(|(slot, _)| *slot).collect();
+        let gauges = state.gauges(|pid| running.iter().any(|(_, running)| *running == pid));
         Snapshot {
             build,
             requests,
-            endpoints: endpoints(state, in_use, now_ms),
+            endpoints: endpoints(state, &slots, in_use, now_ms),
             uncached,
             introspection_duration_seconds: HistogramSnapshot::sum(
                 state.shards().map(|shard| &shard.introspection),
@@ -202,6 +219,7 @@ impl<'a> Snapshot<'a> {
 
 fn endpoints(
     state: &State,
+    slots: &[u8],
     in_use: impl Fn(EndpointId) -> bool,
     now_ms: u64,
 ) -> Vec<EndpointSnapshot> {
@@ -211,7 +229,7 @@ fn endpoints(
     for (id, label, up) in state.endpoints(now_ms) {
         let (one, used) =
             by_label.entry(label).or_insert_with_key(|label| (EndpointSnapshot::new(label), false));
-        one.add(state.calls(Some(id)));
+        one.add(state, Some(id), slots);
         if in_use(id) {
             *used = true;
             one.up |= up;
@@ -219,7 +237,7 @@ fn endpoints(
         }
     }
     let mut rest = EndpointSnapshot::new("");
-    rest.add(state.calls(None));
+    rest.add(state, None, slots);
     rest.up = true;
     let used = rest.total() > 0;
     by_label.insert(String::new(), (rest, used));

@@ -66,6 +66,19 @@ fn busy() -> State {
     let slot = state.claim(1, |_| true).unwrap();
     state.pending_add(slot, 3);
     state.waiting_add(slot, 4);
+    // Leaked, and so open for as long as the state.
+    let open = |endpoint, idle, busy| {
+        for n in 0..idle + busy {
+            let mut counted = Counted::busy(Some(state.connections(slot, endpoint)));
+            if n < idle {
+                counted.idles();
+            }
+            std::mem::forget(counted);
+        }
+    };
+    open(up, 2, 3);
+    open(down, 0, 1);
+    open(None, 4, 0);
     state
 }
 
@@ -117,6 +130,10 @@ fn the_text_form_says_it_all() {
         (r#"own_calls_total{endpoint="http://[::1]:8443/a\"b\\c\nd",result="refused"}"#, "2"),
         (r#"gate_shut{endpoint="https://as.example:443/introspect"}"#, "1"),
         (r#"gate_shut{endpoint="http://[::1]:8443/a\"b\\c\nd"}"#, "0"),
+        (r#"connections{endpoint="https://as.example:443/introspect",state="idle"}"#, "2"),
+        (r#"connections{endpoint="https://as.example:443/introspect",state="busy"}"#, "3"),
+        (r#"connections{endpoint="http://[::1]:8443/a\"b\\c\nd",state="idle"}"#, "0"),
+        (r#"connections{endpoint="",state="idle"}"#, "4"),
         (r#"endpoint_up{endpoint="https://as.example:443/introspect"}"#, "1"),
         (r#"endpoint_up{endpoint="http://[::1]:8443/a\"b\\c\nd"}"#, "0"),
         (r#"uncached_total{reason="cache_off"}"#, "1"),
@@ -190,6 +207,10 @@ fn both_forms_have_the_same_numbers() {
         for (reason, count) in counts(&one["failures"]) {
             numbers
                 .insert(format!("failures_total{{endpoint={label},reason=\"{reason}\"}}"), count);
+        }
+        for (state, count) in counts(&one["connections"]) {
+            let name = format!("connections{{endpoint={label},state=\"{state}\"}}");
+            numbers.insert(name, count);
         }
         let ended = number(&one["ended_early"]);
         numbers.insert(format!("ended_early_total{{endpoint={label}}}"), ended);
@@ -385,4 +406,30 @@ fn promtool_finds_nothing_to_complain_about() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
         assert!(said.is_empty(), "{}", String::from_utf8_lossy(&said));
     }
+}
+
+#[test]
+fn connections_end_with_their_worker() {
+    let state = state();
+    let url = "https://as.example:443/introspect";
+    let id = state.endpoint(url, 1);
+    let [first, second] = [1, 2].map(|pid| state.claim(pid, |_| true).unwrap());
+    let open = |slot| Counted::busy(Some(state.connections(slot, id)));
+    let shown = |alive: fn(u32) -> bool| {
+        let snapshot = Snapshot::take(&state, &[], None, alive, |_| true, NOW);
+        let one = snapshot.endpoints.into_iter().find(|one| one.endpoint == url).unwrap();
+        one.connections.iter().map(|(_, count)| count).collect::<Vec<_>>()
+    };
+    let (mut kept, serving) = (open(first), open(second));
+    kept.idles();
+    assert_eq!(shown(|_| true), [1, 1]);
+    // The second has died: not counted any more, even before its slot is taken by another.
+    assert_eq!(shown(|pid| pid != 2), [1, 0]);
+    assert_eq!(state.claim(3, |pid| pid == 1), Some(second));
+    assert_eq!(shown(|_| true), [1, 0]);
+    // What closes late, in a worker that has given its slot back, is never a huge number.
+    drop(serving);
+    assert_eq!(shown(|_| true), [1, 0]);
+    state.release(first, 1);
+    assert_eq!(shown(|_| true), [0, 0]);
 }

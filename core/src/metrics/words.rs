@@ -92,6 +92,16 @@ words! {
 }
 
 words! {
+    /// What a connection to the authorization server is doing.
+    ConnectionState {
+        /// It is kept for the next call.
+        Idle = "idle",
+        /// It serves a call.
+        Busy = "busy",
+    }
+}
+
+words! {
     /// Why there was no answer that says whether a token is active.
     FailureReason {
         /// No connection could be made, or it was lost before the answer was complete.

@@ -64,17 +64,23 @@ impl State {
         // What it counts from now on is its own; a former owner's gauges were not seen while the
         // slot had none.
         let number = mine?;
-        slots[number].forget_gauges();
+        self.forget_gauges(number);
         u8::try_from(number).ok()
     }
 
     /// Gives a slot back when its process exits.
     pub fn release(&self, slot: u8, pid: u32) {
+        let number = usize::from(slot);
         let slot = self.slot(slot);
         if slot.pid.get() == pid {
-            slot.forget_gauges();
+            self.forget_gauges(number);
             slot.take(pid, 0);
         }
+    }
+
+    fn forget_gauges(&self, number: usize) {
+        self.layout().slots[number].forget_gauges();
+        self.layout().connections[number].forget();
     }
 
     /// Adds to the introspection calls queued or running in the worker that owns `slot`.
@@ -85,6 +91,12 @@ impl State {
     /// Adds to the requests that wait for an answer in the worker that owns `slot`.
     pub fn waiting_add(&self, slot: u8, delta: i64) {
         self.slot(slot).waiting.fetch_add(delta, Ordering::Relaxed);
+    }
+
+    /// The numbers and the owners of the slots that have one.
+    pub(crate) fn owned_slots(&self) -> impl Iterator<Item = (u8, u32)> {
+        let slots = (0..=u8::MAX).zip(&self.layout().slots);
+        slots.map(|(number, slot)| (number, slot.pid.get())).filter(|(_, pid)| *pid != 0)
     }
 
     /// The sums over the slots of running workers.

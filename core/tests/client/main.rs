@@ -41,6 +41,7 @@ fn call_with(url: &str, connect: Option<&str>, tls: Tls) -> Call {
     let endpoint = Arc::new(Endpoint::parse(url, connect).unwrap());
     Call {
         connections: SERVERS.lock().connections(&endpoint, &tls),
+        count: None,
         endpoint,
         common: common(Some(b"Basic aWQ6c2VjcmV0")),
         headers: Vec::new(),
