@@ -139,8 +139,10 @@ fn meet(
 ) {
     let cases = &mut worker.own_calls.cases;
     match cases.iter_mut().find(|case| case.gate == gate && case.is_of(policy, index)) {
-        // The timer looks at it.
-        Some(case) if case.doubt >= doubt => return,
+        // The timer looks at it; set again where a panic has kept it from being.
+        Some(case) if case.doubt >= doubt => {
+            return worker.own_calls.timer.set_cancelable(TURN_LOOK_MS);
+        }
         Some(case) => case.doubt = doubt,
         None => {
             let varying = cases.iter().filter(|case| case.values.is_some()).count();
@@ -176,7 +178,7 @@ fn health(worker: &Worker, endpoint: &PolicyEndpoint) -> Availability {
 
 impl OwnCalls {
     pub(crate) fn new() -> Self {
-        Self { timer: Timer::new("a call of the gateway's own", look), cases: Vec::new() }
+        Self { timer: Timer::new("looking after doubts", look), cases: Vec::new() }
     }
 }
 

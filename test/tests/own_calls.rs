@@ -1,11 +1,13 @@
 //! The server is asked, not guessed at: what single tokens meet refuses nobody else, and what is
 //! true of the server is found out by calls of the gateway's own.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use phantom_token_test::authorization_server::INTROSPECTION_PATH;
+use phantom_token_test::authorization_server::{Hold, INTROSPECTION_PATH};
 use phantom_token_test::nginx::Builder;
 use phantom_token_test::process::{self, wait_until};
 use phantom_token_test::{Api, AuthorizationServer, Gateway, Reply, Rig, Script, port};
@@ -436,6 +438,59 @@ fn a_worker_killed_in_the_middle_of_an_own_call_is_replaced() {
     drop(hold);
     rig.gateway.wait_for_log(&["[warn]", "is up again"]);
     assert_eq!(let_in(&rig, 8), 8);
+}
+
+/// A gateway whose only endpoint rests, and an own call to it that is not answered.
+fn with_a_hanging_own_call(change: impl FnOnce(Builder) -> Builder) -> (Rig, Hold) {
+    let rig = rig(|builder| change(builder.workers(2)));
+    stop(&rig);
+    let hold = rig.server.hold();
+    rig.server.resume().unwrap();
+    wait_until("an own call", || rig.server.own_calls() > 0);
+    (rig, hold)
+}
+
+/// Whether the thread of the own call that is out leaves TERM to others.
+fn blocks_signals(rig: &Rig) -> bool {
+    let tasks = rig.gateway.workers().into_iter().flat_map(|worker| {
+        let tasks = fs::read_dir(format!("/proc/{worker}/task")).expect("a running process");
+        tasks.map(|task| task.expect("a thread").path())
+    });
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+    let own = |task: &PathBuf| read(task.join("comm")).starts_with("phantom-own");
+    let task = tasks.into_iter().find(own).expect("the thread of an own call");
+    let status = read(task.join("status"));
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("a mask");
+    u64::from_str_radix(blocked.trim(), 16).expect("a mask") >> (libc::SIGTERM - 1) & 1 == 1
+}
+
+#[test]
+fn an_own_call_that_hangs_is_the_only_one() {
+    // The rig waits for a minute; the gateway's clock stands where it is not pushed.
+    let (rig, hold) = with_a_hanging_own_call(|builder| builder);
+    let threads = || rig.gateway.workers().into_iter().map(process::threads).sum::<usize>();
+    let before = threads();
+    for n in 0..100 {
+        Reply::unavailable("1").assert(&rig.get_as(&format!("token-{n}")));
+    }
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!((rig.server.own_calls(), threads()), (1, before));
+    assert!(blocks_signals(&rig), "NGINX's signals are for the event loop");
+    drop(hold);
+    rig.gateway.wait_for_log(&["[warn]", "is up again"]);
+    wait_until("the thread's end", || threads() < before);
+}
+
+#[test]
+fn a_stop_waits_for_no_own_call() {
+    for signal in [libc::SIGTERM, libc::SIGQUIT] {
+        let (rig, _hold) =
+            with_a_hanging_own_call(|builder| builder.http("phantom_token_timeout 600s;"));
+        let begun = Instant::now();
+        process::signal(rig.gateway.pid(), signal).unwrap();
+        rig.gateway.wait_exit();
+        println!("ended after {:.1?}", begun.elapsed());
+    }
 }
 
 #[test]

@@ -140,6 +140,30 @@ fn in_what_no_response_depends_on() {
 }
 
 #[test]
+fn in_a_call_of_the_gateway_s_own() {
+    for entry in ["an own call", "the end of an own call", "looking after doubts"] {
+        let Some(rig) = rig(entry) else { return };
+        rig.gateway.allow("caught a panic in a call of the gateway's own at ");
+        let worker = rig.gateway.workers();
+        // The first one says nothing, and the next one decides.
+        rig.server.script_all(Script::status(401));
+        wait_until("the gate shuts", || {
+            assert_eq!(rig.get_as("refused").status, 500);
+            rig.gateway.error_log().contains("to the gateway's own calls too")
+        });
+        rig.server.unscript();
+        rig.gateway.wait_for_log(&["[warn]", "takes this client's credentials again"]);
+        match entry {
+            "an own call" => assert_serves_on(&rig, "a call of the gateway's own", &worker),
+            "looking after doubts" => assert_serves_on(&rig, entry, &worker),
+            // Nothing depends on it, and nobody is told.
+            _ => rig.assert_passes(&rig.server.issue()),
+        }
+        assert_eq!(rig.gateway.workers(), worker);
+    }
+}
+
+#[test]
 fn while_a_call_of_another_worker_is_followed() {
     let entry = "following a call";
     let Some(rig) = rig_with(entry, |builder, _| {

@@ -19,7 +19,7 @@ pub enum Notice {
     /// The value of a header or parameter for the server holds a control byte.
     UnsendableValue = 6,
     /// The server takes Basic credentials only as they are.
-    RawCredentials = 20,
+    RawCredentials = 7,
 }
 
 pub(super) fn once(
