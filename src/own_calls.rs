@@ -100,6 +100,15 @@ struct Out {
     began_ms: u64,
 }
 
+/// What became of a call that is wanted.
+enum Begun {
+    Now,
+    Not {
+        /// When to try again, in milliseconds; `None`: when another call has ended.
+        look_ms: Option<u64>,
+    },
+}
+
 /// The endpoint rests, or is in doubt.
 pub(crate) fn look_after(worker: &mut Worker, policy: &Rc<Policy>, index: usize) {
     let endpoint = &policy.introspection.endpoints[index];
@@ -216,6 +225,32 @@ impl Case {
     /// Until the call's end is told.
     fn may_take_ms(&self) -> u64 {
         self.timeout().as_millis() as u64 + GRACE_MS
+    }
+
+    /// Makes the call, where it is not out and it is this worker's turn.
+    fn try_to_begin(&mut self, worker: &Worker, too_many: bool) -> Begun {
+        if self.out.is_some() || too_many {
+            return Begun::Not { look_ms: None };
+        }
+        let now = now_ms();
+        let (hash, deadline) = (self.endpoint().client_hash, now + self.may_take_ms());
+        let look_ms = match worker.state.take_turn(hash, pid(), now, deadline, process::runs) {
+            TurnTaken::Mine(turn) => match self.begin(worker, turn) {
+                Ok(out) => {
+                    self.out = Some(out);
+                    self.doubt = Doubt::Looked;
+                    return Begun::Now;
+                }
+                // No memory, or no thread: another time.
+                Err(turn) => {
+                    worker.state.turn_ended(turn);
+                    TURN_LOOK_MS
+                }
+            },
+            TurnTaken::Busy => TURN_LOOK_MS,
+            TurnTaken::Early { left_ms } => left_ms,
+        };
+        Begun::Not { look_ms: Some(look_ms) }
     }
 
     /// Makes the call.
@@ -341,39 +376,28 @@ fn look(worker: &mut Worker) {
 /// Begins the calls that are due and whose turn is to be had; when the next one may be, in
 /// milliseconds.
 fn begin_due(worker: &Worker, cases: &mut Vec<Case>) -> Option<u64> {
-    let mut next: Option<u64> = None;
     if exiting() {
         // What is left is the next workers' to ask.
         return None;
     }
+    let mut next: Option<u64> = None;
+    let mut out = cases.iter().filter(|case| case.out.is_some()).count();
+    let mut at = 0;
     for _ in 0..cases.len() {
-        // In turn, since those of one client have one turn together.
-        let mut case = cases.remove(0);
-        let out = cases.iter().filter(|case| case.out.is_some()).count();
-        if case.out.is_none() && out < MAX_OUT {
-            let now = now_ms();
-            let deadline = now + case.may_take_ms();
-            let hash = case.endpoint().client_hash;
-            let left = match worker.state.take_turn(hash, pid(), now, deadline, process::runs) {
-                TurnTaken::Mine(turn) => match case.begin(worker, turn) {
-                    Ok(out) => {
-                        case.out = Some(out);
-                        case.doubt = Doubt::Looked;
-                        cases.push(case);
-                        continue;
-                    }
-                    // No memory, or no thread: another time.
-                    Err(turn) => {
-                        worker.state.turn_ended(turn);
-                        TURN_LOOK_MS
-                    }
-                },
-                TurnTaken::Busy => TURN_LOOK_MS,
-                TurnTaken::Early { left_ms } => left_ms,
-            };
+        let left = match cases[at].try_to_begin(worker, out >= MAX_OUT) {
+            Begun::Now => {
+                out += 1;
+                // Behind those that wait, since the cases of one client have one turn together.
+                let case = cases.remove(at);
+                cases.push(case);
+                continue;
+            }
+            Begun::Not { look_ms } => look_ms,
+        };
+        at += 1;
+        if let Some(left) = left {
             next = Some(next.map_or(left, |next| next.min(left)));
         }
-        cases.push(case);
     }
     next
 }

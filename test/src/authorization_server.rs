@@ -208,6 +208,11 @@ impl AuthorizationServer {
         self.state.scripts.lock().set(Some(OWN.to_owned()), script);
     }
 
+    /// Answers those of the gateway's own calls as scripted that have a parameter of this value.
+    pub fn script_own_calls_with(&self, value: &str, script: Script) {
+        self.state.scripts.lock().set(Some(format!("{OWN}{value}")), script);
+    }
+
     /// Forgets all scripts.
     pub fn unscript(&self) {
         self.state.scripts.lock().clear();

@@ -159,11 +159,6 @@ impl State {
         if gate.words[0].exchange(before.0, shut.0).is_err() {
             return GateChange::None;
         }
-        if !gate.is_of(hash) {
-            // Another gate has taken the place meanwhile.
-            let _ = gate.words[0].exchange(shut.0, 0);
-            return GateChange::None;
-        }
         if before.is_shut(now_ms) { GateChange::None } else { GateChange::Shut }
     }
 

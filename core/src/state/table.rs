@@ -14,7 +14,7 @@ const WAYS: usize = 8;
 #[repr(C)]
 pub(crate) struct Table<const WORDS: usize = 1>([Place<WORDS>; PLACES]);
 
-/// A place in the table. Another hash may take it at any time: see [`Place::is_of`].
+/// A place in the table. Another hash may take it at any time, and then writes to it at once.
 #[repr(C)]
 pub(crate) struct Place<const WORDS: usize = 1> {
     /// Whose words they are, 0 where the place is free.
@@ -22,13 +22,6 @@ pub(crate) struct Place<const WORDS: usize = 1> {
     /// The first one is a time in monotonic milliseconds, or has one in its upper bits; 0 for none.
     /// What they mean is the user's matter.
     pub(crate) words: [AtomicU64; WORDS],
-}
-
-impl<const WORDS: usize> Place<WORDS> {
-    /// Whether the place is still this hash's.
-    pub(crate) fn is_of(&self, hash: u64) -> bool {
-        self.hash.get() == hash
-    }
 }
 
 impl<const WORDS: usize> Table<WORDS> {
@@ -44,7 +37,7 @@ impl<const WORDS: usize> Table<WORDS> {
 
     /// What is kept for `hash`, if there is anything.
     pub(crate) fn find(&self, hash: u64) -> Option<&Place<WORDS>> {
-        self.places(hash).find(|place| place.is_of(hash))
+        self.places(hash).find(|place| place.hash.get() == hash)
     }
 
     /// What is kept for `hash`, after making room for it where there is nothing. `None` where two

@@ -59,8 +59,13 @@ impl Service for State {
         if path == INTROSPECTION_PATH {
             let token = form.as_ref().and_then(|f| f.get("token")).unwrap_or_default().to_owned();
             self.note(exchange, &body, &token);
-            let scripted = if is_own(&token) { OWN } else { &token };
-            let script = self.scripts.lock().next(scripted);
+            let script = if is_own(&token) {
+                let values = form.iter().flat_map(|form| &form.0);
+                let with = values.map(|(_, value)| format!("{OWN}{value}"));
+                self.scripts.lock().next_of(with.chain([OWN.to_owned()]))
+            } else {
+                self.scripts.lock().next_of([token.clone()])
+            };
             if let Some(script) = script {
                 return script.play(exchange);
             }

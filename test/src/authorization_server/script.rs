@@ -296,12 +296,13 @@ impl Scripts {
         self.0.clear();
     }
 
-    /// The script for this introspection, used up where it was for a number of times.
-    pub(super) fn next(&mut self, token: &str) -> Option<Script> {
+    /// The script for an introspection that may be scripted under these names, the first that is;
+    /// used up where it was for a number of times.
+    pub(super) fn next_of(&mut self, names: impl IntoIterator<Item = String>) -> Option<Script> {
         if self.0.is_empty() {
             return None;
         }
-        [Some(token.to_owned()), None].into_iter().find_map(|key| {
+        names.into_iter().map(Some).chain([None]).find_map(|key| {
             let script = self.0.get_mut(&key)?;
             match &mut script.times {
                 None => {}
