@@ -232,6 +232,11 @@ impl Case {
         if self.out.is_some() || too_many {
             return Begun::Not { look_ms: None };
         }
+        if self.values.is_some() && health(worker, self.endpoint()) != Availability::Up {
+            // A client may have chosen values that the server does not answer. The turn is for what
+            // decides for all, then.
+            return Begun::Not { look_ms: Some(TURN_LOOK_MS) };
+        }
         let now = now_ms();
         let (hash, deadline) = (self.endpoint().client_hash, now + self.may_take_ms());
         let look_ms = match worker.state.take_turn(hash, pid(), now, deadline, process::runs) {
@@ -380,6 +385,8 @@ fn begin_due(worker: &Worker, cases: &mut Vec<Case>) -> Option<u64> {
         // What is left is the next workers' to ask.
         return None;
     }
+    // What decides for all goes first.
+    cases.sort_by_key(|case| case.values.is_some());
     let mut next: Option<u64> = None;
     let mut out = cases.iter().filter(|case| case.out.is_some()).count();
     let mut at = 0;

@@ -431,6 +431,33 @@ fn what_a_client_s_values_meet_rests_nobody() {
 }
 
 #[test]
+fn what_a_client_s_values_meet_delays_no_call_that_is_for_all() {
+    let rig = rig(|builder| {
+        builder.directives(
+            "phantom_token_introspection_param tenant $http_x_tenant;\nphantom_token_timeout 2s;",
+        )
+    });
+    // Sixteen gates in doubt, and our own calls about them are not answered.
+    rig.server.script("odd", Script::status(401));
+    for n in 0..16 {
+        let tenant = format!("mallory-{n}");
+        rig.server.script_own_calls_with(&tenant, Script::hang());
+        let headers = [("Authorization", "Bearer odd"), ("X-Tenant", &*tenant)];
+        assert_eq!(rig.gateway.get("/api", &headers).status, 500);
+    }
+    stop(&rig);
+    // One was out, and one may have begun before the server was in doubt: the others wait.
+    let failed = rig.gateway.metrics().sum("own_calls_total", "failed");
+    assert!(failed <= 4.0, "{failed} own calls before the rest");
+    let before = rig.server.own_seen().len();
+    rig.server.resume().unwrap();
+    rig.gateway.wait_for_log(&["[warn]", "is up again"]);
+    let first = &rig.server.own_seen()[before];
+    assert!(String::from_utf8_lossy(&first.body).ends_with("&tenant="));
+    assert_eq!(let_in(&rig, 3), 3);
+}
+
+#[test]
 fn tokens_of_own_calls_are_random_and_kept_nowhere() {
     let rig = rig(|builder| builder);
     rig.server.script_all(Script::status(401));
