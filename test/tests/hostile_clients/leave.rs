@@ -14,7 +14,7 @@ use phantom_token_test::{Metrics, Rig};
 use crate::support::*;
 
 /// So many calls run at a time: NGINX's pool has as many threads.
-const THREADS: u64 = 32;
+const THREADS: u64 = 64;
 /// Longer than a test waits: where nobody waits any more, it is not because their calls ran out of
 /// time.
 const PATIENT: &str = "phantom_token_timeout 120s;";
