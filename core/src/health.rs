@@ -294,7 +294,7 @@ impl State {
 
 /// What is kept and shown of a label: all of it, or as much as fits and a hash that tells two such
 /// apart.
-pub fn kept_label(label: &str) -> Cow<'_, str> {
+fn kept_label(label: &str) -> Cow<'_, str> {
     if label.len() <= MAX_LABEL {
         return Cow::Borrowed(label);
     }

@@ -13,7 +13,7 @@ use phantom_token_test::{Metrics, Rig};
 
 use crate::support::*;
 
-/// So many calls run at a time: NGINX's pool has as many threads.
+/// So many calls run at a time: the module's own pool has as many threads.
 const THREADS: u64 = 64;
 /// Longer than a test waits: where nobody waits any more, it is not because their calls ran out of
 /// time.
