@@ -85,15 +85,9 @@ fn journey(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
     count(ctx, &decision);
     match decision {
         Decision::Forward(grant) => forward(r, ctx, policy, grant),
-        Decision::Bypass => {
-            ctx.rewrite = None;
-            Ok(DECLINED)
-        }
+        Decision::Bypass => Ok(DECLINED),
         // Where `satisfy any` asks others too, the header may be meant for them.
-        Decision::Options if r.satisfies_any() => {
-            ctx.rewrite = None;
-            Ok(DECLINED)
-        }
+        Decision::Options if r.satisfies_any() => Ok(DECLINED),
         Decision::Options => {
             pass::rewrite(r, ctx, Rewrite::Remove)?;
             Ok(DECLINED)
@@ -114,6 +108,8 @@ fn decide(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
     ctx.status = None;
     ctx.token = None;
     ctx.unmet.clear();
+    // What an earlier pass was granted is not for the error page of this one.
+    ctx.rewrite = None;
     // Before the rewrite phase already, but where an `if` has switched the module on.
     pass::put_back(r, ctx)?;
     if any_set(r, &policy.bypass)? {

@@ -361,6 +361,23 @@ fn an_error_page_of_a_refusal_gets_what_came() {
 }
 
 #[test]
+fn so_does_that_of_a_refusal_after_a_grant() {
+    for forward in ["jwt", "none"] {
+        let rig = redirecting("phantom_token off;\n$api", |builder| {
+            let scoped = "phantom_token on;\nphantom_token_scope execute;\n\
+                          error_page 403 = /target/echo;\ntry_files /none =204;";
+            builder
+                .http(&format!("phantom_token_forward {forward};"))
+                .location("/scoped", scoped)
+                .location("/first", "phantom_token on;\ntry_files /none /scoped;")
+        });
+        let token = rig.server.issue();
+        assert_eq!(ask(&rig, "/first", &token.bearer()).status, 200);
+        assert_eq!(rig.api.last().authorization(), [token.bearer()], "{forward}");
+    }
+}
+
+#[test]
 fn options_are_as_they_came_in_the_next_pass() {
     let rig = redirecting("phantom_token on;\nphantom_token_bypass yes;\n$api", |builder| builder);
     for way in ["/uri", "/named", "/error"] {
