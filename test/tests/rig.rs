@@ -79,7 +79,7 @@ fn calls_are_counted() {
     let gateway = Gateway::builder()
         .without_module()
         .count_calls()
-        .main("thread_pool phantom_token threads=3;")
+        .main("thread_pool default threads=3;")
         .location("/", "aio threads;\nreturn 200;")
         .http("upstream u { server localhost:9; }")
         .start();
