@@ -79,7 +79,7 @@ pub struct Call {
 ///
 /// # Errors
 /// See [`CallError`]; any status, 500 too, is an answer and no error. After an error the connection
-/// is closed. After [`stop`] every call's time is over.
+/// is closed. After [`stop()`] every call's time is over.
 pub fn introspect(call: &Call) -> Result<Response, CallError> {
     let closed = CallError::Answer(AnswerCause::Closed);
     let _running = Running::begin().ok_or(CallError::Timeout(Phase::Start))?;
