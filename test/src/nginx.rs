@@ -401,6 +401,11 @@ pub fn configured_with(option: &str) -> bool {
     build_description().split_whitespace().any(|argument| argument == option)
 }
 
+/// The value that NGINX was configured with for an option such as `--prefix=`.
+fn compiled_in(option: &str) -> Option<&'static str> {
+    build_description().split_whitespace().find_map(|argument| argument.strip_prefix(option))
+}
+
 /// The NGINX under test as it names itself: a version such as `1.28.0`, or `openresty/1.31.3.1`.
 ///
 /// # Panics

@@ -130,7 +130,7 @@ impl Guide {
     /// What a request gets while the authorization server fails.
     fn failure(&self, gateway: &Gateway) -> Response {
         let token = self.server.issue();
-        self.server.script(&token.token, Script::status(503));
+        self.server.script(&token.token, Script::status(502));
         gateway.get_as("/api", &token.token)
     }
 }

@@ -6,7 +6,7 @@ use crate::api::Api;
 use crate::authorization_server::{AuthorizationServer, INTROSPECTION_CLIENT};
 use crate::port;
 
-use super::{Check, Daemon, Gateway, Ports, configured_with, single_process, version};
+use super::{Check, Daemon, Gateway, Ports, compiled_in, configured_with, single_process, version};
 
 /// From this version on NGINX speaks both versions of HTTP on one port without TLS.
 const BOTH: (u32, u32, u32) = (1, 25, 1);
@@ -304,7 +304,15 @@ impl Builder {
     /// The whole configuration.
     pub(super) fn text(&self, prefix: &Path, ports: Ports) -> String {
         if let Some(config) = &self.verbatim {
-            return config.clone();
+            if !lacks_directories() {
+                return config.clone();
+            }
+            // On the same line: messages name lines.
+            let mut paths = temporary_paths(prefix).replace('\n', " ");
+            if !config.contains("access_log") {
+                paths.push_str("access_log access.log;");
+            }
+            return config.replacen("http {", &format!("http {{ {paths}"), 1);
         }
         let mut text = String::new();
         if self.module {
@@ -319,12 +327,7 @@ impl Builder {
         let Self {
             workers, log_level, main, events, http, server, locations, listen, last, ..
         } = self;
-        let prefix = prefix.display();
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .iter()
-            .filter(|name| !configured_with(&format!("--without-http_{name}_module")))
-            .map(|name| format!("{name}_temp_path {prefix}/{name}_temp;\n"))
-            .collect();
+        let temporary = temporary_paths(prefix);
         let (asking, location) = match &self.protected {
             None => (String::new(), String::new()),
             Some(protected) => {
@@ -383,6 +386,24 @@ impl Protected {
         let api = &self.api;
         format!("location /api {{\nphantom_token on;\n{directives}proxy_pass {api};\n}}\n")
     }
+}
+
+/// Where requests and answers are written that memory does not hold: below the prefix directory.
+fn temporary_paths(prefix: &Path) -> String {
+    let prefix = prefix.display();
+    ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .filter(|name| !configured_with(&format!("--without-http_{name}_module")))
+        .map(|name| format!("{name}_temp_path {prefix}/{name}_temp;\n"))
+        .collect()
+}
+
+/// Whether this NGINX is a package's that is not installed: its directories for temporary files and
+/// logs are not there.
+fn lacks_directories() -> bool {
+    compiled_in("--http-client-body-temp-path=")
+        .and_then(|path| Path::new(path).parent())
+        .is_some_and(|parent| parent.is_absolute() && !parent.exists())
 }
 
 fn add(to: &mut String, snippet: &str) {
