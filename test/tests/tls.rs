@@ -308,8 +308,6 @@ fn files_are_read_before_rights_are_given_up() {
          events {{ }}\n\
          http {{\n\
          access_log off;\n\
-         client_body_temp_path body;\nproxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\n\
-         uwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\n\
          server {{\n\
          listen 127.0.0.1:{port};\n\
          location /api {{\n\
