@@ -114,7 +114,7 @@ test: setup-test $(if $(filter debian,$(flavour)),setup-njs) build ## Run all te
 	@# The module to inject faults with: never the one that `make build` leaves.
 	@$(for_nginx) $(CARGO) build $(CARGO_FLAGS) --package ngx-phantom-token --features inject-faults --target-dir '$(target_dir)'
 	@tools/install-file '$(target_dir)/debug/libngx_http_phantom_token_module.so' '$(out)/inject-faults/$(MODULE)'
-	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-core --package phantom-token-test --package phantom-token-bench $(TEST_FLAGS)
+	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-engine --package phantom-token-test --package phantom-token-bench $(TEST_FLAGS)
 	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 
 # SERVERS names some of them, as in SERVERS="glewlwyd doorkeeper".

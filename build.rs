@@ -1,4 +1,4 @@
-//! Compiles the few C helpers of `src/sys/helpers.h` against the NGINX the module is built for,
+//! Compiles the few C helpers of `src/nginx/sys/helpers.h` against the NGINX the module is built for,
 //! and tells the compiler which NGINX that is.
 
 use std::env;
@@ -11,9 +11,9 @@ use bindgen::callbacks::{EnumVariantCustomBehavior, EnumVariantValue, ParseCallb
 use base64::Engine as _;
 use sha2::Digest as _;
 
-const HELPERS: &str = "src/sys/helpers.h";
-const LAYOUT: &str = "src/sys/layout.txt";
-const PAGE: &str = "src/status/page.html";
+const HELPERS: &str = "src/nginx/sys/helpers.h";
+const LAYOUT: &str = "src/nginx/sys/layout.txt";
+const PAGE: &str = "src/operate/status/page.html";
 
 /// nginx-sys passes on what it found in the configured tree only to direct dependents, as
 /// `DEP_NGINX_*` (its `links` key).
@@ -143,7 +143,7 @@ impl ParseCallbacks for Values {
 
 /// Compares the layouts the Rust side relies on three times over: NGINX's headers as libclang reads
 /// them against the C compiler (`layout.c`) and against the bindings (`layout.rs`, which
-/// `src/sys.rs` includes). What differs fails to compile.
+/// `src/nginx/sys.rs` includes). What differs fails to compile.
 fn assert_layout(includes: &[PathBuf]) {
     println!("cargo:rerun-if-changed={LAYOUT}");
     let table = std::fs::read_to_string(LAYOUT).expect("the table is part of the source");

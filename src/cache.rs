@@ -2,18 +2,18 @@
 
 use std::rc::Rc;
 
-use phantom_token_core::arena::{Find, Flight, Joined, Kind, Locked, Owner, Record};
-use phantom_token_core::key::Key;
-use phantom_token_core::lifetime::{self, Freshness, Life};
-use phantom_token_core::local::{Cached, Facts};
-use phantom_token_core::nature::Nature;
-use phantom_token_core::process;
-use phantom_token_core::state::Generation;
+use phantom_token_engine::answer::nature::Nature;
+use phantom_token_engine::arena::{Find, Flight, Joined, Kind, Locked, Owner, Record};
+use phantom_token_engine::lifetime::{self, Freshness, Life};
+use phantom_token_engine::local::{Cached, Facts};
+use phantom_token_engine::shared::process;
+use phantom_token_engine::shared::state::Generation;
+use phantom_token_engine::token::key::Key;
 
 use crate::conf::policy::CacheTimes;
-use crate::sys::*;
+use crate::nginx::sys::*;
+use crate::nginx::zone::Zone;
 use crate::worker::Worker;
-use crate::zone::Zone;
 
 /// How often a worker's own hits tell the zone that an entry is in use, in milliseconds.
 const TOUCH_MS: u64 = 1_000;

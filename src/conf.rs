@@ -8,29 +8,28 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use phantom_token_core::answer::Forward;
-use phantom_token_core::bearer::TokenSyntax;
-use phantom_token_core::client::{Endpoint, Servers};
-use phantom_token_core::health::Limits;
-use phantom_token_core::lifetime::CacheControlPolicy;
-use phantom_token_core::nature::Accepts;
+use phantom_token_engine::answer::Forward;
+use phantom_token_engine::answer::nature::Accepts;
+use phantom_token_engine::client::{Endpoint, Servers};
+use phantom_token_engine::lifetime::CacheControlPolicy;
+use phantom_token_engine::shared::health::Limits;
+use phantom_token_engine::token::bearer::TokenSyntax;
 use zeroize::Zeroizing;
 
 pub(crate) mod assigned;
-pub(crate) mod cf;
 mod credentials;
 pub(crate) mod directives;
 pub(crate) mod pem;
 pub(crate) mod policy;
 mod thread_pool;
 
-pub(crate) use cf::{Cf, ConfError, Place};
+pub(crate) use crate::nginx::parser::{Cf, ConfError, Place};
 pub(crate) use policy::Policy;
 
-use crate::pass::Preceded;
-use crate::status::Format;
-use crate::sys::*;
-use crate::zone::{StateZone, ZoneRef};
+use crate::access::pass::Preceded;
+use crate::nginx::sys::*;
+use crate::nginx::zone::{StateZone, ZoneRef};
+use crate::operate::status::Format;
 
 /// A compiled value that may hold variables, of this configuration cycle.
 #[derive(Clone, Copy)]

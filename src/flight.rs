@@ -5,39 +5,41 @@
 //! a deadline and a resuming event of its own.
 //!
 //! A flight calls the server itself, or follows another worker's call under that worker's mark in
-//! the zone ([`following`]). The event loop chooses endpoints and keeps their health ([`attempt`]),
-//! stores the answer and tells it to all who wait ([`telling`]); a pool thread only makes the call
+//! the zone ([`follow`]). The event loop chooses endpoints and keeps their health ([`attempt`]),
+//! stores the answer and tells it to all who wait ([`publish`]); a pool thread only makes the call
 //! ([`work`]).
 
 use core::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use phantom_token_core::health::form::Form;
-use phantom_token_core::key::Key;
-use phantom_token_core::memory::{self, NoMemory};
-use phantom_token_core::state::{Generation, Notice};
+use phantom_token_engine::memory::{self, NoMemory};
+use phantom_token_engine::shared::health::form::Form;
+use phantom_token_engine::shared::state::{Generation, Notice};
+use phantom_token_engine::token::key::Key;
 use zeroize::Zeroizing;
 
 use crate::cache::{self, Found};
 use crate::conf::policy::Policy;
-use crate::guard;
-use crate::log::{debug, error};
-use crate::metrics::{self, FailureReason, UncachedReason};
-use crate::outcome::{Fail, Outcome, Why};
-use crate::pinned::Pinned;
-use crate::sys::*;
+use crate::flight::outcome::{Fail, Outcome, Why};
+use crate::nginx::guard;
+use crate::nginx::log::{debug, error};
+use crate::nginx::pinned::Pinned;
+use crate::nginx::sys::*;
+use crate::nginx::zone::Owed;
+use crate::operate::counters::{self, FailureReason, UncachedReason};
 use crate::worker::Worker;
-use crate::zone::Owed;
 
 mod attempt;
 pub(crate) mod call;
 mod failures;
-mod following;
+mod follow;
 mod idle;
 mod made;
+pub(crate) mod outcome;
+pub(crate) mod own_calls;
 mod poller;
-mod telling;
+mod publish;
 mod wait;
 mod work;
 
@@ -45,7 +47,7 @@ pub(crate) use failures::Failures;
 pub(crate) use idle::Idle;
 pub(crate) use made::{Calls, Made};
 pub(crate) use poller::Poller;
-use telling::Keeping;
+use publish::Keeping;
 pub(crate) use wait::Wait;
 use work::Work;
 
@@ -232,7 +234,7 @@ fn reserve(worker: &mut Worker) -> Result<(), NoMemory> {
 }
 
 fn overflow(worker: &Worker, log: *mut ngx_log_t, what: &str) {
-    metrics::failure(worker, None, FailureReason::Overflow);
+    counters::failure(worker, None, FailureReason::Overflow);
     if worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
         error!(
             log,
@@ -293,7 +295,7 @@ impl Flight {
         }
         let wait = Wait::new(self.this, self.waiters.len(), self.key, deadline, first);
         self.waiters.push(wait.pointer());
-        metrics::waiting(worker, 1);
+        counters::waiting(worker, 1);
         Asked::Waiting(wait)
     }
 
@@ -301,7 +303,7 @@ impl Flight {
     fn leave(&mut self, worker: &mut Worker, index: usize, out_of_time: bool) {
         self.out_of_time |= out_of_time;
         self.waiters.swap_remove(index);
-        metrics::waiting(worker, -1);
+        counters::waiting(worker, -1);
         if let Some(moved) = self.waiters.get(index) {
             // SAFETY: a waiter is unlinked before it is freed.
             unsafe { (*moved.as_ptr()).set_index(index) };

@@ -1,9 +1,9 @@
 //! NGINX module for the Phantom Token pattern: opaque access tokens in, JWTs out.
 //!
-//! Where a request goes: [`handler`] reads the token, asks [`cache`], joins or begins a [`flight`],
-//! and rewrites the request or gives a [`refusal`], whose body the [`filter`] puts in. [`conf`]
-//! makes a policy of the directives; [`zone`] maps what workers share and [`worker`] holds what they
-//! do not. All that can be said without NGINX is in the crate `phantom_token_core`.
+//! Where a request goes: [`mod@access`] reads the token, asks [`cache`], joins or begins a [`flight`],
+//! and rewrites the request or refuses it. [`conf`] makes a policy of the directives, [`worker`]
+//! holds what a worker does not share, [`operate`] is what operators see. [`nginx`] is NGINX with
+//! safe faces. All that can be said without NGINX is in the crate `phantom_token_engine`.
 
 #![allow(clippy::missing_safety_doc)]
 
@@ -11,37 +11,22 @@ use core::ffi::{c_char, c_void};
 use core::ptr;
 use core::time::Duration;
 
+mod access;
 mod cache;
 mod conf;
-mod content;
-mod ctx;
-mod filter;
 mod flight;
-mod guard;
-mod handler;
-mod log;
-mod metrics;
-mod outcome;
-mod own_calls;
-mod pass;
-mod pinned;
-mod purge;
-mod refusal;
-mod request;
-#[cfg(feature = "inject-faults")]
-mod scarce;
-mod status;
-mod sys;
-mod timer;
-mod variables;
+mod nginx;
+mod operate;
 mod worker;
-mod zone;
 
-use phantom_token_core::client;
+use phantom_token_engine::client;
 
+use access::{filter, handler};
 use conf::{Cf, LocConf, MainConf, directives};
-use request::Request;
-use sys::*;
+use nginx::guard;
+use nginx::request::Request;
+use nginx::sys::*;
+use operate::variables;
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(variables::preconfiguration),

@@ -8,17 +8,17 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ptr::NonNull;
 
-use phantom_token_core::arena::Record;
-use phantom_token_core::key::{HashKey, Key};
-use phantom_token_core::local::Local;
-use phantom_token_core::process;
-use phantom_token_core::state::State;
+use phantom_token_engine::arena::Record;
+use phantom_token_engine::local::Local;
+use phantom_token_engine::shared::process;
+use phantom_token_engine::shared::state::State;
+use phantom_token_engine::token::key::{HashKey, Key};
 
 use crate::conf::MainConf;
+use crate::flight::own_calls::{self, OwnCalls};
 use crate::flight::{Failures, Flight, Idle, Poller};
-use crate::own_calls::{self, OwnCalls};
-use crate::sys::*;
-use crate::zone::{self, Owed, ZoneRef};
+use crate::nginx::sys::*;
+use crate::nginx::zone::{self, Owed, ZoneRef};
 
 /// Entries each worker keeps, where `phantom_token_worker_cache` does not say.
 const WORKER_CACHE: usize = 1024;

@@ -5,15 +5,16 @@ use std::hint::black_box;
 use std::ptr::NonNull;
 
 use divan::Bencher;
-use phantom_token_core::answer::{self, Forward, Response};
-use phantom_token_core::bearer::{self, TokenSyntax};
-use phantom_token_core::cache_control::Caching;
-use phantom_token_core::key::{HashKey, Key};
-use phantom_token_core::lifetime::Life;
-use phantom_token_core::local::{Cached, Facts, Local};
-use phantom_token_core::nature::Nature;
-use phantom_token_core::scope;
-use phantom_token_core::state::{self, State};
+use phantom_token_engine::answer::nature::Nature;
+use phantom_token_engine::answer::scope;
+use phantom_token_engine::answer::{self, Forward};
+use phantom_token_engine::http::cache_control::Caching;
+use phantom_token_engine::http::response::Response;
+use phantom_token_engine::lifetime::Life;
+use phantom_token_engine::local::{Cached, Facts, Local};
+use phantom_token_engine::shared::state::{self, State};
+use phantom_token_engine::token::bearer::{self, TokenSyntax};
+use phantom_token_engine::token::key::{HashKey, Key};
 
 #[path = "../src/jwt.rs"]
 #[allow(dead_code, unused_imports)]

@@ -8,11 +8,11 @@ use std::sync::atomic::AtomicUsize;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use phantom_token_core::arena::{Arena, Entry, Find, Kind, Record, Stored};
-use phantom_token_core::key::Key;
-use phantom_token_core::lifetime::Life;
-use phantom_token_core::lock;
-use phantom_token_core::nature::Nature;
+use phantom_token_engine::answer::nature::Nature;
+use phantom_token_engine::arena::{Arena, Entry, Find, Kind, Record, Stored};
+use phantom_token_engine::lifetime::Life;
+use phantom_token_engine::shared::lock;
+use phantom_token_engine::token::key::Key;
 
 use crate::load::token;
 use crate::stats::median;

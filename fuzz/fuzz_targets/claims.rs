@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| phantom_token_core::fuzz::claims(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| phantom_token_engine::fuzz::claims(input));

@@ -7,7 +7,7 @@
 use core::ffi::CStr;
 
 use crate::conf::Cf;
-use crate::sys::*;
+use crate::nginx::sys::*;
 
 /// A module, its directive, and the variable to try it on.
 const DIRECTIVES: [(&CStr, &[u8], &[u8]); 3] = [

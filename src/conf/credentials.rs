@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use phantom_token_core::directive::credential::{self, Error, MAX_LEN};
+use phantom_token_engine::directive::credential::{self, Error, MAX_LEN};
 use zeroize::Zeroizing;
 
 use crate::conf::directives::Args;

@@ -7,24 +7,24 @@ use core::ffi::{c_char, c_void};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use phantom_token_core::answer::Forward;
-use phantom_token_core::bearer::TokenSyntax;
-use phantom_token_core::challenge;
-use phantom_token_core::client::Endpoint;
-use phantom_token_core::directive::{self, Maker};
-use phantom_token_core::health::Limits;
-use phantom_token_core::lifetime::CacheControlPolicy;
-use phantom_token_core::nature::Accepts;
+use phantom_token_engine::answer::Forward;
+use phantom_token_engine::answer::nature::Accepts;
+use phantom_token_engine::client::Endpoint;
+use phantom_token_engine::directive::{self, Maker};
+use phantom_token_engine::lifetime::CacheControlPolicy;
+use phantom_token_engine::shared::health::Limits;
+use phantom_token_engine::token::bearer::TokenSyntax;
+use phantom_token_engine::token::challenge;
 
-use crate::conf::cf::{invalid, number, size, time_ms};
 use crate::conf::{
     AllowOptions, BoundTokens, CacheSetting, Cf, ClientAuth, ConfError, EndpointSetting, Extra,
     LocConf, MainConf, Purge, Switch, credentials, pem,
 };
-use crate::guard;
-use crate::status::Format;
-use crate::sys::*;
-use crate::zone::Zone;
+use crate::nginx::guard;
+use crate::nginx::parser::{invalid, number, size, time_ms};
+use crate::nginx::sys::*;
+use crate::nginx::zone::Zone;
+use crate::operate::status::Format;
 
 pub(super) type Args<'a> = &'a [&'static [u8]];
 type Set<C> = fn(&mut Cf<'_>, &mut C, Args<'_>) -> Result<(), ConfError>;
@@ -92,7 +92,7 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
     loc(c"phantom_token_scope", MSL | IF | NGX_CONF_TAKE1, |cf, conf, args| {
         no_variables(args[0])?;
         challenge::check_scope(args[0]).map_err(|error| invalid(args[0], error))?;
-        let values: Vec<_> = phantom_token_core::scope::values(args[0]).collect();
+        let values: Vec<_> = phantom_token_engine::answer::scope::values(args[0]).collect();
         once(&mut conf.scope, Rc::new(values.join(&b' ')))?;
         cf.demand("phantom_token_scope", &mut conf.demands);
         Ok(())
@@ -238,7 +238,7 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
                 .ok_or_else(|| invalid(name, "write prometheus, json or html"))?,
         };
         once(&mut conf.status, format)?;
-        content_handler(cf, crate::status::handler)
+        content_handler(cf, crate::operate::status::handler)
     }),
     loc(c"phantom_token_purge", SL | NGX_CONF_NOARGS | NGX_CONF_TAKE1, |cf, conf, args| {
         let place = cf.place();
@@ -247,7 +247,7 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
             Some(who) => choose(who, &[("local", false), ("any", true)])?,
         };
         once(&mut conf.purge, Purge { any, place })?;
-        content_handler(cf, crate::purge::handler)
+        content_handler(cf, crate::operate::purge::handler)
     }),
     ngx_command_t::empty(),
     ngx_command_t::empty(),
@@ -537,5 +537,5 @@ fn content_handler(
 ) -> Result<(), ConfError> {
     // SAFETY: the parser is inside a server or a location, whose core configuration is live.
     unsafe { pt_set_content_handler(cf.as_ptr(), Some(handler)) }
-    crate::zone::StateZone::declare(cf)
+    crate::nginx::zone::StateZone::declare(cf)
 }

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::rc::Rc;
 
-use phantom_token_core::client::{Tls, TlsFile, TlsOptions};
+use phantom_token_engine::client::{Tls, TlsFile, TlsOptions};
 use zeroize::Zeroizing;
 
 use crate::conf::{Cf, ConfError};

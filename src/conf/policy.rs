@@ -6,17 +6,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phantom_token_core::answer::Forward;
-use phantom_token_core::bearer::TokenSyntax;
-use phantom_token_core::challenge::Challenge;
-use phantom_token_core::client::{Common, Connections, Endpoint};
-use phantom_token_core::form;
-use phantom_token_core::health::{EndpointId, Limits};
-use phantom_token_core::key::{HashKey, IdentityHash, Key};
-use phantom_token_core::lifetime::CacheControlPolicy;
-use phantom_token_core::nature::Accepts;
-use phantom_token_core::pace::Pace;
-use phantom_token_core::state::{self, State};
+use phantom_token_engine::answer::Forward;
+use phantom_token_engine::answer::nature::Accepts;
+use phantom_token_engine::client::{Common, Connections, Endpoint};
+use phantom_token_engine::http::form;
+use phantom_token_engine::lifetime::CacheControlPolicy;
+use phantom_token_engine::pace::Pace;
+use phantom_token_engine::shared::health::{EndpointId, Limits};
+use phantom_token_engine::shared::state::{self, State};
+use phantom_token_engine::token::bearer::TokenSyntax;
+use phantom_token_engine::token::challenge::Challenge;
+use phantom_token_engine::token::key::{HashKey, IdentityHash, Key};
 
 use crate::conf::pem::TlsFiles;
 use crate::conf::{
@@ -24,8 +24,8 @@ use crate::conf::{
     LocConf, MainConf, Place, Secret, Switch,
 };
 use crate::flight::Values;
-use crate::sys::*;
-use crate::zone::{StateZone, Zone, ZoneRef};
+use crate::nginx::sys::*;
+use crate::nginx::zone::{StateZone, Zone, ZoneRef};
 
 const DEFAULT_REALM: &[u8] = b"api";
 const DEFAULT_ACCEPT: &[u8] = b"application/jwt";

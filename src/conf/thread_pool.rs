@@ -1,7 +1,7 @@
 //! The thread pools that calls are made in: one of the module's own, or NGINX's.
 
 use crate::conf::{Cf, ConfError, MainConf};
-use crate::sys::*;
+use crate::nginx::sys::*;
 
 /// The pool of a location that names none.
 const OWN: &[u8] = b"phantom_token";

@@ -6,30 +6,30 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phantom_token_core::answer::{Answer, Failure};
-use phantom_token_core::client::CallError;
-use phantom_token_core::grant::Grant;
-use phantom_token_core::health::form::Form;
-use phantom_token_core::health::gate::Gate;
-use phantom_token_core::health::judge::{Credentials, Health, Verdict, judge};
-use phantom_token_core::health::{Availability, Transition};
-use phantom_token_core::lifetime::{self, Expiry, Keep, Life, Uncached};
-use phantom_token_core::memory::NoMemory;
-use phantom_token_core::state::Notice;
+use phantom_token_engine::answer::grant::Grant;
+use phantom_token_engine::answer::{Answer, Failure};
+use phantom_token_engine::client::CallError;
+use phantom_token_engine::lifetime::{self, Expiry, Keep, Life, Uncached};
+use phantom_token_engine::memory::NoMemory;
+use phantom_token_engine::shared::health::form::Form;
+use phantom_token_engine::shared::health::gate::Gate;
+use phantom_token_engine::shared::health::judge::{Credentials, Health, Verdict, judge};
+use phantom_token_engine::shared::health::{Availability, Transition};
+use phantom_token_engine::shared::state::Notice;
 
 use crate::cache::{self, Texts};
 use crate::conf::policy::PolicyEndpoint;
 use crate::flight::call::{self, About};
 use crate::flight::failures::Cause;
-use crate::flight::telling::Keeping;
+use crate::flight::outcome::{Fail, Outcome, Why};
+use crate::flight::own_calls::{self, Doubt};
+use crate::flight::publish::Keeping;
 use crate::flight::work::{self, Attempt, Done, Time, Work};
 use crate::flight::{Flight, made};
-use crate::guard;
-use crate::log::{debug, notice, warning};
-use crate::metrics::{self, CallResult, FailureReason, UncachedReason};
-use crate::outcome::{Fail, Outcome, Why};
-use crate::own_calls::{self, Doubt};
-use crate::sys::*;
+use crate::nginx::guard;
+use crate::nginx::log::{debug, notice, warning};
+use crate::nginx::sys::*;
+use crate::operate::counters::{self, CallResult, FailureReason, UncachedReason};
 use crate::worker::{self, Worker};
 
 impl Flight {
@@ -55,7 +55,7 @@ impl Flight {
                 Gate::Few => self.doubt(worker, gate, Doubt::Looked),
                 Gate::Shut => {
                     self.doubt(worker, gate, Doubt::Looked);
-                    metrics::failure(worker, id, FailureReason::Credentials);
+                    counters::failure(worker, id, FailureReason::Credentials);
                     return Err(Fail::of(Why::Credentials));
                 }
             }
@@ -66,7 +66,7 @@ impl Flight {
             return self.post(worker, endpoint, left);
         }
         Err(self.failed.unwrap_or_else(|| {
-            metrics::failure(worker, None, FailureReason::Resting);
+            counters::failure(worker, None, FailureReason::Resting);
             Fail::of(Why::Resting)
         }))
     }
@@ -104,7 +104,7 @@ impl Flight {
             token: &self.token,
             headers: &self.headers,
             params: &self.params,
-            count: metrics::connections(worker, endpoint.id(&worker.state)),
+            count: counters::connections(worker, endpoint.id(&worker.state)),
             form: self.form,
             deadline: time.end,
             connect_timeout: policy.connect_timeout,
@@ -127,26 +127,26 @@ impl Flight {
         };
         if !posted {
             self.work = None;
-            metrics::failure(worker, None, FailureReason::Overflow);
+            counters::failure(worker, None, FailureReason::Overflow);
             return Err(Fail::of(Why::Overflow));
         }
         self.calls.begin(&endpoint.endpoint);
         worker.pending += 1;
-        metrics::pending(worker, 1);
+        counters::pending(worker, 1);
         Ok(())
     }
 
     /// One attempt has ended: tries the next endpoint, or tells everyone.
     fn complete(&mut self, worker: &mut Worker) {
         worker.pending = worker.pending.saturating_sub(1);
-        metrics::pending(worker, -1);
+        counters::pending(worker, -1);
         let Some(work) = self.work.take() else { return };
         let done = work.take();
         self.calls.end(made::status(&done.result, work.answered()));
         drop(work);
-        metrics::queued(worker, done.queued);
+        counters::queued(worker, done.queued);
         if !matches!(done.result, Attempt::Unsent | Attempt::Skipped) {
-            metrics::took(worker, done.took);
+            counters::took(worker, done.took);
         }
 
         let policy = Rc::clone(&self.policy);
@@ -201,8 +201,8 @@ impl Flight {
                 .state
                 .try_raw(self.policy.introspection.form(&worker.state, endpoint), now_ms())
         {
-            metrics::introspection(worker, id, CallResult::Failed);
-            metrics::failure(worker, id, FailureReason::Credentials);
+            counters::introspection(worker, id, CallResult::Failed);
+            counters::failure(worker, id, FailureReason::Credentials);
             self.doubt(worker, self.gate(worker, endpoint), Doubt::Anyway);
             return Settled::Again(Form::Raw);
         }
@@ -220,13 +220,13 @@ impl Flight {
                 Settled::NextEndpoint(Fail::of(Why::Timeout))
             }
             Attempt::Panicked(place) => {
-                crate::log::crit!(log, "caught a panic in introspection at {place}");
+                crate::nginx::log::crit!(log, "caught a panic in introspection at {place}");
                 Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave)
             }
             Attempt::Failed(error) => {
                 let fail = Fail::of_call(&error);
-                metrics::introspection(worker, id, CallResult::Failed);
-                metrics::failure(worker, id, fail.label());
+                counters::introspection(worker, id, CallResult::Failed);
+                counters::failure(worker, id, fail.label());
                 if let CallError::Timeout(_) = error {
                     endpoint.pace.update(|pace| pace.timed_out(done.took));
                 }
@@ -235,8 +235,8 @@ impl Flight {
             }
             Attempt::Answered(Answer::Failed(failure), _) => {
                 let fail = Fail::of_answer(failure);
-                metrics::introspection(worker, id, CallResult::Failed);
-                metrics::failure(worker, id, fail.label());
+                counters::introspection(worker, id, CallResult::Failed);
+                counters::failure(worker, id, fail.label());
                 let cause = match (failure, &self.policy.introspection.token_type_hint) {
                     (Failure::Hint(_), Some(hint)) => Cause::Hint { failure, hint: hint.clone() },
                     _ => {
@@ -253,7 +253,7 @@ impl Flight {
             }
             Attempt::Answered(Answer::Inactive(skew), _) => {
                 endpoint.pace.update(|pace| pace.answered(done.took));
-                metrics::introspection(worker, id, CallResult::Inactive);
+                counters::introspection(worker, id, CallResult::Inactive);
                 if let Some(skew) = skew
                     && worker.state.once(
                         Notice::ClockSkew,
@@ -277,7 +277,7 @@ impl Flight {
             }
             Attempt::Answered(Answer::Active(grant), caching) => {
                 endpoint.pace.update(|pace| pace.answered(done.took));
-                metrics::introspection(worker, id, CallResult::Active);
+                counters::introspection(worker, id, CallResult::Active);
                 let times = self.policy.cache;
                 let (keep, overruled) = lifetime::keep(
                     &caching,
@@ -342,7 +342,7 @@ impl Flight {
     /// An active answer is not kept: counted, and told to those who wait for it.
     pub(super) fn not_kept(&mut self, worker: &Worker, reason: UncachedReason) {
         self.uncached = Some(reason);
-        metrics::uncached(worker, reason);
+        counters::uncached(worker, reason);
         let token = self.key.token;
         debug!(guard::cycle_log(), "an answer for token {token} is not cached: {}", reason.word());
     }
@@ -353,7 +353,7 @@ impl Flight {
         else {
             return;
         };
-        metrics::failure(worker, endpoint.id(&worker.state), FailureReason::Timeout);
+        counters::failure(worker, endpoint.id(&worker.state), FailureReason::Timeout);
         worker.failures.say(endpoint, Cause::NotBegun);
     }
 

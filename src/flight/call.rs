@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phantom_token_core::answer::Terms;
-use phantom_token_core::client::Call;
-use phantom_token_core::form as body;
-use phantom_token_core::health::form::Form;
-use phantom_token_core::memory::{self, NoMemory};
-use phantom_token_core::metrics::ConnectionCount;
+use phantom_token_engine::answer::Terms;
+use phantom_token_engine::client::Call;
+use phantom_token_engine::http::form as body;
+use phantom_token_engine::memory::{self, NoMemory};
+use phantom_token_engine::metrics::ConnectionCount;
+use phantom_token_engine::shared::health::form::Form;
 
 use crate::conf::Extra;
 use crate::conf::policy::{Policy, PolicyEndpoint};

@@ -5,17 +5,17 @@ use core::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use phantom_token_core::answer::Failure;
-use phantom_token_core::client::{CallError, Endpoint};
-use phantom_token_core::repeats::Repeats;
+use phantom_token_engine::answer::Failure;
+use phantom_token_engine::client::{CallError, Endpoint};
+use phantom_token_engine::log_limit::Repeats;
 
 use crate::conf::policy::{Hints, PolicyEndpoint};
-use crate::guard;
-use crate::log::error;
-use crate::outcome::Fail;
-use crate::pinned::Pinned;
-use crate::sys::*;
-use crate::timer::Timer;
+use crate::flight::outcome::Fail;
+use crate::nginx::guard;
+use crate::nginx::log::error;
+use crate::nginx::pinned::Pinned;
+use crate::nginx::sys::*;
+use crate::nginx::timer::Timer;
 
 /// The failures of this worker's calls, and the timer that sums them up.
 pub(crate) struct Failures {

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use phantom_token_core::client::Connections;
+use phantom_token_engine::client::Connections;
 
-use crate::pinned::Pinned;
-use crate::timer::Timer;
+use crate::nginx::pinned::Pinned;
+use crate::nginx::timer::Timer;
 
 /// How often they are looked at while there are any, in milliseconds.
 const EVERY_MS: u64 = 5_000;

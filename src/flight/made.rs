@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use phantom_token_core::client::{CallError, Endpoint};
+use phantom_token_engine::client::{CallError, Endpoint};
 
 use crate::flight::work::Attempt;
 

@@ -4,11 +4,11 @@
 //! answered; only then, and every tenth of a second for callers that died, does it take the lock.
 //! It also makes the changes that are owed to a zone whose lock could not be had in time.
 
-use phantom_token_core::process::{self, Running};
+use phantom_token_engine::shared::process::{self, Running};
 
 use crate::flight::Flight;
-use crate::pinned::Pinned;
-use crate::timer::Timer;
+use crate::nginx::pinned::Pinned;
+use crate::nginx::timer::Timer;
 use crate::worker::Worker;
 
 /// Between two looks at the word, in milliseconds.

@@ -2,15 +2,15 @@
 
 use core::ptr::{self, NonNull};
 
-use phantom_token_core::key::Key;
-use phantom_token_core::metrics::UncachedReason;
+use phantom_token_engine::metrics::UncachedReason;
+use phantom_token_engine::token::key::Key;
 
+use crate::flight::outcome::{Fail, Outcome, Why};
 use crate::flight::{Calls, Flight};
-use crate::guard;
-use crate::outcome::{Fail, Outcome, Why};
-use crate::pinned::Pinned;
-use crate::request::Request;
-use crate::sys::*;
+use crate::nginx::guard;
+use crate::nginx::pinned::Pinned;
+use crate::nginx::request::Request;
+use crate::nginx::sys::*;
 use crate::worker;
 
 /// One request's wait. It is owned by the request's context, and dropped with it or once the

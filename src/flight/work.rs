@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use phantom_token_core::answer::{self, Answer, Terms};
-use phantom_token_core::cache_control::Caching;
-use phantom_token_core::client::{self, Call, CallError};
-use phantom_token_core::wipe::wipe_vec;
+use phantom_token_engine::answer::{self, Answer, Terms};
+use phantom_token_engine::client::{self, Call, CallError};
+use phantom_token_engine::http::cache_control::Caching;
+use phantom_token_engine::wipe::wipe_vec;
 
-use crate::guard::{self, Place};
-use crate::sys::*;
+use crate::nginx::guard::{self, Place};
+use crate::nginx::sys::*;
 
 const QUEUED: u8 = 0;
 const RUNNING: u8 = 1;

@@ -34,7 +34,7 @@ fn rig_with(
 /// The line is there, once, with no word of the panic's own; all goes on with the same worker.
 fn assert_serves_on(rig: &Rig, entry: &str, worker: &[u32]) {
     let line = rig.gateway.wait_for_log(&["[crit]", &format!("caught a panic in {entry} at ")]);
-    assert!(line.contains("src/guard.rs:") && !line.contains("injected"), "{line}");
+    assert!(line.contains("src/nginx/guard.rs:") && !line.contains("injected"), "{line}");
     for _ in 0..3 {
         rig.assert_passes(&rig.server.issue());
     }
@@ -253,7 +253,10 @@ fn when_a_worker_starts() {
         },
     );
     assert!(log.contains("[crit]"), "{log}");
-    assert!(log.contains("caught a panic in the start of a worker at src/guard.rs:"), "{log}");
+    assert!(
+        log.contains("caught a panic in the start of a worker at src/nginx/guard.rs:"),
+        "{log}"
+    );
     assert_eq!(api.count(), 0);
 }
 
@@ -263,7 +266,7 @@ fn when_a_worker_or_a_configuration_ends() {
         let Some(rig) = rig(entry) else { return };
         rig.assert_passes(&rig.server.issue());
         rig.gateway.reload();
-        let words = format!("caught a panic in {entry} at src/guard.rs:");
+        let words = format!("caught a panic in {entry} at src/nginx/guard.rs:");
         rig.gateway.wait_for_log(&["[crit]", &words]);
         rig.assert_passes(&rig.server.issue());
         rig.gateway.quit();
@@ -301,7 +304,7 @@ fn while_the_configuration_is_read() {
             .environment("PHANTOM_TOKEN_PANIC_AT", entry)
             .check();
         assert!(!check.ok, "{entry}: {}", check.messages);
-        let told = format!("caught a panic in {entry} at src/guard.rs:");
+        let told = format!("caught a panic in {entry} at src/nginx/guard.rs:");
         assert!(check.messages.contains(&told), "{entry}: {}", check.messages);
         // It ends there: nothing that was to follow finds anything amiss.
         assert!(!check.messages.contains("[emerg]"), "{entry}: {}", check.messages);

@@ -1,0 +1,48 @@
+//! What an authorization server's "active" comes down to: all that is needed to judge a request.
+
+use std::fmt;
+
+use crate::answer::nature::Nature;
+use crate::wipe::wipe_vec;
+
+/// An active token's facts, as answered by the authorization server and as kept in the cache.
+///
+/// Scope, kind and binding are judged anew on every request, because two locations may ask different
+/// things of the same answer. Dropping it wipes the phantom token.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// The phantom token: a compact JWS or JWE. Empty where the server gave none and the location
+    /// does not forward one (`phantom_token_forward none`).
+    pub jwt: Vec<u8>,
+    /// The granted scope, values joined by single spaces; empty where none was granted.
+    pub scope: Vec<u8>,
+    /// The server's JSON answer as one JSON object, without the phantom token in it; empty where
+    /// the answer was the JWT alone.
+    pub claims: Vec<u8>,
+    /// When the token expires, in seconds since the Unix epoch: the earlier of what the answer and
+    /// the JWT say.
+    pub exp: Option<u64>,
+    /// What kind of token it is, and to what it is bound.
+    pub nature: Nature,
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        for secret in [&mut self.jwt, &mut self.scope, &mut self.claims] {
+            wipe_vec(secret);
+        }
+    }
+}
+
+impl fmt::Debug for Grant {
+    /// Says everything but the phantom token and the claims.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant")
+            .field("jwt_len", &self.jwt.len())
+            .field("scope_len", &self.scope.len())
+            .field("claims_len", &self.claims.len())
+            .field("exp", &self.exp)
+            .field("nature", &self.nature)
+            .finish()
+    }
+}

@@ -1,0 +1,536 @@
+//! The arena under any sequence of operations, with processes that die between any two writes and
+//! bytes that somebody writes over, beside a model made of maps (`crate::fuzz`).
+//!
+//! The model knows what was ever stored and for whom, what may still be there, and which calls are
+//! out. It does not know what had to go for want of room: nothing being there is always right, but
+//! directly after it was stored.
+
+use std::collections::{HashMap, HashSet};
+use std::mem::ManuallyDrop;
+use std::panic::{self, AssertUnwindSafe};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::layout::{BLOCK, ITEM_HEADER, MAX_PAYLOAD, header};
+use super::memory::crash;
+use super::*;
+use crate::answer::nature::{Binding, Nature, TokenKind};
+use crate::lifetime::Expiry;
+use crate::shared::lock;
+use crate::token::key::Key;
+
+/// Token and identity.
+type Id = (u8, u8);
+
+const TOKENS: u8 = 24;
+const IDENTITIES: u8 = 10;
+
+/// Every answer the arena was given, by its serial number, which stands in its times.
+struct Given {
+    id: Id,
+    kind: Kind,
+    len: usize,
+}
+
+/// One of the twelve there are.
+fn nature(serial: u64) -> Nature {
+    let kinds = [TokenKind::Unnamed, TokenKind::Named, TokenKind::Other];
+    let binding = Binding { dpop: serial & 1 != 0, other: serial & 2 != 0 };
+    Nature { kind: kinds[(serial / 4 % 3) as usize], binding }
+}
+
+impl Given {
+    /// A JWT that is no other answer's.
+    fn jwt(&self, serial: u64) -> Vec<u8> {
+        let (token, identity) = self.id;
+        let text = format!("{token}/{identity}/{serial};").into_bytes();
+        let mut jwt = text.repeat(self.len.div_ceil(text.len()));
+        jwt.truncate(self.len);
+        jwt
+    }
+}
+
+/// A worker that died comes back under another process id.
+fn pids(slot: u8) -> impl Iterator<Item = u32> {
+    (1..).map(move |life| 1_000 * life + u32::from(slot))
+}
+
+/// A flight that begins now knows of a purge that the other does not know of, and does not follow.
+fn overtakes(flight: &Flight, other: &Flight) -> bool {
+    flight.purges > other.purges
+}
+
+struct World {
+    memory: Vec<u64>,
+    arena: Arena,
+    word: AtomicUsize,
+    record: Record,
+    now: u64,
+    serial: u64,
+    /// Processes that are gone.
+    dead: HashSet<u32>,
+    /// The next operation dies at this write.
+    crash: Option<u32>,
+    /// Bytes were written over: only that nothing wrong is found still holds.
+    damaged: bool,
+    resets: u64,
+    given: HashMap<u64, Given>,
+    /// What may be found under a key: more than one only where an operation died.
+    kept: HashMap<Id, Vec<u64>>,
+    /// Every flight there was.
+    flights: HashMap<u64, (Id, Flight)>,
+    /// Flights that must still be out.
+    out: HashMap<Id, u64>,
+    /// How flights ended, 0 to 3 as in the operation, and with which answer.
+    answers: HashMap<u64, (u8, u64)>,
+    /// Flights, and the workers that may wait for them.
+    followers: HashSet<(u64, u8)>,
+}
+
+/// Operations from an input's bytes; zeros behind its end.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn byte(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    fn id(&mut self) -> Id {
+        (self.byte() % TOKENS, self.byte() % IDENTITIES)
+    }
+
+    /// Lengths around a block's edges, and a few large ones.
+    fn len(&mut self) -> usize {
+        let (kind, by) = (self.byte(), usize::from(self.byte()));
+        match kind % 8 {
+            0 => 0,
+            1..=3 => by,
+            4 | 5 => by * 5,
+            6 => by * 80,
+            _ => (BLOCK * by).saturating_sub(usize::from(kind / 8)),
+        }
+    }
+}
+
+/// Panics where a value of another key is found, a call is lost or led twice, the structure does not
+/// hold together, or not all the room comes back in the end.
+pub fn arena(input: &[u8]) {
+    let mut bytes = Bytes(input);
+    let len = [MIN_SIZE, MIN_SIZE + 1, 32 << 10, 128 << 10][usize::from(bytes.byte() % 4)];
+    let mut world = World::new(len);
+    for step in 0..400 {
+        if bytes.0.is_empty() {
+            break;
+        }
+        world.step(&mut bytes);
+        world.looked_at(step % 8 == 0);
+    }
+    world.all_room_comes_back();
+}
+
+impl World {
+    fn new(len: usize) -> Self {
+        let mut memory = vec![0xa5a5_a5a5_a5a5_a5a5_u64; len.div_ceil(8)];
+        let base = NonNull::new(memory.as_mut_ptr().cast()).expect("memory");
+        // SAFETY: the vector is moved with the world, its buffer stays, and nobody else uses it.
+        let arena = unsafe { Arena::create(base, len, [7; 16]) }.expect("an arena");
+        Self {
+            memory,
+            arena,
+            word: AtomicUsize::new(0),
+            record: Record::default(),
+            now: 1_000,
+            serial: 0,
+            dead: HashSet::new(),
+            crash: None,
+            damaged: false,
+            resets: 0,
+            given: HashMap::new(),
+            kept: HashMap::new(),
+            flights: HashMap::new(),
+            out: HashMap::new(),
+            answers: HashMap::new(),
+            followers: HashSet::new(),
+        }
+    }
+
+    fn key(&self, id: Id) -> Key {
+        let key = self.arena.hash_key();
+        Key { token: key.token(&[id.0]), identity: key.identity([&[id.1][..]]) }
+    }
+
+    /// Runs an operation under the lock; `None` where the process died in it, with the lock held.
+    fn with<R>(&mut self, run: impl FnOnce(&mut Locked<'_>, &mut Record) -> R) -> Option<R> {
+        let guard = lock::acquire(&self.word, 1, |_| false).expect("the lock is never lost");
+        let mut guard = ManuallyDrop::new(guard);
+        let (arena, record) = (self.arena, &mut self.record);
+        crash::at(self.crash.take());
+        let run = AssertUnwindSafe(|| run(&mut arena.locked(&mut guard), record));
+        let result = panic::catch_unwind(run);
+        crash::at(None);
+        match result {
+            Ok(result) => {
+                drop(ManuallyDrop::into_inner(guard));
+                assert_eq!(self.word.load(Ordering::Relaxed), 0);
+                Some(result)
+            }
+            Err(payload) if payload.is::<crash::Crash>() => {
+                assert_eq!(self.word.load(Ordering::Relaxed), 1);
+                None
+            }
+            Err(payload) => panic::resume_unwind(payload),
+        }
+    }
+
+    fn flight(&mut self, slot: u8) -> Flight {
+        self.serial += 1;
+        let pid = pids(slot).find(|pid| !self.dead.contains(pid)).expect("a life left");
+        // Half of what is done knows of a purge or an inactive answer that is a little younger.
+        let purges = (self.serial / 16 + self.serial % 2) as u32;
+        Flight { id: self.serial, owner: Owner { pid, slot }, deadline: self.now + 500, purges }
+    }
+
+    fn lapsed(&self, flight: &Flight) -> bool {
+        flight.deadline <= self.now || self.dead.contains(&flight.owner.pid)
+    }
+
+    /// An answer to give, with a serial number of its own.
+    fn give(&mut self, id: Id, kind: Kind, len: usize) -> (u64, Vec<u8>) {
+        self.serial += 1;
+        let given = Given { id, kind, len: if kind == Kind::Active { len } else { 0 } };
+        let jwt = given.jwt(self.serial);
+        self.given.insert(self.serial, given);
+        (self.serial, jwt)
+    }
+
+    fn times(&self, serial: u64) -> Times {
+        let until = Some(self.now + 300);
+        Times {
+            stored: self.now,
+            until,
+            exp: Some(Expiry { exp: serial, end_ms: !serial }),
+            may_stale: true,
+        }
+    }
+
+    fn step(&mut self, bytes: &mut Bytes<'_>) {
+        match bytes.byte() % 32 {
+            0..=6 => self.store(bytes.id(), Kind::Active, bytes.len()),
+            7..=9 => self.store(bytes.id(), Kind::Inactive, 0),
+            10..=13 => self.find(bytes.id()),
+            14 => {
+                let id = bytes.id();
+                let key = self.key(id);
+                let touched = self.with(|arena, _| arena.touch(&key));
+                assert!(touched != Some(true) || self.kept.contains_key(&id) || self.damaged);
+            }
+            15 => {
+                let id = bytes.id();
+                let key = self.key(id);
+                if let Some(removed) = self.with(|arena, _| arena.remove(&key)) {
+                    assert!(self.kept.remove(&id).is_some() || !removed || self.damaged);
+                }
+            }
+            16 => self.purge(bytes.byte() % TOKENS),
+            17 => {
+                if self.with(|arena, _| arena.clear()).is_some() {
+                    self.kept.clear();
+                    self.out.clear();
+                }
+            }
+            18..=20 => self.join(bytes.id(), bytes.byte() % 5),
+            21 | 22 => self.answer(bytes),
+            23..=25 => self.poll(bytes),
+            26 => {
+                let (id, flight) = self.a_flight(bytes);
+                let (key, slot) = (self.key(id), bytes.byte() % 5);
+                if self.with(|arena, _| arena.leave(&key, flight, slot)).is_some() {
+                    self.followers.remove(&(flight, slot));
+                }
+            }
+            27 => {
+                let (id, flight) = self.a_flight(bytes);
+                let key = self.key(id);
+                let cancelled = self.with(|arena, _| arena.cancel(&key, flight));
+                self.ended(id, flight, cancelled);
+            }
+            28 => self.now += 20 * u64::from(bytes.byte()),
+            29 => {
+                let pid = pids(bytes.byte() % 5).find(|pid| !self.dead.contains(pid));
+                self.dead.extend(pid);
+            }
+            30 => self.crash = Some(u32::from(bytes.byte())),
+            _ => self.damage(bytes),
+        }
+    }
+
+    fn store(&mut self, id: Id, kind: Kind, len: usize) {
+        let (serial, jwt) = self.give(id, kind, len);
+        let key = self.key(id);
+        let times = self.times(serial);
+        let active =
+            Entry { kind, times, nature: nature(serial), jwt: &jwt, scope: b"a b", claims: b"{}" };
+        let entry = if kind == Kind::Active { active } else { Entry::inactive(times) };
+        match self.with(|arena, _| arena.store(&key, &entry)) {
+            None => self.kept.entry(id).or_default().push(serial),
+            Some(Stored::Yes { .. }) => {
+                self.kept.insert(id, vec![serial]);
+                self.record.reserve(len + 5).expect("memory");
+                let found = self.with(|arena, record| arena.find(&key, record));
+                assert!(found == Some(Find::Hit) || self.damaged, "stored, then {found:?}");
+            }
+            Some(Stored::TooLarge | Stored::NoRoom) => {
+                self.kept.remove(&id);
+            }
+        }
+    }
+
+    fn find(&mut self, id: Id) {
+        let key = self.key(id);
+        let mut found = self.with(|arena, record| arena.find(&key, record));
+        if let Some(Find::NeedSpace(payload)) = found {
+            self.room_for(payload);
+            found = self.with(|arena, record| arena.find(&key, record));
+            assert!(!matches!(found, Some(Find::NeedSpace(_))));
+        }
+        if found == Some(Find::Hit) {
+            let serial = self.right(id);
+            let may_be = self.kept.get(&id).is_some_and(|serials| serials.contains(&serial));
+            assert!(may_be || self.damaged, "{id:?} has an answer that is gone");
+        }
+    }
+
+    fn room_for(&mut self, payload: usize) {
+        assert!(payload <= MAX_PAYLOAD);
+        self.record.reserve(payload).expect("memory");
+    }
+
+    /// What is in the record was given for this key; its serial number.
+    fn right(&self, id: Id) -> u64 {
+        let expiry = self.record.times().exp.expect("a serial number");
+        let serial = expiry.exp;
+        assert_eq!(expiry.end_ms, !serial);
+        let given = self.given.get(&serial).expect("an answer that was given");
+        assert_eq!((given.id, given.kind), (id, self.record.kind()), "another's answer");
+        assert_eq!(self.record.jwt(), given.jwt(serial));
+        if given.kind == Kind::Active {
+            assert_eq!((self.record.scope(), self.record.claims()), (&b"a b"[..], &b"{}"[..]));
+            assert_eq!(self.record.nature(), nature(serial));
+        }
+        serial
+    }
+
+    fn purge(&mut self, token: u8) {
+        let key = self.key((token, 0));
+        if self.with(|arena, _| arena.purge(&key.token)).is_some() {
+            self.kept.retain(|id, _| id.0 != token);
+            self.out.retain(|id, _| id.0 != token);
+            if !self.damaged {
+                for identity in 0..IDENTITIES {
+                    let key = self.key((token, identity));
+                    assert_eq!(self.with(|arena, _| arena.touch(&key)), Some(false));
+                }
+            }
+        } else {
+            self.out.retain(|id, _| id.0 != token);
+        }
+    }
+
+    fn join(&mut self, id: Id, slot: u8) {
+        let (key, mine, now) = (self.key(id), self.flight(slot), self.now);
+        self.flights.insert(mine.id, (id, mine));
+        let dead = self.dead.clone();
+        let alive = |pid: u32| !dead.contains(&pid);
+        match self.with(|arena, _| arena.join_or_lead(&key, &mine, now, alive)) {
+            None => {
+                self.out.remove(&id);
+                // It may have come as far as following any of them.
+                let all = self.flights.iter().filter(|(_, (of, _))| *of == id);
+                self.followers.extend(all.map(|(flight, _)| (*flight, slot)));
+            }
+            Some(Joined::Lead) => self.leads(id, &mine),
+            Some(Joined::Follow { flight, owner_pid, deadline }) => {
+                let (of, led) = self.flights.get(&flight).expect("a flight that was begun");
+                assert_eq!((*of, led.owner.pid, led.deadline), (id, owner_pid, deadline));
+                assert!(!self.lapsed(led) && !overtakes(&mine, led));
+                self.followers.insert((flight, slot));
+            }
+            Some(Joined::Full) => {}
+        }
+    }
+
+    /// A flight was given the lead: no other may be out that it could have followed.
+    fn leads(&mut self, id: Id, flight: &Flight) {
+        if let Some(other) = self.out.insert(id, flight.id) {
+            let (_, other) = &self.flights[&other];
+            let over = self.lapsed(other) || overtakes(flight, other);
+            assert!(over || self.damaged, "two calls for {id:?}");
+        }
+    }
+
+    /// A flight, most often one that was begun not long ago, and its key.
+    fn a_flight(&self, bytes: &mut Bytes<'_>) -> (Id, u64) {
+        let (id, back) = (bytes.id(), u64::from(bytes.byte()));
+        if back % 2 == 0
+            && let Some(flight) = self.out.get(&id)
+        {
+            return (id, *flight);
+        }
+        let flight = self.serial.saturating_sub(back / 2);
+        (self.flights.get(&flight).map_or(id, |(id, _)| *id), flight)
+    }
+
+    /// A flight was taken down, or could not be, or its process died over it.
+    fn ended(&mut self, id: Id, flight: u64, done: Option<bool>) {
+        let was_out = self.out.get(&id) == Some(&flight);
+        // A mark that ran out may be gone.
+        let gone = !was_out || self.lapsed(&self.flights[&flight].1) || self.damaged;
+        assert!(done != Some(false) || gone, "flight {flight} was lost");
+        if was_out {
+            self.out.remove(&id);
+        }
+    }
+
+    fn answer(&mut self, bytes: &mut Bytes<'_>) {
+        let (id, flight) = self.a_flight(bytes);
+        let (how, len) = (bytes.byte() % 4, bytes.len());
+        let (key, (serial, jwt)) = (self.key(id), self.give(id, Kind::Active, len));
+        let times = self.times(serial);
+        let kind = Kind::Active;
+        let entry =
+            Entry { kind, times, nature: nature(serial), jwt: &jwt, scope: b"a b", claims: b"{}" };
+        let outcome = match how {
+            0 => Outcome::Stored,
+            1 => Outcome::Active(entry),
+            2 => Outcome::Inactive,
+            _ => Outcome::Failed { code: serial as u16, retry_after: serial as u32 },
+        };
+        let answered = self.with(|arena, _| arena.answer(&key, flight, outcome));
+        if answered.is_some_and(|answered| answered != AnsweredFor::Lost) {
+            assert!(self.flights.get(&flight).is_some_and(|(of, _)| *of == id));
+            let before = self.answers.insert(flight, (how, serial));
+            assert!(before.is_none(), "flight {flight} was answered twice");
+        }
+        self.ended(id, flight, answered.map(|answered| answered != AnsweredFor::Lost));
+    }
+
+    fn poll(&mut self, bytes: &mut Bytes<'_>) {
+        let (id, flight) = self.a_flight(bytes);
+        let slot = bytes.byte() % 5;
+        let (key, mine, now) = (self.key(id), self.flight(slot), self.now);
+        self.flights.insert(mine.id, (id, mine));
+        let dead = self.dead.clone();
+        let alive = |pid: u32| !dead.contains(&pid);
+        let poll = |arena: &mut Locked<'_>, record: &mut Record| {
+            arena.poll(&key, flight, &mine, now, alive, record)
+        };
+        let mut polled = self.with(poll);
+        if let Some(Poll::NeedSpace(payload)) = polled {
+            self.room_for(payload);
+            polled = self.with(poll);
+            assert!(!matches!(polled, Some(Poll::NeedSpace(_))));
+        }
+        let follows = self.followers.contains(&(flight, slot)) || self.damaged;
+        match polled {
+            None => {
+                self.out.remove(&id);
+            }
+            Some(Poll::Gone | Poll::NeedSpace(_)) => {}
+            Some(Poll::Waiting) => assert!(follows),
+            Some(Poll::Lead) => {
+                assert!(follows && self.lapsed(&self.flights[&flight].1));
+                self.leads(id, &mine);
+            }
+            Some(Poll::Answer(answer)) => {
+                assert!(follows, "an answer for who did not wait");
+                self.followers.remove(&(flight, slot));
+                let (how, serial) = self.answers.get(&flight).copied().expect("an answered flight");
+                let fits = match answer {
+                    Answer::Stored => {
+                        let found = self.right(id);
+                        let may_be = self.kept.get(&id).is_some_and(|kept| kept.contains(&found));
+                        how == 0 && (may_be || self.damaged)
+                    }
+                    Answer::Active => how == 1 && self.right(id) == serial,
+                    Answer::Inactive => how == 2,
+                    Answer::Failed { code, retry_after } => {
+                        how == 3 && (code, retry_after) == (serial as u16, serial as u32)
+                    }
+                };
+                assert!(fits, "{answer:?} of flight {flight}");
+            }
+        }
+    }
+
+    /// Writes over some bytes behind the words that say what this memory is and which buckets count.
+    fn damage(&mut self, bytes: &mut Bytes<'_>) {
+        let at = usize::from(bytes.byte()) << 8 | usize::from(bytes.byte());
+        let (by, words) = (u64::from(bytes.byte()), bytes.byte() % 4 + 1);
+        let first = header::FREE_HEAD / 8;
+        for word in 0..usize::from(words) {
+            let at = first + (at + word) % (self.memory.len() - first - 1);
+            let base = self.memory.as_mut_ptr();
+            // SAFETY: `at` is below the vector's length; the arena uses its bytes only inside an
+            // operation, and through the same pointer's provenance.
+            unsafe { base.add(at).write(base.add(at).read() ^ by << (8 * (by % 8))) };
+        }
+        self.damaged = true;
+        self.out.clear();
+    }
+
+    /// What holds after every operation; the whole structure now and then, and after a death.
+    fn looked_at(&mut self, whole: bool) {
+        if self.crash.is_some() {
+            return; // the next operation dies, not this
+        }
+        let died = self.word.load(Ordering::Relaxed) != 0;
+        // A structure that was written over need not hold; it is locked all the same.
+        let check = (whole || died) && !self.damaged;
+        let checked = self.with(|arena, _| check.then(|| arena.check()));
+        let checked = checked.expect("nobody dies in it");
+        let stats = self.arena.stats();
+        if stats.resets != self.resets {
+            // Emptied: whoever locked it found that another had died, or damage.
+            assert!(died || self.damaged);
+            self.resets = stats.resets;
+            self.out.clear();
+        }
+        if let Some(counts) = checked {
+            let counts = counts.expect("a sound structure");
+            let counted = [counts.active, counts.inactive, counts.marks].map(u64::from);
+            assert_eq!([stats.active, stats.inactive, stats.marks], counted);
+            assert!(stats.used_bytes <= stats.size_bytes);
+        }
+    }
+
+    fn all_room_comes_back(&mut self) {
+        self.crash = None;
+        if self.damaged {
+            return;
+        }
+        for token in 0..TOKENS {
+            let key = self.key((token, 0));
+            let _ = self.with(|arena, _| arena.purge(&key.token));
+        }
+        self.looked_at(true);
+        let stats = self.arena.stats();
+        assert_eq!((stats.active, stats.inactive, stats.marks, stats.used_bytes), (0, 0, 0, 0));
+
+        let geometry = self.arena.memory.geometry;
+        let most = BLOCK * geometry.active_max() as usize - ITEM_HEADER - 5;
+        let (serial, jwt) = self.give((0, 0), Kind::Active, most.min(MAX_PAYLOAD - 5));
+        let times = self.times(serial);
+        let kind = Kind::Active;
+        let entry =
+            Entry { kind, times, nature: nature(serial), jwt: &jwt, scope: b"a b", claims: b"{}" };
+        let key = self.key((0, 0));
+        let stored = self.with(|arena, _| arena.store(&key, &entry));
+        assert_eq!(stored, Some(Stored::Yes { evicted: 0 }));
+        self.record.reserve(jwt.len() + 5).expect("memory");
+        assert_eq!(self.with(|arena, record| arena.find(&key, record)), Some(Find::Hit));
+        assert_eq!(self.right((0, 0)), serial);
+        assert_eq!(self.word.load(Ordering::Relaxed), 0);
+    }
+}

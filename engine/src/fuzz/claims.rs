@@ -1,0 +1,107 @@
+//! A JWT and what it says.
+//!
+//! ```text
+//! sub                           a claim's name
+//! read write                    a required scope
+//! <{"alg":"ES256"}>.<{"sub":"me","scope":"read"}>.sig
+//! ```
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::input::{expand, line};
+use super::jose;
+use crate::answer::claims::{self, ClaimValue};
+use crate::answer::jwt::{self, Compact};
+use crate::answer::scope;
+
+/// A JWT that is taken says what `serde_json` reads in it; a claim's text ends no header field.
+pub fn claims(input: &[u8]) {
+    let mut rest = input;
+    let name = line(&mut rest);
+    let required = line(&mut rest);
+    let text = expand(rest);
+
+    let Ok(jwt) = Compact::parse(&text) else {
+        // What cannot be a phantom token may yet be an answer; it says nothing by chance.
+        if let Ok(compact) = Compact::decode(&text) {
+            let payload = jose::read(&text).expect("a compact JWT").payload.unwrap_or_default();
+            assert_eq!(compact.says_inactive(), payload["active"] == Value::Bool(false));
+            if let Ok(answer) = compact.token_introspection() {
+                let members = payload["token_introspection"].as_object().expect("an object");
+                assert!(answer.members().all(|(name, _)| members.contains_key(name)));
+            }
+        }
+        return;
+    };
+    let jose = jose::read(&text).expect("a compact JWT");
+    jose.assert_phantom_token();
+    assert_eq!(jwt.payload().is_some(), jose.payload.is_some());
+    assert_eq!(jwt.payload(), jwt::payload_of_checked(&text).as_deref().map(Vec::as_slice));
+
+    let said = jose.payload.unwrap_or_default();
+    if let Ok(exp) = jwt.exp() {
+        assert!(jose::same_seconds(exp, jose::exp(&said)));
+        assert_eq!(exp.is_some(), said["exp"].is_number() || said["exp"].is_string());
+    }
+    if let Ok(nature) = jwt.nature() {
+        assert_eq!(nature, jose::nature(&said));
+    }
+    if let Ok(granted) = jwt.scope() {
+        assert_eq!(granted.is_some(), jose::scope_of(&said).is_some());
+        let granted = granted.unwrap_or_default();
+        assert_eq!(granted, jose::scope_of(&said).unwrap_or_default().as_bytes());
+        assert!(!granted.iter().any(u8::is_ascii_control));
+        covers(&granted, required);
+    }
+    covers(name, required);
+    looked_up(&said, &text, name);
+}
+
+fn covers(granted: &[u8], required: &[u8]) {
+    let values = |scope: &[u8]| -> HashSet<Vec<u8>> {
+        scope.split(|b| *b == b' ').filter(|v| !v.is_empty()).map(<[u8]>::to_vec).collect()
+    };
+    let enough = values(required).is_subset(&values(granted));
+    assert_eq!(scope::covers(granted, required), enough);
+}
+
+fn looked_up(said: &Value, jwt: &[u8], name: &[u8]) {
+    let found = claims::lookup(b"", jwt, name);
+    if let ClaimValue::Text(text) = &found {
+        assert!(!text.iter().any(u8::is_ascii_control));
+        let text = std::str::from_utf8(text).expect("text");
+        let name = std::str::from_utf8(name).expect("a name");
+        let value = said.get(name);
+        // Another's case is looked for only where nothing matches exactly.
+        let of_claim = |value: &Value| match value {
+            Value::Null => false,
+            Value::String(string) => string == text,
+            Value::Bool(truth) => truth.to_string() == text,
+            Value::Array(values) => {
+                let strings: Option<Vec<_>> = values.iter().map(Value::as_str).collect();
+                let joined = strings.filter(|all| !all.iter().any(|one| one.contains(' ')));
+                joined.map_or_else(
+                    || serde_json::from_str::<Value>(text).is_ok_and(|read| read == *value),
+                    |all| all.join(" ") == text,
+                )
+            }
+            value => serde_json::from_str::<Value>(text).is_ok_and(|read| read == *value),
+        };
+        match value {
+            Some(value) => assert!(of_claim(value)),
+            None => {
+                let members = said.as_object().expect("an object");
+                let alike = |known: &String| known.eq_ignore_ascii_case(name);
+                assert!(members.iter().any(|(known, value)| alike(known) && of_claim(value)));
+            }
+        }
+    } else if let Some(value) = std::str::from_utf8(name).ok().and_then(|name| said.get(name)) {
+        // Left out only where it has no text, or none that can be sent.
+        assert!(value.is_null() || found == ClaimValue::Unprintable);
+    }
+    // The server's own answer comes first.
+    let own = claims::lookup(br#"{"sub":"own"}"#, jwt, b"sub");
+    assert_eq!(own, ClaimValue::Text(b"own".to_vec()));
+}

@@ -1,0 +1,24 @@
+//! The engine of ngx-phantom-token.
+//!
+//! Everything that can be said about the Phantom Token pattern without NGINX is said here: what a
+//! client presents ([`token`]), how the authorization server is asked ([`client`], [`http`]), what
+//! its answer means ([`answer`]), how long it may be kept ([`lifetime`]), and how answers are kept
+//! in memory that several processes share ([`arena`], [`shared`]). Time is passed in; nothing is
+//! logged.
+
+pub mod answer;
+pub mod arena;
+pub mod client;
+pub mod directive;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+pub mod http;
+pub mod lifetime;
+pub mod local;
+pub mod log_limit;
+pub mod memory;
+pub mod metrics;
+pub mod pace;
+pub mod shared;
+pub mod token;
+pub mod wipe;

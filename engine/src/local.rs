@@ -1,0 +1,250 @@
+//! A worker's own small cache in front of the shared zone.
+//!
+//! It spares a hit the zone's lock, the copy and all parsing: an entry holds the finished value of
+//! the `Authorization` header, which a request can point into for as long as it keeps its share of
+//! the entry. It belongs to one worker and one thread. Whether an entry is still fresh is the
+//! caller's to judge at each hit; that it has not been purged is checked here.
+
+use std::cell::Cell;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+
+use lru::LruCache;
+
+use crate::answer::nature::Nature;
+use crate::lifetime::Life;
+use crate::shared::state::Generation;
+use crate::token::key::Key;
+use crate::wipe::wipe;
+
+#[cfg(test)]
+mod tests;
+
+/// What an entry costs besides its texts, in bytes: itself, its key and its place in the list.
+const OVERHEAD: usize = size_of::<Cached>() + size_of::<Key>() + 64;
+
+/// How many locations' scope verdicts an entry remembers.
+const VERDICTS: usize = 4;
+
+/// An active token's facts, as given to [`Cached::new`].
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// The phantom token; empty where there is none to forward.
+    pub jwt: &'a [u8],
+    /// The granted scope, values joined by single spaces.
+    pub scope: &'a [u8],
+    /// The server's JSON answer without the phantom token in it.
+    pub claims: &'a [u8],
+    /// What kind of token it is, and to what it is bound.
+    pub nature: Nature,
+    /// How long it may serve.
+    pub life: Life,
+}
+
+/// One entry. Its texts never move or change while a share of it is kept, and are wiped with the
+/// last one.
+pub struct Cached {
+    /// `Bearer <jwt>` and a NUL (or nothing at all), the scope, the claims.
+    bytes: Box<[u8]>,
+    header_len: usize,
+    scope_len: usize,
+    /// What kind of token it is, and to what it is bound.
+    pub nature: Nature,
+    /// How long it may serve.
+    pub life: Life,
+    /// The token's generation when the entry was taken.
+    pub generation: Generation,
+    /// When the shared zone was last told that the entry is in use, in monotonic milliseconds.
+    pub touched: Cell<u64>,
+    verdicts: Cell<[Option<(u32, bool)>; VERDICTS]>,
+}
+
+impl Cached {
+    const SCHEME: &'static [u8] = b"Bearer ";
+
+    /// Copies the facts into one block of memory; `None` where there is no memory for it.
+    ///
+    /// `generation` is the token's from before the facts were read, `now_ms` the monotonic time in
+    /// milliseconds, at which the shared zone's entry was last touched.
+    pub fn new(facts: &Facts<'_>, generation: Generation, now_ms: u64) -> Option<Rc<Cached>> {
+        let header_len =
+            if facts.jwt.is_empty() { 0 } else { Self::SCHEME.len() + facts.jwt.len() + 1 };
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(header_len + facts.scope.len() + facts.claims.len()).ok()?;
+        if !facts.jwt.is_empty() {
+            bytes.extend_from_slice(Self::SCHEME);
+            bytes.extend_from_slice(facts.jwt);
+            bytes.push(0);
+        }
+        bytes.extend_from_slice(facts.scope);
+        bytes.extend_from_slice(facts.claims);
+        Some(Rc::new(Cached {
+            bytes: bytes.into_boxed_slice(),
+            header_len,
+            scope_len: facts.scope.len(),
+            nature: facts.nature,
+            life: facts.life,
+            generation,
+            touched: Cell::new(now_ms),
+            verdicts: Cell::default(),
+        }))
+    }
+
+    /// The header's value, `Bearer <jwt>`, with a NUL behind its end that does not belong to the
+    /// slice; `None` where there is nothing to forward.
+    pub fn header(&self) -> Option<&[u8]> {
+        self.header_len.checked_sub(1).map(|end| &self.bytes[..end])
+    }
+
+    /// The phantom token; empty where there is none to forward.
+    pub fn jwt(&self) -> &[u8] {
+        self.header().map_or(&[], |header| &header[Self::SCHEME.len()..])
+    }
+
+    /// The granted scope, values joined by single spaces.
+    pub fn scope(&self) -> &[u8] {
+        &self.bytes[self.header_len..][..self.scope_len]
+    }
+
+    /// The server's JSON answer without the phantom token in it; empty where there was none.
+    pub fn claims(&self) -> &[u8] {
+        &self.bytes[self.header_len + self.scope_len..]
+    }
+
+    /// Whether the scope covers what a location requires: remembered, or found out by `judge` and
+    /// remembered. `location` names the required scope, in this worker, for good.
+    pub fn verdict(&self, location: u32, judge: impl FnOnce(&[u8]) -> bool) -> bool {
+        let mut verdicts = self.verdicts.get();
+        if let Some((_, verdict)) = verdicts.iter().flatten().find(|(known, _)| *known == location)
+        {
+            return *verdict;
+        }
+        let verdict = judge(self.scope());
+        verdicts.rotate_right(1);
+        verdicts[0] = Some((location, verdict));
+        self.verdicts.set(verdicts);
+        verdict
+    }
+
+    fn cost(&self) -> usize {
+        self.bytes.len() + OVERHEAD
+    }
+}
+
+impl Drop for Cached {
+    fn drop(&mut self) {
+        wipe(&mut self.bytes);
+    }
+}
+
+impl fmt::Debug for Cached {
+    /// Says everything but the texts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cached")
+            .field("bytes_len", &self.bytes.len())
+            .field("life", &self.life)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The cache: least recently used goes first, bounded by entries and by bytes.
+pub struct Local {
+    entries: LruCache<Key, Rc<Cached>, BuildHasherDefault<KeyHasher>>,
+    max_entries: usize,
+    max_bytes: usize,
+    bytes: usize,
+}
+
+impl Local {
+    /// A cache of at most `entries` entries (`phantom_token_worker_cache`; 0 keeps nothing) that
+    /// cost at most `bytes` bytes. An entry that costs more than an eighth of these is not kept.
+    ///
+    /// Its table has all its room from the start and never grows.
+    pub fn new(entries: usize, bytes: usize) -> Local {
+        let max_entries = entries.min(bytes / OVERHEAD);
+        // A hash table that is at most half full makes room among what was removed.
+        let room = NonZeroUsize::new(2 * max_entries).unwrap_or(NonZeroUsize::MIN);
+        Local {
+            entries: LruCache::with_hasher(room, BuildHasherDefault::default()),
+            max_entries,
+            max_bytes: bytes,
+            bytes: 0,
+        }
+    }
+
+    /// The entry of `key`, now the most recently used one. `current` is the token's generation:
+    /// an entry of another one has been purged, and is dropped instead.
+    pub fn get(&mut self, key: &Key, current: Generation) -> Option<&Rc<Cached>> {
+        if self.entries.get(key)?.generation != current {
+            self.remove(key);
+            return None;
+        }
+        // The one just got, without hashing again.
+        self.entries.peek_mru().map(|(_, entry)| entry)
+    }
+
+    /// Keeps an entry, in place of the key's former one, and pushes out the least recently used
+    /// ones where there is no room.
+    pub fn insert(&mut self, key: Key, entry: &Rc<Cached>) {
+        self.remove(&key);
+        let cost = entry.cost();
+        if self.max_entries == 0 || cost > self.max_bytes / 8 {
+            return;
+        }
+        while self.entries.len() >= self.max_entries || self.bytes + cost > self.max_bytes {
+            let Some((_, last)) = self.entries.pop_lru() else { break };
+            self.bytes -= last.cost();
+        }
+        self.bytes += cost;
+        self.entries.put(key, Rc::clone(entry));
+    }
+
+    /// Forgets the entry of `key`.
+    pub fn remove(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.pop(key) {
+            self.bytes -= entry.cost();
+        }
+    }
+
+    /// Forgets all entries.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What the entries cost, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Takes eight bytes of each hash in the key: they are keyed hashes already.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = self.0.rotate_left(32) ^ u64::from_le_bytes(*first);
+        }
+    }
+
+    /// The derived `Hash` of an array says its length first, which is always the same.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,296 @@
+//! The state zone: what all workers know together besides the cache.
+//!
+//! One block of shared memory of constant size ([`SIZE`]), used by every worker over reloads:
+//! worker slots and gauges, purge generations, the health of endpoints ([`crate::shared::health`]) and
+//! counters ([`crate::metrics`]). Everything in it is an atomic and there is no lock, so a worker
+//! may be killed at any instant and leaves nothing another one would wait for. Cache zones may be
+//! resized, renamed or emptied without losing it.
+//!
+//! Where a method takes `alive`, it is a function that says whether a process id is that of a
+//! running process (`kill(pid, 0)`); where one takes `now_ms`, it is monotonic time in
+//! milliseconds, the same clock in all workers.
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use siphasher::sip::SipHasher24;
+
+use crate::metrics::{Calls, ConnectionCounts};
+use crate::shared::health::{Endpoints, gate, turn};
+use crate::token::key::TokenHash;
+
+mod atomic;
+mod notice;
+mod slots;
+mod table;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use atomic::Word;
+pub use notice::Notice;
+pub(crate) use slots::Slot;
+pub use slots::{Gauges, SLOTS};
+pub(crate) use table::{Place, Table};
+
+/// Bytes the state zone needs.
+pub const SIZE: usize = size_of::<Layout>();
+
+/// What the zone's address must be a multiple of, in bytes.
+pub const ALIGN: usize = align_of::<Layout>();
+
+/// Marks memory as a state zone.
+const MAGIC: u64 = u64::from_be_bytes(*b"phtstate");
+
+/// Rises with every change of [`Layout`] or of what its fields mean.
+const VERSION: u64 = 5;
+
+/// Stripes of generations: a purge or an inactive answer makes the workers' own copies of one token
+/// in so many look outdated, which costs those a look into the shared zone. Their answers that are on
+/// the way then are not kept, for the reason `purged`. As many as there are, a flood of invented
+/// tokens meets a good one's stripe during its call once in hundreds of calls.
+const STRIPES: usize = 65_536;
+
+/// What a renewal adds to a stripe: purges and inactive answers are counted in the lower half,
+/// renewals in the upper.
+const RENEWAL: u64 = 1 << 32;
+
+/// A value on cache lines of its own (two, since the hardware fetches pairs).
+#[repr(C, align(128))]
+struct Padded<T>(T);
+
+/// The zone's contents. All bytes zero is a valid, empty state.
+#[repr(C)]
+pub(crate) struct Layout {
+    magic: AtomicU64,
+    version: AtomicU64,
+    size: AtomicU64,
+    answered: Padded<AtomicU64>,
+    flights: Padded<AtomicU64>,
+    purged_all: Padded<AtomicU64>,
+    purged: [AtomicU64; STRIPES],
+    pub(crate) slots: [Slot; SLOTS],
+    /// By slot.
+    pub(crate) connections: [ConnectionCounts; SLOTS],
+    pub(crate) endpoints: Endpoints,
+    pub(crate) calls: Calls,
+    /// Random, for hashes of what may be secret.
+    key: [AtomicU64; 2],
+    pub(crate) gates: Table<{ gate::WORDS }>,
+    pub(crate) forms: Table,
+    pub(crate) turns: Table<{ turn::WORDS }>,
+    notices: Table,
+}
+
+/// A view of the state zone. Cheap to copy.
+#[derive(Clone, Copy)]
+pub struct State(&'static Layout);
+
+/// Why memory cannot serve as the state zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutMismatch {
+    /// The block is smaller than [`SIZE`].
+    #[error("the state zone is too small")]
+    TooSmall,
+    /// The address is not a multiple of [`ALIGN`].
+    #[error("the state zone is not aligned")]
+    Misaligned,
+    /// There is no state zone in this memory.
+    #[error("the memory holds no state zone")]
+    NotAState,
+    /// Another version of the module made it.
+    #[error("the state zone was made by another version of the module")]
+    Version,
+}
+
+/// How often a token has been purged, or called inactive by the authorization server: an answer
+/// obtained under another generation than the current one must be neither stored nor given to
+/// requests that came later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation {
+    token: u64,
+    all: u64,
+}
+
+impl Generation {
+    /// Whether the token was neither purged nor called inactive between the two, though its answer may
+    /// have been renewed.
+    pub fn has_purges_of(self, other: Generation) -> bool {
+        self.purges() == other.purges() && self.all == other.all
+    }
+
+    /// How often the token was purged or called inactive, for the mark of a call
+    /// ([`Flight::purges`](crate::arena::Flight::purges)).
+    pub fn purges(self) -> u32 {
+        self.token as u32
+    }
+}
+
+impl State {
+    /// Makes an empty state zone in `len` bytes at `base`. `key` must be random.
+    ///
+    /// # Safety
+    /// The `len` bytes at `base` must be writable, used by nobody else yet, and stay mapped for as
+    /// long as any copy of the returned view is used.
+    pub unsafe fn create(
+        base: NonNull<u8>,
+        len: usize,
+        key: [u8; 16],
+    ) -> Result<State, LayoutMismatch> {
+        let layout = fitting(base, len)?;
+        // SAFETY: `fitting` has checked size and alignment, the caller gives the memory away, and
+        // all bytes zero is a valid `Layout`, which holds nothing but atomics.
+        let layout = unsafe {
+            layout.write_bytes(0, 1);
+            layout.as_ref()
+        };
+        let (first, second) = key.split_at(8);
+        for (word, bytes) in layout.key.iter().zip([first, second]) {
+            word.store(
+                bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+                Ordering::Relaxed,
+            );
+        }
+        layout.size.store(SIZE as u64, Ordering::Relaxed);
+        layout.version.store(VERSION, Ordering::Relaxed);
+        // Last: memory with the magic in it is complete.
+        layout.magic.store(MAGIC, Ordering::Release);
+        Ok(State(layout))
+    }
+
+    /// Uses the state zone that another process or an earlier configuration made at `base`.
+    ///
+    /// # Safety
+    /// The `len` bytes at `base` must be readable and writable, be written by nothing but this
+    /// module, and stay mapped for as long as any copy of the returned view is used.
+    pub unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<State, LayoutMismatch> {
+        // SAFETY: `fitting` has checked size and alignment; any bytes at all are a valid `Layout`,
+        // which holds nothing but atomics.
+        let layout = unsafe { fitting(base, len)?.as_ref() };
+        if layout.magic.load(Ordering::Acquire) != MAGIC {
+            return Err(LayoutMismatch::NotAState);
+        }
+        if layout.version.load(Ordering::Relaxed) != VERSION
+            || layout.size.load(Ordering::Relaxed) != SIZE as u64
+        {
+            return Err(LayoutMismatch::Version);
+        }
+        Ok(State(layout))
+    }
+
+    pub(crate) fn layout(&self) -> &'static Layout {
+        self.0
+    }
+
+    /// The generation of a token.
+    ///
+    /// An answer is stored only if this is still what it was when the flight began; the check
+    /// belongs under the lock of the cache zone, because a purge first raises the generation and
+    /// then removes the entries under that lock. So an answer stored before the removal is removed,
+    /// and one that comes after it sees the new generation.
+    pub fn generation(&self, token: &TokenHash) -> Generation {
+        Generation {
+            token: self.stripe(token).load(Ordering::Acquire),
+            all: self.0.purged_all.0.load(Ordering::Acquire),
+        }
+    }
+
+    /// Raises the generation of one token (and of those that share its stripe). Call it before the
+    /// token's entries are removed.
+    pub fn purge_token(&self, token: &TokenHash) {
+        self.stripe(token).fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Raises the generation of one token because the authorization server calls it inactive: what was
+    /// asked before must be neither kept nor given to those who come from now on. Tells the new
+    /// generation; `None` where the token has been purged or called inactive since it was `seen`.
+    ///
+    /// Where the answer is told to a cache zone too, the call belongs under that zone's lock.
+    pub fn called_inactive(&self, token: &TokenHash, seen: Generation) -> Option<Generation> {
+        self.raise(token, 1, seen)
+    }
+
+    /// Raises the generation of one token because a newer answer replaces what was kept, and tells
+    /// the new one; `None` where the token has been purged since it was `seen`. Other replacements
+    /// do not count as purges: the last one stands.
+    pub fn renew(&self, token: &TokenHash, seen: Generation) -> Option<Generation> {
+        self.raise(token, RENEWAL, seen)
+    }
+
+    /// Adds to a token's stripe; what it is then, where no purge came between since it was `seen`.
+    fn raise(&self, token: &TokenHash, by: u64, seen: Generation) -> Option<Generation> {
+        let before = self.stripe(token).fetch_add(by, Ordering::SeqCst);
+        let all = self.0.purged_all.0.load(Ordering::Acquire);
+        let now = Generation { token: before.wrapping_add(by), all };
+        Generation { token: before, all }.has_purges_of(seen).then_some(now)
+    }
+
+    /// Raises the generation of every token. Call it before the cache zones are emptied.
+    pub fn purge_all(&self) {
+        self.0.purged_all.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn stripe(&self, token: &TokenHash) -> &'static AtomicU64 {
+        let [a, b, ..] = token.0;
+        &self.0.purged[usize::from(u16::from_le_bytes([a, b])) % STRIPES]
+    }
+
+    /// Rises whenever a flight that other workers wait for has been answered: a worker whose
+    /// requests wait need not take the zone's lock while this stays the same.
+    pub fn answered(&self) -> u64 {
+        self.0.answered.0.load(Ordering::Acquire)
+    }
+
+    /// Says that a flight other workers wait for has been answered. Call it after the answer is
+    /// in the zone.
+    pub fn announce_answer(&self) {
+        self.0.answered.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// An id no other flight of any worker has; never 0.
+    pub fn next_flight_id(&self) -> u64 {
+        self.0.flights.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether something that is to be said seldom is to be said now: true once, or once in
+    /// `every_ms` milliseconds, for each `what` and `hash` (an endpoint's, see [`hash_of`]) in all
+    /// workers together.
+    pub fn once(&self, what: Notice, hash: u64, now_ms: u64, every_ms: Option<u64>) -> bool {
+        notice::once(&self.0.notices, what, hash, now_ms, every_ms)
+    }
+
+    /// As [`hash_of`], under the zone's own random key: for parts that may be secret.
+    pub(crate) fn keyed_hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let [first, second] = self.0.key.each_ref().map(|word| word.load(Ordering::Relaxed));
+        hash_with(SipHasher24::new_with_keys(first, second), parts)
+    }
+}
+
+/// The place of a `Layout` in a block, if it fits there.
+fn fitting(base: NonNull<u8>, len: usize) -> Result<NonNull<Layout>, LayoutMismatch> {
+    if len < SIZE {
+        return Err(LayoutMismatch::TooSmall);
+    }
+    let layout = base.cast::<Layout>();
+    if !layout.is_aligned() {
+        return Err(LayoutMismatch::Misaligned);
+    }
+    Ok(layout)
+}
+
+/// A hash of configured words (a label, a client id) for the tables of the state zone: the same in
+/// every worker, never 0. Each part is length-prefixed. The key is fixed: none of these words come
+/// from a client.
+pub fn hash_of(parts: &[&[u8]]) -> u64 {
+    hash_with(SipHasher24::new(), parts.iter().copied())
+}
+
+fn hash_with<'a>(mut hasher: SipHasher24, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    use std::hash::Hasher as _;
+    for part in parts {
+        hasher.write_u64(part.len() as u64);
+        hasher.write(part);
+    }
+    hasher.finish().max(1)
+}

@@ -1,0 +1,114 @@
+//! Following another worker's call, under its mark in the zone.
+use std::rc::Rc;
+
+use phantom_token_engine::arena::{Answer as Mark, Kind, Poll};
+
+use crate::cache::{self, Found};
+use crate::flight::outcome::{Fail, Outcome, Why};
+use crate::flight::publish::Keeping;
+use crate::flight::{Flight, Role, overflow};
+use crate::nginx::guard;
+use crate::nginx::log::debug;
+use crate::nginx::sys::*;
+use crate::nginx::zone::ZoneRef;
+use crate::worker::Worker;
+
+impl Flight {
+    /// Looks whether the other worker has answered, or is no longer `alive`; `false` where the zone's
+    /// lock could not be had.
+    pub(crate) fn poll(&mut self, worker: &mut Worker, alive: impl Fn(u32) -> bool) -> bool {
+        let policy = Rc::clone(&self.policy);
+        let (Some(zone), Some(slot)) = (&policy.zone, worker.slot) else { return true };
+        let (key, id) = (self.key, self.id);
+        // Before the lock: where the call is taken over, it begins after.
+        let generation = worker.state.generation(&key.token);
+        let flight = worker.state.next_flight_id();
+        let mine = cache::mark(flight, slot, self.latest_deadline(), generation);
+        let polled = loop {
+            let record = &mut worker.record;
+            let polled =
+                zone.locked(|locked| locked.poll(&key, id, &mine, now_ms(), &alive, record));
+            match polled {
+                Some(Poll::NeedSpace(bytes)) if record.reserve(bytes).is_ok() => {}
+                other => break other,
+            }
+        };
+        match polled {
+            // No lock in time: the next look at all of them asks again.
+            None => return false,
+            // Nor is there memory for it now.
+            Some(Poll::Waiting | Poll::NeedSpace(_)) => {}
+            Some(Poll::Answer(Mark::Failed { code, retry_after })) => {
+                let fail = Fail { why: Why::of_code(code), retry_after };
+                self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
+            }
+            Some(Poll::Answer(Mark::Inactive)) => {
+                self.resolve(worker, &Outcome::Inactive, Keeping::Leave)
+            }
+            Some(Poll::Answer(mark)) => {
+                let outcome = match cache::cached_of(&worker.record, self.generation) {
+                    Some(cached) => Outcome::Granted(cached),
+                    None if worker.record.kind() == Kind::Active => {
+                        Outcome::Failed(Fail::of(Why::Internal))
+                    }
+                    // Stored, and replaced by a later answer.
+                    None => Outcome::Inactive,
+                };
+                if let (Mark::Stored, Outcome::Granted(cached)) = (mark, &outcome) {
+                    worker.local.insert(key, cached);
+                }
+                self.resolve(worker, &outcome, Keeping::Leave);
+            }
+            Some(Poll::Lead) => {
+                let token = self.key.token;
+                debug!(
+                    guard::cycle_log(),
+                    "introspection flight {id} is taken over, for token {token}"
+                );
+                self.generation = generation;
+                self.take_lead(worker, Role::Leader, mine.id);
+            }
+            Some(Poll::Gone) => self.lead_anew(worker, zone),
+        }
+        true
+    }
+
+    /// The mark is gone (purged, called inactive, given up, or the zone was emptied): begins anew.
+    fn lead_anew(&mut self, worker: &mut Worker, zone: &ZoneRef) {
+        let id = worker.state.next_flight_id();
+        let (times, deadline) = (self.policy.cache, self.latest_deadline());
+        let (found, generation) = cache::shared(worker, zone, &self.key, &times, id, deadline);
+        self.generation = generation;
+        match found {
+            Found::Granted(cached) => {
+                self.resolve(worker, &Outcome::Granted(cached), Keeping::Leave)
+            }
+            Found::Inactive => self.resolve(worker, &Outcome::Inactive, Keeping::Leave),
+            Found::Lead { marked: true } => self.take_lead(worker, Role::Leader, id),
+            Found::Lead { marked: false } => self.take_lead(worker, Role::Alone, id),
+            Found::Follow { flight } => self.id = flight,
+        }
+    }
+
+    fn take_lead(&mut self, worker: &mut Worker, role: Role, id: u64) {
+        self.unfollow(worker);
+        self.role = role;
+        self.id = id;
+        self.deadline = self.latest_deadline();
+        if worker.pending >= worker.max_pending {
+            // The mark goes first: it is no failure for those who wait in other workers.
+            self.unmark(worker);
+            overflow(worker, guard::cycle_log(), "too many introspection calls are pending");
+            let outcome = Outcome::Failed(Fail::of(Why::Overflow));
+            self.resolve(worker, &outcome, Keeping::Leave);
+        } else if let Err(fail) = self.attempt(worker) {
+            self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
+        }
+    }
+
+    fn latest_deadline(&self) -> u64 {
+        // SAFETY: waiters in the list are live.
+        let deadlines = self.waiters.iter().map(|wait| unsafe { (*wait.as_ptr()).deadline() });
+        deadlines.max().unwrap_or(self.deadline)
+    }
+}

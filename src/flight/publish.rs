@@ -1,0 +1,211 @@
+//! The end of a flight: its answer is stored, left at its mark for other workers, and told to those
+//! who wait.
+use std::rc::Rc;
+
+use phantom_token_engine::arena::{self, AnsweredFor, Entry};
+use phantom_token_engine::lifetime::Life;
+use phantom_token_engine::local::Cached;
+use phantom_token_engine::shared::state::{Notice, hash_of};
+
+use crate::flight::outcome::Outcome;
+use crate::flight::{Flight, Role, Wait};
+use crate::nginx::guard;
+use crate::nginx::log::warning;
+use crate::nginx::sys::*;
+use crate::nginx::zone::{Owed, ZoneRef};
+use crate::operate::counters::{self, UncachedReason};
+use crate::worker::Worker;
+
+impl Flight {
+    /// Tells everyone, stores what may be stored, and frees the flight.
+    pub(super) fn resolve(&mut self, worker: &mut Worker, outcome: &Outcome, keeping: Keeping) {
+        self.detach(worker);
+        if self.role == Role::Follower {
+            self.unfollow(worker);
+        } else if let Some(zone) = &Rc::clone(&self.policy).zone {
+            self.publish(worker, zone, outcome, keeping);
+        } else if matches!(outcome, Outcome::Inactive) {
+            worker.state.called_inactive(&self.key.token, self.generation);
+        }
+        for wait in self.waiters.drain(..) {
+            counters::waiting(worker, -1);
+            // SAFETY: a waiter is unlinked before it is freed.
+            unsafe { Wait::resolve(wait, outcome.clone(), self.uncached, &self.calls) };
+        }
+        self.over = true;
+    }
+
+    /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
+    fn publish(
+        &mut self,
+        worker: &mut Worker,
+        zone: &ZoneRef,
+        outcome: &Outcome,
+        keeping: Keeping,
+    ) {
+        if self.refresh
+            && matches!(outcome, Outcome::Granted(_))
+            && let Some(renewed) = worker.state.renew(&self.key.token, self.generation)
+        {
+            // What other workers keep near must not outlive the new answer. Where the token was
+            // purged since the call began, the answer is from before, and is not kept.
+            self.generation = renewed;
+        }
+        let (key, id, generation) = (self.key, self.id, self.generation);
+        let state = worker.state;
+        let leads = self.role == Role::Leader;
+        let done = zone.locked(|locked| {
+            // Under the lock: a purge has either not walked the chain yet, or has raised the
+            // generation before it did.
+            let mut ended_early = false;
+            let current = if matches!(outcome, Outcome::Inactive) {
+                let before = locked.remove_active(&key);
+                // Nor is it active any more for workers that keep it near, or by a call that is out.
+                let current = state.called_inactive(&key.token, generation).is_some();
+                // What was purged was known to be over.
+                ended_early =
+                    current && before.is_some_and(|life| !life.has_expired(now_ms(), now_secs()));
+                current
+            } else {
+                state.generation(&key.token) == generation
+            };
+            let stored = match (outcome, &keeping) {
+                (Outcome::Granted(_), Keeping::Store(_)) if !current => Stored::Purged,
+                (Outcome::Granted(cached), Keeping::Store(life)) => {
+                    locked.store(&key, &entry_of(cached, *life)).into()
+                }
+                (Outcome::Inactive, Keeping::Store(life)) if current => {
+                    locked.store(&key, &Entry::inactive(*life)).into()
+                }
+                // What another location keeps of an inactive token for its moment is no less true.
+                (Outcome::Granted(_), Keeping::Forget) => {
+                    locked.remove(&key);
+                    Stored::No
+                }
+                _ => Stored::No,
+            };
+            let others =
+                leads && locked.answer(&key, id, mark_of(outcome, &stored)) == AnsweredFor::Others;
+            (stored, others, ended_early)
+        });
+        match done {
+            None => {
+                self.owe(worker, zone, outcome, &keeping);
+                self.report(worker, zone, &Stored::Locked, outcome);
+            }
+            Some((stored, others, ended_early)) => {
+                if ended_early {
+                    let asked = self.policy.introspection.endpoints.get(self.next.wrapping_sub(1));
+                    let id = asked.and_then(|endpoint| endpoint.id(&worker.state));
+                    counters::ended_early(worker, id);
+                }
+                if others {
+                    worker.state.announce_answer();
+                }
+                if let (Stored::Yes, Outcome::Granted(cached)) = (&stored, outcome) {
+                    worker.local.insert(key, cached);
+                }
+                self.report(worker, zone, &stored, outcome);
+            }
+        }
+    }
+
+    /// The zone's lock could not be had: what must not stay there goes as soon as it can. Those who
+    /// wait in other workers find the mark gone and ask anew; the answer itself would come late, when
+    /// others have come that it must not be given to.
+    fn owe(&self, worker: &mut Worker, zone: &ZoneRef, outcome: &Outcome, keeping: &Keeping) {
+        let (key, state) = (self.key, worker.state);
+        if matches!(outcome, Outcome::Inactive) {
+            state.called_inactive(&key.token, self.generation);
+        }
+        let entry = match (outcome, keeping) {
+            (Outcome::Inactive, _) => Some(Owed::forget_active(key, state)),
+            (Outcome::Granted(_), Keeping::Store(_) | Keeping::Forget) => Some(Owed::forget(key)),
+            _ => None,
+        };
+        // What is added last is made first: nobody begins anew before the entry is gone.
+        let mark = (self.role == Role::Leader).then(|| Owed::cancel(key, self.id));
+        for owed in mark.into_iter().chain(entry) {
+            worker.owe(zone, owed);
+        }
+    }
+
+    /// Says why an active answer that was to be kept is not.
+    fn report(&mut self, worker: &Worker, zone: &ZoneRef, stored: &Stored, outcome: &Outcome) {
+        let (Outcome::Granted(cached), None) = (outcome, self.uncached) else { return };
+        let reason = match stored {
+            Stored::Yes | Stored::No => return,
+            Stored::Locked => UncachedReason::ZoneLocked,
+            Stored::Purged => UncachedReason::Purged,
+            Stored::NoRoom => UncachedReason::NoRoom,
+            Stored::TooLarge => UncachedReason::TooLarge,
+        };
+        self.not_kept(worker, reason);
+        if reason == UncachedReason::TooLarge {
+            let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
+            if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
+                warning!(
+                    guard::cycle_log(),
+                    "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
+                    cached.jwt().len(),
+                    zone.name()
+                );
+            }
+        }
+    }
+}
+
+/// What becomes of the key's entry in the zone when its flight ends.
+pub(super) enum Keeping {
+    /// The answer takes its place, for so long.
+    Store(Life),
+    /// It goes: the answer may not be kept, and has overtaken it. It must not serve as a stale one.
+    Forget,
+    /// It stays: nothing was learnt, or nothing is kept by the location that asked.
+    Leave,
+}
+
+/// What became of an answer in the zone.
+enum Stored {
+    Yes,
+    No,
+    NoRoom,
+    TooLarge,
+    Purged,
+    /// The zone's lock could not be had.
+    Locked,
+}
+
+impl From<arena::Stored> for Stored {
+    fn from(stored: arena::Stored) -> Self {
+        match stored {
+            arena::Stored::Yes { .. } => Self::Yes,
+            arena::Stored::TooLarge => Self::TooLarge,
+            arena::Stored::NoRoom => Self::NoRoom,
+        }
+    }
+}
+
+fn entry_of(cached: &Cached, life: Life) -> Entry<'_> {
+    Entry {
+        kind: arena::Kind::Active,
+        times: life,
+        jwt: cached.jwt(),
+        scope: cached.scope(),
+        claims: cached.claims(),
+        nature: cached.nature,
+    }
+}
+
+/// What is left at the mark for requests of other workers.
+fn mark_of<'a>(outcome: &'a Outcome, stored: &Stored) -> arena::Outcome<'a> {
+    use arena::Outcome as Mark;
+    match (outcome, stored) {
+        (Outcome::Granted(_), Stored::Yes) => Mark::Stored,
+        (Outcome::Granted(cached), _) => Mark::Active(entry_of(cached, cached.life)),
+        (Outcome::Inactive, _) => Mark::Inactive,
+        (Outcome::Failed(fail), _) => {
+            Mark::Failed { code: fail.why as u16, retry_after: fail.retry_after }
+        }
+    }
+}

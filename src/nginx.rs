@@ -1,0 +1,13 @@
+//! NGINX with safe faces: all that is `unsafe` stands here, but for the tables of `lib.rs`.
+
+pub(crate) mod guard;
+pub(crate) mod log;
+pub(crate) mod parser;
+pub(crate) mod pinned;
+pub(crate) mod reply;
+pub(crate) mod request;
+#[cfg(feature = "inject-faults")]
+pub(crate) mod scarce;
+pub(crate) mod sys;
+pub(crate) mod timer;
+pub(crate) mod zone;

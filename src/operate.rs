@@ -1,0 +1,6 @@
+//! What those who run the gateway see of it, and do to it.
+
+pub(crate) mod counters;
+pub(crate) mod purge;
+pub(crate) mod status;
+pub(crate) mod variables;

@@ -1,0 +1,74 @@
+//! Counting, from the event loop, into the state zone.
+
+use std::time::Duration;
+
+use phantom_token_engine::metrics::ConnectionCount;
+pub(crate) use phantom_token_engine::metrics::{
+    CallResult, FailureReason, Outcome, UncachedReason,
+};
+use phantom_token_engine::shared::health::EndpointId;
+
+use crate::nginx::sys::pid;
+use crate::worker::Worker;
+
+/// The share of the totals this worker counts in.
+fn share(worker: &Worker) -> u8 {
+    worker.slot.unwrap_or(pid() as u8)
+}
+
+/// A request met the module and came out so.
+pub(crate) fn request(worker: &Worker, outcome: Outcome) {
+    worker.state.count_request(share(worker), outcome);
+}
+
+/// A call to the authorization server ended so.
+pub(crate) fn introspection(worker: &Worker, endpoint: Option<EndpointId>, result: CallResult) {
+    worker.state.count_introspection(endpoint, result);
+}
+
+/// A call failed or could not be made.
+pub(crate) fn failure(worker: &Worker, endpoint: Option<EndpointId>, reason: FailureReason) {
+    worker.state.count_failure(endpoint, reason);
+}
+
+/// A token was called inactive before its time.
+pub(crate) fn ended_early(worker: &Worker, endpoint: Option<EndpointId>) {
+    worker.state.count_ended_early(endpoint);
+}
+
+/// An active answer was not kept.
+pub(crate) fn uncached(worker: &Worker, reason: UncachedReason) {
+    worker.state.count_uncached(share(worker), reason);
+}
+
+/// How long a call waited for a thread.
+pub(crate) fn queued(worker: &Worker, waited: Duration) {
+    worker.state.observe_queue(share(worker), waited);
+}
+
+/// How long a call took.
+pub(crate) fn took(worker: &Worker, took: Duration) {
+    worker.state.observe_introspection(share(worker), took);
+}
+
+/// Where connections to an endpoint are counted.
+pub(crate) fn connections(
+    worker: &Worker,
+    endpoint: Option<EndpointId>,
+) -> Option<&'static ConnectionCount> {
+    worker.slot.map(|slot| worker.state.connections(slot, endpoint))
+}
+
+/// Calls queued or running.
+pub(crate) fn pending(worker: &Worker, delta: i64) {
+    if let Some(slot) = worker.slot {
+        worker.state.pending_add(slot, delta);
+    }
+}
+
+/// Requests that wait for an answer.
+pub(crate) fn waiting(worker: &Worker, delta: i64) {
+    if let Some(slot) = worker.slot {
+        worker.state.waiting_add(slot, delta);
+    }
+}

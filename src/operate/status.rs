@@ -1,0 +1,129 @@
+//! `phantom_token_status`: the numbers, for Prometheus, for programs and for people.
+
+use phantom_token_engine::metrics::{Build, Snapshot, ZoneEntries, ZoneFacts};
+use phantom_token_engine::shared::process;
+
+use crate::conf::{LocConf, MainConf};
+use crate::nginx::guard;
+use crate::nginx::reply;
+use crate::nginx::request::{NoMemory, Request};
+use crate::nginx::sys::*;
+
+/// How the numbers are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Prometheus,
+    Json,
+    Html,
+}
+
+impl Format {
+    pub(crate) fn parse(name: &[u8]) -> Option<Self> {
+        match name {
+            b"prometheus" => Some(Self::Prometheus),
+            b"json" => Some(Self::Json),
+            b"html" => Some(Self::Html),
+            _ => None,
+        }
+    }
+}
+
+/// The page for people: self-contained, and it polls the JSON.
+const PAGE: &[u8] = include_bytes!("status/page.html");
+const PAGE_POLICY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/page-policy.txt"));
+
+/// NGINX's content handler.
+pub(crate) unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: NGINX passes a live request.
+    let r = unsafe { Request::new(r) };
+    guard::entry(
+        "the status handler",
+        || r.log(),
+        INTERNAL_SERVER_ERROR,
+        || show(r).unwrap_or(INTERNAL_SERVER_ERROR),
+    )
+}
+
+fn show(r: Request) -> Result<ngx_int_t, NoMemory> {
+    if r.method() & (NGX_HTTP_GET | NGX_HTTP_HEAD) == 0 {
+        r.add_header_out(b"Allow", str_of(b"GET, HEAD"))?;
+        return Ok(NGX_HTTP_NOT_ALLOWED as ngx_int_t);
+    }
+    // SAFETY: a live request.
+    let rc = unsafe { ngx_http_discard_request_body(r.as_ptr()) };
+    if rc != OK {
+        return Ok(rc);
+    }
+    let format = match asked_format(r) {
+        Ok(asked) => asked.or(LocConf::of(r).status).unwrap_or(Format::Prometheus),
+        Err(()) => return Ok(NGX_HTTP_BAD_REQUEST as ngx_int_t),
+    };
+    let Some(text) = numbers(r, format) else {
+        return Ok(NGX_HTTP_SERVICE_UNAVAILABLE as ngx_int_t);
+    };
+    let nosniff = (&b"X-Content-Type-Options"[..], &b"nosniff"[..]);
+    match format {
+        Format::Prometheus => reply::send(
+            r,
+            NGX_HTTP_OK,
+            Snapshot::PROMETHEUS_TYPE.as_bytes(),
+            &[nosniff],
+            text.as_bytes(),
+        ),
+        Format::Json => {
+            reply::send(r, NGX_HTTP_OK, b"application/json", &[nosniff], text.as_bytes())
+        }
+        Format::Html => {
+            let headers = [
+                nosniff,
+                (&b"Content-Security-Policy"[..], PAGE_POLICY),
+                (b"Referrer-Policy", b"no-referrer"),
+            ];
+            reply::send(r, NGX_HTTP_OK, b"text/html; charset=utf-8", &headers, PAGE)
+        }
+    }
+}
+
+/// `?format=…`; an error where it names none of the formats.
+fn asked_format(r: Request) -> Result<Option<Format>, ()> {
+    // SAFETY: the arguments of a live request.
+    let args = unsafe { bytes(&r.raw().args) };
+    args.split(|byte| *byte == b'&')
+        .find_map(|arg| arg.strip_prefix(b"format="))
+        .map_or(Ok(None), |name| Format::parse(name).map(Some).ok_or(()))
+}
+
+fn numbers(r: Request, format: Format) -> Option<String> {
+    if format == Format::Html {
+        return Some(String::new());
+    }
+    let main = MainConf::of(r);
+    let state = main.state.as_ref()?.state()?;
+    let zones: Vec<_> = main
+        .zones
+        .iter()
+        .filter_map(|zone| {
+            let stats = zone.arena()?.stats();
+            Some(ZoneFacts {
+                name: zone.name(),
+                entries: ZoneEntries { active: stats.active, inactive: stats.inactive },
+                used_bytes: stats.used_bytes,
+                size_bytes: stats.size_bytes,
+                evictions: stats.evictions,
+            })
+        })
+        .collect();
+    // SAFETY: a live request.
+    let tokens = unsafe { pt_server_tokens(r.as_ptr()) != 0 };
+    let build = tokens.then_some(Build {
+        version: env!("CARGO_PKG_VERSION"),
+        nginx: env!("PHANTOM_TOKEN_NGINX_VERSION"),
+    });
+    let in_use: Vec<_> = main.endpoints().filter_map(|endpoint| endpoint.id(&state)).collect();
+    let in_use = |id| in_use.contains(&id);
+    let snapshot = Snapshot::take(&state, &zones, build, process::runs, in_use, now_ms());
+    Some(match format {
+        Format::Json => snapshot.json(),
+        _ => snapshot.prometheus(),
+    })
+}
