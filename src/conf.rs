@@ -13,31 +13,66 @@ use phantom_token_engine::answer::nature::Accepts;
 use phantom_token_engine::client::{Endpoint, Servers};
 use phantom_token_engine::lifetime::CacheControlPolicy;
 use phantom_token_engine::shared::health::Limits;
-use phantom_token_engine::token::bearer::TokenSyntax;
+use phantom_token_engine::token::bearer::{MAX_TOKEN_LEN, TokenSyntax};
 use zeroize::Zeroizing;
 
-pub(crate) mod assigned;
+mod cache;
 mod credentials;
 pub(crate) mod directives;
 pub(crate) mod pem;
 pub(crate) mod policy;
 mod thread_pool;
 
-pub(crate) use crate::nginx::parser::{Cf, ConfError, Place};
 pub(crate) use policy::Policy;
 
-use crate::access::pass::Preceded;
+use crate::nginx::log::warning;
+use crate::nginx::parser::{Cf, ComplexValue, ConfError, ConfigLine, ContentHandler};
 use crate::nginx::sys::*;
 use crate::nginx::zone::{StateZone, ZoneRef};
-use crate::operate::status::Format;
 
-/// A compiled value that may hold variables, of this configuration cycle.
+/// The content handlers that directives give to a location.
 #[derive(Clone, Copy)]
-pub(crate) struct ComplexValue(pub(crate) *mut ngx_http_complex_value_t);
+pub(crate) struct ContentHandlers {
+    pub(crate) status: ContentHandler,
+    pub(crate) purge: ContentHandler,
+}
+
+/// Handlers of the rewrite phases that ours precede, each in its place: NGINX's rewrite module tells by
+/// the index of its own whether it is the server's turn or a location's.
+#[derive(Default)]
+pub(crate) struct Preceded {
+    /// The rewrite module's, in both phases.
+    pub(crate) rewrite: ngx_http_handler_pt,
+    /// Those that run first, where others do. They may not stay the first: Lua's handlers make
+    /// themselves the last when they first run.
+    pub(crate) server: ngx_http_handler_pt,
+    pub(crate) location: ngx_http_handler_pt,
+}
+
+/// How `phantom_token_status` shows the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Prometheus,
+    Json,
+    Html,
+}
+
+impl Format {
+    /// `None` where no format has this name.
+    pub(crate) fn parse(name: &[u8]) -> Option<Self> {
+        match name {
+            b"prometheus" => Some(Self::Prometheus),
+            b"json" => Some(Self::Json),
+            b"html" => Some(Self::Html),
+            _ => None,
+        }
+    }
+}
 
 /// Configuration of the whole `http` block.
-#[derive(Default)]
 pub(crate) struct MainConf {
+    /// What status and purge locations are served by.
+    pub(crate) handlers: ContentHandlers,
     /// Cache zones by name, as declared or made by default.
     pub(crate) zones: Vec<ZoneRef>,
     /// The zone for all that is not a cache entry; made when the module is used anywhere.
@@ -50,7 +85,7 @@ pub(crate) struct MainConf {
     pub(crate) http_authorization: Option<usize>,
     /// Handlers of variables that hold what they were assigned, and evaluate nothing.
     pub(crate) assigned: Vec<ngx_http_get_variable_pt>,
-    /// The handlers that ours precede.
+    /// The handlers of the rewrite phases that ours precede.
     pub(crate) preceded: Preceded,
     /// TLS settings are costly to make (a root store each): one for each set of options.
     pub(crate) tls: pem::TlsCache,
@@ -68,13 +103,93 @@ pub(crate) struct MainConf {
     pub(crate) warned: Vec<String>,
 }
 
+impl MainConf {
+    pub(crate) fn new(handlers: ContentHandlers) -> Self {
+        Self {
+            handlers,
+            zones: Vec::new(),
+            state: None,
+            max_pending: None,
+            worker_cache: None,
+            http_authorization: None,
+            assigned: Vec::new(),
+            preceded: Preceded::default(),
+            tls: pem::TlsCache::default(),
+            servers: Servers::default(),
+            endpoints: Vec::new(),
+            thread_pools: Vec::new(),
+            aio_thread_pools: Vec::new(),
+            demands: Vec::new(),
+            warned: Vec::new(),
+        }
+    }
+}
+
+impl Cf<'_> {
+    /// The configuration of the `http` block the parser is in.
+    pub(crate) fn main_conf(&mut self) -> &mut MainConf {
+        MainConf::of_parser(self)
+    }
+
+    /// A warning, once for a configuration, however many locations inherit what it is about.
+    pub(crate) fn warn_once(&mut self, message: String) {
+        if !self.main_conf().warned.contains(&message) {
+            warning!(self.log(), "{message}");
+            self.main_conf().warned.push(message);
+        }
+    }
+
+    /// Makes sure that `$http_authorization` has an index, so that it can be forgotten.
+    fn http_authorization(&mut self) -> Result<(), ConfError> {
+        if self.main_conf().http_authorization.is_none() {
+            let index = self.variable_index(b"http_authorization")?;
+            self.main_conf().http_authorization = Some(index);
+        }
+        Ok(())
+    }
+
+    /// Notes that a level demands something of tokens, by the directive the parser is at.
+    fn demand(
+        &mut self,
+        directive: &'static str,
+        demands: &mut Vec<(&'static str, Rc<Cell<bool>>)>,
+    ) {
+        let (line, in_force) = (self.line(), Rc::<Cell<bool>>::default());
+        demands.push((directive, in_force.clone()));
+        self.main_conf().demands.push(Demand { directive, line, in_force });
+    }
+
+    /// At the end of the configuration: who demands something of tokens means them to be judged.
+    pub(crate) fn warn_of_demands_without_force(&mut self) {
+        let demands = std::mem::take(&mut self.main_conf().demands);
+        for Demand { directive, line, .. } in demands.iter().filter(|demand| !demand.in_force.get())
+        {
+            self.warn_once(format!(
+                "\"{directive}\" has no effect: no location goes by it; write \"phantom_token on\" where it shall count, in {line}"
+            ));
+        }
+    }
+
+    /// At the end of a location that takes purges, where its buffer for bodies is too small for one:
+    /// the longest token, each byte in three of a form.
+    fn warn_of_small_body_buffer(&mut self, line: &ConfigLine) {
+        const LEAST: usize = 100 * 1024;
+        const _: () = assert!(b"token=".len() + 3 * MAX_TOKEN_LEN <= LEAST);
+        if self.client_body_buffer_size() < LEAST {
+            self.warn_once(format!(
+                "\"phantom_token_purge\" refuses long tokens with 413: write \"client_body_buffer_size 128k\" beside it, in {line}"
+            ));
+        }
+    }
+}
+
 /// `phantom_token on | off [token=$variable]`.
 #[derive(Clone)]
 pub(crate) struct Switch {
     pub(crate) on: bool,
     /// Index of the variable that holds the bare token.
     pub(crate) token: Option<usize>,
-    pub(crate) place: Place,
+    pub(crate) line: ConfigLine,
 }
 
 /// One `phantom_token_introspection_endpoint`.
@@ -90,7 +205,7 @@ pub(crate) struct EndpointSetting {
 /// A directive that demands something of tokens.
 pub(crate) struct Demand {
     pub(crate) directive: &'static str,
-    pub(crate) place: Place,
+    pub(crate) line: ConfigLine,
     /// Some location that is on goes by it.
     pub(crate) in_force: Rc<Cell<bool>>,
 }
@@ -136,9 +251,7 @@ pub(crate) struct Extra {
 impl Extra {
     /// Its value as it is written.
     pub(crate) fn source(&self) -> &[u8] {
-        // SAFETY: the compiled value and its text live in the pool of this configuration's cycle,
-        // as long as what is made of the configuration.
-        unsafe { bytes(&(*self.value.0).value) }
+        self.value.source()
     }
 
     /// Whether requests differ in it, and the answer may depend on it.
@@ -148,16 +261,14 @@ impl Extra {
 
     /// Its value, where no variable is in it.
     pub(crate) fn constant(&self) -> Option<&[u8]> {
-        // SAFETY: as in `source`. NGINX sets `lengths` where there are variables.
-        let is_constant = unsafe { (*self.value.0).lengths.is_null() };
-        is_constant.then(|| self.source())
+        self.value.constant()
     }
 }
 
 /// `phantom_token_cache NAME | off`.
 #[derive(Clone)]
 pub(crate) enum CacheSetting {
-    Named { name: String, place: Place },
+    Named { name: String, line: ConfigLine },
     Off,
 }
 
@@ -165,7 +276,7 @@ pub(crate) enum CacheSetting {
 pub(crate) struct Purge {
     /// From any address.
     pub(crate) any: bool,
-    pub(crate) place: Place,
+    pub(crate) line: ConfigLine,
 }
 
 /// Configuration of a server, a location, an `if` or a `limit_except`.
@@ -281,7 +392,7 @@ impl LocConf {
             }
         }
         if let Some(purge) = &self.purge {
-            cf.warn_of_small_body_buffer(&purge.place);
+            cf.warn_of_small_body_buffer(&purge.line);
         }
         if let Some(policy) = &self.policy {
             cf.main_conf().know_endpoints(policy);

@@ -20,7 +20,7 @@ use phantom_token_engine::token::key::Key;
 use zeroize::Zeroizing;
 
 use crate::cache::{self, Found};
-use crate::conf::policy::Policy;
+use crate::conf::policy::{Policy, Values};
 use crate::flight::outcome::{Fail, Outcome, Why};
 use crate::nginx::guard;
 use crate::nginx::log::{debug, error};
@@ -53,9 +53,6 @@ use work::Work;
 
 /// Requests that may wait for one key in one worker.
 const MAX_WAITERS: usize = 1_000;
-
-/// Values of extra headers or parameters, in their order. Credentials may be among them.
-pub(crate) type Values = Vec<Zeroizing<Vec<u8>>>;
 
 /// What a request brings to the introspection of its token.
 pub(crate) struct Question<'a> {

@@ -22,11 +22,13 @@ mod worker;
 use phantom_token_engine::client;
 
 use access::{filter, handler};
-use conf::{Cf, LocConf, MainConf, directives};
+use conf::{ContentHandlers, LocConf, MainConf, directives};
 use nginx::guard;
+use nginx::parser::Cf;
 use nginx::request::Request;
 use nginx::sys::*;
-use operate::variables;
+use nginx::thread_pool;
+use operate::{purge, status, variables};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(variables::preconfiguration),
@@ -149,6 +151,16 @@ impl MainConf {
         unsafe { &*(*r.raw().main_conf.add(ctx_index())).cast::<Self>() }
     }
 
+    /// The configuration of the `http` block a parser is in.
+    pub(crate) fn of_parser<'a>(cf: &'a mut Cf<'_>) -> &'a mut Self {
+        // SAFETY: inside `http`, `ctx` is the http context, whose main_conf slot holds what
+        // `create_main_conf` made; no other reference to it is alive during a callback.
+        unsafe {
+            let ctx = (*cf.as_ptr()).ctx.cast::<ngx_http_conf_ctx_t>();
+            &mut *(*(*ctx).main_conf.add(ctx_index())).cast::<Self>()
+        }
+    }
+
     /// The configuration of a cycle's `http` block; `None` where it has none.
     ///
     /// # Safety
@@ -164,22 +176,26 @@ impl MainConf {
     }
 }
 
+/// What the configuration's content handlers are.
+const HANDLERS: ContentHandlers =
+    ContentHandlers { status: status::handler, purge: purge::handler };
+
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     guard::install();
     // SAFETY: NGINX's own call.
-    unsafe { create::<MainConf>(cf) }
+    unsafe { create(cf, || MainConf::new(HANDLERS)) }
 }
 
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: NGINX's own call.
-    unsafe { create::<LocConf>(cf) }
+    unsafe { create(cf, LocConf::default) }
 }
 
 /// A configuration that is dropped with the cycle's pool. NULL where there is no memory.
 ///
 /// # Safety
 /// `cf` must be live.
-unsafe fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
+unsafe fn create<T>(cf: *mut ngx_conf_t, make: fn() -> T) -> *mut c_void {
     unsafe extern "C" fn drop_conf<T>(data: *mut c_void) {
         let dropped = guard::catch("the end of a configuration", || {
             // SAFETY: the box `create` made; NGINX runs a pool's cleanups once.
@@ -194,7 +210,7 @@ unsafe fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
             if cleanup.is_null() {
                 return ptr::null_mut();
             }
-            let conf = Box::into_raw(Box::<T>::default()).cast::<c_void>();
+            let conf = Box::into_raw(Box::new(make())).cast::<c_void>();
             (*cleanup).data = conf;
             (*cleanup).handler = Some(drop_conf::<T>);
             conf
@@ -253,9 +269,12 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 unsafe extern "C" fn make_thread_pool(cycle: *mut ngx_cycle_t, _: *mut c_void) -> *mut c_char {
     let failed = CONF_ERROR;
     guard::entry("the thread pool", guard::cycle_log, failed, || {
-        // SAFETY: NGINX passes the cycle it makes.
-        if let Some(main) = unsafe { MainConf::of_cycle(cycle) } {
-            main.make_thread_pool(cycle);
+        // SAFETY: NGINX passes the cycle it makes, whose configuration has been read.
+        unsafe {
+            if let Some(main) = MainConf::of_cycle(cycle) {
+                let (name, threads) = (MainConf::OWN_THREAD_POOL, MainConf::OWN_THREADS);
+                thread_pool::make(cycle, name, threads, &main.thread_pools);
+            }
         }
         ptr::null_mut()
     })

@@ -1,5 +1,6 @@
 //! NGINX with safe faces: all that is `unsafe` stands here, but for the tables of `lib.rs`.
 
+pub(crate) mod assigned;
 pub(crate) mod guard;
 pub(crate) mod log;
 pub(crate) mod parser;
@@ -9,5 +10,6 @@ pub(crate) mod request;
 #[cfg(feature = "inject-faults")]
 pub(crate) mod scarce;
 pub(crate) mod sys;
+pub(crate) mod thread_pool;
 pub(crate) mod timer;
 pub(crate) mod zone;

@@ -10,8 +10,8 @@ use core::ptr;
 use crate::access::ctx::{Ctx, Reply};
 use crate::access::pass;
 use crate::access::refusal;
-use crate::conf::Cf;
 use crate::nginx::guard;
+use crate::nginx::parser::Cf;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
 

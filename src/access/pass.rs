@@ -10,8 +10,10 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use crate::access::ctx::Ctx;
-use crate::conf::{Cf, LocConf, MainConf, assigned};
+use crate::conf::{LocConf, MainConf, Preceded};
+use crate::nginx::assigned;
 use crate::nginx::guard;
+use crate::nginx::parser::Cf;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
 
@@ -59,18 +61,6 @@ pub(crate) fn put_back(r: Request, ctx: &mut Ctx) -> Result<(), NoMemory> {
     let evaluated = original.evaluated;
     ctx.original = None;
     r.restore_evaluated(evaluated, &MainConf::of(r).assigned)
-}
-
-/// The handlers that ours precede, each in its place: NGINX's rewrite module tells by the index of its
-/// own whether it is the server's turn or a location's.
-#[derive(Default)]
-pub(crate) struct Preceded {
-    /// The rewrite module's, in both phases.
-    rewrite: ngx_http_handler_pt,
-    /// Those that run first, where others do. They may not stay the first: Lua's handlers make
-    /// themselves the last when they first run.
-    server: ngx_http_handler_pt,
-    location: ngx_http_handler_pt,
 }
 
 /// Sees to it that ours run before others in both rewrite phases, where the module is on anywhere.

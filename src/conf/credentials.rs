@@ -6,7 +6,8 @@ use phantom_token_engine::directive::credential::{self, Error, MAX_LEN};
 use zeroize::Zeroizing;
 
 use crate::conf::directives::Args;
-use crate::conf::{Cf, ConfError, LocConf, Secret, pem};
+use crate::conf::{LocConf, Secret, pem};
+use crate::nginx::parser::{Cf, ConfError};
 
 /// The longest file of a secret, in bytes: a line end besides.
 const MAX_FILE: usize = MAX_LEN + 2;
@@ -20,7 +21,7 @@ pub(super) fn check(cf: &mut Cf<'_>, directive: &str, value: &[u8]) -> Result<()
         )),
     })?;
     if value.ends_with(b" ") {
-        let place = cf.place();
+        let place = cf.line();
         cf.warn_once(format!(
             "\"{directive}\" ends in a blank, which is taken for a part of it, in {place}"
         ));

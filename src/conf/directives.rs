@@ -17,14 +17,13 @@ use phantom_token_engine::token::bearer::TokenSyntax;
 use phantom_token_engine::token::challenge;
 
 use crate::conf::{
-    AllowOptions, BoundTokens, CacheSetting, Cf, ClientAuth, ConfError, EndpointSetting, Extra,
-    LocConf, MainConf, Purge, Switch, credentials, pem,
+    AllowOptions, BoundTokens, CacheSetting, ClientAuth, EndpointSetting, Extra, Format, LocConf,
+    MainConf, Purge, Switch, credentials, pem,
 };
 use crate::nginx::guard;
-use crate::nginx::parser::{invalid, number, size, time_ms};
+use crate::nginx::parser::{Cf, ConfError, ContentHandler, invalid, number, size, time_ms};
 use crate::nginx::sys::*;
 use crate::nginx::zone::Zone;
-use crate::operate::status::Format;
 
 pub(super) type Args<'a> = &'a [&'static [u8]];
 type Set<C> = fn(&mut Cf<'_>, &mut C, Args<'_>) -> Result<(), ConfError>;
@@ -64,7 +63,7 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
     loc(c"phantom_token_client_id", MSL | NGX_CONF_TAKE1, |cf, conf, args| {
         credentials::check(cf, "phantom_token_client_id", args[0])?;
         if directive::seems_variable(args[0]) {
-            let (id, place) = (String::from_utf8_lossy(args[0]), cf.place());
+            let (id, place) = (String::from_utf8_lossy(args[0]), cf.line());
             let message = format!(
                 "\"phantom_token_client_id\" takes no variables: \"{id}\" is sent as it stands, in {place}"
             );
@@ -204,7 +203,7 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
     loc(c"phantom_token_cache", MSL | NGX_CONF_TAKE1, |cf, conf, args| {
         let setting = match args[0] {
             b"off" => CacheSetting::Off,
-            name => CacheSetting::Named { name: zone_name(name)?, place: cf.place() },
+            name => CacheSetting::Named { name: zone_name(name)?, line: cf.line() },
         };
         once(&mut conf.cache, setting)
     }),
@@ -238,16 +237,18 @@ pub(crate) static mut COMMANDS: [ngx_command_t; 40] = [
                 .ok_or_else(|| invalid(name, "write prometheus, json or html"))?,
         };
         once(&mut conf.status, format)?;
-        content_handler(cf, crate::operate::status::handler)
+        let handler = cf.main_conf().handlers.status;
+        content_handler(cf, handler)
     }),
     loc(c"phantom_token_purge", SL | NGX_CONF_NOARGS | NGX_CONF_TAKE1, |cf, conf, args| {
-        let place = cf.place();
+        let line = cf.line();
         let any = match args.first() {
             None => false,
             Some(who) => choose(who, &[("local", false), ("any", true)])?,
         };
-        once(&mut conf.purge, Purge { any, place })?;
-        content_handler(cf, crate::operate::purge::handler)
+        once(&mut conf.purge, Purge { any, line })?;
+        let handler = cf.main_conf().handlers.purge;
+        content_handler(cf, handler)
     }),
     ngx_command_t::empty(),
     ngx_command_t::empty(),
@@ -370,7 +371,7 @@ fn switch(cf: &mut Cf<'_>, conf: &mut LocConf, args: Args<'_>) -> Result<(), Con
             Some(cf.variable_index(name)?)
         }
     };
-    once(&mut conf.switch, Switch { on, token, place: cf.place() })
+    once(&mut conf.switch, Switch { on, token, line: cf.line() })
 }
 
 fn endpoint(_: &mut Cf<'_>, conf: &mut LocConf, args: Args<'_>) -> Result<(), ConfError> {
@@ -428,7 +429,7 @@ fn bypass(cf: &mut Cf<'_>, conf: &mut LocConf, args: Args<'_>) -> Result<(), Con
             Maker::Operator => None,
         };
         if let Some(doubt) = doubt {
-            let (value, place) = (String::from_utf8_lossy(arg), cf.place());
+            let (value, place) = (String::from_utf8_lossy(arg), cf.line());
             cf.warn_once(format!(
                 "\"phantom_token_bypass\" has a doubtful value \"{value}\": {doubt}; derive the condition with map, in {place}"
             ));
@@ -454,7 +455,7 @@ fn extra(cf: &mut Cf<'_>, directive: &str, args: Args<'_>) -> Result<Extra, Conf
         return Err(ConfError::directive("has a control byte in its value: leave it out"));
     }
     if keyed && directive::maker(args[1], directive::is_free) == Maker::Client {
-        let place = cf.place();
+        let place = cf.line();
         let value = String::from_utf8_lossy(args[1]).into_owned();
         cf.warn_once(format!(
             "\"{directive}\" makes \"{value}\", which any client can set, part of the cache key: write nokey if the answer does not depend on it, in {place}"
@@ -499,7 +500,7 @@ fn introspection_param(
 /// Some servers look for no other kind of token than the hint says.
 fn warn_of_hint(cf: &mut Cf<'_>, directive: &str, hint: &[u8]) {
     if hint != b"access_token" {
-        let (hint, place) = (String::from_utf8_lossy(hint).into_owned(), cf.place());
+        let (hint, place) = (String::from_utf8_lossy(hint).into_owned(), cf.line());
         cf.warn_once(format!(
             "\"{directive} {hint}\": some servers then call every access token inactive; write access_token, in {place}"
         ));
@@ -531,11 +532,7 @@ fn cache_zone(cf: &mut Cf<'_>, conf: &mut MainConf, args: Args<'_>) -> Result<()
     Ok(())
 }
 
-fn content_handler(
-    cf: &mut Cf<'_>,
-    handler: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
-) -> Result<(), ConfError> {
-    // SAFETY: the parser is inside a server or a location, whose core configuration is live.
-    unsafe { pt_set_content_handler(cf.as_ptr(), Some(handler)) }
-    crate::nginx::zone::StateZone::declare(cf)
+fn content_handler(cf: &mut Cf<'_>, handler: ContentHandler) -> Result<(), ConfError> {
+    cf.set_content_handler(handler);
+    cf.use_state_zone()
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use phantom_token_engine::client::{Tls, TlsFile, TlsOptions};
 use zeroize::Zeroizing;
 
-use crate::conf::{Cf, ConfError};
+use crate::nginx::parser::{Cf, ConfError};
 
 /// The longest PEM file read, in bytes: a whole system's root store has a few hundred kilobytes.
 const MAX_PEM_FILE: usize = 8 * 1024 * 1024;

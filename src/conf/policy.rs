@@ -17,15 +17,19 @@ use phantom_token_engine::shared::state::{self, State};
 use phantom_token_engine::token::bearer::TokenSyntax;
 use phantom_token_engine::token::challenge::Challenge;
 use phantom_token_engine::token::key::{HashKey, IdentityHash, Key};
+use zeroize::Zeroizing;
 
+use crate::conf::cache::DEFAULT_ZONE;
 use crate::conf::pem::TlsFiles;
 use crate::conf::{
-    AllowOptions, BoundTokens, CacheSetting, Cf, ClientAuth, ComplexValue, ConfError, Extra,
-    LocConf, MainConf, Place, Secret, Switch,
+    AllowOptions, BoundTokens, CacheSetting, ClientAuth, Extra, LocConf, MainConf, Secret, Switch,
 };
-use crate::flight::Values;
+use crate::nginx::parser::{Cf, ComplexValue, ConfError, ConfigLine};
 use crate::nginx::sys::*;
-use crate::nginx::zone::{StateZone, Zone, ZoneRef};
+use crate::nginx::zone::ZoneRef;
+
+/// Values of extra headers or parameters, in their order. Credentials may be among them.
+pub(crate) type Values = Vec<Zeroizing<Vec<u8>>>;
 
 const DEFAULT_REALM: &[u8] = b"api";
 const DEFAULT_ACCEPT: &[u8] = b"application/jwt";
@@ -195,7 +199,7 @@ impl Policy {
         conf: &LocConf,
         switch: &Switch,
     ) -> Result<Self, ConfError> {
-        let place = &switch.place;
+        let place = &switch.line;
         let introspection = Introspection::prepare(cf, conf, place)?;
 
         let scope = conf.scope.clone().unwrap_or_default();
@@ -214,7 +218,7 @@ impl Policy {
         let thread_pool = cf.thread_pool(conf.thread_pool.as_ref().map(|name| &name[..]))?;
         warn_of_doubts(cf, conf, &introspection, timeout_ms);
 
-        StateZone::declare(cf)?;
+        cf.use_state_zone()?;
         cf.http_authorization()?;
 
         Ok(Self {
@@ -231,8 +235,8 @@ impl Policy {
             introspection,
             zone: match &conf.cache {
                 Some(CacheSetting::Off) => None,
-                Some(CacheSetting::Named { name, place }) => Some(Zone::find(cf, name, place)?),
-                None => Some(Zone::find(cf, Zone::DEFAULT_NAME, place)?),
+                Some(CacheSetting::Named { name, line }) => Some(cf.cache_zone(name, line)?),
+                None => Some(cf.cache_zone(DEFAULT_ZONE, place)?),
             },
             cache: CacheTimes {
                 valid_ms: conf.cache_valid.unwrap_or(CACHE_VALID_MS),
@@ -325,7 +329,7 @@ impl Introspection {
         })
     }
 
-    fn prepare(cf: &mut Cf<'_>, conf: &LocConf, place: &Place) -> Result<Self, ConfError> {
+    fn prepare(cf: &mut Cf<'_>, conf: &LocConf, place: &ConfigLine) -> Result<Self, ConfError> {
         let missing = |directive: &str, write: &str| {
             ConfError::Whole(format!(
                 "\"{directive}\" is missing for \"phantom_token on\" in {place}: {write}"

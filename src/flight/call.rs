@@ -11,8 +11,8 @@ use phantom_token_engine::metrics::ConnectionCount;
 use phantom_token_engine::shared::health::form::Form;
 
 use crate::conf::Extra;
+use crate::conf::policy::Values;
 use crate::conf::policy::{Policy, PolicyEndpoint};
-use crate::flight::Values;
 
 /// What is asked, beside what the policy says.
 pub(crate) struct About<'a> {

@@ -22,8 +22,8 @@ use phantom_token_engine::shared::health::{Availability, OwnCall, Transition, qu
 use phantom_token_engine::shared::process;
 use phantom_token_engine::shared::state::Notice;
 
+use crate::conf::policy::Values;
 use crate::conf::policy::{Policy, PolicyEndpoint};
-use crate::flight::Values;
 use crate::flight::call::{self, About};
 use crate::nginx::guard;
 use crate::nginx::log::{crit, error, notice, warning};

@@ -1,14 +1,10 @@
 //! NGINX's configuration parser, with a safe face.
 
-use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::rc::Rc;
 
 use phantom_token_engine::directive;
-use phantom_token_engine::token::bearer::MAX_TOKEN_LEN;
 
-use crate::conf::{ComplexValue, Demand, MainConf};
 use crate::nginx::sys::*;
 
 /// Why a directive cannot stand as it is. Shown as `"directive" <this> in file:line`.
@@ -36,16 +32,39 @@ impl ConfError {
 
 /// Where a directive stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ConfigLine {
     file: String,
     line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ConfigLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
 }
+
+/// A compiled value that may hold variables, of this configuration cycle.
+#[derive(Clone, Copy)]
+pub(crate) struct ComplexValue(pub(crate) *mut ngx_http_complex_value_t);
+
+impl ComplexValue {
+    /// Its text as it is written.
+    pub(crate) fn source(&self) -> &[u8] {
+        // SAFETY: the compiled value and its text live in the pool of this configuration's cycle,
+        // as long as what is made of the configuration.
+        unsafe { bytes(&(*self.0).value) }
+    }
+
+    /// The value itself; `None` where a variable is in it.
+    pub(crate) fn constant(&self) -> Option<&[u8]> {
+        // SAFETY: as in `source`. NGINX sets `lengths` where there are variables.
+        let is_constant = unsafe { (*self.0).lengths.is_null() };
+        is_constant.then(|| self.source())
+    }
+}
+
+/// A content handler, as NGINX calls it.
+pub(crate) type ContentHandler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 
 /// The parser at one directive, or at the end of a block.
 pub(crate) struct Cf<'a> {
@@ -89,70 +108,29 @@ impl Cf<'_> {
     }
 
     /// Where the parser is.
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn line(&self) -> ConfigLine {
         // SAFETY: `conf_file` is set while a file is parsed; its name is a live string.
         unsafe {
             match (*self.cf).conf_file.as_ref() {
-                Some(file) => Place {
+                Some(file) => ConfigLine {
                     file: String::from_utf8_lossy(bytes(&file.file.name)).into_owned(),
                     line: file.line,
                 },
-                None => Place { file: "the command line".into(), line: 0 },
+                None => ConfigLine { file: "the command line".into(), line: 0 },
             }
         }
     }
 
-    pub(crate) fn main_conf(&mut self) -> &mut MainConf {
-        // SAFETY: inside `http`, `ctx` is the http context, whose main_conf slot holds what
-        // `create_main_conf` made; no other reference to it is alive during a callback.
-        unsafe {
-            let ctx = (*self.cf).ctx.cast::<ngx_http_conf_ctx_t>();
-            &mut *(*(*ctx).main_conf.add(crate::ctx_index())).cast::<MainConf>()
-        }
-    }
-
-    /// A warning, once for a configuration, however many locations inherit what it is about.
-    pub(crate) fn warn_once(&mut self, message: String) {
-        if !self.main_conf().warned.contains(&message) {
-            crate::nginx::log::warning!(self.log(), "{message}");
-            self.main_conf().warned.push(message);
-        }
-    }
-
-    /// Notes that a level demands something of tokens, by the directive the parser is at.
-    pub(crate) fn demand(
-        &mut self,
-        directive: &'static str,
-        demands: &mut Vec<(&'static str, Rc<Cell<bool>>)>,
-    ) {
-        let (place, in_force) = (self.place(), Rc::<Cell<bool>>::default());
-        demands.push((directive, in_force.clone()));
-        self.main_conf().demands.push(Demand { directive, place, in_force });
-    }
-
-    /// At the end of the configuration: who demands something of tokens means them to be judged.
-    pub(crate) fn warn_of_demands_without_force(&mut self) {
-        let demands = std::mem::take(&mut self.main_conf().demands);
-        for Demand { directive, place, .. } in
-            demands.iter().filter(|demand| !demand.in_force.get())
-        {
-            self.warn_once(format!(
-                "\"{directive}\" has no effect: no location goes by it; write \"phantom_token on\" where it shall count, in {place}"
-            ));
-        }
-    }
-
-    /// At the end of a location that takes purges, where its buffer for bodies is too small for one:
-    /// the longest token, each byte in three of a form.
-    pub(crate) fn warn_of_small_body_buffer(&mut self, place: &Place) {
-        const LEAST: usize = 100 * 1024;
-        const _: () = assert!(b"token=".len() + 3 * MAX_TOKEN_LEN <= LEAST);
+    /// At the end of a location: how much of a body NGINX keeps in memory there, in bytes.
+    pub(crate) fn client_body_buffer_size(&self) -> usize {
         // SAFETY: the parser is at the end of a location whose core configuration was merged before.
-        if unsafe { pt_conf_client_body_buffer_size(self.cf) } < LEAST {
-            self.warn_once(format!(
-                "\"phantom_token_purge\" refuses long tokens with 413: write \"client_body_buffer_size 128k\" beside it, in {place}"
-            ));
-        }
+        unsafe { pt_conf_client_body_buffer_size(self.cf) }
+    }
+
+    /// Gives the location the parser is in a content handler, in place of an earlier one.
+    pub(crate) fn set_content_handler(&mut self, handler: ContentHandler) {
+        // SAFETY: the parser is inside a server or a location, whose core configuration is live.
+        unsafe { pt_set_content_handler(self.cf, Some(handler)) }
     }
 
     /// Compiles a value that may hold variables.
@@ -196,15 +174,6 @@ impl Cf<'_> {
     pub(crate) fn is_nameless(&self) -> bool {
         // SAFETY: as above.
         unsafe { pt_is_nameless(self.cf) != 0 }
-    }
-
-    /// Makes sure that `$http_authorization` has an index, so that it can be forgotten.
-    pub(crate) fn http_authorization(&mut self) -> Result<(), ConfError> {
-        if self.main_conf().http_authorization.is_none() {
-            let index = self.variable_index(b"http_authorization")?;
-            self.main_conf().http_authorization = Some(index);
-        }
-        Ok(())
     }
 
     /// The index of a variable, by its name without `$`.

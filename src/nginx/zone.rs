@@ -16,9 +16,9 @@ use phantom_token_engine::shared::lock::{self, Guard};
 use phantom_token_engine::shared::process;
 use phantom_token_engine::shared::state::{self, State};
 
-use crate::conf::{Cf, ConfError, Place};
 use crate::nginx::guard;
 use crate::nginx::log::log_at;
+use crate::nginx::parser::{Cf, ConfError};
 use crate::nginx::sys::*;
 
 mod owed;
@@ -64,10 +64,6 @@ impl PartialEq for ZoneRef {
 }
 
 impl Zone {
-    /// The zone that is used, and made, where none is named.
-    pub(crate) const DEFAULT_NAME: &'static str = "phantom_token";
-    const DEFAULT_SIZE: usize = 10 * 1024 * 1024;
-
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -96,22 +92,6 @@ impl Zone {
         // SAFETY: set once, before any configuration is read.
         let page = unsafe { ngx_pagesize };
         (arena::MIN_SIZE + slab_overhead(arena::MIN_SIZE)).max(8 * page)
-    }
-
-    /// The zone a location names, which must be declared somewhere, but for the default one.
-    pub(crate) fn find(cf: &mut Cf<'_>, name: &str, place: &Place) -> Result<ZoneRef, ConfError> {
-        let found = cf.main_conf().zones.iter().find(|zone| zone.name == name).cloned();
-        match found {
-            Some(zone) => Ok(zone),
-            None if name == Self::DEFAULT_NAME => {
-                let zone = Self::declare(cf, name, Self::DEFAULT_SIZE)?;
-                cf.main_conf().zones.push(zone.clone());
-                Ok(zone)
-            }
-            None => Err(ConfError::Whole(format!(
-                "\"phantom_token_cache\" names the zone \"{name}\", which is not declared, in {place}: write phantom_token_cache_zone zone={name}:10m in http"
-            ))),
-        }
     }
 
     pub(crate) fn arena(&self) -> Option<Arena> {
@@ -175,16 +155,12 @@ pub(crate) struct StateZone {
 impl StateZone {
     const NAME: &'static str = "phantom_token_state";
 
-    /// Adds the state zone to the configuration, once.
-    pub(crate) fn declare(cf: &mut Cf<'_>) -> Result<(), ConfError> {
-        if cf.main_conf().state.is_some() {
-            return Ok(());
-        }
+    /// Adds the state zone to the configuration; its memory comes when the cycle starts.
+    pub(crate) fn declare(cf: &mut Cf<'_>) -> Result<Rc<Self>, ConfError> {
         let zone = Rc::new(Self { mapped: Mapped::default(), state: Cell::new(None) });
         let data = Rc::as_ptr(&zone).cast_mut().cast();
         add(cf, Self::NAME, state::SIZE + slab_overhead(state::SIZE), init_state, data)?;
-        cf.main_conf().state = Some(zone);
-        Ok(())
+        Ok(zone)
     }
 
     pub(crate) fn state(&self) -> Option<State> {

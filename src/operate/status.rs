@@ -3,30 +3,11 @@
 use phantom_token_engine::metrics::{Build, Snapshot, ZoneEntries, ZoneFacts};
 use phantom_token_engine::shared::process;
 
-use crate::conf::{LocConf, MainConf};
+use crate::conf::{Format, LocConf, MainConf};
 use crate::nginx::guard;
 use crate::nginx::reply;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
-
-/// How the numbers are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    Prometheus,
-    Json,
-    Html,
-}
-
-impl Format {
-    pub(crate) fn parse(name: &[u8]) -> Option<Self> {
-        match name {
-            b"prometheus" => Some(Self::Prometheus),
-            b"json" => Some(Self::Json),
-            b"html" => Some(Self::Html),
-            _ => None,
-        }
-    }
-}
 
 /// The page for people: self-contained, and it polls the JSON.
 const PAGE: &[u8] = include_bytes!("status/page.html");

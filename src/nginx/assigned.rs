@@ -6,7 +6,7 @@
 
 use core::ffi::CStr;
 
-use crate::conf::Cf;
+use crate::nginx::parser::Cf;
 use crate::nginx::sys::*;
 
 /// A module, its directive, and the variable to try it on.
