@@ -24,6 +24,7 @@ use phantom_token_engine::client;
 use access::{filter, handler};
 use conf::{ContentHandlers, LocConf, MainConf, directives};
 use nginx::guard;
+use nginx::log::Cycle;
 use nginx::parser::Cf;
 use nginx::request::Request;
 use nginx::sys::*;
@@ -203,7 +204,7 @@ unsafe fn create<T>(cf: *mut ngx_conf_t, make: fn() -> T) -> *mut c_void {
         });
         drop(dropped);
     }
-    guard::entry("a configuration", guard::cycle_log, ptr::null_mut(), || {
+    guard::entry("a configuration", Cycle, ptr::null_mut(), || {
         // SAFETY: a live parser's pool.
         unsafe {
             let cleanup = ngx_pool_cleanup_add((*cf).pool, 0);
@@ -224,7 +225,7 @@ unsafe extern "C" fn merge_loc_conf(
     inner: *mut c_void,
 ) -> *mut c_char {
     let failed = CONF_ERROR;
-    guard::entry("merging configurations", guard::cycle_log, failed, || {
+    guard::entry("merging configurations", Cycle, failed, || {
         // SAFETY: NGINX passes the parser and two different configurations `create_loc_conf` made.
         let (mut cf, outer, inner) =
             unsafe { (Cf::new(cf), &*outer.cast::<LocConf>(), &mut *inner.cast::<LocConf>()) };
@@ -239,7 +240,7 @@ unsafe extern "C" fn merge_loc_conf(
 }
 
 unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
-    guard::entry("the end of the configuration", guard::cycle_log, ERROR, || {
+    guard::entry("the end of the configuration", Cycle, ERROR, || {
         // SAFETY: NGINX passes a live parser, at the end of the `http` block.
         let mut cf = unsafe { Cf::new(cf) };
         cf.warn_of_demands_without_force();
@@ -249,7 +250,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    guard::entry("the start of a worker", guard::cycle_log, ERROR, || {
+    guard::entry("the start of a worker", Cycle, ERROR, || {
         // SAFETY: NGINX passes the running cycle; where there is no `http` block there is no
         // context.
         unsafe {
@@ -268,7 +269,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 /// When the whole configuration has been read.
 unsafe extern "C" fn make_thread_pool(cycle: *mut ngx_cycle_t, _: *mut c_void) -> *mut c_char {
     let failed = CONF_ERROR;
-    guard::entry("the thread pool", guard::cycle_log, failed, || {
+    guard::entry("the thread pool", Cycle, failed, || {
         // SAFETY: NGINX passes the cycle it makes, whose configuration has been read.
         unsafe {
             if let Some(main) = MainConf::of_cycle(cycle) {
@@ -284,12 +285,12 @@ unsafe extern "C" fn make_thread_pool(cycle: *mut ngx_cycle_t, _: *mut c_void) -
 unsafe extern "C" fn stop_calls(_: *mut ngx_cycle_t) {
     /// A thread that is in the system's hands for longer is waited for by its pool.
     const WITHIN: Duration = Duration::from_secs(1);
-    guard::entry("the end of calls", guard::cycle_log, (), || {
+    guard::entry("the end of calls", Cycle, (), || {
         worker::with(|worker| worker.idle.close_all());
         client::stop(WITHIN);
     });
 }
 
 unsafe extern "C" fn exit_process(_: *mut ngx_cycle_t) {
-    guard::entry("the end of a worker", guard::cycle_log, (), worker::stop);
+    guard::entry("the end of a worker", Cycle, (), worker::stop);
 }

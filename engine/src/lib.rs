@@ -12,6 +12,7 @@ pub mod client;
 pub mod directive;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod guard;
 pub mod http;
 pub mod lifetime;
 pub mod local;

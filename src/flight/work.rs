@@ -14,7 +14,7 @@ use phantom_token_engine::client::{self, Call, CallError};
 use phantom_token_engine::http::cache_control::Caching;
 use phantom_token_engine::wipe::wipe_vec;
 
-use crate::nginx::guard::{self, Place};
+use crate::nginx::guard::{self, PanicSite};
 use crate::nginx::sys::*;
 
 const QUEUED: u8 = 0;
@@ -90,7 +90,7 @@ pub(crate) enum Attempt {
     /// The queue had left too little time for an answer: nothing was sent.
     Skipped,
     /// Our own bug.
-    Panicked(Place),
+    Panicked(PanicSite),
 }
 
 impl Work {

@@ -1,81 +1,41 @@
-//! Every entry from C: a panic ends here, never in NGINX.
+//! Guards every entry from C: a panic ends here, never in NGINX.
 //!
 //! A Rust panic that reaches C aborts the worker and every request in it. Here it becomes a value
-//! that fails closed and a `[crit]` line with file and line only: a panic's own message may hold
-//! what must not be logged.
+//! that fails closed and a `[crit]` line with file and line only.
 
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe, Location};
-use std::sync::Once;
+use phantom_token_engine::guard;
+pub(crate) use phantom_token_engine::guard::PanicSite;
 
-use crate::nginx::log::crit;
+use crate::nginx::log::{HasLog, crit};
 use crate::nginx::sys::ngx_log_t;
 
-thread_local! {
-    static PLACE: Cell<Option<(&'static str, u32)>> = const { Cell::new(None) };
-}
-
-/// Where this thread last panicked: file and line.
-pub(crate) struct Place(Option<(&'static str, u32)>);
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some((file, line)) => write!(f, "{file}:{line}"),
-            None => f.write_str("an unknown place"),
-        }
-    }
-}
-
-/// Replaces the default panic hook, which would print the message to standard error (NGINX's error
-/// log, often). Called before anything of ours can panic.
+/// Readies what catches panics. Called before anything of ours can panic.
 pub(crate) fn install() {
     #[cfg(feature = "inject-faults")]
     {
         injected::read();
         crate::nginx::scarce::read();
     }
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        panic::set_hook(Box::new(|info| {
-            // A location's file name is a string in the binary: it lives as long as the code.
-            let place = info.location().map(|at: &Location<'_>| {
-                let file: &str = at.file();
-                // SAFETY: `Location` of a panic borrows a string constant of this binary, which is
-                // never unmapped (`-z nodelete`).
-                let file: &'static str = unsafe { core::mem::transmute(file) };
-                (file, at.line())
-            });
-            PLACE.with(|cell| cell.set(place));
-        }));
-    });
+    guard::install();
 }
 
 /// Runs `body`, the entry `what`; where it panics, gives the place instead.
-pub(crate) fn catch<T>(what: &str, body: impl FnOnce() -> T) -> Result<T, Place> {
-    let body = || {
+#[inline]
+pub(crate) fn catch<T>(what: &str, body: impl FnOnce() -> T) -> Result<T, PanicSite> {
+    guard::catch(|| {
         #[cfg(feature = "inject-faults")]
         injected::panic_once(what);
         #[cfg(not(feature = "inject-faults"))]
         let _ = what;
         body()
-    };
-    panic::catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
-        // The payload's own drop must not be able to panic out of here.
-        std::mem::forget(payload);
-        Place(PLACE.with(Cell::take))
     })
 }
 
-/// Runs `body`; where it panics, logs one `[crit]` line and gives `otherwise`.
-pub(crate) fn entry<T>(
-    what: &str,
-    log: impl FnOnce() -> *mut ngx_log_t,
-    otherwise: T,
-    body: impl FnOnce() -> T,
-) -> T {
-    catch(what, body).unwrap_or_else(|place| {
-        crit!(log(), "caught a panic in {what} at {place}");
+/// Runs `body`; where it panics, writes one `[crit]` line to the log of `who` and gives `otherwise`.
+#[inline]
+pub(crate) fn entry<T>(what: &str, who: impl HasLog, otherwise: T, body: impl FnOnce() -> T) -> T {
+    catch(what, body).unwrap_or_else(|site| {
+        crit!(who, "caught a panic in {what} at {site}");
         otherwise
     })
 }

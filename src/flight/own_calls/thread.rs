@@ -11,7 +11,7 @@ use phantom_token_engine::shared::health::form::Form;
 use phantom_token_engine::shared::health::judge::{Credentials, Health, Verdict, judge};
 use phantom_token_engine::wipe::wipe_vec;
 
-use crate::nginx::guard::{self, Place};
+use crate::nginx::guard::{self, PanicSite};
 
 /// Bytes of stack: what pool threads have at least.
 const STACK: usize = 2 * 1024 * 1024;
@@ -30,7 +30,7 @@ pub(super) struct Ended {
     pub(super) verdict: Verdict,
     /// The form that was answered with active or inactive.
     pub(super) answered: Option<Form>,
-    pub(super) panicked: Option<Place>,
+    pub(super) panicked: Option<PanicSite>,
 }
 
 /// A call under way. Dropped before its end, it goes on unheard, for as long as its deadline lets
