@@ -10,7 +10,6 @@ use std::ptr::NonNull;
 
 use phantom_token_engine::arena::Record;
 use phantom_token_engine::local::Local;
-use phantom_token_engine::shared::process;
 use phantom_token_engine::shared::state::State;
 use phantom_token_engine::token::key::{HashKey, Key};
 
@@ -121,7 +120,7 @@ pub(crate) fn start(conf: &MainConf) {
     let record_room = 4096;
     let worker = Worker {
         state,
-        slot: state.claim(pid(), process::runs),
+        slot: state.slots().claim(here()),
         local: Local::new(conf.worker_cache.unwrap_or(WORKER_CACHE), WORKER_CACHE_BYTES),
         record: Record::with_room(record_room),
         flights: HashMap::default(),
@@ -150,7 +149,7 @@ pub(crate) fn stop() {
         worker.failures.sum_up(true);
         worker.pay(true);
         if let Some(slot) = worker.slot {
-            worker.state.release(slot, pid());
+            worker.state.slots().release(slot, pid());
         }
     });
 }

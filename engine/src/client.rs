@@ -49,7 +49,7 @@ use self::agent::Agent;
 use self::stop::Running;
 use self::transport::Failure;
 use crate::http::response::Response;
-use crate::metrics::ConnectionCount;
+use crate::shared::counters::ConnectionCount;
 
 /// The most content an answer may have, in bytes.
 pub const MAX_BODY: usize = 65_536;

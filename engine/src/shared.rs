@@ -1,7 +1,11 @@
-//! What the gateway's processes share besides the arena: the lock, the state zone, the health of
-//! servers.
+//! What the gateway's processes share besides the arena: the lock, and the state zone with the
+//! counters and the health of servers.
 
+mod atomic;
+pub mod counters;
+pub mod endpoint;
 pub mod health;
 pub mod lock;
 pub mod process;
 pub mod state;
+mod table;

@@ -13,21 +13,27 @@ use phantom_token_engine::arena::{
     Answer, Arena, Entry, Find, Flight, Joined, Kind, Locked, Outcome, Owner, Poll, Record, Times,
 };
 use phantom_token_engine::local::{Cached, Facts, Local};
-use phantom_token_engine::metrics::{
-    self, CallResult, FailureReason, OwnResult, Snapshot, UncachedReason,
+use phantom_token_engine::metrics::Snapshot;
+use phantom_token_engine::shared::counters::{
+    self, CallResult, FailureReason, OwnResult, UncachedReason,
 };
-use phantom_token_engine::shared::health::judge::Health;
 use phantom_token_engine::shared::health::turn::TurnTaken;
-use phantom_token_engine::shared::health::{Availability, Limits, OwnCall};
+use phantom_token_engine::shared::health::{Availability, Health, Limits, OwnCall};
 use phantom_token_engine::shared::lock;
+use phantom_token_engine::shared::process::Here;
 use phantom_token_engine::shared::state::{self, Notice, State};
-use phantom_token_engine::token::key::{HashKey, Key};
+use phantom_token_engine::token::key::{HashKey, Key, hash_of};
 
 const HASH_KEY: HashKey = HashKey(*b"0123456789abcdef");
 const WORKERS: u32 = 4;
 const TOKENS: u64 = 60;
 /// Room for some of the tokens.
 const LEN: usize = 96 * 1024;
+
+/// One of these workers, to which all others run.
+fn here(pid: u32, now_ms: u64) -> Here<'static> {
+    Here { pid, now_ms, alive: &|_| true }
+}
 
 /// A zone's block and its lock, and the state's block.
 struct Shared {
@@ -101,7 +107,7 @@ impl<'a> Worker<'a> {
             let state = State::attach(shared.state(), state::SIZE).unwrap();
             (Arena::attach(shared.zone(), LEN).unwrap(), state)
         };
-        let slot = state.claim(pid, |_| true).unwrap();
+        let slot = state.slots().claim(here(pid, 0)).unwrap();
         Self {
             shared,
             arena,
@@ -232,49 +238,49 @@ impl<'a> Worker<'a> {
     /// A call's share in health and counters.
     fn call(&mut self, token: u64) {
         let label = format!("http://as{}.example/introspect", token % 3);
-        let endpoint = self.state.endpoint(&label, 0);
+        let endpoint = self.state.endpoints().find(&label, 0);
         let limits = Limits { max_fails: 3, fail_timeout_ms: 50 };
         let now = self.random.below(1_000);
         let (me, slot) = (self.me.pid, self.me.slot);
-        self.state.pending_add(slot, 1);
-        if self.state.available(endpoint, &limits, now) == Availability::Up {
+        self.state.slots().pending_add(slot, 1);
+        if self.state.endpoints().available(endpoint, &limits, now) == Availability::Up {
             if self.random.below(3) == 0 {
-                let _ = self.state.answered_ok(endpoint, now);
-                self.state.count_introspection(endpoint, CallResult::Active);
+                let _ = self.state.endpoints().answered(endpoint, now);
+                self.state.calls(endpoint).count(CallResult::Active);
             } else {
-                let _ = self.state.failed(endpoint, &limits, now, now);
-                self.state.count_failure(endpoint, FailureReason::ALL[0]);
+                let _ = self.state.endpoints().failed(endpoint, &limits, now, now);
+                self.state.calls(endpoint).count_failure(FailureReason::ALL[0]);
             }
         }
-        let hash = state::hash_of(&[label.as_bytes()]);
-        if let TurnTaken::Mine(turn) = self.state.take_turn(hash, me, now, now + 10, |_| true) {
+        let hash = hash_of(&[label.as_bytes()]);
+        if let TurnTaken::Mine(turn) = self.state.turns().take(hash, now + 10, here(me, now)) {
             let said = if self.random.below(2) == 0 { Health::Answered } else { Health::Failed };
             let call = OwnCall { said, began_ms: now, counts_ms: 20 };
-            let _ = self.state.own_call_ended(endpoint, &limits, call, now);
-            self.state.count_own_call(endpoint, OwnResult::ALL[0]);
-            self.state.turn_ended(turn);
+            let _ = self.state.endpoints().own_call_ended(endpoint, &limits, call, now);
+            self.state.calls(endpoint).count_own(OwnResult::ALL[0]);
+            self.state.turns().ended(turn);
         }
-        self.state.observe_introspection(slot, Duration::from_millis(now));
-        self.state.observe_queue(slot, Duration::from_micros(now));
-        self.state.pending_add(slot, -1);
+        self.state.shard(slot).observe_call(Duration::from_millis(now));
+        self.state.shard(slot).observe_queue(Duration::from_micros(now));
+        self.state.slots().pending_add(slot, -1);
         let gate = self.state.gate_hash([label.as_bytes(), b"secret"]);
-        let _ = self.state.gate_refused(gate, endpoint, now);
-        let _ = self.state.gate(gate, now);
-        let _ = self.state.gate_passed(gate, endpoint, now);
-        let _ = (self.state.try_raw(gate, now), self.state.raw_answered(gate));
-        self.state.raw_refused(gate);
+        let _ = self.state.gates().refused(gate, endpoint, now);
+        let _ = self.state.gates().admit(gate, now);
+        let _ = self.state.gates().passed(gate, endpoint, now);
+        let _ = (self.state.forms().try_raw(gate, now), self.state.forms().raw_answered(gate));
+        self.state.forms().raw_refused(gate);
         self.state.once(Notice::Overflow, hash, now, Some(10));
     }
 
     fn count(&mut self) {
         let slot = self.me.slot;
-        self.state.waiting_add(slot, 1);
-        self.state.count_request(slot, metrics::Outcome::ALL[0]);
-        self.state.count_uncached(slot, UncachedReason::ALL[0]);
-        self.state.waiting_add(slot, -1);
+        self.state.slots().waiting_add(slot, 1);
+        self.state.shard(slot).count_request(counters::Outcome::ALL[0]);
+        self.state.shard(slot).count_uncached(UncachedReason::ALL[0]);
+        self.state.slots().waiting_add(slot, -1);
         let stats = self.arena.stats();
         assert!(stats.used_bytes <= stats.size_bytes);
-        let page = Snapshot::take(&self.state, &[], None, |_| true, |_| true, 0).prometheus();
+        let page = Snapshot::take(&self.state, &[], None, |_| true, here(0, 0)).prometheus();
         assert!(page.contains("phantom_token_requests_total"));
     }
 
@@ -287,8 +293,8 @@ impl<'a> Worker<'a> {
             self.state.called_inactive(&key.token, generation);
         }
         // Another worker takes its place.
-        self.state.release(self.me.slot, self.me.pid);
-        self.me.slot = self.state.claim(self.me.pid, |_| true).unwrap();
+        self.state.slots().release(self.me.slot, self.me.pid);
+        self.me.slot = self.state.slots().claim(here(self.me.pid, 0)).unwrap();
     }
 }
 

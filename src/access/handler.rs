@@ -10,9 +10,9 @@ use phantom_token_engine::answer::scope;
 use phantom_token_engine::directive;
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::memory;
-use phantom_token_engine::shared::state::{Notice, hash_of};
+use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::token::bearer::{self, Credentials, TokenSyntax};
-use phantom_token_engine::token::key::Key;
+use phantom_token_engine::token::key::{Key, hash_of};
 
 use crate::access::ctx::{Ctx, Learnt};
 use crate::access::pass::{self, Rewrite};

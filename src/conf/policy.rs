@@ -12,11 +12,12 @@ use phantom_token_engine::client::{Common, Connections, Endpoint};
 use phantom_token_engine::http::form;
 use phantom_token_engine::lifetime::CacheControlPolicy;
 use phantom_token_engine::pace::Pace;
-use phantom_token_engine::shared::health::{EndpointId, Limits};
-use phantom_token_engine::shared::state::{self, State};
+use phantom_token_engine::shared::endpoint::EndpointId;
+use phantom_token_engine::shared::health::Limits;
+use phantom_token_engine::shared::state::State;
 use phantom_token_engine::token::bearer::TokenSyntax;
 use phantom_token_engine::token::challenge::Challenge;
-use phantom_token_engine::token::key::{HashKey, IdentityHash, Key};
+use phantom_token_engine::token::key::{HashKey, IdentityHash, Key, hash_of};
 use zeroize::Zeroizing;
 
 use crate::conf::cache::DEFAULT_ZONE;
@@ -184,7 +185,7 @@ impl PolicyEndpoint {
 
     /// Where its health is kept; `None` where there is no place.
     pub(crate) fn id(&self, state: &State) -> Option<EndpointId> {
-        *self.id.get_or_init(|| state.endpoint(self.endpoint.label(), self.kind))
+        *self.id.get_or_init(|| state.endpoints().find(self.endpoint.label(), self.kind))
     }
 
     fn place(&self) -> [String; 2] {
@@ -489,7 +490,7 @@ impl Introspection {
         // gateway's own calls have the most patience that any has.
         let alone = settings.len() == 1;
         let kind = |endpoint: &Endpoint| {
-            state::hash_of(&[
+            hash_of(&[
                 endpoint.connect().unwrap_or_default().as_bytes(),
                 &[u8::from(verify), u8::from(alone)],
                 path(&conf.ssl_trusted_certificate).as_bytes(),
@@ -503,7 +504,7 @@ impl Introspection {
         };
         // Who asks whom: what one server says of one client's credentials.
         let client_hash = |endpoint: &Endpoint| {
-            state::hash_of(&[
+            hash_of(&[
                 endpoint.label().as_bytes(),
                 endpoint.connect().as_deref().unwrap_or_default().as_bytes(),
                 &id[..],

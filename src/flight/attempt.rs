@@ -13,8 +13,8 @@ use phantom_token_engine::lifetime::{self, Expiry, Keep, Life, Uncached};
 use phantom_token_engine::memory::NoMemory;
 use phantom_token_engine::shared::health::form::Form;
 use phantom_token_engine::shared::health::gate::Gate;
-use phantom_token_engine::shared::health::judge::{Credentials, Health, Verdict, judge};
-use phantom_token_engine::shared::health::{Availability, Transition};
+use phantom_token_engine::shared::health::judge::{Credentials, Verdict, judge};
+use phantom_token_engine::shared::health::{Availability, Health, Transition};
 use phantom_token_engine::shared::state::Notice;
 
 use crate::cache::{self, Texts};
@@ -45,12 +45,14 @@ impl Flight {
             let index = self.next;
             self.next += 1;
             let id = endpoint.id(&worker.state);
-            if worker.state.available(id, &endpoint.limits, now) == Availability::Resting {
+            if worker.state.endpoints().available(id, &endpoint.limits, now)
+                == Availability::Resting
+            {
                 own_calls::look_after(worker, &policy, index);
                 continue;
             }
             let gate = self.gate(worker, endpoint);
-            match worker.state.gate(gate, now) {
+            match worker.state.gates().admit(gate, now) {
                 Gate::Open => {}
                 Gate::Few => self.doubt(worker, gate, Doubt::Looked),
                 Gate::Shut => {
@@ -60,7 +62,9 @@ impl Flight {
                 }
             }
             self.form = match policy.introspection.common_raw {
-                Some(_) => worker.state.form(policy.introspection.form(&worker.state, endpoint)),
+                Some(_) => {
+                    worker.state.forms().of(policy.introspection.form(&worker.state, endpoint))
+                }
                 None => Form::Encoded,
             };
             return self.post(worker, endpoint, left);
@@ -199,6 +203,7 @@ impl Flight {
             && self.policy.introspection.common_raw.is_some()
             && worker
                 .state
+                .forms()
                 .try_raw(self.policy.introspection.form(&worker.state, endpoint), now_ms())
         {
             counters::introspection(worker, id, CallResult::Failed);
@@ -368,13 +373,13 @@ impl Flight {
         let (id, now) = (endpoint.id(&worker.state), now_ms());
         match verdict.health {
             Health::Answered => {
-                if worker.state.answered_ok(id, now) == Transition::CameUp {
+                if worker.state.endpoints().answered(id, now) == Transition::CameUp {
                     own_calls::say_up(endpoint);
                 }
             }
             Health::Failed => {
                 let began = now.saturating_sub(began.elapsed().as_millis() as u64);
-                let left = worker.state.failed(id, &endpoint.limits, began, now);
+                let left = worker.state.endpoints().failed(id, &endpoint.limits, began, now);
                 if left == Availability::InDoubt {
                     own_calls::look_after(worker, &self.policy, self.next - 1);
                 }
@@ -401,7 +406,7 @@ impl Flight {
         if verdict.credentials == Credentials::Refused {
             // Where nobody knows the form, what was not refused of late says nothing.
             let doubt = match form {
-                Some(form) if !worker.state.form_is_encoded(form) => Doubt::Anyway,
+                Some(form) if !worker.state.forms().is_encoded(form) => Doubt::Anyway,
                 _ => Doubt::Refused,
             };
             return self.doubt(worker, gate, doubt);
@@ -410,7 +415,7 @@ impl Flight {
         let (Some(form), Attempt::Answered(answer, _)) = (form, end) else { return };
         match (self.form, answer) {
             (Form::Encoded, Answer::Active(_) | Answer::Inactive(_)) => {
-                worker.state.encoded_answered(form);
+                worker.state.forms().encoded_answered(form);
             }
             (Form::Raw, Answer::Active(_)) => own_calls::remember_raw(worker, endpoint, form),
             _ => {}
@@ -430,7 +435,7 @@ enum Settled {
 
 fn is_resting(worker: &Worker, endpoint: &PolicyEndpoint) -> bool {
     let id = endpoint.id(&worker.state);
-    worker.state.available(id, &endpoint.limits, now_ms()) == Availability::Resting
+    worker.state.endpoints().available(id, &endpoint.limits, now_ms()) == Availability::Resting
 }
 
 /// The thread pool hands a task back, on the event loop.

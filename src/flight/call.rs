@@ -7,7 +7,7 @@ use phantom_token_engine::answer::Terms;
 use phantom_token_engine::client::Call;
 use phantom_token_engine::http::form as body;
 use phantom_token_engine::memory::{self, NoMemory};
-use phantom_token_engine::metrics::ConnectionCount;
+use phantom_token_engine::shared::counters::ConnectionCount;
 use phantom_token_engine::shared::health::form::Form;
 
 use crate::conf::Extra;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use phantom_token_engine::answer::Failure;
 use phantom_token_engine::client::{CallError, TlsCause};
 use phantom_token_engine::local::Cached;
-use phantom_token_engine::metrics::FailureReason;
+use phantom_token_engine::shared::counters::FailureReason;
 
 /// The outcome of asking about one token as one identity. It is kept for the request's lifetime.
 #[derive(Clone)]

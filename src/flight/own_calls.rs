@@ -16,10 +16,9 @@ use std::time::{Duration, Instant};
 use phantom_token_engine::memory::{self, NoMemory};
 use phantom_token_engine::shared::health::form::Form;
 use phantom_token_engine::shared::health::gate::GateChange;
-use phantom_token_engine::shared::health::judge::{Credentials, Health, Verdict};
+use phantom_token_engine::shared::health::judge::{Credentials, Verdict};
 use phantom_token_engine::shared::health::turn::{Turn, TurnTaken};
-use phantom_token_engine::shared::health::{Availability, OwnCall, Transition, question};
-use phantom_token_engine::shared::process;
+use phantom_token_engine::shared::health::{Availability, Health, OwnCall, Transition, question};
 use phantom_token_engine::shared::state::Notice;
 
 use crate::conf::policy::Values;
@@ -131,7 +130,7 @@ pub(crate) fn doubt(
     values: (&Values, &Values),
     doubt: Doubt,
 ) {
-    if doubt == Doubt::Refused && worker.state.gate_is_kept_open(gate, now_ms()) {
+    if doubt == Doubt::Refused && worker.state.gates().is_kept_open(gate, now_ms()) {
         return;
     }
     let values = Some(values).filter(|_| policy.introspection.gate_varies());
@@ -182,7 +181,7 @@ fn copied((headers, params): (&Values, &Values)) -> Result<(Values, Values), NoM
 }
 
 fn health(worker: &Worker, endpoint: &PolicyEndpoint) -> Availability {
-    worker.state.available(endpoint.id(&worker.state), &endpoint.limits, now_ms())
+    worker.state.endpoints().available(endpoint.id(&worker.state), &endpoint.limits, now_ms())
 }
 
 impl OwnCalls {
@@ -210,8 +209,8 @@ impl Case {
         about_health
             || self.gate.is_some_and(|gate| match self.doubt {
                 Doubt::Anyway => true,
-                Doubt::Refused => !worker.state.gate_is_kept_open(gate, now),
-                Doubt::Looked => worker.state.gate_is_shut(gate, now),
+                Doubt::Refused => !worker.state.gates().is_kept_open(gate, now),
+                Doubt::Looked => worker.state.gates().is_shut(gate, now),
             })
     }
 
@@ -239,7 +238,7 @@ impl Case {
         }
         let now = now_ms();
         let (hash, deadline) = (self.endpoint().client_hash, now + self.may_take_ms());
-        let look_ms = match worker.state.take_turn(hash, pid(), now, deadline, process::runs) {
+        let look_ms = match worker.state.turns().take(hash, deadline, here()) {
             TurnTaken::Mine(turn) => match self.begin(worker, turn) {
                 Ok(out) => {
                     self.out = Some(out);
@@ -248,7 +247,7 @@ impl Case {
                 }
                 // No memory, or no thread: another time.
                 Err(turn) => {
-                    worker.state.turn_ended(turn);
+                    worker.state.turns().ended(turn);
                     TURN_LOOK_MS
                 }
             },
@@ -299,14 +298,14 @@ impl Case {
     /// The call has ended.
     fn settle(&mut self, worker: &mut Worker, out: Out, ended: Ended) {
         let (now, state) = (now_ms(), worker.state);
-        state.turn_ended(out.turn);
+        state.turns().ended(out.turn);
         let endpoint = self.endpoint();
         worker.idle.watch(&endpoint.connections);
         if let Some(place) = &ended.panicked {
             crit!(guard::cycle_log(), "caught a panic in a call of the gateway's own at {place}");
         }
         let id = endpoint.id(&state);
-        state.count_own_call(id, ended.verdict.own_result());
+        state.calls(id).count_own(ended.verdict.own_result());
         self.learn_form(worker, &ended);
 
         let Verdict { health, credentials } = ended.verdict;
@@ -316,8 +315,8 @@ impl Case {
             counts_ms: self.may_take_ms() + LOOKED_AFTER_MS,
         };
         let change = match (&self.values, health) {
-            (None, _) => state.own_call_ended(id, &endpoint.limits, call, now),
-            (Some(_), Health::Answered) => state.answered_ok(id, now),
+            (None, _) => state.endpoints().own_call_ended(id, &endpoint.limits, call, now),
+            (Some(_), Health::Answered) => state.endpoints().answered(id, now),
             (Some(_), _) => Transition::None,
         };
         match change {
@@ -328,7 +327,7 @@ impl Case {
         match (self.gate, credentials) {
             (Some(gate), Credentials::Good) => passed(worker, endpoint, gate),
             (Some(gate), Credentials::Refused)
-                if state.gate_refused(gate, id, now) == GateChange::Shut =>
+                if state.gates().refused(gate, id, now) == GateChange::Shut =>
             {
                 say_shut(endpoint, &self.policy);
             }
@@ -344,11 +343,11 @@ impl Case {
         }
         let form = introspection.form(&worker.state, endpoint);
         match ended.answered {
-            Some(Form::Encoded) => worker.state.encoded_answered(form),
+            Some(Form::Encoded) => worker.state.forms().encoded_answered(form),
             // The encoded one was refused before.
             Some(Form::Raw) => remember_raw(worker, endpoint, form),
             None if ended.verdict.credentials == Credentials::Refused => {
-                worker.state.raw_refused(form);
+                worker.state.forms().raw_refused(form);
             }
             None => {}
         }
@@ -412,7 +411,7 @@ fn begin_due(worker: &Worker, cases: &mut Vec<Case>) -> Option<u64> {
 /// A call was not refused.
 pub(crate) fn passed(worker: &Worker, endpoint: &PolicyEndpoint, gate: u64) {
     let id = endpoint.id(&worker.state);
-    if worker.state.gate_passed(gate, id, now_ms()) == GateChange::Opened {
+    if worker.state.gates().passed(gate, id, now_ms()) == GateChange::Opened {
         warning!(
             guard::cycle_log(),
             "\"{}\" takes this client's credentials again",
@@ -424,7 +423,8 @@ pub(crate) fn passed(worker: &Worker, endpoint: &PolicyEndpoint, gate: u64) {
 /// The server takes Basic credentials as they are, and not form-urlencoded.
 pub(crate) fn remember_raw(worker: &Worker, endpoint: &PolicyEndpoint, form: u64) {
     let state = worker.state;
-    if state.raw_answered(form) && state.once(Notice::RawCredentials, form, now_ms(), None) {
+    if state.forms().raw_answered(form) && state.once(Notice::RawCredentials, form, now_ms(), None)
+    {
         notice!(
             guard::cycle_log(),
             "\"{}\" takes the client's id and secret only as they are, not form-urlencoded: write \"phantom_token_client_auth basic_raw\"",

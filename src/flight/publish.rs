@@ -5,7 +5,8 @@ use std::rc::Rc;
 use phantom_token_engine::arena::{self, AnsweredFor, Entry};
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::Cached;
-use phantom_token_engine::shared::state::{Notice, hash_of};
+use phantom_token_engine::shared::state::Notice;
+use phantom_token_engine::token::key::hash_of;
 
 use crate::flight::outcome::Outcome;
 use crate::flight::{Flight, Role, Wait};

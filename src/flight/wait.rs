@@ -2,7 +2,7 @@
 
 use core::ptr::{self, NonNull};
 
-use phantom_token_engine::metrics::UncachedReason;
+use phantom_token_engine::shared::counters::UncachedReason;
 use phantom_token_engine::token::key::Key;
 
 use crate::flight::outcome::{Fail, Outcome, Why};

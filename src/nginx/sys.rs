@@ -2,6 +2,7 @@
 //! few conversions everyone needs.
 
 pub(crate) use ngx::ffi::*;
+use phantom_token_engine::shared::process::{self, Here};
 
 /// The C helpers, compiled against the real headers by `build.rs`.
 #[allow(missing_docs, unreachable_pub, non_camel_case_types, clippy::all)]
@@ -80,6 +81,11 @@ pub(crate) fn now_secs() -> u64 {
 pub(crate) fn pid() -> u32 {
     // SAFETY: written once per process, before any request.
     unsafe { ngx_pid as u32 }
+}
+
+/// This process, now.
+pub(crate) fn here() -> Here<'static> {
+    Here { pid: pid(), now_ms: now_ms(), alive: &process::runs }
 }
 
 /// Whether the worker is ending, once its requests have.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use phantom_token_engine::metrics::ConnectionCount;
-pub(crate) use phantom_token_engine::metrics::{
+use phantom_token_engine::shared::counters::ConnectionCount;
+pub(crate) use phantom_token_engine::shared::counters::{
     CallResult, FailureReason, Outcome, UncachedReason,
 };
-use phantom_token_engine::shared::health::EndpointId;
+use phantom_token_engine::shared::endpoint::EndpointId;
 
 use crate::nginx::sys::pid;
 use crate::worker::Worker;
@@ -18,37 +18,37 @@ fn share(worker: &Worker) -> u8 {
 
 /// A request met the module and came out so.
 pub(crate) fn request(worker: &Worker, outcome: Outcome) {
-    worker.state.count_request(share(worker), outcome);
+    worker.state.shard(share(worker)).count_request(outcome);
 }
 
 /// A call to the authorization server ended so.
 pub(crate) fn introspection(worker: &Worker, endpoint: Option<EndpointId>, result: CallResult) {
-    worker.state.count_introspection(endpoint, result);
+    worker.state.calls(endpoint).count(result);
 }
 
 /// A call failed or could not be made.
 pub(crate) fn failure(worker: &Worker, endpoint: Option<EndpointId>, reason: FailureReason) {
-    worker.state.count_failure(endpoint, reason);
+    worker.state.calls(endpoint).count_failure(reason);
 }
 
 /// A token was called inactive before its time.
 pub(crate) fn ended_early(worker: &Worker, endpoint: Option<EndpointId>) {
-    worker.state.count_ended_early(endpoint);
+    worker.state.calls(endpoint).count_ended_early();
 }
 
 /// An active answer was not kept.
 pub(crate) fn uncached(worker: &Worker, reason: UncachedReason) {
-    worker.state.count_uncached(share(worker), reason);
+    worker.state.shard(share(worker)).count_uncached(reason);
 }
 
 /// How long a call waited for a thread.
 pub(crate) fn queued(worker: &Worker, waited: Duration) {
-    worker.state.observe_queue(share(worker), waited);
+    worker.state.shard(share(worker)).observe_queue(waited);
 }
 
 /// How long a call took.
 pub(crate) fn took(worker: &Worker, took: Duration) {
-    worker.state.observe_introspection(share(worker), took);
+    worker.state.shard(share(worker)).observe_call(took);
 }
 
 /// Where connections to an endpoint are counted.
@@ -56,19 +56,19 @@ pub(crate) fn connections(
     worker: &Worker,
     endpoint: Option<EndpointId>,
 ) -> Option<&'static ConnectionCount> {
-    worker.slot.map(|slot| worker.state.connections(slot, endpoint))
+    worker.slot.map(|slot| worker.state.slots().connections(slot, endpoint))
 }
 
 /// Calls queued or running.
 pub(crate) fn pending(worker: &Worker, delta: i64) {
     if let Some(slot) = worker.slot {
-        worker.state.pending_add(slot, delta);
+        worker.state.slots().pending_add(slot, delta);
     }
 }
 
 /// Requests that wait for an answer.
 pub(crate) fn waiting(worker: &Worker, delta: i64) {
     if let Some(slot) = worker.slot {
-        worker.state.waiting_add(slot, delta);
+        worker.state.slots().waiting_add(slot, delta);
     }
 }

@@ -1,7 +1,6 @@
 //! `phantom_token_status`: the numbers, for Prometheus, for programs and for people.
 
 use phantom_token_engine::metrics::{Build, Snapshot, ZoneEntries, ZoneFacts};
-use phantom_token_engine::shared::process;
 
 use crate::conf::{Format, LocConf, MainConf};
 use crate::nginx::guard;
@@ -102,7 +101,7 @@ fn numbers(r: Request, format: Format) -> Option<String> {
     });
     let in_use: Vec<_> = main.endpoints().filter_map(|endpoint| endpoint.id(&state)).collect();
     let in_use = |id| in_use.contains(&id);
-    let snapshot = Snapshot::take(&state, &zones, build, process::runs, in_use, now_ms());
+    let snapshot = Snapshot::take(&state, &zones, build, in_use, here());
     Some(match format {
         Format::Json => snapshot.json(),
         _ => snapshot.prometheus(),

@@ -3,7 +3,8 @@
 use core::ffi::c_void;
 
 use phantom_token_engine::answer::claims::{self, ClaimValue};
-use phantom_token_engine::shared::state::{Notice, hash_of};
+use phantom_token_engine::shared::state::Notice;
+use phantom_token_engine::token::key::hash_of;
 
 use crate::access::ctx::Ctx;
 use crate::flight::Made;

@@ -139,7 +139,7 @@ mod tests {
     use crate::client::dial::Dialler;
     use crate::client::transport::{Exchange, Link, MAX_IDLE};
     use crate::client::{Call, Common, TlsOptions, introspect};
-    use crate::metrics::{ConnectionCount, ConnectionState};
+    use crate::shared::counters::{ConnectionCount, ConnectionState};
 
     /// A server that answers every request, and how many connections it has had.
     fn server() -> (SocketAddr, Arc<AtomicUsize>) {

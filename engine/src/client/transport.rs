@@ -22,7 +22,7 @@ use super::session::{self, Session};
 use super::socket::{self, Halt, Socket};
 use super::stats;
 use super::tls::Tls;
-use crate::metrics::{ConnectionCount, Counted};
+use crate::shared::counters::{ConnectionCount, Counted};
 
 /// A connection is closed at this age, so that a change of the name's addresses is seen.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(300);

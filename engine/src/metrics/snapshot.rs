@@ -6,11 +6,12 @@ use std::sync::atomic::AtomicU64;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::{
-    CallResult, ConnectionState, FailureReason, HistogramSnapshot, Outcome, OwnResult,
-    UncachedReason, read,
+use super::HistogramSnapshot;
+use crate::shared::counters::{
+    CallResult, ConnectionState, FailureReason, Outcome, OwnResult, UncachedReason, read,
 };
-use crate::shared::health::EndpointId;
+use crate::shared::endpoint::EndpointId;
+use crate::shared::process::Here;
 use crate::shared::state::State;
 
 /// What there is to say about the module, read once. Serialized, it is the JSON form.
@@ -150,7 +151,7 @@ impl EndpointSnapshot {
     /// Adds what all have counted, and what `slots` of running workers have open.
     fn add(&mut self, state: &State, id: Option<EndpointId>, slots: &[u8]) {
         for slot in slots {
-            let count = state.connections(*slot, id);
+            let count = state.slots().connections(*slot, id);
             self.connections.add_each(ConnectionState::ALL.iter().map(|one| count.get(*one)));
         }
         let calls = state.calls(id);
@@ -177,30 +178,30 @@ impl<'a> Snapshot<'a> {
         state: &State,
         zones: &'a [ZoneFacts<'a>],
         build: Option<Build<'a>>,
-        alive: impl Fn(u32) -> bool,
         in_use: impl Fn(EndpointId) -> bool,
-        now_ms: u64,
+        here: Here<'_>,
     ) -> Snapshot<'a> {
         let mut requests = Counts::zero(Outcome::ALL.iter().map(|one| one.word()));
         let mut uncached = Counts::zero(UncachedReason::ALL.iter().map(|one| one.word()));
-        for shard in state.shards() {
+        for shard in state.slots().shards() {
             requests.add(&shard.requests);
             uncached.add(&shard.uncached);
         }
-        let mut running: Vec<_> = state.owned_slots().collect();
-        running.retain(|(_, pid)| alive(*pid));
+        let mut running: Vec<_> = state.slots().owned().collect();
+        running.retain(|(_, pid)| here.runs(*pid));
         let slots: Vec<_> = running.iter().map(|(slot, _)| *slot).collect();
-        let gauges = state.gauges(|pid| running.iter().any(|(_, running)| *running == pid));
+        let is_running = |pid| running.iter().any(|(_, running)| *running == pid);
+        let gauges = state.slots().gauges(Here { alive: &is_running, ..here });
         Snapshot {
             build,
             requests,
-            endpoints: endpoints(state, &slots, in_use, now_ms),
+            endpoints: endpoints(state, &slots, in_use, here.now_ms),
             uncached,
             introspection_duration_seconds: HistogramSnapshot::sum(
-                state.shards().map(|shard| &shard.introspection),
+                state.slots().shards().map(|shard| &shard.calls),
             ),
             queue_duration_seconds: HistogramSnapshot::sum(
-                state.shards().map(|shard| &shard.queue),
+                state.slots().shards().map(|shard| &shard.queue),
             ),
             introspections_pending: gauges.pending,
             requests_waiting: gauges.waiting,
@@ -225,8 +226,8 @@ fn endpoints(
 ) -> Vec<EndpointSnapshot> {
     // Under one label there may be several, and some that were in use before a reload.
     let mut by_label = BTreeMap::<String, (EndpointSnapshot, bool)>::new();
-    let shut: Vec<EndpointId> = state.shut_gates(now_ms).collect();
-    for (id, label, up) in state.endpoints(now_ms) {
+    let shut: Vec<EndpointId> = state.gates().shut(now_ms).collect();
+    for (id, label, up) in state.endpoints().labels(now_ms) {
         let (one, used) =
             by_label.entry(label).or_insert_with_key(|label| (EndpointSnapshot::new(label), false));
         one.add(state, Some(id), slots);

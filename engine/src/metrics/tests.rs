@@ -4,11 +4,16 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use super::*;
-use crate::shared::health::judge::Health;
-use crate::shared::health::{Availability, EndpointId, Limits, OwnCall};
-use crate::shared::state::testing::{in_children, state};
+use crate::shared::counters::{
+    CallResult, Counted, FailureReason, Outcome, OwnResult, UncachedReason,
+};
+use crate::shared::endpoint::EndpointId;
+use crate::shared::health::{Availability, Health, Limits, OwnCall};
+use crate::shared::state::State;
+use crate::shared::state::testing::{at, in_children, state};
 
 const ZONES: [ZoneFacts<'_>; 2] = [
     ZoneFacts {
@@ -37,39 +42,39 @@ fn busy() -> State {
     let state = state();
     for (times, outcome) in (1..).zip(Outcome::ALL) {
         for slot in 0..times {
-            state.count_request(slot, *outcome);
+            state.shard(slot).count_request(*outcome);
         }
     }
     for (times, reason) in (1..).zip(UncachedReason::ALL) {
-        (0..times).for_each(|slot| state.count_uncached(slot, *reason));
+        (0..times).for_each(|slot| state.shard(slot).count_uncached(*reason));
     }
-    let up = state.endpoint("https://as.example:443/introspect", 0);
-    let down = state.endpoint("http://[::1]:8443/a\"b\\c\nd", 0);
+    let up = state.endpoints().find("https://as.example:443/introspect", 0);
+    let down = state.endpoints().find("http://[::1]:8443/a\"b\\c\nd", 0);
     for endpoint in [up, down, None] {
         for (times, result) in (1..).zip(CallResult::ALL) {
-            (0..times).for_each(|_| state.count_introspection(endpoint, *result));
+            (0..times).for_each(|_| state.calls(endpoint).count(*result));
         }
         for (times, reason) in (1..).zip(FailureReason::ALL) {
-            (0..times).for_each(|_| state.count_failure(endpoint, *reason));
+            (0..times).for_each(|_| state.calls(endpoint).count_failure(*reason));
         }
-        (0..5).for_each(|_| state.count_ended_early(endpoint));
+        (0..5).for_each(|_| state.calls(endpoint).count_ended_early());
         for (times, result) in (1..).zip(OwnResult::ALL) {
-            (0..times).for_each(|_| state.count_own_call(endpoint, *result));
+            (0..times).for_each(|_| state.calls(endpoint).count_own(*result));
         }
     }
     put_to_rest(&state, down.unwrap());
-    state.gate_refused(1, up, NOW);
+    state.gates().refused(1, up, NOW);
     for (slot, ms) in [0, 1, 3, 30, 300, 3000, 30_000].into_iter().enumerate() {
-        state.observe_introspection(slot as u8, Duration::from_millis(ms));
+        state.shard(slot as u8).observe_call(Duration::from_millis(ms));
     }
-    state.observe_queue(0, Duration::from_micros(1001));
-    let slot = state.claim(1, |_| true).unwrap();
-    state.pending_add(slot, 3);
-    state.waiting_add(slot, 4);
+    state.shard(0).observe_queue(Duration::from_micros(1001));
+    let slot = state.slots().claim(at(1, 0, &|_| true)).unwrap();
+    state.slots().pending_add(slot, 3);
+    state.slots().waiting_add(slot, 4);
     // Leaked, and so open for as long as the state.
     let open = |endpoint, idle, busy| {
         for n in 0..idle + busy {
-            let mut counted = Counted::busy(Some(state.connections(slot, endpoint)));
+            let mut counted = Counted::busy(Some(state.slots().connections(slot, endpoint)));
             if n < idle {
                 counted.idles();
             }
@@ -88,9 +93,9 @@ const NOW: u64 = 1000;
 /// The endpoint rests, now.
 fn put_to_rest(state: &State, id: EndpointId) {
     let limits = Limits { max_fails: 1, fail_timeout_ms: 1 };
-    assert_eq!(state.failed(id, &limits, NOW, NOW), Availability::InDoubt);
+    assert_eq!(state.endpoints().failed(id, &limits, NOW, NOW), Availability::InDoubt);
     let call = OwnCall { said: Health::Failed, began_ms: NOW, counts_ms: 1000 };
-    state.own_call_ended(id, &limits, call, NOW);
+    state.endpoints().own_call_ended(id, &limits, call, NOW);
 }
 
 /// All numbers, of endpoints that are all in use.
@@ -100,7 +105,7 @@ fn take<'a>(
     build: Option<Build<'a>>,
     alive: impl Fn(u32) -> bool,
 ) -> Snapshot<'a> {
-    Snapshot::take(state, zones, build, alive, |_| true, NOW)
+    Snapshot::take(state, zones, build, |_| true, at(1, NOW, &alive))
 }
 
 /// The samples of a page: name with labels, value.
@@ -273,9 +278,9 @@ fn json_leaves_the_build_out_too() {
 fn addresses_behind_one_url_are_one_series() {
     let state = state();
     let label = "https://as.example:443/";
-    let ids = [1, 2].map(|kind| state.endpoint(label, kind).unwrap());
+    let ids = [1, 2].map(|kind| state.endpoints().find(label, kind).unwrap());
     for id in ids {
-        state.count_introspection(id, CallResult::Failed);
+        state.calls(id).count(CallResult::Failed);
     }
     let up = |state| {
         let page = take(state, &[], None, nobody).prometheus();
@@ -296,14 +301,14 @@ fn addresses_behind_one_url_are_one_series() {
 fn what_nobody_asks_any_more_is_counted_and_says_nothing() {
     let state = state();
     let label = "https://as.example:443/";
-    let [old, new] = [1, 2].map(|kind| state.endpoint(label, kind).unwrap());
-    state.endpoint("https://gone.example:443/", 0).unwrap();
+    let [old, new] = [1, 2].map(|kind| state.endpoints().find(label, kind).unwrap());
+    state.endpoints().find("https://gone.example:443/", 0).unwrap();
     for id in [old, new] {
-        state.count_introspection(id, CallResult::Active);
-        state.gate_refused(1, old, NOW);
+        state.calls(id).count(CallResult::Active);
+        state.gates().refused(1, old, NOW);
     }
     put_to_rest(&state, new);
-    let snapshot = Snapshot::take(&state, &[], None, nobody, |id| id == new, NOW);
+    let snapshot = Snapshot::take(&state, &[], None, |id| id == new, at(1, NOW, &nobody));
     let [only] = &snapshot.endpoints[..] else { panic!("{:?}", snapshot.endpoints) };
     assert_eq!((only.endpoint.as_str(), only.introspections.total()), (label, 2));
     assert!(!only.up, "the old one's word does not count");
@@ -321,16 +326,16 @@ fn nothing_is_lost_between_workers() {
                 start.wait();
                 for step in 0..1_000_000_u64 {
                     // Two workers without a slot of their own share one.
-                    state.count_request(worker / 2, Outcome::Hit);
-                    state.observe_queue(worker, Duration::from_micros(step % 3000));
+                    state.shard(worker / 2).count_request(Outcome::Hit);
+                    state.shard(worker).observe_queue(Duration::from_micros(step % 3000));
                 }
             });
         }
     });
     let codes = in_children(4, |worker| {
         for _ in 0..10_000 {
-            state.count_request(worker as u8, Outcome::Hit);
-            state.count_introspection(None, CallResult::Active);
+            state.shard(worker as u8).count_request(Outcome::Hit);
+            state.calls(None).count(CallResult::Active);
         }
         0
     });
@@ -344,10 +349,10 @@ fn nothing_is_lost_between_workers() {
 #[test]
 fn totals_outlive_the_worker_that_counted_them() {
     let state = state();
-    let slot = state.claim(1, |_| true).unwrap();
-    state.count_request(slot, Outcome::Miss);
-    state.observe_queue(slot, Duration::from_secs(1));
-    assert_eq!(state.claim(2, nobody), Some(slot));
+    let slot = state.slots().claim(at(1, 0, &|_| true)).unwrap();
+    state.shard(slot).count_request(Outcome::Miss);
+    state.shard(slot).observe_queue(Duration::from_secs(1));
+    assert_eq!(state.slots().claim(at(2, 0, &nobody)), Some(slot));
     let snapshot = take(&state, &[], None, nobody);
     assert_eq!(snapshot.requests.total(), 1);
     assert_eq!(snapshot.queue_duration_seconds.count(), 1);
@@ -357,10 +362,10 @@ fn totals_outlive_the_worker_that_counted_them() {
 fn a_bound_belongs_to_its_bucket() {
     let state = state();
     for us in [0, 1000, 10_000_000] {
-        state.observe_queue(0, Duration::from_micros(us));
+        state.shard(0).observe_queue(Duration::from_micros(us));
     }
-    state.observe_queue(0, Duration::from_nanos(1_000_001));
-    state.observe_queue(0, Duration::MAX);
+    state.shard(0).observe_queue(Duration::from_nanos(1_000_001));
+    state.shard(0).observe_queue(Duration::MAX);
     let histogram = take(&state, &[], None, nobody).queue_duration_seconds;
     let cumulative: Vec<_> = histogram.cumulative().collect();
     assert_eq!(cumulative[0], ("0.001", 2));
@@ -412,11 +417,11 @@ fn promtool_finds_nothing_to_complain_about() {
 fn connections_end_with_their_worker() {
     let state = state();
     let url = "https://as.example:443/introspect";
-    let id = state.endpoint(url, 1);
-    let [first, second] = [1, 2].map(|pid| state.claim(pid, |_| true).unwrap());
-    let open = |slot| Counted::busy(Some(state.connections(slot, id)));
+    let id = state.endpoints().find(url, 1);
+    let [first, second] = [1, 2].map(|pid| state.slots().claim(at(pid, 0, &|_| true)).unwrap());
+    let open = |slot| Counted::busy(Some(state.slots().connections(slot, id)));
     let shown = |alive: fn(u32) -> bool| {
-        let snapshot = Snapshot::take(&state, &[], None, alive, |_| true, NOW);
+        let snapshot = Snapshot::take(&state, &[], None, |_| true, at(1, NOW, &alive));
         let one = snapshot.endpoints.into_iter().find(|one| one.endpoint == url).unwrap();
         one.connections.iter().map(|(_, count)| count).collect::<Vec<_>>()
     };
@@ -425,11 +430,11 @@ fn connections_end_with_their_worker() {
     assert_eq!(shown(|_| true), [1, 1]);
     // The second has died: not counted any more, even before its slot is taken by another.
     assert_eq!(shown(|pid| pid != 2), [1, 0]);
-    assert_eq!(state.claim(3, |pid| pid == 1), Some(second));
+    assert_eq!(state.slots().claim(at(3, 0, &|pid| pid == 1)), Some(second));
     assert_eq!(shown(|_| true), [1, 0]);
     // What closes late, in a worker that has given its slot back, is never a huge number.
     drop(serving);
     assert_eq!(shown(|_| true), [1, 0]);
-    state.release(first, 1);
+    state.slots().release(first, 1);
     assert_eq!(shown(|_| true), [0, 0]);
 }

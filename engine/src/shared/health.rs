@@ -18,7 +18,9 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use crate::shared::state::{State, Word, hash_of};
+use super::atomic::Word;
+use super::endpoint::{ENDPOINTS, EndpointId};
+use crate::token::key::hash_of;
 
 pub mod form;
 pub mod gate;
@@ -28,18 +30,11 @@ pub mod question;
 mod tests;
 pub mod turn;
 
-/// How many endpoints the state zone knows.
-pub const ENDPOINTS: usize = 256;
-
 /// Bytes of a label that are kept for the metrics.
 pub const MAX_LABEL: usize = 200;
 
 /// Times of failures that are kept of each endpoint.
 const FAILURES: usize = 64;
-
-/// An endpoint's place in the state zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct EndpointId(pub(crate) u16);
 
 /// When an endpoint is in doubt, as the asking location has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +57,17 @@ pub enum Availability {
     Resting,
 }
 
+/// What a call's end says of the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It is there: it answered, whatever it said.
+    Answered,
+    /// It is not: there was no answer, or what stands before it said so.
+    Failed,
+    /// Neither.
+    Nothing,
+}
+
 /// What a call's end changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
@@ -77,7 +83,7 @@ pub enum Transition {
 #[derive(Clone, Copy, Debug)]
 pub struct OwnCall {
     /// What its end says.
-    pub said: judge::Health,
+    pub said: Health,
     /// When it began, in milliseconds.
     pub began_ms: u64,
     /// How long its word counts where it leaves the endpoint at rest: the time in which another
@@ -87,7 +93,7 @@ pub struct OwnCall {
 
 /// The table of endpoints in the state zone.
 #[repr(C)]
-pub(crate) struct Endpoints([Endpoint; ENDPOINTS]);
+pub struct Endpoints([Endpoint; ENDPOINTS]);
 
 /// One endpoint. All bytes zero is a free place.
 #[repr(C, align(128))]
@@ -176,17 +182,16 @@ impl Endpoint {
     }
 }
 
-impl State {
+impl Endpoints {
     /// The place of the endpoint with this label (scheme://host:port/path). `kind` tells apart what
     /// is called in different ways: another address behind the URL, other TLS settings, other time
     /// limits. Each rests for itself, though the metrics show them under the one label: what one
     /// location cannot reach, another may. `None` where all places are taken by others.
-    pub fn endpoint(&self, label: &str, kind: u64) -> Option<EndpointId> {
+    pub fn find(&self, label: &str, kind: u64) -> Option<EndpointId> {
         let hash = hash_of(&[label.as_bytes(), &kind.to_le_bytes()]);
-        let table = &self.layout().endpoints.0;
         for step in 0..ENDPOINTS {
             let index = (hash as usize).wrapping_add(step) % ENDPOINTS;
-            let endpoint = &table[index];
+            let endpoint = &self.0[index];
             let found = match endpoint.hash.get() {
                 0 => endpoint.hash.exchange(0, hash).map_or_else(|other| other, |()| hash),
                 other => other,
@@ -231,7 +236,7 @@ impl State {
     }
 
     /// A call was answered.
-    pub fn answered_ok(&self, id: impl Into<Option<EndpointId>>, now_ms: u64) -> Transition {
+    pub fn answered(&self, id: impl Into<Option<EndpointId>>, now_ms: u64) -> Transition {
         let Some(endpoint) = self.known(id) else { return Transition::None };
         // Before the rest is looked at, see `begin_rest`.
         if endpoint.answered.get() < now_ms {
@@ -254,8 +259,8 @@ impl State {
         call: OwnCall,
         now_ms: u64,
     ) -> Transition {
-        if call.said == judge::Health::Answered {
-            return self.answered_ok(id, now_ms);
+        if call.said == Health::Answered {
+            return self.answered(id, now_ms);
         }
         let Some(endpoint) = self.known(id).filter(|_| limits.max_fails != 0) else {
             return Transition::None;
@@ -267,7 +272,7 @@ impl State {
             let _ = endpoint.rest.exchange(rest, until.max(rest));
             return Transition::None;
         }
-        if call.said == judge::Health::Failed {
+        if call.said == Health::Failed {
             return endpoint.begin_rest(rest, limits, call.began_ms, until);
         }
         if endpoint.is_in_doubt(limits, call.began_ms) {
@@ -277,18 +282,15 @@ impl State {
     }
 
     /// The endpoints known so far, by place: label and whether each is up.
-    pub(crate) fn endpoints(
-        &self,
-        now_ms: u64,
-    ) -> impl Iterator<Item = (EndpointId, String, bool)> {
-        (0..).zip(&self.layout().endpoints.0).filter_map(move |(index, endpoint)| {
+    pub(crate) fn labels(&self, now_ms: u64) -> impl Iterator<Item = (EndpointId, String, bool)> {
+        (0..).zip(&self.0).filter_map(move |(index, endpoint)| {
             let label = endpoint.label()?;
             Some((EndpointId(index), label, !endpoint.rests(now_ms)))
         })
     }
 
-    fn known(&self, id: impl Into<Option<EndpointId>>) -> Option<&'static Endpoint> {
-        id.into().map(|EndpointId(index)| &self.layout().endpoints.0[usize::from(index)])
+    fn known(&self, id: impl Into<Option<EndpointId>>) -> Option<&Endpoint> {
+        id.into().map(|EndpointId(index)| &self.0[usize::from(index)])
     }
 }
 

@@ -5,6 +5,24 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{Read, Write};
 
+/// The process that acts, the time, and how it asks about other processes.
+#[derive(Clone, Copy)]
+pub struct Here<'a> {
+    /// Its process id.
+    pub pid: u32,
+    /// Monotonic milliseconds, by the same clock in all processes.
+    pub now_ms: u64,
+    /// Says whether the process of an id still runs, as [`runs`] does.
+    pub alive: &'a dyn Fn(u32) -> bool,
+}
+
+impl Here<'_> {
+    /// Whether the process of this id still runs.
+    pub fn runs(&self, pid: u32) -> bool {
+        (self.alive)(pid)
+    }
+}
+
 /// Whether a process of that id exists: `kill(pid, 0)`. One that belongs to another user does, and
 /// so does one that was killed and that its parent has not waited for: see [`runs`].
 pub fn exists(pid: u32) -> bool {

@@ -13,26 +13,24 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use siphasher::sip::SipHasher24;
+use super::counters::{EndpointCalls, Shard};
+use super::endpoint::{ByEndpoint, EndpointId};
+use super::health::Endpoints;
+use super::health::form::Forms;
+use super::health::gate::Gates;
+use super::health::turn::Turns;
+use crate::token::key::{self, TokenHash};
 
-use crate::metrics::{Calls, ConnectionCounts};
-use crate::shared::health::{Endpoints, gate, turn};
-use crate::token::key::TokenHash;
-
-mod atomic;
 mod notice;
 mod slots;
-mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use atomic::Word;
 pub use notice::Notice;
-pub(crate) use slots::Slot;
-pub use slots::{Gauges, SLOTS};
-pub(crate) use table::{Place, Table};
+use notice::Notices;
+pub use slots::{Gauges, SLOTS, Slots};
 
 /// Bytes the state zone needs.
 pub const SIZE: usize = size_of::<Layout>();
@@ -62,7 +60,7 @@ struct Padded<T>(T);
 
 /// The zone's contents. All bytes zero is a valid, empty state.
 #[repr(C)]
-pub(crate) struct Layout {
+struct Layout {
     magic: AtomicU64,
     version: AtomicU64,
     size: AtomicU64,
@@ -70,17 +68,15 @@ pub(crate) struct Layout {
     flights: Padded<AtomicU64>,
     purged_all: Padded<AtomicU64>,
     purged: [AtomicU64; STRIPES],
-    pub(crate) slots: [Slot; SLOTS],
-    /// By slot.
-    pub(crate) connections: [ConnectionCounts; SLOTS],
-    pub(crate) endpoints: Endpoints,
-    pub(crate) calls: Calls,
+    slots: Slots,
+    endpoints: Endpoints,
+    calls: ByEndpoint<EndpointCalls>,
     /// Random, for hashes of what may be secret.
     key: [AtomicU64; 2],
-    pub(crate) gates: Table<{ gate::WORDS }>,
-    pub(crate) forms: Table,
-    pub(crate) turns: Table<{ turn::WORDS }>,
-    notices: Table,
+    gates: Gates,
+    forms: Forms,
+    turns: Turns,
+    notices: Notices,
 }
 
 /// A view of the state zone. Cheap to copy.
@@ -179,8 +175,54 @@ impl State {
         Ok(State(layout))
     }
 
-    pub(crate) fn layout(&self) -> &'static Layout {
-        self.0
+    /// The workers' slots, with their gauges and counters.
+    pub fn slots(&self) -> &'static Slots {
+        &self.0.slots
+    }
+
+    /// The share of the totals that is counted in `slot`, which may be any number: a worker without
+    /// a slot uses its process id, for instance.
+    pub fn shard(&self, slot: u8) -> &'static Shard {
+        self.0.slots.shard(slot)
+    }
+
+    /// What is counted of the calls to an endpoint; with `None`, to all that have no id.
+    pub fn calls(&self, endpoint: impl Into<Option<EndpointId>>) -> &'static EndpointCalls {
+        self.0.calls.of(endpoint.into())
+    }
+
+    /// The health of the endpoints.
+    pub fn endpoints(&self) -> &'static Endpoints {
+        &self.0.endpoints
+    }
+
+    /// The gates of the clients' credentials.
+    pub fn gates(&self) -> &'static Gates {
+        &self.0.gates
+    }
+
+    /// The forms of Basic credentials that servers take.
+    pub fn forms(&self) -> &'static Forms {
+        &self.0.forms
+    }
+
+    /// The turns of the gateway's own calls.
+    pub fn turns(&self) -> &'static Turns {
+        &self.0.turns
+    }
+
+    /// The hash of a gate, of all that a server may refuse a caller by: endpoint, client, secret,
+    /// method, values that the answer depends on. It is keyed by the zone's own random key, since
+    /// secrets are among them. Never 0.
+    pub fn gate_hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let key = self.0.key.each_ref().map(|word| word.load(Ordering::Relaxed));
+        key::keyed_hash_of(key, parts)
+    }
+
+    /// The hash of what decides about the form of Basic credentials: endpoint, client, secret. Keyed
+    /// as [`State::gate_hash`] is, and another hash than that.
+    pub fn form_hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        self.gate_hash([&b"form"[..]].into_iter().chain(parts))
     }
 
     /// The generation of a token.
@@ -254,16 +296,10 @@ impl State {
     }
 
     /// Whether something that is to be said seldom is to be said now: true once, or once in
-    /// `every_ms` milliseconds, for each `what` and `hash` (an endpoint's, see [`hash_of`]) in all
+    /// `every_ms` milliseconds, for each `what` and `hash` (an endpoint's, see [`hash_of`](key::hash_of)) in all
     /// workers together.
     pub fn once(&self, what: Notice, hash: u64, now_ms: u64, every_ms: Option<u64>) -> bool {
-        notice::once(&self.0.notices, what, hash, now_ms, every_ms)
-    }
-
-    /// As [`hash_of`], under the zone's own random key: for parts that may be secret.
-    pub(crate) fn keyed_hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
-        let [first, second] = self.0.key.each_ref().map(|word| word.load(Ordering::Relaxed));
-        hash_with(SipHasher24::new_with_keys(first, second), parts)
+        self.0.notices.once(what, hash, now_ms, every_ms)
     }
 }
 
@@ -277,20 +313,4 @@ fn fitting(base: NonNull<u8>, len: usize) -> Result<NonNull<Layout>, LayoutMisma
         return Err(LayoutMismatch::Misaligned);
     }
     Ok(layout)
-}
-
-/// A hash of configured words (a label, a client id) for the tables of the state zone: the same in
-/// every worker, never 0. Each part is length-prefixed. The key is fixed: none of these words come
-/// from a client.
-pub fn hash_of(parts: &[&[u8]]) -> u64 {
-    hash_with(SipHasher24::new(), parts.iter().copied())
-}
-
-fn hash_with<'a>(mut hasher: SipHasher24, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
-    use std::hash::Hasher as _;
-    for part in parts {
-        hasher.write_u64(part.len() as u64);
-        hasher.write(part);
-    }
-    hasher.finish().max(1)
 }

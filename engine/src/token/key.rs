@@ -8,6 +8,7 @@
 use std::fmt;
 use std::hash::Hasher as _;
 
+use siphasher::sip::SipHasher24 as SipHasher64;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// The secret of one zone's hashes.
@@ -66,6 +67,26 @@ impl HashKey {
         }
         hasher.finish128().as_bytes()
     }
+}
+
+/// Hashes configured words (a label, a client id) for the tables of the state zone: the same in
+/// every worker, never 0. Each part is length-prefixed. The key is fixed, because none of these
+/// words come from a client.
+pub fn hash_of(parts: &[&[u8]]) -> u64 {
+    short_hash(SipHasher64::new(), parts.iter().copied())
+}
+
+/// Hashes as [`hash_of`] does, under a random key: for parts that may be secret.
+pub(crate) fn keyed_hash_of<'a>(key: [u64; 2], parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    short_hash(SipHasher64::new_with_keys(key[0], key[1]), parts)
+}
+
+fn short_hash<'a>(mut hasher: SipHasher64, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    for part in parts {
+        hasher.write_u64(part.len() as u64);
+        hasher.write(part);
+    }
+    hasher.finish().max(1)
 }
 
 #[cfg(test)]

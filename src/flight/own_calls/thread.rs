@@ -7,8 +7,9 @@ use std::{mem, ptr};
 use parking_lot::Mutex;
 use phantom_token_engine::answer::{self, Answer, Terms};
 use phantom_token_engine::client::{self, Call};
+use phantom_token_engine::shared::health::Health;
 use phantom_token_engine::shared::health::form::Form;
-use phantom_token_engine::shared::health::judge::{Credentials, Health, Verdict, judge};
+use phantom_token_engine::shared::health::judge::{Credentials, Verdict, judge};
 use phantom_token_engine::wipe::wipe_vec;
 
 use crate::nginx::guard::{self, PanicSite};

@@ -1,10 +1,11 @@
 //! Which form of Basic credentials a server takes: form-urlencoded, as RFC 6749 §2.3.1 asks, or as
 //! they are, as many servers want them.
 //!
-//! Known by endpoint, client and secret ([`State::form_hash`]), the same in all workers. It matters
+//! Known by endpoint, client and secret ([`State::form_hash`](crate::shared::state::State::form_hash)), the same in all workers. It matters
 //! only where encoding changes anything.
 
-use crate::shared::state::{State, Word};
+use crate::shared::atomic::Word;
+use crate::shared::table::Table;
 
 /// Between two second tries of clients' calls, in milliseconds.
 const EVERY_MS: u64 = 10_000;
@@ -25,62 +26,60 @@ pub enum Form {
     Raw,
 }
 
-impl State {
-    /// The hash of what decides about the form: endpoint, client, secret. Keyed as
-    /// [`State::gate_hash`] is, and another hash than that.
-    pub fn form_hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
-        self.keyed_hash([&b"form"[..]].into_iter().chain(parts))
-    }
+/// What is known of the forms that servers take.
+#[repr(transparent)]
+pub struct Forms(Table);
 
+impl Forms {
     /// The form to use.
-    pub fn form(&self, hash: u64) -> Form {
-        match self.layout().forms.find(hash) {
-            Some(place) if place.words[0].get() & RAW != 0 => Form::Raw,
+    pub fn of(&self, hash: u64) -> Form {
+        match self.0.find(hash) {
+            Some(slot) if slot.words[0].get() & RAW != 0 => Form::Raw,
             _ => Form::Encoded,
         }
     }
 
     /// Whether the encoded form is known to be the right one.
-    pub fn form_is_encoded(&self, hash: u64) -> bool {
-        self.layout().forms.find(hash).is_some_and(|place| place.words[0].get() & ENCODED != 0)
+    pub fn is_encoded(&self, hash: u64) -> bool {
+        self.0.find(hash).is_some_and(|slot| slot.words[0].get() & ENCODED != 0)
     }
 
     /// The encoded form was answered with active or inactive: it is the right one.
     pub fn encoded_answered(&self, hash: u64) {
-        self.change_form(hash, |word| (word | ENCODED) & !RAW);
+        self.change(hash, |word| (word | ENCODED) & !RAW);
     }
 
     /// The raw form was answered, where the other was refused: it is the right one. Whether that is
     /// new.
     pub fn raw_answered(&self, hash: u64) -> bool {
-        let before = self.change_form(hash, |word| (word | RAW) & !ENCODED);
+        let before = self.change(hash, |word| (word | RAW) & !ENCODED);
         before.is_some_and(|word| word & RAW == 0)
     }
 
     /// The raw form was refused to our own call: it is no longer the right one.
     pub fn raw_refused(&self, hash: u64) {
-        self.change_form(hash, |word| word & !RAW);
+        self.change(hash, |word| word & !RAW);
     }
 
     /// Whether a client's call that was refused in the encoded form is to be made once more in the
     /// raw one: never where the encoded form has been answered, and at most once in 10 s.
     pub fn try_raw(&self, hash: u64, now_ms: u64) -> bool {
-        let Some(place) = self.layout().forms.claim(hash) else { return false };
-        let word = place.words[0].get();
+        let Some(slot) = self.0.claim(hash) else { return false };
+        let word = slot.words[0].get();
         let tried = word >> TIME_BITS;
         let due = tried == 0 || now_ms.saturating_sub(tried) >= EVERY_MS;
         let next = now_ms.max(1) << TIME_BITS | word & (ENCODED | RAW);
-        word & ENCODED == 0 && due && place.words[0].exchange(word, next).is_ok()
+        word & ENCODED == 0 && due && slot.words[0].exchange(word, next).is_ok()
     }
 
     /// The word before, where there is one.
-    fn change_form(&self, hash: u64, change: impl Fn(u64) -> u64) -> Option<u64> {
-        let place = self.layout().forms.claim(hash)?;
+    fn change(&self, hash: u64, change: impl Fn(u64) -> u64) -> Option<u64> {
+        let slot = self.0.claim(hash)?;
         // Each further round means that another worker got ahead of this one.
         for _ in 0..8 {
-            let word = place.words[0].get();
+            let word = slot.words[0].get();
             let next = change(word);
-            if next == word || place.words[0].exchange(word, next).is_ok() {
+            if next == word || slot.words[0].exchange(word, next).is_ok() {
                 return Some(word);
             }
         }

@@ -6,12 +6,14 @@
 //! While it is shut a few clients' calls go out each second, so that it opens for a server that
 //! refuses our own calls alone.
 //!
-//! A gate is for everything by which a server tells one caller from another: see [`State::gate_hash`].
+//! A gate is for everything by which a server tells one caller from another: see
+//! [`State::gate_hash`](crate::shared::state::State::gate_hash).
 
 use std::sync::atomic::AtomicU64;
 
-use super::EndpointId;
-use crate::shared::state::{Place, State, Word};
+use crate::shared::atomic::Word;
+use crate::shared::endpoint::EndpointId;
+use crate::shared::table::{Slot, Table};
 
 /// How long a verdict counts, in milliseconds: that of a call that was not refused whatever single
 /// tokens meet, that of our own call that was refused unless it is renewed.
@@ -25,9 +27,9 @@ const CALLS: u64 = 10;
 
 const WINDOW_MS: u64 = 1_000;
 
-/// A gate's words, see [`Gates`](crate::shared::state::Table): the verdict, the calls of the window while it
+/// A gate's words: the verdict, the calls of the window while it
 /// is shut, and the place of its endpoint, from 1; 0 where that has none.
-pub(crate) const WORDS: usize = 3;
+const WORDS: usize = 3;
 
 /// Whether a client's call may go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +76,11 @@ impl Decided {
     }
 }
 
-type Words = Place<WORDS>;
+/// All gates, by hash.
+#[repr(transparent)]
+pub struct Gates(Table<WORDS>);
+
+type Words = Slot<WORDS>;
 
 fn decided(gate: &Words) -> Decided {
     Decided(gate.words[0].get())
@@ -100,40 +106,33 @@ fn take_one(window: &AtomicU64, now_ms: u64) -> Gate {
     Gate::Shut
 }
 
-impl State {
-    /// The hash of a gate, of all that a server may refuse a caller by: endpoint, client, secret,
-    /// method, values that the answer depends on. It is keyed by the zone's own random key, since
-    /// secrets are among them. Never 0.
-    pub fn gate_hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
-        self.keyed_hash(parts)
-    }
-
+impl Gates {
     /// Whether a client's call may go out. Where the gate is shut, this takes one of the few.
-    pub fn gate(&self, hash: u64, now_ms: u64) -> Gate {
-        match self.layout().gates.find(hash) {
+    pub fn admit(&self, hash: u64, now_ms: u64) -> Gate {
+        match self.0.find(hash) {
             Some(gate) if decided(gate).is_shut(now_ms) => take_one(&gate.words[1], now_ms),
             _ => Gate::Open,
         }
     }
 
     /// Whether the gate is shut, without taking anything.
-    pub fn gate_is_shut(&self, hash: u64, now_ms: u64) -> bool {
-        self.layout().gates.find(hash).is_some_and(|gate| decided(gate).is_shut(now_ms))
+    pub fn is_shut(&self, hash: u64, now_ms: u64) -> bool {
+        self.0.find(hash).is_some_and(|gate| decided(gate).is_shut(now_ms))
     }
 
     /// Whether no single token's refusal says anything now: a call was not refused of late.
-    pub fn gate_is_kept_open(&self, hash: u64, now_ms: u64) -> bool {
-        self.layout().gates.find(hash).is_some_and(|gate| decided(gate).is_open(now_ms))
+    pub fn is_kept_open(&self, hash: u64, now_ms: u64) -> bool {
+        self.0.find(hash).is_some_and(|gate| decided(gate).is_open(now_ms))
     }
 
     /// A call was not refused, a client's or our own.
-    pub fn gate_passed(
+    pub fn passed(
         &self,
         hash: u64,
         endpoint: impl Into<Option<EndpointId>>,
         now_ms: u64,
     ) -> GateChange {
-        let Some(gate) = self.layout().gates.claim(hash) else { return GateChange::None };
+        let Some(gate) = self.0.claim(hash) else { return GateChange::None };
         let (before, open) = (decided(gate), Decided::new(false, now_ms));
         if before.is_open(now_ms) && before.0.saturating_add(STEP_MS << 1) > open.0 {
             return GateChange::None;
@@ -144,13 +143,13 @@ impl State {
     }
 
     /// A call of our own was refused. One that was not, of late, counts for more.
-    pub fn gate_refused(
+    pub fn refused(
         &self,
         hash: u64,
         endpoint: impl Into<Option<EndpointId>>,
         now_ms: u64,
     ) -> GateChange {
-        let Some(gate) = self.layout().gates.claim(hash) else { return GateChange::None };
+        let Some(gate) = self.0.claim(hash) else { return GateChange::None };
         let (before, shut) = (decided(gate), Decided::new(true, now_ms));
         if before.is_open(now_ms) {
             return GateChange::None;
@@ -163,8 +162,8 @@ impl State {
     }
 
     /// The endpoints with a gate that is shut.
-    pub(crate) fn shut_gates(&self, now_ms: u64) -> impl Iterator<Item = EndpointId> {
-        let shut = self.layout().gates.taken().filter(move |gate| decided(gate).is_shut(now_ms));
+    pub(crate) fn shut(&self, now_ms: u64) -> impl Iterator<Item = EndpointId> {
+        let shut = self.0.taken().filter(move |gate| decided(gate).is_shut(now_ms));
         shut.filter_map(|gate| u16::try_from(gate.words[2].get()).ok()?.checked_sub(1))
             .map(EndpointId)
     }

@@ -1,9 +1,10 @@
 //! What the end of one call says of the endpoint and of the client's credentials there: nothing of
 //! any other token. The same for clients' calls and the gateway's own.
 
+use super::Health;
 use crate::answer::{Answer, Failure};
 use crate::client::{AnswerCause, CallError, ConnectCause};
-use crate::metrics::OwnResult;
+use crate::shared::counters::OwnResult;
 
 /// What a call's end says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,17 +13,6 @@ pub struct Verdict {
     pub health: Health,
     /// Of the credentials.
     pub credentials: Credentials,
-}
-
-/// What a call's end says of the endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// It is there: it answered, whatever it said.
-    Answered,
-    /// It is not: there was no answer, or what stands before it said so.
-    Failed,
-    /// Neither.
-    Nothing,
 }
 
 /// What a call's end says of the client's credentials.

@@ -1,5 +1,5 @@
-use super::judge::Health;
 use super::*;
+use crate::shared::state::State;
 use crate::shared::state::testing::state;
 
 mod forms;
@@ -13,22 +13,22 @@ const LIMITS: Limits = Limits { max_fails: 3, fail_timeout_ms: 10_000 };
 const COUNTS: u64 = 5_000;
 
 fn endpoint(state: &State) -> EndpointId {
-    state.endpoint("https://as.example:443/introspect", 0).unwrap()
+    state.endpoints().find("https://as.example:443/introspect", 0).unwrap()
 }
 
 fn look(state: &State, id: EndpointId, now: u64) -> Availability {
-    state.available(id, &LIMITS, now)
+    state.endpoints().available(id, &LIMITS, now)
 }
 
 /// A call that took a millisecond fails.
 fn fail(state: &State, id: EndpointId, now: u64) -> Availability {
-    state.failed(id, &LIMITS, now.saturating_sub(1), now)
+    state.endpoints().failed(id, &LIMITS, now.saturating_sub(1), now)
 }
 
 /// Our own call that took a millisecond ends.
 fn own(state: &State, id: EndpointId, said: Health, now: u64) -> Transition {
     let call = OwnCall { said, began_ms: now.saturating_sub(1), counts_ms: COUNTS };
-    state.own_call_ended(id, &LIMITS, call, now)
+    state.endpoints().own_call_ended(id, &LIMITS, call, now)
 }
 
 /// An endpoint in doubt at 1000.
@@ -58,8 +58,8 @@ fn a_row_of_failures_asks_and_our_own_call_decides() {
     assert_eq!(own(&state, id, Health::Failed, 1003), Transition::WentDown);
     assert_eq!(own(&state, id, Health::Failed, 1003), Transition::None, "it rests already");
     assert_eq!(look(&state, id, 1003), Availability::Resting);
-    assert_eq!(state.answered_ok(id, 1004), Transition::CameUp);
-    assert_eq!(state.answered_ok(id, 1004), Transition::None);
+    assert_eq!(state.endpoints().answered(id, 1004), Transition::CameUp);
+    assert_eq!(state.endpoints().answered(id, 1004), Transition::None);
     assert_eq!(look(&state, id, 1004), Availability::Up);
     // Up again, it takes a whole row again.
     assert_eq!(fail(&state, id, 1006), Availability::Up);
@@ -136,7 +136,7 @@ fn an_answer_ends_the_row() {
     for now in [1, 2] {
         fail(&state, id, now);
     }
-    assert_eq!(state.answered_ok(id, 2), Transition::None);
+    assert_eq!(state.endpoints().answered(id, 2), Transition::None);
     for now in [4, 5] {
         assert_eq!(fail(&state, id, now), Availability::Up);
     }
@@ -149,9 +149,9 @@ fn a_failure_does_not_count_where_another_call_was_answered_meanwhile() {
     let id = endpoint(&state);
     // Tokens that the server answers nothing to, beside others.
     for now in (0..100_000).step_by(1000) {
-        state.answered_ok(id, now + 500);
+        state.endpoints().answered(id, now + 500);
         for _ in 0..3 {
-            assert_eq!(state.failed(id, &LIMITS, now, now + 600), Availability::Up);
+            assert_eq!(state.endpoints().failed(id, &LIMITS, now, now + 600), Availability::Up);
         }
     }
 }
@@ -160,13 +160,13 @@ fn a_failure_does_not_count_where_another_call_was_answered_meanwhile() {
 fn nor_does_our_own_failure() {
     let state = state();
     let id = endpoint(&state);
-    state.answered_ok(id, 1003);
+    state.endpoints().answered(id, 1003);
     for now in [1004, 1005, 1006] {
-        state.failed(id, &LIMITS, 1003, now);
+        state.endpoints().failed(id, &LIMITS, 1003, now);
     }
     assert_eq!(look(&state, id, 1006), Availability::InDoubt);
     let call = OwnCall { said: Health::Failed, began_ms: 1002, counts_ms: COUNTS };
-    assert_eq!(state.own_call_ended(id, &LIMITS, call, 1006), Transition::None);
+    assert_eq!(state.endpoints().own_call_ended(id, &LIMITS, call, 1006), Transition::None);
     assert_eq!(look(&state, id, 1006), Availability::InDoubt, "asked again");
 }
 
@@ -177,7 +177,7 @@ fn a_late_failure_decides_nothing() {
     for now in 1001..1010 {
         assert_eq!(fail(&state, id, now), Availability::Resting);
     }
-    assert_eq!(state.answered_ok(id, 1010), Transition::CameUp);
+    assert_eq!(state.endpoints().answered(id, 1010), Transition::CameUp);
     assert_eq!(look(&state, id, 1010), Availability::Up);
 }
 
@@ -197,7 +197,7 @@ fn the_window_slides_over_many_rounds_and_great_limits() {
     let state = state();
     let limits = Limits { max_fails: 100, fail_timeout_ms: 1000 };
     let id = endpoint(&state);
-    let fail = |now| state.failed(id, &limits, now, now);
+    let fail = |now| state.endpoints().failed(id, &limits, now, now);
     for now in 0..99 {
         assert_eq!(fail(now * 20), Availability::Up, "slow");
     }
@@ -219,12 +219,12 @@ fn max_fails_0_turns_it_off() {
     let never = Limits { max_fails: 0, ..LIMITS };
     let failed = OwnCall { said: Health::Failed, began_ms: 0, counts_ms: COUNTS };
     for now in 0..100 {
-        assert_eq!(state.failed(id, &never, now, now), Availability::Up);
-        assert_eq!(state.own_call_ended(id, &never, failed, now), Transition::None);
+        assert_eq!(state.endpoints().failed(id, &never, now, now), Availability::Up);
+        assert_eq!(state.endpoints().own_call_ended(id, &never, failed, now), Transition::None);
     }
     assert_eq!(look(&state, id, 100), Availability::Up, "nothing was counted");
     let id = resting(&state);
-    assert_eq!(state.available(id, &never, 1000), Availability::Up);
+    assert_eq!(state.endpoints().available(id, &never, 1000), Availability::Up);
     let answered = OwnCall { said: Health::Answered, ..failed };
-    assert_eq!(state.own_call_ended(id, &never, answered, 1000), Transition::CameUp);
+    assert_eq!(state.endpoints().own_call_ended(id, &never, answered, 1000), Transition::CameUp);
 }

@@ -1,16 +1,17 @@
 //! Who makes the gateway's own call: one worker at a time, at most once a second for each endpoint
 //! and client.
 
-use super::State;
-use crate::shared::state::Word;
+use crate::shared::atomic::Word;
+use crate::shared::process::Here;
+use crate::shared::table::Table;
 
 /// Between two own calls to one endpoint as one client, in milliseconds.
 const EVERY_MS: u64 = 1_000;
 
 /// A turn's words: when the last one began, and who has it.
-pub(crate) const WORDS: usize = 2;
+const WORDS: usize = 2;
 
-/// The right to make the own call. It goes back to [`State::turn_ended`].
+/// The right to make the own call. It goes back to [`Turns::ended`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
     hash: u64,
@@ -54,32 +55,29 @@ pub enum TurnTaken {
     },
 }
 
-impl State {
-    /// Takes the turn of an endpoint and client (see [`hash_of`](crate::shared::state::hash_of)) for the
-    /// process `me`, where nobody has it, or who has it has died or did not give it back until the
-    /// deadline it named.
-    pub fn take_turn(
-        &self,
-        hash: u64,
-        me: u32,
-        now_ms: u64,
-        deadline_ms: u64,
-        alive: impl Fn(u32) -> bool,
-    ) -> TurnTaken {
-        let Some(place) = self.layout().turns.claim(hash) else { return TurnTaken::Busy };
-        let [began, holder] = &place.words;
+/// All turns, by hash.
+#[repr(transparent)]
+pub struct Turns(pub(super) Table<WORDS>);
+
+impl Turns {
+    /// Takes the turn of an endpoint and client (see [`hash_of`](crate::token::key::hash_of)) for the
+    /// process that is `here`, where nobody has it, or who has it has died or did not give it back
+    /// until the deadline it named. The process gives it back until `deadline_ms`.
+    pub fn take(&self, hash: u64, deadline_ms: u64, here: Here<'_>) -> TurnTaken {
+        let Some(slot) = self.0.claim(hash) else { return TurnTaken::Busy };
+        let [began, holder] = &slot.words;
         let early = || {
-            let since = now_ms.saturating_sub(began.get());
+            let since = here.now_ms.saturating_sub(began.get());
             (began.get() != 0 && since < EVERY_MS).then(|| EVERY_MS - since)
         };
         let before = Holder(holder.get());
-        if before.0 != 0 && now_ms < before.deadline_ms() && alive(before.pid()) {
+        if before.0 != 0 && here.now_ms < before.deadline_ms() && here.runs(before.pid()) {
             return TurnTaken::Busy;
         }
         if let Some(left_ms) = early() {
             return TurnTaken::Early { left_ms };
         }
-        let mine = Holder::new(me, deadline_ms);
+        let mine = Holder::new(here.pid, deadline_ms);
         if holder.exchange(before.0, mine.0).is_err() {
             return TurnTaken::Busy;
         }
@@ -88,15 +86,15 @@ impl State {
             let _ = holder.exchange(mine.0, 0);
             return TurnTaken::Early { left_ms };
         }
-        began.set(now_ms.max(1));
+        began.set(here.now_ms.max(1));
         TurnTaken::Mine(Turn { hash, holder: mine })
     }
 
     /// The call has ended, or was not made after all. It changes nothing where the turn was taken
     /// over.
-    pub fn turn_ended(&self, turn: Turn) {
-        if let Some(place) = self.layout().turns.find(turn.hash) {
-            let _ = place.words[1].exchange(turn.holder.0, 0);
+    pub fn ended(&self, turn: Turn) {
+        if let Some(slot) = self.0.find(turn.hash) {
+            let _ = slot.words[1].exchange(turn.holder.0, 0);
         }
     }
 }

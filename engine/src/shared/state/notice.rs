@@ -1,6 +1,8 @@
 //! What is said seldom: once, or once in a while, by all workers together.
 
-use super::{Table, Word, hash_of};
+use crate::shared::atomic::Word;
+use crate::shared::table::Table;
+use crate::token::key::hash_of;
 
 /// What a line is about that is said once, or once in a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,17 +24,18 @@ pub enum Notice {
     RawCredentials = 7,
 }
 
-pub(super) fn once(
-    table: &Table,
-    what: Notice,
-    hash: u64,
-    now_ms: u64,
-    every_ms: Option<u64>,
-) -> bool {
-    let hash = hash_of(&[&[what as u8], &hash.to_le_bytes()]);
-    let Some(place) = table.claim(hash) else { return false };
-    let last = &place.words[0];
-    let said = last.get();
-    let due = said == 0 || every_ms.is_some_and(|every| now_ms.saturating_sub(said) >= every);
-    due && last.exchange(said, now_ms.max(1)).is_ok()
+/// When each was said last.
+#[repr(transparent)]
+pub(super) struct Notices(Table);
+
+impl Notices {
+    /// See [`State::once`](super::State::once).
+    pub(super) fn once(&self, what: Notice, hash: u64, now_ms: u64, every_ms: Option<u64>) -> bool {
+        let hash = hash_of(&[&[what as u8], &hash.to_le_bytes()]);
+        let Some(slot) = self.0.claim(hash) else { return false };
+        let last = &slot.words[0];
+        let said = last.get();
+        let due = said == 0 || every_ms.is_some_and(|every| now_ms.saturating_sub(said) >= every);
+        due && last.exchange(said, now_ms.max(1)).is_ok()
+    }
 }

@@ -5,20 +5,30 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
-use super::{State, Word};
-use crate::metrics::Shard;
+use crate::shared::atomic::Word;
+use crate::shared::counters::{ConnectionCount, Shard};
+use crate::shared::endpoint::{ByEndpoint, EndpointId};
+use crate::shared::process::Here;
 
 /// How many workers have a slot, draining ones of earlier configurations included.
 pub const SLOTS: usize = 256;
 
+/// All workers' slots.
+#[repr(C)]
+pub struct Slots {
+    pub(super) slots: [Slot; SLOTS],
+    /// By slot: the connections the worker has to each endpoint.
+    connections: [ByEndpoint<ConnectionCount>; SLOTS],
+}
+
 /// One worker's slot. Aligned so that no two workers write to one cache line.
 #[repr(C, align(128))]
-pub(crate) struct Slot {
+pub(super) struct Slot {
     /// The owner's process id, 0 where there is none.
     pub(super) pid: AtomicU32,
     pub(super) pending: AtomicI64,
     waiting: AtomicI64,
-    pub(crate) shard: Shard,
+    shard: Shard,
 }
 
 /// What is going on in all workers together.
@@ -41,23 +51,22 @@ impl Slot {
     }
 }
 
-impl State {
-    /// Claims a slot for the process `pid`, once at its start; `None` where all are taken by
-    /// running processes.
+impl Slots {
+    /// Claims a slot for the process that is `here`, once at its start; `None` where all are taken
+    /// by running processes.
     ///
     /// A process that has a slot keeps it. Slots of processes that are gone are freed on the way,
     /// so that what a killed worker had pending is forgotten as soon as its successor starts.
-    pub fn claim(&self, pid: u32, alive: impl Fn(u32) -> bool) -> Option<u8> {
-        let slots = &self.layout().slots;
-        let mut mine = slots.iter().position(|slot| slot.pid.get() == pid);
-        for (number, slot) in slots.iter().enumerate() {
+    pub fn claim(&self, here: Here<'_>) -> Option<u8> {
+        let mut mine = self.slots.iter().position(|slot| slot.pid.get() == here.pid);
+        for (number, slot) in self.slots.iter().enumerate() {
             let owner = slot.pid.get();
-            if owner == pid || (owner != 0 && alive(owner)) {
+            if owner == here.pid || (owner != 0 && here.runs(owner)) {
                 continue;
             }
             if mine.is_some() {
                 slot.take(owner, 0);
-            } else if slot.take(owner, pid) {
+            } else if slot.take(owner, here.pid) {
                 mine = Some(number);
             }
         }
@@ -79,8 +88,8 @@ impl State {
     }
 
     fn forget_gauges(&self, number: usize) {
-        self.layout().slots[number].forget_gauges();
-        self.layout().connections[number].forget();
+        self.slots[number].forget_gauges();
+        self.connections[number].iter().for_each(ConnectionCount::forget);
     }
 
     /// Adds to the introspection calls queued or running in the worker that owns `slot`.
@@ -94,17 +103,17 @@ impl State {
     }
 
     /// The numbers and the owners of the slots that have one.
-    pub(crate) fn owned_slots(&self) -> impl Iterator<Item = (u8, u32)> {
-        let slots = (0..=u8::MAX).zip(&self.layout().slots);
+    pub(crate) fn owned(&self) -> impl Iterator<Item = (u8, u32)> {
+        let slots = (0..=u8::MAX).zip(&self.slots);
         slots.map(|(number, slot)| (number, slot.pid.get())).filter(|(_, pid)| *pid != 0)
     }
 
     /// The sums over the slots of running workers.
-    pub fn gauges(&self, alive: impl Fn(u32) -> bool) -> Gauges {
+    pub fn gauges(&self, here: Here<'_>) -> Gauges {
         let mut sums = Gauges::default();
-        for slot in &self.layout().slots {
+        for slot in &self.slots {
             let pid = slot.pid.get();
-            if pid != 0 && alive(pid) {
+            if pid != 0 && here.runs(pid) {
                 sums.pending += count(&slot.pending);
                 sums.waiting += count(&slot.waiting);
             }
@@ -112,8 +121,27 @@ impl State {
         sums
     }
 
-    pub(crate) fn slot(&self, slot: u8) -> &'static Slot {
-        &self.layout().slots[usize::from(slot)]
+    /// The share of the totals that is counted in a slot.
+    pub(super) fn shard(&self, slot: u8) -> &Shard {
+        &self.slot(slot).shard
+    }
+
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &Shard> {
+        self.slots.iter().map(|slot| &slot.shard)
+    }
+
+    /// Where the worker that owns `slot` counts its connections to an endpoint; with `None`, to all
+    /// that have no id.
+    pub fn connections(
+        &self,
+        slot: u8,
+        endpoint: impl Into<Option<EndpointId>>,
+    ) -> &ConnectionCount {
+        self.connections[usize::from(slot)].of(endpoint.into())
+    }
+
+    fn slot(&self, slot: u8) -> &Slot {
+        &self.slots[usize::from(slot)]
     }
 }
 

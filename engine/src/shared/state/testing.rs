@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{SIZE, State};
+use crate::shared::process::Here;
 
 /// A new state zone, mapped for as long as the tests run.
 pub(crate) fn state() -> State {
@@ -72,6 +73,11 @@ pub(crate) fn wait(pid: u32) -> i32 {
     if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -libc::WTERMSIG(status) }
 }
 
+/// A process at a time, to which these processes run.
+pub(crate) fn at(pid: u32, now_ms: u64, alive: &dyn Fn(u32) -> bool) -> Here<'_> {
+    Here { pid, now_ms, alive }
+}
+
 /// Whether a process runs.
 pub(crate) fn alive(pid: u32) -> bool {
     // SAFETY: signal 0 only asks.
@@ -87,7 +93,7 @@ thread_local! {
     static INTERRUPTION: RefCell<Option<Interruption>> = const { RefCell::new(None) };
 }
 
-/// Comes before each step, see [`super::word`].
+/// Comes before each step, see [`crate::shared::atomic`].
 pub(crate) fn step() {
     let due = INTERRUPTION.with_borrow_mut(|pending| match pending {
         Some((0, _)) => pending.take(),

@@ -2,8 +2,11 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::thread;
 
-use super::testing::{alive, block, in_children, interrupted, killed, spawn_children, state, wait};
+use super::testing::{
+    alive, at, block, in_children, interrupted, killed, spawn_children, state, wait,
+};
 use super::*;
+use crate::token::key::hash_of;
 
 fn token(first: u16) -> TokenHash {
     let mut hash = [0; 16];
@@ -28,10 +31,10 @@ fn a_zone_is_found_again_and_nothing_else_is_taken_for_one() {
         let odd = base.add(8);
         assert_eq!(fitting(odd, SIZE).err(), Some(LayoutMismatch::Misaligned));
 
-        made.layout().version.store(VERSION + 1, Ordering::Relaxed);
+        made.0.version.store(VERSION + 1, Ordering::Relaxed);
         assert_eq!(State::attach(base, SIZE).err(), Some(LayoutMismatch::Version));
-        made.layout().version.store(VERSION, Ordering::Relaxed);
-        made.layout().size.store(SIZE as u64 - 128, Ordering::Relaxed);
+        made.0.version.store(VERSION, Ordering::Relaxed);
+        made.0.size.store(SIZE as u64 - 128, Ordering::Relaxed);
         assert_eq!(State::attach(base, SIZE).err(), Some(LayoutMismatch::Version));
     }
 }
@@ -117,56 +120,60 @@ fn flight_ids_never_repeat_and_answers_are_announced() {
 #[test]
 fn every_worker_has_a_slot_of_its_own_until_there_are_none() {
     let state = state();
-    let slots: HashSet<u8> = (1..=256).map(|pid| state.claim(pid, |_| true).unwrap()).collect();
+    let slots: HashSet<u8> =
+        (1..=256).map(|pid| state.slots().claim(at(pid, 0, &|_| true)).unwrap()).collect();
     assert_eq!(slots.len(), SLOTS);
-    assert_eq!(state.claim(1000, |_| true), None);
-    let again = state.claim(7, |_| true).unwrap();
-    assert_eq!(state.claim(7, |_| true), Some(again), "a process keeps its slot");
-    state.pending_add(again, 1);
-    state.release(again, 8);
-    assert_eq!(state.gauges(|_| true).pending, 1);
-    assert_eq!(state.claim(1000, |_| true), None, "not the owner's to give back");
-    state.release(again, 7);
-    assert_eq!(state.claim(1000, |_| true), Some(again));
+    assert_eq!(state.slots().claim(at(1000, 0, &|_| true)), None);
+    let again = state.slots().claim(at(7, 0, &|_| true)).unwrap();
+    assert_eq!(state.slots().claim(at(7, 0, &|_| true)), Some(again), "a process keeps its slot");
+    state.slots().pending_add(again, 1);
+    state.slots().release(again, 8);
+    assert_eq!(state.slots().gauges(at(0, 0, &|_| true)).pending, 1);
+    assert_eq!(state.slots().claim(at(1000, 0, &|_| true)), None, "not the owner's to give back");
+    state.slots().release(again, 7);
+    assert_eq!(state.slots().claim(at(1000, 0, &|_| true)), Some(again));
 }
 
 #[test]
 fn gauges_end_with_their_worker() {
     let state = state();
-    let (first, second) = (state.claim(1, |_| true).unwrap(), state.claim(2, |_| true).unwrap());
-    state.pending_add(first, 5);
-    state.pending_add(second, 3);
-    state.waiting_add(second, 4);
-    state.waiting_add(second, -1);
-    assert_eq!(state.gauges(|_| true), Gauges { pending: 8, waiting: 3 });
+    let (first, second) = (
+        state.slots().claim(at(1, 0, &|_| true)).unwrap(),
+        state.slots().claim(at(2, 0, &|_| true)).unwrap(),
+    );
+    state.slots().pending_add(first, 5);
+    state.slots().pending_add(second, 3);
+    state.slots().waiting_add(second, 4);
+    state.slots().waiting_add(second, -1);
+    assert_eq!(state.slots().gauges(at(0, 0, &|_| true)), Gauges { pending: 8, waiting: 3 });
     // The second has died: not counted any more, even before its slot is taken by another.
     let survivors = |pid| pid != 2;
-    assert_eq!(state.gauges(survivors), Gauges { pending: 5, waiting: 0 });
-    let third = state.claim(3, survivors).unwrap();
-    assert_eq!(state.gauges(|_| true), Gauges { pending: 5, waiting: 0 });
-    state.pending_add(third, 1);
-    state.release(third, 3);
-    assert_eq!(state.gauges(|_| true), Gauges { pending: 5, waiting: 0 });
+    assert_eq!(state.slots().gauges(at(0, 0, &survivors)), Gauges { pending: 5, waiting: 0 });
+    let third = state.slots().claim(at(3, 0, &survivors)).unwrap();
+    assert_eq!(state.slots().gauges(at(0, 0, &|_| true)), Gauges { pending: 5, waiting: 0 });
+    state.slots().pending_add(third, 1);
+    state.slots().release(third, 3);
+    assert_eq!(state.slots().gauges(at(0, 0, &|_| true)), Gauges { pending: 5, waiting: 0 });
     // More taken back than given (a zeroed slot's late worker) is never shown as a huge number.
-    state.pending_add(third, -9);
-    state.claim(4, |_| true).unwrap();
-    assert_eq!(state.gauges(|_| true).pending, 5);
+    state.slots().pending_add(third, -9);
+    state.slots().claim(at(4, 0, &|_| true)).unwrap();
+    assert_eq!(state.slots().gauges(at(0, 0, &|_| true)).pending, 5);
 }
 
 #[test]
 fn all_slots_of_the_dead_are_freed_by_one_claim() {
     let state = state();
     for pid in 1..=256 {
-        let slot = state.claim(pid, |_| true).unwrap();
-        state.waiting_add(slot, 1);
+        let slot = state.slots().claim(at(pid, 0, &|_| true)).unwrap();
+        state.slots().waiting_add(slot, 1);
     }
     let survivors = |pid| pid > 200;
-    state.claim(1000, survivors).unwrap();
-    assert_eq!(state.gauges(|_| true).waiting, 56);
+    state.slots().claim(at(1000, 0, &survivors)).unwrap();
+    assert_eq!(state.slots().gauges(at(0, 0, &|_| true)).waiting, 56);
     for pid in 1001..1200 {
-        assert!(state.claim(pid, |_| true).is_some());
+        assert!(state.slots().claim(at(pid, 0, &|_| true)).is_some());
     }
-    assert_eq!(state.claim(1200, |_| true), None);
+    assert_eq!(state.slots().claim(at(1200, 0, &|_| true)), None);
 }
 
 #[test]
@@ -174,7 +181,7 @@ fn workers_that_claim_at_once_get_different_slots() {
     let state = state();
     // Half of the slots belong to dead processes, so that both ways to a slot are contended.
     for pid in 1..=128 {
-        state.claim(pid, |_| true).unwrap();
+        state.slots().claim(at(pid, 0, &|_| true)).unwrap();
     }
     let slots = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -182,7 +189,10 @@ fn workers_that_claim_at_once_get_different_slots() {
             let (state, slots) = (&state, &slots);
             scope.spawn(move || {
                 for step in 0..32 {
-                    let slot = state.claim(1000 + worker * 32 + step, |pid| pid >= 1000).unwrap();
+                    let slot = state
+                        .slots()
+                        .claim(at(1000 + worker * 32 + step, 0, &|pid| pid >= 1000))
+                        .unwrap();
                     slots.lock().unwrap().push(slot);
                 }
             });
@@ -195,7 +205,7 @@ fn workers_that_claim_at_once_get_different_slots() {
 /// A state whose first slots belong to processes from 1 on, each with one call pending.
 fn taken_by(count: u32) -> State {
     let state = state();
-    for (pid, slot) in (1..=count).zip(&state.layout().slots) {
+    for (pid, slot) in (1..=count).zip(&state.slots().slots) {
         slot.pid.store(pid, Ordering::Relaxed);
         slot.pending.store(1, Ordering::Relaxed);
     }
@@ -208,15 +218,18 @@ fn two_that_claim_at_once_are_told_apart_at_every_step() {
     let survivors = |pid| pid > 2;
     interrupted(
         dead_and_free,
-        move |state| state.claim(1001, survivors),
+        move |state| state.slots().claim(at(1001, 0, &survivors)),
         move |state| {
             // As soon as it has a slot it counts in it.
-            state.claim(1002, survivors).inspect(|slot| state.pending_add(*slot, 7))
+            state
+                .slots()
+                .claim(at(1002, 0, &survivors))
+                .inspect(|slot| state.slots().pending_add(*slot, 7))
         },
         |state, one, other| {
             assert!(one.is_some() && other.is_some() && one != other, "{one:?} {other:?}");
-            assert_eq!(state.gauges(|pid| pid > 1000).pending, 7);
-            assert_eq!(state.gauges(|_| true).pending, 253 + 7);
+            assert_eq!(state.slots().gauges(at(0, 0, &|pid| pid > 1000)).pending, 7);
+            assert_eq!(state.slots().gauges(at(0, 0, &|_| true)).pending, 253 + 7);
         },
     );
 }
@@ -226,14 +239,15 @@ fn a_worker_killed_while_it_claims_leaves_all_slots_to_others() {
     killed(
         || taken_by(254),
         |state| {
-            state.claim(1000, |pid| pid > 4);
+            state.slots().claim(at(1000, 0, &|pid| pid > 4));
         },
         |state| {
             let survivors = |pid| pid > 4 && pid != 1000;
-            let slots: HashSet<_> = (2000..2006).map(|pid| state.claim(pid, survivors)).collect();
+            let slots: HashSet<_> =
+                (2000..2006).map(|pid| state.slots().claim(at(pid, 0, &survivors))).collect();
             assert_eq!(slots.len(), 6);
             assert!(!slots.contains(&None));
-            assert_eq!(state.gauges(|_| true).pending, 250);
+            assert_eq!(state.slots().gauges(at(0, 0, &|_| true)).pending, 250);
         },
     );
 }
@@ -242,13 +256,13 @@ fn a_worker_killed_while_it_claims_leaves_all_slots_to_others() {
 fn a_killed_process_leaves_a_slot_that_another_one_takes() {
     let state = state();
     let children = spawn_children(4, |_| {
-        let Some(slot) = state.claim(std::process::id(), alive) else { return 1 };
-        state.pending_add(slot, 10);
+        let Some(slot) = state.slots().claim(at(std::process::id(), 0, &alive)) else { return 1 };
+        state.slots().pending_add(slot, 10);
         loop {
             thread::yield_now();
         }
     });
-    while state.gauges(alive).pending < 40 {
+    while state.slots().gauges(at(0, 0, &alive)).pending < 40 {
         thread::yield_now();
     }
     for child in &children {
@@ -256,9 +270,11 @@ fn a_killed_process_leaves_a_slot_that_another_one_takes() {
         unsafe { libc::kill(*child as i32, libc::SIGKILL) };
         assert_eq!(wait(*child), -libc::SIGKILL);
     }
-    assert_eq!(state.gauges(alive), Gauges::default());
+    assert_eq!(state.slots().gauges(at(0, 0, &alive)), Gauges::default());
     let codes = in_children(256, |_| {
-        i32::from(state.claim(std::process::id(), |pid| pid != 0 && alive(pid)).is_none())
+        i32::from(
+            state.slots().claim(at(std::process::id(), 0, &|pid| pid != 0 && alive(pid))).is_none(),
+        )
     });
     assert_eq!(codes, [0; 256]);
 }

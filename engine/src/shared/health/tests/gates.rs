@@ -7,11 +7,11 @@ use crate::shared::state::testing::{interrupted, killed};
 const GATE: u64 = 7;
 
 fn passed(state: &State, now: u64) -> GateChange {
-    state.gate_passed(GATE, None, now)
+    state.gates().passed(GATE, None, now)
 }
 
 fn refused(state: &State, now: u64) -> GateChange {
-    state.gate_refused(GATE, None, now)
+    state.gates().refused(GATE, None, now)
 }
 
 /// A state whose gate is shut at 1000.
@@ -25,32 +25,32 @@ fn shut() -> State {
 fn it_is_open_until_our_own_call_is_refused() {
     let state = state();
     for now in 0..100 {
-        assert_eq!(state.gate(GATE, now), Gate::Open);
+        assert_eq!(state.gates().admit(GATE, now), Gate::Open);
     }
-    assert!(!state.gate_is_kept_open(GATE, 100), "nobody knows yet");
+    assert!(!state.gates().is_kept_open(GATE, 100), "nobody knows yet");
     assert_eq!(refused(&state, 100), GateChange::Shut);
     assert_eq!(refused(&state, 101), GateChange::None);
-    assert!(state.gate_is_shut(GATE, 101));
-    assert_eq!(state.gate(8, 101), Gate::Open, "another one is its own");
+    assert!(state.gates().is_shut(GATE, 101));
+    assert_eq!(state.gates().admit(8, 101), Gate::Open, "another one is its own");
     assert_eq!(passed(&state, 102), GateChange::Opened);
     assert_eq!(passed(&state, 102), GateChange::None);
-    assert_eq!(state.gate(GATE, 102), Gate::Open);
+    assert_eq!(state.gates().admit(GATE, 102), Gate::Open);
 }
 
 #[test]
 fn a_call_that_is_not_refused_keeps_it_open_for_a_minute() {
     let state = state();
     passed(&state, 1000);
-    assert!(state.gate_is_kept_open(GATE, 60_999));
+    assert!(state.gates().is_kept_open(GATE, 60_999));
     assert_eq!(refused(&state, 60_999), GateChange::None);
-    assert_eq!(state.gate(GATE, 60_999), Gate::Open);
+    assert_eq!(state.gates().admit(GATE, 60_999), Gate::Open);
     // Each one anew, though not all are written.
     for now in (1000..200_000).step_by(100) {
         passed(&state, now);
-        assert!(state.gate_is_kept_open(GATE, now + 59_000));
+        assert!(state.gates().is_kept_open(GATE, now + 59_000));
     }
     let last = 199_900;
-    assert!(!state.gate_is_kept_open(GATE, last + 60_000));
+    assert!(!state.gates().is_kept_open(GATE, last + 60_000));
     assert_eq!(refused(&state, last + 60_000), GateChange::Shut);
 }
 
@@ -61,7 +61,7 @@ fn ten_calls_a_second_go_out_while_it_is_shut() {
     for now in 1000..4000 {
         refused(&state, now);
         for _ in 0..3 {
-            if state.gate(GATE, now) == Gate::Few {
+            if state.gates().admit(GATE, now) == Gate::Few {
                 out.push(now);
             }
         }
@@ -75,9 +75,9 @@ fn ten_calls_a_second_go_out_while_it_is_shut() {
 #[test]
 fn a_refusal_that_nobody_renews_is_forgotten() {
     let state = shut();
-    assert!(state.gate_is_shut(GATE, 60_999));
-    assert!(!state.gate_is_shut(GATE, 61_000));
-    assert_eq!(state.gate(GATE, 61_000), Gate::Open);
+    assert!(state.gates().is_shut(GATE, 60_999));
+    assert!(!state.gates().is_shut(GATE, 61_000));
+    assert_eq!(state.gates().admit(GATE, 61_000), Gate::Open);
     assert_eq!(passed(&state, 61_000), GateChange::None, "it was open");
 }
 
@@ -101,14 +101,14 @@ fn the_hash_is_of_all_parts_and_of_this_zone() {
 fn endpoints_with_a_shut_gate_are_known() {
     let state = state();
     let id = endpoint(&state);
-    state.gate_refused(1, id, 1000);
-    state.gate_refused(2, None, 1000);
-    state.gate_passed(3, id, 1000);
-    let shut = |now| state.shut_gates(now).collect::<Vec<_>>();
+    state.gates().refused(1, id, 1000);
+    state.gates().refused(2, None, 1000);
+    state.gates().passed(3, id, 1000);
+    let shut = |now| state.gates().shut(now).collect::<Vec<_>>();
     assert_eq!(shut(1000), [id]);
-    state.gate_passed(1, id, 1001);
+    state.gates().passed(1, id, 1001);
     assert!(shut(1001).is_empty());
-    state.gate_refused(2, id, 1002);
+    state.gates().refused(2, id, 1002);
     assert_eq!(shut(1002), [id]);
     assert!(shut(70_000).is_empty());
 }
@@ -117,17 +117,17 @@ fn endpoints_with_a_shut_gate_are_known() {
 fn a_full_table_opens_gates_and_shuts_none() {
     let state = state();
     for hash in 1..5000 {
-        assert_eq!(state.gate(hash, 1000), Gate::Open);
-        assert_eq!(state.gate_refused(hash, None, 1000), GateChange::Shut);
-        assert_ne!(state.gate(hash, 1000), Gate::Open);
+        assert_eq!(state.gates().admit(hash, 1000), Gate::Open);
+        assert_eq!(state.gates().refused(hash, None, 1000), GateChange::Shut);
+        assert_ne!(state.gates().admit(hash, 1000), Gate::Open);
     }
 }
 
 #[test]
 fn an_answer_counts_for_more_than_a_refusal_at_the_same_time() {
     let check = |state: State| {
-        assert!(state.gate_is_kept_open(GATE, 2000));
-        assert_eq!(state.gate(GATE, 2000), Gate::Open);
+        assert!(state.gates().is_kept_open(GATE, 2000));
+        assert_eq!(state.gates().admit(GATE, 2000), Gate::Open);
     };
     let pass = |state: State| passed(&state, 2000);
     let refuse = |state: State| refused(&state, 2000);
@@ -162,11 +162,11 @@ fn of_two_that_ask_for_the_last_place_one_has_it() {
     let nine = || {
         let state = shut();
         for _ in 0..9 {
-            assert_eq!(state.gate(GATE, 1000), Gate::Few);
+            assert_eq!(state.gates().admit(GATE, 1000), Gate::Few);
         }
         state
     };
-    let ask = |state: State| state.gate(GATE, 1000);
+    let ask = |state: State| state.gates().admit(GATE, 1000);
     interrupted(nine, ask, ask, |state, one, other| {
         let out = [one, other].map(|gate| gate == Gate::Few);
         assert!(out[0] != out[1], "{one:?} {other:?}");
@@ -179,11 +179,11 @@ fn a_worker_killed_at_any_step_leaves_a_gate_that_opens() {
     for act in [
         |state: State| _ = refused(&state, 2000),
         |state: State| _ = passed(&state, 2000),
-        |state: State| _ = state.gate(GATE, 2000),
+        |state: State| _ = state.gates().admit(GATE, 2000),
     ] {
         killed(shut, act, |state| {
             passed(&state, 2001);
-            assert_eq!(state.gate(GATE, 2001), Gate::Open);
+            assert_eq!(state.gates().admit(GATE, 2001), Gate::Open);
         });
     }
 }
@@ -195,14 +195,14 @@ fn another_gate_that_takes_the_place_is_not_shut() {
     let full = move || {
         let state = state();
         for hash in many(1).take(8) {
-            state.gate_refused(hash, None, 1000 + hash);
+            state.gates().refused(hash, None, 1000 + hash);
         }
         state
     };
     let ninth = 1 + 8 * 256;
-    let refuse = |state: State| state.gate_refused(1, None, 3000);
-    let take = move |state: State| state.gate_passed(ninth, None, 3000);
+    let refuse = |state: State| state.gates().refused(1, None, 3000);
+    let take = move |state: State| state.gates().passed(ninth, None, 3000);
     interrupted(full, refuse, take, |state, _, _| {
-        assert!(!state.gate_is_shut(ninth, 3000));
+        assert!(!state.gates().is_shut(ninth, 3000));
     });
 }

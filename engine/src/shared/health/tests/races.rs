@@ -22,7 +22,7 @@ fn own_fails((state, id): (State, EndpointId)) -> Transition {
 }
 
 fn answered((state, id): (State, EndpointId)) -> Transition {
-    state.answered_ok(id, 1005)
+    state.endpoints().answered(id, 1005)
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_worker_killed_while_it_counts_a_failure_costs_that_one_at_most() {
         |(state, id)| {
             let more = (0..3).map(|_| fail(&state, id, 50_000)).collect::<Vec<_>>();
             assert_eq!(more[2], Availability::InDoubt, "{more:?}");
-            state.answered_ok(id, 50_000);
+            state.endpoints().answered(id, 50_000);
             assert_eq!(fail(&state, id, 50_002), Availability::Up);
         },
     );
@@ -111,7 +111,9 @@ fn a_worker_killed_while_it_counts_a_failure_costs_that_one_at_most() {
 fn a_failure_that_is_being_counted_is_not_forgotten() {
     // The other worker sees that there were two, but not yet when the first was.
     let limits = Limits { max_fails: 2, fail_timeout_ms: 10_000 };
-    let fail = move |(state, id): (State, EndpointId)| state.failed(id, &limits, 49_999, 50_000);
+    let fail = move |(state, id): (State, EndpointId)| {
+        state.endpoints().failed(id, &limits, 49_999, 50_000)
+    };
     let start = || {
         let state = state();
         (state, endpoint(&state))
@@ -143,6 +145,6 @@ fn many_at_once_agree() {
         let down = ends.iter().filter(|end| **end == Transition::WentDown).count();
         assert_eq!(down, 1, "{ends:?}");
         assert_eq!(look(&state, id, now + 5), Availability::Resting);
-        assert_eq!(state.answered_ok(id, now + 10), Transition::CameUp);
+        assert_eq!(state.endpoints().answered(id, now + 10), Transition::CameUp);
     }
 }

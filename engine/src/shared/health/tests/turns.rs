@@ -2,7 +2,7 @@
 
 use super::super::turn::{Turn, TurnTaken};
 use super::*;
-use crate::shared::state::testing::{alive, interrupted, killed, spawn_children, wait};
+use crate::shared::state::testing::{alive, at, interrupted, killed, spawn_children, wait};
 
 const CLIENT: u64 = 7;
 
@@ -11,7 +11,7 @@ fn everyone(_: u32) -> bool {
 }
 
 fn ask(state: &State, me: u32, now: u64) -> TurnTaken {
-    state.take_turn(CLIENT, me, now, now + 8000, everyone)
+    state.turns().take(CLIENT, now + 8000, at(me, now, &everyone))
 }
 
 fn take(state: &State, me: u32, now: u64) -> Turn {
@@ -31,10 +31,13 @@ fn one_at_a_time_and_one_a_second() {
     let turn = take(&state, 1, 1000);
     assert_eq!(ask(&state, 1, 1000), TurnTaken::Busy);
     assert_eq!(ask(&state, 2, 5000), TurnTaken::Busy);
-    assert!(is_mine(state.take_turn(8, 2, 1000, 9000, everyone)), "another client's is its own");
-    state.turn_ended(turn);
+    assert!(
+        is_mine(state.turns().take(8, 9000, at(2, 1000, &everyone))),
+        "another client's is its own"
+    );
+    state.turns().ended(turn);
     let turn = take(&state, 2, 5000);
-    state.turn_ended(turn);
+    state.turns().ended(turn);
     assert_eq!(ask(&state, 1, 5001), TurnTaken::Early { left_ms: 999 });
     assert_eq!(ask(&state, 1, 5999), TurnTaken::Early { left_ms: 1 });
     assert!(is_mine(ask(&state, 1, 6000)));
@@ -45,15 +48,15 @@ fn it_is_taken_over_from_the_dead_and_the_late() {
     let state = state();
     let first = take(&state, 1, 1000);
     let survivors = |pid| pid != 1;
-    let ask = |now| state.take_turn(CLIENT, 2, now, now + 8000, survivors);
+    let ask = |now| state.turns().take(CLIENT, now + 8000, at(2, now, &survivors));
     assert_eq!(ask(1999), TurnTaken::Early { left_ms: 1 }, "dead, but it may have asked");
     let TurnTaken::Mine(second) = ask(2000) else { panic!("dead") };
     // The first one's end comes too late to matter.
-    state.turn_ended(first);
+    state.turns().ended(first);
     assert_eq!(ask(4000), TurnTaken::Busy);
     assert_eq!(ask(9999), TurnTaken::Busy);
     assert!(is_mine(ask(10_000)), "late");
-    state.turn_ended(second);
+    state.turns().ended(second);
     assert_eq!(ask(12_000), TurnTaken::Busy);
 }
 
@@ -68,8 +71,9 @@ fn of_two_at_once_one_has_it() {
         take(&state, 3, 1000);
         state
     };
-    let take_over =
-        |me: u32| move |state: State| state.take_turn(CLIENT, me, 2000, 9000, |pid| pid != 3);
+    let take_over = |me: u32| {
+        move |state: State| state.turns().take(CLIENT, 9000, at(me, 2000, &|pid| pid != 3))
+    };
     interrupted(dead, take_over(1), take_over(2), |_, one, other| {
         assert!(is_mine(one) != is_mine(other), "{one:?} {other:?}");
     });
@@ -82,7 +86,7 @@ fn one_that_another_had_from_beginning_to_end_is_not_had_again_within_the_second
         |state| ask(&state, 1, 2000),
         |state| match ask(&state, 2, 2000) {
             TurnTaken::Mine(turn) => {
-                state.turn_ended(turn);
+                state.turns().ended(turn);
                 true
             }
             _ => false,
@@ -97,11 +101,11 @@ fn a_worker_killed_at_any_step_is_replaced() {
         state,
         |state| {
             if let TurnTaken::Mine(turn) = ask(&state, 1, 1000) {
-                state.turn_ended(turn);
+                state.turns().ended(turn);
             }
         },
         |state| {
-            let taken = state.take_turn(CLIENT, 2, 2000, 9000, |pid| pid != 1);
+            let taken = state.turns().take(CLIENT, 9000, at(2, 2000, &|pid| pid != 1));
             assert!(is_mine(taken), "{taken:?}");
         },
     );
@@ -117,11 +121,11 @@ fn of_many_processes_one_has_it_and_a_killed_one_is_replaced() {
             let me = std::process::id();
             // Until the one that has it is seen.
             loop {
-                match state.take_turn(CLIENT, me, now, 1 << 40, alive) {
+                match state.turns().take(CLIENT, 1 << 40, at(me, now, &alive)) {
                     TurnTaken::Mine(_) => break,
                     TurnTaken::Busy | TurnTaken::Early { .. } => {
-                        let holder = state.layout().turns.find(CLIENT);
-                        if holder.is_some_and(|place| alive((place.words[1].get() >> 42) as u32)) {
+                        let holder = state.turns().0.find(CLIENT);
+                        if holder.is_some_and(|slot| alive((slot.words[1].get() >> 42) as u32)) {
                             return 0;
                         }
                     }
@@ -133,7 +137,7 @@ fn of_many_processes_one_has_it_and_a_killed_one_is_replaced() {
             }
         });
         let holder = loop {
-            let word = state.layout().turns.find(CLIENT).map_or(0, |place| place.words[1].get());
+            let word = state.turns().0.find(CLIENT).map_or(0, |slot| slot.words[1].get());
             let holder = (word >> 42) as u32;
             if children.contains(&holder) {
                 break holder;
@@ -146,6 +150,6 @@ fn of_many_processes_one_has_it_and_a_killed_one_is_replaced() {
         unsafe { libc::kill(holder as i32, libc::SIGKILL) };
         assert_eq!(wait(holder), -libc::SIGKILL);
     }
-    let taken = state.take_turn(CLIENT, std::process::id(), now + 1000, 1 << 40, alive);
+    let taken = state.turns().take(CLIENT, 1 << 40, at(std::process::id(), now + 1000, &alive));
     assert!(is_mine(taken), "{taken:?}");
 }

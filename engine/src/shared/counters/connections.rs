@@ -3,8 +3,6 @@
 use std::sync::atomic::{AtomicI16, Ordering};
 
 use super::ConnectionState;
-use crate::shared::health::{ENDPOINTS, EndpointId};
-use crate::shared::state::State;
 
 /// How many connections one worker has to one endpoint.
 ///
@@ -14,10 +12,6 @@ use crate::shared::state::State;
 #[repr(C)]
 #[derive(Debug)]
 pub struct ConnectionCount([AtomicI16; ConnectionState::ALL.len()]);
-
-/// One worker's counts, by endpoint. The last place is for endpoints that have no id.
-#[repr(C)]
-pub(crate) struct ConnectionCounts([ConnectionCount; ENDPOINTS + 1]);
 
 impl ConnectionCount {
     /// None, in memory of its own.
@@ -34,26 +28,10 @@ impl ConnectionCount {
         // Below zero only what ended after its worker had given its slot back.
         u64::try_from(self.0[state as usize].load(Ordering::Relaxed)).unwrap_or(0)
     }
-}
 
-impl ConnectionCounts {
+    /// Sets all to zero: whoever counted is gone.
     pub(crate) fn forget(&self) {
-        for gauge in self.0.iter().flat_map(|count| &count.0) {
-            gauge.store(0, Ordering::Relaxed);
-        }
-    }
-}
-
-impl State {
-    /// Where the worker that owns `slot` counts its connections to an endpoint.
-    pub fn connections(
-        &self,
-        slot: u8,
-        endpoint: impl Into<Option<EndpointId>>,
-    ) -> &'static ConnectionCount {
-        let endpoint = endpoint.into();
-        let place = endpoint.map_or(ENDPOINTS, |EndpointId(index)| usize::from(index));
-        &self.layout().connections[usize::from(slot)].0[place]
+        self.0.iter().for_each(|gauge| gauge.store(0, Ordering::Relaxed));
     }
 }
 

@@ -67,4 +67,4 @@ word!(AtomicU64, u64);
 fn step() {}
 
 #[cfg(test)]
-use super::testing::step;
+use super::state::testing::step;
