@@ -6,7 +6,7 @@ use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{Find, Flight, Joined, Kind, Locked, Owner, Record};
 use phantom_token_engine::lifetime::{self, Freshness, Life};
 use phantom_token_engine::local::{Cached, Facts};
-use phantom_token_engine::shared::process;
+use phantom_token_engine::shared::process::{self, Here};
 use phantom_token_engine::shared::state::Generation;
 use phantom_token_engine::token::key::Key;
 
@@ -91,7 +91,7 @@ pub(crate) fn shared(
             }
             let Some(slot) = slot else { return Step::Alone };
             let mine = mark(flight, slot, deadline, generation);
-            match locked.join_or_lead(key, &mine, now_ms, process::exists) {
+            match locked.join_or_lead(key, &mine, Here { alive: &process::exists, ..here() }) {
                 Joined::Lead => Step::Lead,
                 Joined::Follow { flight, .. } => Step::Follow(flight),
                 Joined::Full => Step::Alone,

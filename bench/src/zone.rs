@@ -12,6 +12,7 @@ use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{Arena, Entry, Find, Kind, Record, Stored};
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::shared::lock;
+use phantom_token_engine::shared::process::Here;
 use phantom_token_engine::token::key::Key;
 
 use crate::load::token;
@@ -63,6 +64,11 @@ impl Drop for Zone {
 }
 
 impl View<'_> {
+    /// The process whose view this is; all others run.
+    fn here(&self) -> Here<'static> {
+        Here { pid: self.id, now_ms: 0, alive: &|_| true }
+    }
+
     /// The key of the n-th token.
     pub(crate) fn key(&self, n: u32) -> Key {
         let hash_key = self.arena.hash_key();
@@ -71,7 +77,7 @@ impl View<'_> {
 
     /// Stores an answer; whether others had to go for it.
     pub(crate) fn store(&mut self, key: &Key, jwt: &[u8]) -> bool {
-        let mut guard = lock::acquire(&self.zone.word, self.id, |_| true).expect("the lock");
+        let mut guard = lock::acquire(&self.zone.word, self.here()).expect("the lock");
         match self.arena.locked(&mut guard).store(key, &entry(jwt)) {
             Stored::Yes { evicted } => evicted > 0,
             other => panic!("not stored: {other:?}"),
@@ -80,20 +86,20 @@ impl View<'_> {
 
     /// The same where the lock can be had in time.
     fn try_store(&mut self, key: &Key, jwt: &[u8]) -> Option<()> {
-        let mut guard = lock::acquire(&self.zone.word, self.id, |_| true)?;
+        let mut guard = lock::acquire(&self.zone.word, self.here())?;
         self.arena.locked(&mut guard).store(key, &entry(jwt));
         Some(())
     }
 
     /// Looks a key up; whether it is there.
     pub(crate) fn find(&mut self, key: &Key) -> bool {
-        let mut guard = lock::acquire(&self.zone.word, self.id, |_| true).expect("the lock");
+        let mut guard = lock::acquire(&self.zone.word, self.here()).expect("the lock");
         self.arena.locked(&mut guard).find(key, &mut self.record) == Find::Hit
     }
 
     /// The same where the lock can be had in time.
     fn try_find(&mut self, key: &Key) -> Option<()> {
-        let mut guard = lock::acquire(&self.zone.word, self.id, |_| true)?;
+        let mut guard = lock::acquire(&self.zone.word, self.here())?;
         let _ = self.arena.locked(&mut guard).find(key, &mut self.record);
         Some(())
     }

@@ -12,7 +12,7 @@
 //! held. Times are passed in; whether an entry may still serve is the caller's matter.
 //!
 //! ```text
-//! let mut guard = lock::acquire(word, pid, process::runs)?;
+//! let mut guard = lock::acquire(word, here)?;
 //! match arena.locked(&mut guard).find(&key, &mut record) { … }
 //! ```
 

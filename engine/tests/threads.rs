@@ -121,7 +121,7 @@ impl<'a> Worker<'a> {
     }
 
     fn locked<T>(&mut self, work: impl FnOnce(&mut Locked<'_>, &mut Record) -> T) -> Option<T> {
-        let mut guard = lock::acquire(&self.shared.word, self.me.pid, |_| true)?;
+        let mut guard = lock::acquire(&self.shared.word, here(self.me.pid, 0))?;
         Some(work(&mut self.arena.locked(&mut guard), &mut self.record))
     }
 
@@ -177,8 +177,8 @@ impl<'a> Worker<'a> {
         let purges = self.state.generation(&key(token).token).purges();
         let mine = Flight { id, owner: self.me, deadline: 10_000, purges };
         let now = self.random.below(11_000);
-        let joined =
-            self.locked(|locked, _| locked.join_or_lead(&key(token), &mine, now, |_| true));
+        let joined = self
+            .locked(|locked, _| locked.join_or_lead(&key(token), &mine, here(mine.owner.pid, now)));
         match joined {
             Some(Joined::Lead) => self.followed = Some((token, id, true)),
             Some(Joined::Follow { flight, .. }) => self.followed = Some((token, flight, false)),
@@ -207,8 +207,9 @@ impl<'a> Worker<'a> {
         let purges = self.state.generation(&key.token).purges();
         let id = self.state.next_flight_id();
         let mine = Flight { id, owner: self.me, deadline: 10_000, purges };
-        let polled =
-            self.locked(|locked, record| locked.poll(&key, flight, &mine, 0, |_| true, record));
+        let polled = self.locked(|locked, record| {
+            locked.poll(&key, flight, &mine, here(mine.owner.pid, 0), record)
+        });
         match polled {
             Some(Poll::Answer(Answer::Active | Answer::Stored)) => {
                 let active = self.record.kind() == Kind::Active;

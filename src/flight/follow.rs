@@ -2,6 +2,7 @@
 use std::rc::Rc;
 
 use phantom_token_engine::arena::{Answer as Mark, Kind, Poll};
+use phantom_token_engine::shared::process::Here;
 
 use crate::cache::{self, Found};
 use crate::flight::outcome::{Fail, Outcome, Why};
@@ -26,8 +27,9 @@ impl Flight {
         let mine = cache::mark(flight, slot, self.latest_deadline(), generation);
         let polled = loop {
             let record = &mut worker.record;
-            let polled =
-                zone.locked(|locked| locked.poll(&key, id, &mine, now_ms(), &alive, record));
+            let polled = zone.locked(|locked| {
+                locked.poll(&key, id, &mine, Here { alive: &alive, ..here() }, record)
+            });
             match polled {
                 Some(Poll::NeedSpace(bytes)) if record.reserve(bytes).is_ok() => {}
                 other => break other,

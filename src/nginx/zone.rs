@@ -13,7 +13,6 @@ use std::sync::atomic::AtomicUsize;
 
 use phantom_token_engine::arena::{self, Arena, Locked};
 use phantom_token_engine::shared::lock::{self, Guard};
-use phantom_token_engine::shared::process;
 use phantom_token_engine::shared::state::{self, State};
 
 use crate::nginx::guard;
@@ -103,7 +102,7 @@ impl Zone {
     ///
     /// `work` must not panic, allocate, log or take another lock.
     pub(crate) fn locked<T>(&self, work: impl FnOnce(&mut Locked<'_>) -> T) -> Option<T> {
-        self.under(|word| lock::acquire(word, pid(), process::runs), work)
+        self.under(|word| lock::acquire(word, here()), work)
     }
 
     /// [`Zone::locked`] where the lock is free. `None`: it was not, and nobody waited.

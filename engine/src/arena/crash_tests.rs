@@ -7,6 +7,7 @@ use super::memory::crash;
 use super::tests::{Zone, flight, key};
 use super::*;
 use crate::answer::nature::Nature;
+use crate::shared::state::testing::at;
 use crate::token::key::Key;
 
 const LEN: usize = MIN_SIZE;
@@ -47,7 +48,7 @@ fn full() -> Zone {
         }
         for token in 200..204 {
             for slot in 1..=3 {
-                let _ = arena.join_or_lead(&key(token, 0), &flight(1, slot), 0, |_| true);
+                let _ = arena.join_or_lead(&key(token, 0), &flight(1, slot), at(1, 0, &|_| true));
             }
         }
         let held = jwt(202);
@@ -82,7 +83,8 @@ fn nothing_wrong(zone: &Zone) {
     }
     for token in 200..204 {
         let key = key(token, 0);
-        let poll = zone.with(|arena| arena.poll(&key, 1, &flight(9, 2), 0, |_| true, &mut record));
+        let poll =
+            zone.with(|arena| arena.poll(&key, 1, &flight(9, 2), at(1, 0, &|_| true), &mut record));
         if matches!(poll, Poll::Answer(Answer::Active | Answer::Stored)) {
             right(&key, token, &record);
         }
@@ -172,19 +174,19 @@ fn in_find_touch_remove_purge_and_clear() {
 fn in_marks() {
     let out = || Record::with_room(4096);
     survives("lead", |arena| {
-        let joined = arena.join_or_lead(&key(210, 0), &flight(2, 4), 0, |_| true);
+        let joined = arena.join_or_lead(&key(210, 0), &flight(2, 4), at(1, 0, &|_| true));
         assert_eq!(joined, Joined::Lead);
     });
     survives("lead where others are left behind", |arena| {
-        let joined = arena.join_or_lead(&key(210, 0), &flight(2, 4), 5_000, |_| true);
+        let joined = arena.join_or_lead(&key(210, 0), &flight(2, 4), at(1, 5_000, &|_| true));
         assert_eq!(joined, Joined::Lead);
     });
     survives("follow", |arena| {
-        let joined = arena.join_or_lead(&key(200, 0), &flight(2, 4), 0, |_| true);
+        let joined = arena.join_or_lead(&key(200, 0), &flight(2, 4), at(1, 0, &|_| true));
         assert!(matches!(joined, Joined::Follow { flight: 1, .. }));
     });
     survives("take over", |arena| {
-        let joined = arena.join_or_lead(&key(200, 0), &flight(2, 4), 0, |_| false);
+        let joined = arena.join_or_lead(&key(200, 0), &flight(2, 4), at(1, 0, &|_| false));
         assert_eq!(joined, Joined::Lead);
     });
     survives("answer", |arena| {
@@ -197,12 +199,13 @@ fn in_marks() {
     });
     survives("take", |arena| {
         for slot in 2..=3 {
-            let poll = arena.poll(&key(202, 0), 1, &flight(2, slot), 0, |_| true, &mut out());
+            let poll =
+                arena.poll(&key(202, 0), 1, &flight(2, slot), at(1, 0, &|_| true), &mut out());
             assert_eq!(poll, Poll::Answer(Answer::Active));
         }
     });
     survives("take the lead", |arena| {
-        let poll = arena.poll(&key(201, 0), 1, &flight(2, 2), 1_000, |_| true, &mut out());
+        let poll = arena.poll(&key(201, 0), 1, &flight(2, 2), at(1, 1_000, &|_| true), &mut out());
         assert_eq!(poll, Poll::Lead);
     });
     survives("cancel", |arena| assert!(arena.cancel(&key(201, 0), 1)));

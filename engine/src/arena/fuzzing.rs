@@ -17,6 +17,7 @@ use super::*;
 use crate::answer::nature::{Binding, Nature, TokenKind};
 use crate::lifetime::Expiry;
 use crate::shared::lock;
+use crate::shared::process::Here;
 use crate::token::key::Key;
 
 /// Token and identity.
@@ -163,7 +164,8 @@ impl World {
 
     /// Runs an operation under the lock; `None` where the process died in it, with the lock held.
     fn with<R>(&mut self, run: impl FnOnce(&mut Locked<'_>, &mut Record) -> R) -> Option<R> {
-        let guard = lock::acquire(&self.word, 1, |_| false).expect("the lock is never lost");
+        let guard = lock::acquire(&self.word, Here { pid: 1, now_ms: 0, alive: &|_| false })
+            .expect("the lock is never lost");
         let mut guard = ManuallyDrop::new(guard);
         let (arena, record) = (self.arena, &mut self.record);
         crash::at(self.crash.take());
@@ -343,7 +345,13 @@ impl World {
         self.flights.insert(mine.id, (id, mine));
         let dead = self.dead.clone();
         let alive = |pid: u32| !dead.contains(&pid);
-        match self.with(|arena, _| arena.join_or_lead(&key, &mine, now, alive)) {
+        match self.with(|arena, _| {
+            arena.join_or_lead(
+                &key,
+                &mine,
+                Here { pid: mine.owner.pid, now_ms: now, alive: &alive },
+            )
+        }) {
             None => {
                 self.out.remove(&id);
                 // It may have come as far as following any of them.
@@ -424,7 +432,13 @@ impl World {
         let dead = self.dead.clone();
         let alive = |pid: u32| !dead.contains(&pid);
         let poll = |arena: &mut Locked<'_>, record: &mut Record| {
-            arena.poll(&key, flight, &mine, now, alive, record)
+            arena.poll(
+                &key,
+                flight,
+                &mine,
+                Here { pid: mine.owner.pid, now_ms: now, alive: &alive },
+                record,
+            )
         };
         let mut polled = self.with(poll);
         if let Some(Poll::NeedSpace(payload)) = polled {

@@ -15,6 +15,7 @@ use super::list::List;
 use super::memory::{Block, Corrupt, Sound, raw};
 use super::record::{Entry, Record};
 use super::{Answer, AnsweredFor, Flight, Joined, Locked, Outcome, Poll};
+use crate::shared::process::Here;
 use crate::token::key::Key;
 
 /// Marks of one token, whatever the identity.
@@ -94,17 +95,10 @@ impl Mark {
 impl Locked<'_> {
     /// Follows the call that is out for a key, or takes the lead with `mine`.
     ///
-    /// Where the owner is no longer `alive`, its deadline is past at `now` (milliseconds), or the token
-    /// was purged or called inactive since, the lead changes hands: those who followed start anew. An
+    /// Where the owner no longer runs, its deadline is past, or the token was purged or called inactive since, the lead changes hands: those who followed start anew. An
     /// answered mark is for those who waited for it: whoever comes later
     /// leads a new flight.
-    pub fn join_or_lead(
-        &mut self,
-        key: &Key,
-        mine: &Flight,
-        now: u64,
-        alive: impl Fn(u32) -> bool,
-    ) -> Joined {
+    pub fn join_or_lead(&mut self, key: &Key, mine: &Flight, here: Here<'_>) -> Joined {
         self.sound(Joined::Full, |arena| {
             let mut chain = arena.memory.chain(&key.token)?;
             while let Some(block) = chain.step()? {
@@ -113,7 +107,7 @@ impl Locked<'_> {
                 }
                 let mut mark = arena.mark(block)?;
                 let overtaken = mark.is_overtaken_by(mine);
-                if overtaken || mark.deadline <= now || !alive(mark.pid) {
+                if overtaken || mark.deadline <= here.now_ms || !here.runs(mark.pid) {
                     return arena.take_over(block, mine).map(|()| Joined::Lead);
                 }
                 if !mark.has(mine.owner.slot) {
@@ -126,7 +120,7 @@ impl Locked<'_> {
                     deadline: mark.deadline,
                 });
             }
-            arena.change(|arena| arena.make_mark(key, mine, now))
+            arena.change(|arena| arena.make_mark(key, mine, here.now_ms))
         })
     }
 
@@ -166,15 +160,14 @@ impl Locked<'_> {
     }
 
     /// Asks after a flight this worker follows. A taken answer clears the worker's bit; the last
-    /// bit frees the mark. Where the owner is no longer `alive` or its deadline is past at `now`,
+    /// bit frees the mark. Where the owner no longer runs or its deadline is past,
     /// this worker takes the lead with `mine`.
     pub fn poll(
         &mut self,
         key: &Key,
         flight: u64,
         mine: &Flight,
-        now: u64,
-        alive: impl Fn(u32) -> bool,
+        here: Here<'_>,
         out: &mut Record,
     ) -> Poll {
         self.sound(Poll::Gone, |arena| {
@@ -185,7 +178,7 @@ impl Locked<'_> {
                 return Ok(Poll::Gone);
             }
             if mark.is_calling() {
-                if mark.deadline <= now || !alive(mark.pid) {
+                if mark.deadline <= here.now_ms || !here.runs(mark.pid) {
                     return arena.take_over(block, mine).map(|()| Poll::Lead);
                 }
                 return Ok(Poll::Waiting);

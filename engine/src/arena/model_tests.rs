@@ -9,6 +9,7 @@ use super::memory::Block;
 use super::tests::{Zone, key};
 use super::*;
 use crate::answer::nature::Nature;
+use crate::shared::state::testing::at;
 
 type Id = (u32, u32);
 
@@ -349,7 +350,9 @@ fn run(ops: &[Op], len: usize) {
             }
             Op::Join { id, slot } => {
                 let mine = mine(slot);
-                let joined = zone.with(|arena| arena.join_or_lead(&id_key(id), &mine, now, alive));
+                let joined = zone.with(|arena| {
+                    arena.join_or_lead(&id_key(id), &mine, at(mine.owner.pid, now, &alive))
+                });
                 assert_eq!(joined, model.join(id, mine));
             }
             Op::Answer { id, flight, how, len } => {
@@ -376,8 +379,15 @@ fn run(ops: &[Op], len: usize) {
             }
             Op::Poll { id, flight, slot } => {
                 let (flight, mine) = (serial.saturating_sub(flight), mine(slot));
-                let polled = zone
-                    .with(|arena| arena.poll(&id_key(id), flight, &mine, now, alive, &mut record));
+                let polled = zone.with(|arena| {
+                    arena.poll(
+                        &id_key(id),
+                        flight,
+                        &mine,
+                        at(mine.owner.pid, now, &alive),
+                        &mut record,
+                    )
+                });
                 let (expected, item) = model.poll(id, flight, mine);
                 assert_eq!(polled, expected);
                 if let Some(item) = item {

@@ -7,6 +7,7 @@ use super::*;
 use crate::answer::nature::{Binding, Nature, TokenKind};
 use crate::lifetime::Expiry;
 use crate::shared::lock;
+use crate::shared::state::testing::at;
 use crate::token::key::{IdentityHash, Key, TokenHash};
 
 /// An arena of this test's own.
@@ -28,7 +29,7 @@ impl Zone {
 
     /// Locks it as process 1, whoever held it before.
     pub(super) fn with<R>(&self, f: impl FnOnce(&mut Locked<'_>) -> R) -> R {
-        let mut guard = lock::acquire(&self.word, 1, |_| false).unwrap();
+        let mut guard = lock::acquire(&self.word, at(1, 0, &|_| false)).unwrap();
         f(&mut self.arena.locked(&mut guard))
     }
 
@@ -152,7 +153,7 @@ fn another_process_finds_it_and_other_blocks_are_refused() {
         let arena = Arena::attach(mine, 1 << 20).unwrap();
         assert_eq!(arena.hash_key().0, [7; 16]);
         let word = AtomicUsize::new(0);
-        let mut guard = lock::acquire(&word, 2, EVERYBODY).unwrap();
+        let mut guard = lock::acquire(&word, at(2, 0, &EVERYBODY)).unwrap();
         let mut record = Record::with_room(64);
         assert_eq!(arena.locked(&mut guard).find(&key(1, 1), &mut record), Find::Hit);
         assert_eq!(record.jwt(), b"a.b.c");
@@ -180,7 +181,7 @@ fn a_token_has_eight_entries_and_a_purge_takes_them_all() {
     assert_eq!(zone.with(|arena| arena.remove_active(&key(1, 7))), None);
     assert!(!zone.with(|arena| arena.remove(&key(1, 8))));
     zone.with(|arena| arena.store(&key(1, 9), &inactive(9)));
-    let _ = zone.with(|arena| arena.join_or_lead(&key(1, 7), &flight(1, 1), 0, EVERYBODY));
+    let _ = zone.with(|arena| arena.join_or_lead(&key(1, 7), &flight(1, 1), at(1, 0, &EVERYBODY)));
     assert_eq!(zone.with(|arena| arena.purge(&key(1, 0).token)), 9);
     assert_eq!(zone.with(|arena| arena.purge(&key(1, 0).token)), 0);
     assert_eq!(find(&zone, &key(2, 0)).unwrap(), b"other");
@@ -210,7 +211,8 @@ fn clearing_forgets_everything_and_counts_no_reset() {
     let zone = Zone::new(1 << 20);
     for token in 0..100 {
         zone.with(|arena| arena.store(&key(token, 1), &active(b"jwt")));
-        let _ = zone.with(|arena| arena.join_or_lead(&key(token, 2), &flight(1, 1), 0, EVERYBODY));
+        let _ = zone
+            .with(|arena| arena.join_or_lead(&key(token, 2), &flight(1, 1), at(1, 0, &EVERYBODY)));
     }
     assert!(zone.arena.stats().used_bytes > 0);
     zone.with(|arena| arena.clear());
@@ -260,7 +262,7 @@ fn one_leads_the_others_follow_and_take_the_answer_once() {
     let (key, mut record) = (key(1, 1), Record::with_room(64));
     let join = |slot| {
         let mine = flight(u64::from(slot), slot);
-        zone.with(|arena| arena.join_or_lead(&key, &mine, 0, EVERYBODY))
+        zone.with(|arena| arena.join_or_lead(&key, &mine, at(mine.owner.pid, 0, &EVERYBODY)))
     };
     assert_eq!(join(1), Joined::Lead);
     let follow = Joined::Follow { flight: 1, owner_pid: 101, deadline: 1_000 };
@@ -269,7 +271,9 @@ fn one_leads_the_others_follow_and_take_the_answer_once() {
 
     let mut poll = |slot| {
         let mine = flight(10 + u64::from(slot), slot);
-        zone.with(|arena| arena.poll(&key, 1, &mine, 0, EVERYBODY, &mut record))
+        zone.with(|arena| {
+            arena.poll(&key, 1, &mine, at(mine.owner.pid, 0, &EVERYBODY), &mut record)
+        })
     };
     assert_eq!(poll(2), Poll::Waiting);
     assert_eq!(poll(3), Poll::Gone);
@@ -293,7 +297,8 @@ fn an_answer_that_may_not_be_kept_reaches_those_who_waited() {
     let (key, mut record) = (key(1, 1), Record::default());
     for slot in 1..=3 {
         let mine = flight(u64::from(slot), slot);
-        let _ = zone.with(|arena| arena.join_or_lead(&key, &mine, 0, EVERYBODY));
+        let _ =
+            zone.with(|arena| arena.join_or_lead(&key, &mine, at(mine.owner.pid, 0, &EVERYBODY)));
     }
     let entry = active(&[b'j'; 500]);
     let answered = zone.with(|arena| arena.answer(&key, 1, Outcome::Active(entry)));
@@ -301,7 +306,7 @@ fn an_answer_that_may_not_be_kept_reaches_those_who_waited() {
     assert_eq!(find(&zone, &key), None);
     zone.check();
     let poll = |record: &mut Record, slot| {
-        zone.with(|arena| arena.poll(&key, 1, &flight(9, slot), 0, EVERYBODY, record))
+        zone.with(|arena| arena.poll(&key, 1, &flight(9, slot), at(1, 0, &EVERYBODY), record))
     };
     assert_eq!(poll(&mut record, 2), Poll::NeedSpace(506));
     record.reserve(506).unwrap();
@@ -319,10 +324,12 @@ fn a_stored_answer_is_found_and_a_purged_one_is_gone() {
     let (key, mut record) = (key(1, 1), Record::with_room(64));
     let mut poll = |flight_id, slot| {
         let mine = flight(9, slot);
-        zone.with(|arena| arena.poll(&key, flight_id, &mine, 0, EVERYBODY, &mut record))
+        zone.with(|arena| {
+            arena.poll(&key, flight_id, &mine, at(mine.owner.pid, 0, &EVERYBODY), &mut record)
+        })
     };
     for slot in 1..=3 {
-        let _ = zone.with(|arena| arena.join_or_lead(&key, &flight(1, slot), 0, EVERYBODY));
+        let _ = zone.with(|arena| arena.join_or_lead(&key, &flight(1, slot), at(1, 0, &EVERYBODY)));
     }
     zone.with(|arena| {
         arena.store(&key, &active(b"jwt"));
@@ -341,15 +348,17 @@ fn a_dead_owners_flight_goes_to_exactly_one() {
     let zone = Zone::new(1 << 20);
     let (key, mut record) = (key(1, 1), Record::with_room(64));
     for slot in 1..=4 {
-        let _ = zone.with(|arena| arena.join_or_lead(&key, &flight(1, slot), 0, EVERYBODY));
+        let _ = zone.with(|arena| arena.join_or_lead(&key, &flight(1, slot), at(1, 0, &EVERYBODY)));
     }
     let dead = |pid| pid != 101;
     let mut poll = |flight_id, mine: Flight| {
-        zone.with(|arena| arena.poll(&key, flight_id, &mine, 0, dead, &mut record))
+        zone.with(|arena| {
+            arena.poll(&key, flight_id, &mine, at(mine.owner.pid, 0, &dead), &mut record)
+        })
     };
     assert_eq!(poll(1, flight(2, 2)), Poll::Lead);
     assert_eq!(poll(1, flight(3, 3)), Poll::Gone);
-    let joined = zone.with(|arena| arena.join_or_lead(&key, &flight(3, 3), 0, dead));
+    let joined = zone.with(|arena| arena.join_or_lead(&key, &flight(3, 3), at(1, 0, &dead)));
     assert_eq!(joined, Joined::Follow { flight: 2, owner_pid: 102, deadline: 1_000 });
     assert_eq!(poll(2, flight(3, 3)), Poll::Waiting);
     // The one that was thought dead comes back: its answer has no mark any more.
@@ -359,7 +368,7 @@ fn a_dead_owners_flight_goes_to_exactly_one() {
     // Nor does a deadline leave two leading.
     let join = |id, now| {
         let mine = Flight { deadline: now + 1_000, ..flight(id, id as u8) };
-        zone.with(|arena| arena.join_or_lead(&key, &mine, now, dead))
+        zone.with(|arena| arena.join_or_lead(&key, &mine, at(mine.owner.pid, now, &dead)))
     };
     assert_eq!(join(5, 1_000), Joined::Lead);
     assert!(matches!(join(6, 1_000), Joined::Follow { flight: 5, .. }));
@@ -371,8 +380,9 @@ fn nobody_follows_a_call_from_before_an_inactive_answer() {
     let zone = Zone::new(1 << 20);
     let (key, mut record) = (key(1, 1), Record::with_room(64));
     let mine = |id, purges| Flight { purges, ..flight(id, id as u8) };
-    let join =
-        |id, purges| zone.with(|arena| arena.join_or_lead(&key, &mine(id, purges), 0, EVERYBODY));
+    let join = |id, purges| {
+        zone.with(|arena| arena.join_or_lead(&key, &mine(id, purges), at(1, 0, &EVERYBODY)))
+    };
     assert_eq!(join(1, u32::MAX), Joined::Lead);
     // One that does not know of all that the call knows may follow it.
     for (id, purges) in [(2, u32::MAX), (3, u32::MAX - 1)] {
@@ -382,7 +392,9 @@ fn nobody_follows_a_call_from_before_an_inactive_answer() {
     assert_eq!(join(4, 0), Joined::Lead);
     assert!(matches!(join(5, 0), Joined::Follow { flight: 4, .. }));
     let mut poll = |flight_id, id| {
-        zone.with(|arena| arena.poll(&key, flight_id, &mine(id, 0), 0, EVERYBODY, &mut record))
+        zone.with(|arena| {
+            arena.poll(&key, flight_id, &mine(id, 0), at(1, 0, &EVERYBODY), &mut record)
+        })
     };
     assert_eq!((poll(1, 2), poll(1, 3), poll(4, 5)), (Poll::Gone, Poll::Gone, Poll::Waiting));
     let late = zone.with(|arena| arena.answer(&key, 1, Outcome::Active(active(b"jwt"))));
@@ -395,7 +407,9 @@ fn leaving_cancelling_and_reaping_free_marks() {
     let zone = Zone::new(1 << 20);
     let join = |token, id, slot, now| {
         let mine = flight(id, slot);
-        zone.with(|arena| arena.join_or_lead(&key(token, 1), &mine, now, EVERYBODY))
+        zone.with(|arena| {
+            arena.join_or_lead(&key(token, 1), &mine, at(mine.owner.pid, now, &EVERYBODY))
+        })
     };
     let outcome = Outcome::Inactive;
     // Left before the answer: nobody waits.
@@ -426,13 +440,16 @@ fn marks_are_bounded_and_then_everyone_calls_for_himself() {
     let zone = Zone::new(1 << 20);
     let join = |token, identity| {
         let mine = flight(1, 1);
-        zone.with(|arena| arena.join_or_lead(&key(token, identity), &mine, 0, EVERYBODY))
+        zone.with(|arena| {
+            arena.join_or_lead(&key(token, identity), &mine, at(mine.owner.pid, 0, &EVERYBODY))
+        })
     };
     (0..32).for_each(|identity| assert_eq!(join(1, identity), Joined::Lead));
     assert_eq!(join(1, 32), Joined::Full);
     // An answered one makes way.
     let two = flight(2, 2);
-    let _ = zone.with(|arena| arena.join_or_lead(&key(1, 0), &two, 0, EVERYBODY));
+    let _ =
+        zone.with(|arena| arena.join_or_lead(&key(1, 0), &two, at(two.owner.pid, 0, &EVERYBODY)));
     zone.with(|arena| arena.answer(&key(1, 0), 1, Outcome::Inactive));
     assert_eq!(join(1, 32), Joined::Lead);
 
@@ -450,7 +467,8 @@ fn marks_are_bounded_and_then_everyone_calls_for_himself() {
 fn a_held_answer_without_room_is_said_so() {
     let zone = Zone::new(MIN_SIZE);
     for slot in 1..=2 {
-        let _ = zone.with(|arena| arena.join_or_lead(&key(1, 1), &flight(1, slot), 0, EVERYBODY));
+        let _ = zone
+            .with(|arena| arena.join_or_lead(&key(1, 1), &flight(1, slot), at(1, 0, &EVERYBODY)));
     }
     let jwt = vec![b'j'; MIN_SIZE / 2];
     let answered = zone.with(|arena| arena.answer(&key(1, 1), 1, Outcome::Active(active(&jwt))));

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::process::Here;
+
 /// How long a lock is waited for before its owner is looked at, and between two looks.
 const SUSPICION: Duration = Duration::from_millis(20);
 
@@ -47,20 +49,16 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// Takes the lock for process `pid`, or gives up after 100 ms with `None`: the request then goes on
-/// as if there were no cache. Of the time between two tries 10 ms count at most: on a machine that
+/// Takes the lock for the process that is `here`. `None` after 100 ms: the request then goes on as
+/// if there were no cache. Of the time between two tries 10 ms count at most: on a machine that
 /// stands still the owner stands still, too.
 ///
-/// From 20 ms on, and every 20 ms, `alive` ([`runs`](crate::shared::process::runs)) is asked about the owner; the lock of a process that is
-/// gone is taken over, and whatever it left half-written is found by the arena's own mark. A lock
+/// From 20 ms on, and every 20 ms, the owner is looked at; the lock of a process that no longer runs
+/// is taken over, and whatever it left half-written is found by the arena's own mark. A lock
 /// that already carries our own id is taken over at once: one thread per process uses it, so it was
 /// left by a process that had the id before us.
-pub fn acquire<'a>(
-    word: &'a AtomicUsize,
-    pid: u32,
-    alive: impl Fn(u32) -> bool,
-) -> Option<Guard<'a>> {
-    let me = pid as usize;
+pub fn acquire<'a>(word: &'a AtomicUsize, here: Here<'_>) -> Option<Guard<'a>> {
+    let me = here.pid as usize;
     let take = |from| take(word, from, me);
     if let Some(guard) = take(0) {
         return Some(guard);
@@ -96,7 +94,7 @@ pub fn acquire<'a>(
         if waited >= look_at && owner != 0 {
             look_at = waited + SUSPICION;
             // A word that is no process id at all is nobody's lock.
-            if !u32::try_from(owner).is_ok_and(&alive)
+            if !u32::try_from(owner).is_ok_and(|owner| here.runs(owner))
                 && let Some(guard) = take(owner)
             {
                 return Some(guard);
@@ -146,11 +144,12 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
+    use crate::shared::state::testing::at;
 
     #[test]
     fn a_free_lock_is_taken_and_given_back() {
         let word = AtomicUsize::new(0);
-        let guard = acquire(&word, 7, |_| true).unwrap();
+        let guard = acquire(&word, at(7, 0, &|_| true)).unwrap();
         assert_eq!(word.load(Ordering::Relaxed), 7);
         drop(guard);
         assert_eq!(word.load(Ordering::Relaxed), 0);
@@ -171,11 +170,14 @@ mod tests {
         let word = AtomicUsize::new(9);
         let asked = Cell::new(0);
         let begun = Instant::now();
-        let guard = acquire(&word, 7, |pid| {
-            assert_eq!(pid, 9);
-            asked.set(asked.get() + 1);
-            true
-        });
+        let guard = acquire(
+            &word,
+            at(7, 0, &|pid| {
+                assert_eq!(pid, 9);
+                asked.set(asked.get() + 1);
+                true
+            }),
+        );
         assert!(guard.is_none());
         assert!(begun.elapsed() >= PATIENCE);
         assert!((1..=5).contains(&asked.get()), "asked {} times", asked.get());
@@ -196,7 +198,7 @@ mod tests {
     fn a_dead_owner_loses_it_but_not_before_its_time() {
         let word = AtomicUsize::new(9);
         let begun = Instant::now();
-        let guard = acquire(&word, 7, |_| false).unwrap();
+        let guard = acquire(&word, at(7, 0, &|_| false)).unwrap();
         assert!(begun.elapsed() >= SUSPICION);
         assert_eq!(word.load(Ordering::Relaxed), 7);
         drop(guard);
@@ -206,19 +208,19 @@ mod tests {
     #[test]
     fn a_predecessor_of_the_same_id_does_not_hold_us_up() {
         let word = AtomicUsize::new(7);
-        assert!(acquire(&word, 7, |_| true).is_some());
+        assert!(acquire(&word, at(7, 0, &|_| true)).is_some());
     }
 
     #[test]
     fn a_word_that_is_no_process_id_is_overcome() {
         let word = AtomicUsize::new(usize::MAX);
-        assert!(acquire(&word, 7, |_| true).is_some());
+        assert!(acquire(&word, at(7, 0, &|_| true)).is_some());
     }
 
     #[test]
     fn a_lock_forced_open_meanwhile_is_left_to_its_new_owner() {
         let word = AtomicUsize::new(0);
-        let guard = acquire(&word, 7, |_| true).unwrap();
+        let guard = acquire(&word, at(7, 0, &|_| true)).unwrap();
         word.store(8, Ordering::Relaxed);
         drop(guard);
         assert_eq!(word.load(Ordering::Relaxed), 8);
@@ -234,7 +236,7 @@ mod tests {
                 scope.spawn(move || {
                     for _ in 0..2_000 {
                         // Whoever has to give up tries again: only mutual exclusion is at stake.
-                        let Some(guard) = acquire(word, pid, |_| true) else { continue };
+                        let Some(guard) = acquire(word, at(pid, 0, &|_| true)) else { continue };
                         assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0);
                         entered.fetch_add(1, Ordering::Relaxed);
                         inside.fetch_sub(1, Ordering::Relaxed);

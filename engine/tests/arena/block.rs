@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{Arena, Entry, Kind, Locked, Times};
 use phantom_token_engine::shared::lock;
+use phantom_token_engine::shared::process::Here;
 use phantom_token_engine::token::key::{HashKey, Key};
 
 /// What an arena's hashes are keyed with.
@@ -41,7 +42,8 @@ impl Block {
 
     /// Locks it; whoever held it is gone.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Locked<'_>) -> R) -> R {
-        let mut guard = lock::acquire(&self.word, 1, |_| false).unwrap();
+        let mut guard =
+            lock::acquire(&self.word, Here { pid: 1, now_ms: 0, alive: &|_| false }).unwrap();
         f(&mut self.arena.locked(&mut guard))
     }
 
@@ -70,6 +72,11 @@ impl Block {
         let after = &rest[self.len.div_ceil(8)..];
         before.iter().chain(after).all(|word| *word == CANARY)
     }
+}
+
+/// A process to which all others run.
+pub(crate) fn everybody_runs(now_ms: u64) -> Here<'static> {
+    Here { pid: 1, now_ms, alive: &|_| true }
 }
 
 /// Random numbers that are the same every time.

@@ -2,7 +2,7 @@
 
 use phantom_token_engine::arena::{Find, Flight, Joined, MIN_SIZE, Owner, Record, Stored};
 
-use crate::block::{Block, Random, TEN_MIB, active, inactive, key};
+use crate::block::{Block, Random, TEN_MIB, active, everybody_runs, inactive, key};
 
 #[test]
 fn ten_mebibytes_hold_8500_tokens_of_a_kilobyte() {
@@ -28,7 +28,7 @@ fn ten_mebibytes_hold_8500_tokens_of_a_kilobyte() {
 
 fn leads(block: &Block, token: u64) -> bool {
     let mine = Flight { id: 1, owner: Owner { pid: 1, slot: 1 }, deadline: 1_000, purges: 0 };
-    block.with(|arena| arena.join_or_lead(&key(token), &mine, 0, |_| true)) == Joined::Lead
+    block.with(|arena| arena.join_or_lead(&key(token), &mine, everybody_runs(0))) == Joined::Lead
 }
 
 /// Fills a block with JWTs of these lengths, three times over: the least and the last share of

@@ -7,7 +7,7 @@ use phantom_token_engine::arena::{
 };
 use phantom_token_engine::lifetime::Expiry;
 
-use crate::block::{Block, Random, active, inactive, key};
+use crate::block::{Block, Random, active, everybody_runs, inactive, key};
 
 /// The JWT of a token: of a length of its own.
 fn jwt(token: u64) -> Vec<u8> {
@@ -35,7 +35,7 @@ fn made() -> Block {
         }
         for token in 40..44 {
             for slot in 1..=3 {
-                let _ = arena.join_or_lead(&key(token), &flight(1, slot), 0, |_| true);
+                let _ = arena.join_or_lead(&key(token), &flight(1, slot), everybody_runs(0));
             }
         }
         let held = jwt(40);
@@ -93,7 +93,7 @@ fn use_it(block: &Block, random: &mut Random, record: &mut Record) {
             }
             11 => {
                 let now = random.below(2) * 3_000;
-                let _ = arena.join_or_lead(&key, &flight(2, 4), now, |_| true);
+                let _ = arena.join_or_lead(&key, &flight(2, 4), everybody_runs(now));
             }
             12 => {
                 let jwt = jwt(token);
@@ -101,7 +101,7 @@ fn use_it(block: &Block, random: &mut Random, record: &mut Record) {
             }
             13 => {
                 let mine = flight(3, 1 + random.below(4) as u8);
-                let poll = arena.poll(&key, 1, &mine, 0, |_| true, record);
+                let poll = arena.poll(&key, 1, &mine, everybody_runs(0), record);
                 if matches!(poll, Poll::Answer(Answer::Active | Answer::Stored)) {
                     right(token, record);
                 }

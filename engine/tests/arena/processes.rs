@@ -18,7 +18,7 @@ use phantom_token_engine::arena::{
 };
 use phantom_token_engine::lifetime::Expiry;
 use phantom_token_engine::shared::lock;
-use phantom_token_engine::shared::process;
+use phantom_token_engine::shared::process::{self, Here};
 
 use crate::block::{HASH_KEY, Random, inactive, key};
 
@@ -72,7 +72,10 @@ impl Shared {
     }
 
     fn with<R>(&self, arena: &Arena, f: impl FnOnce(&mut Locked<'_>) -> R) -> Option<R> {
-        let mut guard = lock::acquire(self.lock(), std::process::id(), process::runs)?;
+        let mut guard = lock::acquire(
+            self.lock(),
+            Here { pid: std::process::id(), now_ms: 0, alive: &process::runs },
+        )?;
         Some(f(&mut arena.locked(&mut guard)))
     }
 }
@@ -152,7 +155,11 @@ fn work(shared: &Shared, slot: u8) -> ! {
             60..68 => {
                 arena.store(&key, &inactive());
             }
-            68..85 => match arena.join_or_lead(&key, &mine, now, process::exists) {
+            68..85 => match arena.join_or_lead(
+                &key,
+                &mine,
+                Here { pid: mine.owner.pid, now_ms: now, alive: &process::exists },
+            ) {
                 Joined::Lead => followed = Some((token, mine.id, true)),
                 Joined::Follow { flight, .. } => followed = Some((token, flight, false)),
                 Joined::Full => {}
@@ -171,8 +178,7 @@ fn work(shared: &Shared, slot: u8) -> ! {
                             &self::key(token),
                             flight,
                             &mine,
-                            now,
-                            process::exists,
+                            Here { pid: mine.owner.pid, now_ms: now, alive: &process::exists },
                             &mut record,
                         );
                         match poll {

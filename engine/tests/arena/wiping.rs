@@ -5,7 +5,7 @@ use phantom_token_engine::arena::{
 };
 use phantom_token_engine::token::key::Key;
 
-use crate::block::{Block, HASH_KEY, active, inactive, key};
+use crate::block::{Block, HASH_KEY, active, everybody_runs, inactive, key};
 
 /// A JWT that tells in every few bytes whose it is.
 fn jwt(token: u64, len: usize) -> Vec<u8> {
@@ -30,8 +30,8 @@ fn flight(slot: u8) -> Flight {
 /// An active answer that may not be kept, at a mark that another worker waits for.
 fn held(block: &Block, key: &Key, jwt: &[u8]) {
     block.with(|arena| {
-        assert_eq!(arena.join_or_lead(key, &flight(1), 0, |_| true), Joined::Lead);
-        let joined = arena.join_or_lead(key, &flight(2), 0, |_| true);
+        assert_eq!(arena.join_or_lead(key, &flight(1), everybody_runs(0)), Joined::Lead);
+        let joined = arena.join_or_lead(key, &flight(2), everybody_runs(0));
         assert!(matches!(joined, Joined::Follow { .. }));
         let outcome = Outcome::Active(active(jwt, b"read"));
         assert_eq!(arena.answer(key, 1, outcome), AnsweredFor::Others);
@@ -72,7 +72,7 @@ fn every_other_way_out() {
     held(&block, &key(13), &jwt(13, 900));
     let mut record = Record::with_room(1024);
     let poll = |arena: &mut phantom_token_engine::arena::Locked<'_>| {
-        arena.poll(&key(13), 1, &flight(2), 0, |_| true, &mut record)
+        arena.poll(&key(13), 1, &flight(2), everybody_runs(0), &mut record)
     };
     assert!(matches!(block.with(poll), Poll::Answer(_)));
     assert_eq!(left(&block, 13), 0);
