@@ -17,7 +17,7 @@ use x509_cert::Certificate;
 use x509_cert::der::{Decode, Encode};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::verify::{AnyCertificate, Pinned, TrustedCertificate};
+use super::verify::{Pinned, Verifier};
 
 /// What `phantom_token_ssl_*` say. Files are given as their PEM content.
 pub struct TlsOptions {
@@ -182,7 +182,7 @@ fn verifier(
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, TlsConfigError> {
     if !options.verify {
-        return Ok(Arc::new(AnyCertificate::new(provider)));
+        return Ok(Arc::new(Verifier::any(provider)));
     }
     let mut roots = RootCertStore::empty();
     let mut pinned = Vec::new();
@@ -205,7 +205,7 @@ fn verifier(
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|_| TlsConfigError::Refused)?;
-    Ok(Arc::new(TrustedCertificate::new(inner, pinned, provider)))
+    Ok(Arc::new(Verifier::trusted(inner, pinned, provider)))
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, rustls_pki_types::pem::Error> {

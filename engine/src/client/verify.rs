@@ -1,6 +1,5 @@
 //! Which server certificates are accepted.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -71,27 +70,52 @@ impl Pinned {
     }
 }
 
+/// Which certificates a server may present.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    /// `None` accepts any certificate: `phantom_token_ssl_verify off`.
+    trusted: Option<Trusted>,
+    schemes: Vec<SignatureScheme>,
+}
+
 /// Verifies as the Web PKI does, and accepts a pinned certificate besides.
 ///
 /// `rustls` alone would refuse a self-signed certificate that is marked as a CA's, one that names its
 /// host in its subject, and one before version 3. These are what `openssl req -x509` and
 /// `openssl x509 -req` make, and what many an internal authorization server presents.
-pub(super) struct TrustedCertificate {
+#[derive(Debug)]
+struct Trusted {
     inner: Arc<WebPkiServerVerifier>,
     pinned: Vec<Pinned>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl TrustedCertificate {
-    pub(super) fn new(
+impl Verifier {
+    /// Accepts any certificate.
+    pub(super) fn any(provider: &CryptoProvider) -> Self {
+        let mut schemes = provider.signature_verification_algorithms.supported_schemes();
+        // Nothing is verified, so servers with keys `ring` cannot verify work too.
+        schemes.extend([
+            SignatureScheme::ECDSA_NISTP521_SHA512,
+            SignatureScheme::ED448,
+            SignatureScheme::RSA_PKCS1_SHA1,
+        ]);
+        Verifier { trusted: None, schemes }
+    }
+
+    /// Accepts what `inner` accepts, and `pinned`.
+    pub(super) fn trusted(
         inner: Arc<WebPkiServerVerifier>,
         pinned: Vec<Pinned>,
         provider: &CryptoProvider,
     ) -> Self {
+        let schemes = inner.supported_verify_schemes();
         let algorithms = provider.signature_verification_algorithms;
-        TrustedCertificate { inner, pinned, algorithms }
+        Verifier { trusted: Some(Trusted { inner, pinned, algorithms }), schemes }
     }
+}
 
+impl Trusted {
     fn pinned(&self, certificate: &CertificateDer<'_>) -> Option<&Pinned> {
         self.pinned.iter().find(|pinned| pinned.der == *certificate)
     }
@@ -102,15 +126,7 @@ impl TrustedCertificate {
     }
 }
 
-impl fmt::Debug for TrustedCertificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrustedCertificate")
-            .field("pinned", &self.pinned.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl ServerCertVerifier for TrustedCertificate {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -119,11 +135,13 @@ impl ServerCertVerifier for TrustedCertificate {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if let Some(pinned) = self.pinned(end_entity) {
+        let Some(trusted) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
+        if let Some(pinned) = trusted.pinned(end_entity) {
             pinned.verify(server_name, now)?;
             return Ok(ServerCertVerified::assertion());
         }
-        self.inner
+        trusted
+            .inner
             .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
             .map_err(|error| explain(error, end_entity))
     }
@@ -134,9 +152,10 @@ impl ServerCertVerifier for TrustedCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match self.old_key(certificate) {
-            Some(key) => verify_tls12_signature_with_key(message, key, signed, &self.algorithms),
-            None => self.inner.verify_tls12_signature(message, certificate, signed),
+        let Some(trusted) = &self.trusted else { return Ok(HandshakeSignatureValid::assertion()) };
+        match trusted.old_key(certificate) {
+            Some(key) => verify_tls12_signature_with_key(message, key, signed, &trusted.algorithms),
+            None => trusted.inner.verify_tls12_signature(message, certificate, signed),
         }
     }
 
@@ -146,66 +165,13 @@ impl ServerCertVerifier for TrustedCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match self.old_key(certificate) {
+        let Some(trusted) = &self.trusted else { return Ok(HandshakeSignatureValid::assertion()) };
+        match trusted.old_key(certificate) {
             Some(key) => {
-                verify_tls13_signature_with_raw_key(message, key, signed, &self.algorithms)
+                verify_tls13_signature_with_raw_key(message, key, signed, &trusted.algorithms)
             }
-            None => self.inner.verify_tls13_signature(message, certificate, signed),
+            None => trusted.inner.verify_tls13_signature(message, certificate, signed),
         }
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
-/// Accepts any certificate: `phantom_token_ssl_verify off`.
-#[derive(Debug)]
-pub(super) struct AnyCertificate {
-    schemes: Vec<SignatureScheme>,
-}
-
-impl AnyCertificate {
-    pub(super) fn new(provider: &CryptoProvider) -> Self {
-        let mut schemes = provider.signature_verification_algorithms.supported_schemes();
-        // Nothing is verified, so servers with keys `ring` cannot verify work too.
-        schemes.extend([
-            SignatureScheme::ECDSA_NISTP521_SHA512,
-            SignatureScheme::ED448,
-            SignatureScheme::RSA_PKCS1_SHA1,
-        ]);
-        AnyCertificate { schemes }
-    }
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
