@@ -23,7 +23,7 @@ use crate::answer::grant::Grant;
 use crate::answer::json::{JsonError, Object, Value};
 use crate::answer::jwt::{Compact, Jwt};
 use crate::answer::nature::Nature;
-use crate::http::response::{MAX_BODY_LEN, Response};
+use crate::http::response::{MAX_BODY, Response};
 
 /// What the location sends upstream (`phantom_token_forward`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -126,7 +126,7 @@ fn read_ok(response: &Response, forward: Forward) -> Result<Judged, Failure> {
     if !is_identity(response.content_encoding.as_deref()) {
         return Err(Cause::ContentEncoding.into());
     }
-    if response.body.len() > MAX_BODY_LEN {
+    if response.body.len() > MAX_BODY {
         return Err(Cause::TooLarge.into());
     }
     let content_type = response.content_type.as_deref().ok_or(Cause::NoContentType)?;
@@ -149,7 +149,7 @@ fn read_ok(response: &Response, forward: Forward) -> Result<Judged, Failure> {
 /// 4xx: most say nothing about the token, but some servers say there that it is inactive.
 fn read_refusal(response: &Response, terms: Terms, now: u64) -> Result<Judged, Failure> {
     let readable =
-        is_identity(response.content_encoding.as_deref()) && response.body.len() <= MAX_BODY_LEN;
+        is_identity(response.content_encoding.as_deref()) && response.body.len() <= MAX_BODY;
     let answer =
         Some(&response.body).filter(|_| readable).and_then(|body| Object::parse(body).ok());
     let member = |name| answer.as_ref().and_then(|answer| answer.get(name));

@@ -26,6 +26,7 @@ mod request;
 mod resolve;
 mod session;
 mod socket;
+#[cfg(feature = "testing")]
 mod stats;
 mod stop;
 mod tls;
@@ -41,6 +42,7 @@ pub use self::connections::{Connections, Servers};
 pub use self::endpoint::{Endpoint, EndpointError};
 pub use self::error::{AnswerCause, CallError, ConnectCause, Phase, RequestCause, TlsCause};
 pub use self::request::Common;
+#[cfg(feature = "testing")]
 pub use self::stats::{Stats, stats};
 pub use self::stop::stop;
 pub use self::tls::{Tls, TlsConfigError, TlsFile, TlsOptions};
@@ -50,9 +52,6 @@ use self::stop::Running;
 use self::transport::Failure;
 use crate::http::response::Response;
 use crate::shared::counters::ConnectionCount;
-
-/// The most content an answer may have, in bytes.
-pub const MAX_BODY: usize = 65_536;
 
 /// One introspection request (RFC 7662 §2.1), complete but for what HTTP itself needs.
 pub struct Call {

@@ -15,9 +15,9 @@ use ureq_proto::Error as Protocol;
 use super::dial::Dialler;
 use super::error::{AnswerCause, CallError, RequestCause};
 use super::transport::{Exchange, Failure, MAX_IDLE, Standing};
-use super::{Call, MAX_BODY, request};
+use super::{Call, request};
 use crate::http::cache_control::{self, CacheControl, Caching};
-use crate::http::response::Response;
+use crate::http::response::{MAX_BODY, Response};
 use crate::memory;
 
 /// The most an answer's status line and header section may have, in bytes.
@@ -78,7 +78,7 @@ impl Agent {
         let request = request::build(call)?;
         {
             let mut exchange = self.exchange.lock();
-            exchange.number += 1;
+            exchange.is_new = true;
             exchange.endpoint = call.endpoint.clone();
             exchange.deadline = call.deadline;
             exchange.connect_timeout = call.connect_timeout;

@@ -10,10 +10,10 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector};
 
 use super::endpoint::Host;
 use super::error::{CallError, ConnectCause, Phase, TlsCause};
+use super::resolve;
 use super::session::{self, Session};
 use super::socket::{Halt, Socket};
 use super::transport::{Exchange, Failure, Link};
-use super::{resolve, stats};
 
 /// Dials for `ureq`: name, TCP, TLS.
 pub(super) struct Dialler {
@@ -26,7 +26,8 @@ impl Dialler {
     }
 
     fn dial(&self) -> Result<Link, CallError> {
-        stats::count_dialled();
+        #[cfg(feature = "testing")]
+        super::stats::count_dialled();
         let (endpoint, tls, deadline) = {
             let exchange = self.exchange.lock();
             let deadline = Instant::now()

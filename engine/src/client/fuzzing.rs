@@ -24,12 +24,12 @@ use zeroize::Zeroizing;
 use super::agent::Agent;
 use super::socket::Socket;
 use super::transport::{Exchange, Failure, Link};
-use super::{Call, Common, Connections, Endpoint, MAX_BODY, Servers, Tls, TlsOptions};
+use super::{Call, Common, Connections, Endpoint, Servers, Tls, TlsOptions};
 use crate::answer::Forward;
 use crate::fuzz::input::{line, split, word};
 use crate::fuzz::introspection;
 use crate::http::cache_control::{self, CacheControl, Caching};
-use crate::http::response::Response;
+use crate::http::response::{MAX_BODY, Response};
 
 mod plain;
 

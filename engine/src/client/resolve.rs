@@ -1,9 +1,9 @@
 //! Host names, looked up by the system's resolver without letting it outlive a deadline.
 //!
 //! `getaddrinfo` blocks for as long as it likes, so it runs on a few helper threads. They are
-//! started when a lookup needs one, in the process that needs it, and kept. A name is looked up
-//! once at a time: whoever asks for it meanwhile waits for the same lookup, so a resolver that
-//! hangs holds one thread per name and never more than [`MAX_THREADS`].
+//! started when a lookup needs one, and kept. Only workers look names up, so no fork loses them. A
+//! name is looked up once at a time: whoever asks for it meanwhile waits for the same lookup, so a
+//! resolver that hangs holds one thread per name and never more than [`MAX_THREADS`].
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -36,34 +36,32 @@ pub(super) struct Resolver {
 }
 
 struct State {
-    /// The process the threads run in; a forked child has none of them.
-    pid: u32,
     threads: usize,
     idle: usize,
     queue: VecDeque<String>,
     /// Created with the first lookup, since a `HashMap` cannot be made in a constant.
-    flights: Option<HashMap<String, Arc<Flight>>>,
+    lookups: Option<HashMap<String, Arc<Lookup>>>,
     /// Nobody waits for a lookup any more.
     stopped: bool,
 }
 
 impl State {
-    const fn of(pid: u32) -> Self {
+    const fn new() -> Self {
         let queue = VecDeque::new();
-        State { pid, threads: 0, idle: 0, queue, flights: None, stopped: false }
+        State { threads: 0, idle: 0, queue, lookups: None, stopped: false }
     }
 }
 
-/// One lookup under way.
+/// A lookup under way.
 #[derive(Default)]
-struct Flight {
+struct Lookup {
     found: Mutex<Option<Found>>,
     done: Condvar,
 }
 
 impl Resolver {
     const fn new(lookup: fn(&str) -> io::Result<Vec<IpAddr>>) -> Self {
-        Resolver { lookup, state: Mutex::new(State::of(0)), work: Condvar::new() }
+        Resolver { lookup, state: Mutex::new(State::new()), work: Condvar::new() }
     }
 
     /// The addresses of `name`, waited for until `deadline`.
@@ -72,10 +70,10 @@ impl Resolver {
         name: &str,
         deadline: Instant,
     ) -> Result<Arc<[IpAddr]>, CallError> {
-        let flight = self.join(name)?;
-        let mut found = flight.found.lock();
+        let lookup = self.join(name)?;
+        let mut found = lookup.found.lock();
         while found.is_none() {
-            if flight.done.wait_until(&mut found, deadline).timed_out() && found.is_none() {
+            if lookup.done.wait_until(&mut found, deadline).timed_out() && found.is_none() {
                 return Err(CallError::Timeout(Phase::Resolve));
             }
         }
@@ -84,21 +82,17 @@ impl Resolver {
     }
 
     /// Joins the lookup of `name` under way, or starts one.
-    fn join(&'static self, name: &str) -> Result<Arc<Flight>, CallError> {
+    fn join(&'static self, name: &str) -> Result<Arc<Lookup>, CallError> {
         let mut state = self.state.lock();
-        let pid = std::process::id();
-        if state.pid != pid {
-            *state = State::of(pid);
-        }
         if state.stopped {
             return Err(CallError::Timeout(Phase::Resolve));
         }
-        let flights = state.flights.get_or_insert_default();
-        if let Some(flight) = flights.get(name) {
-            return Ok(flight.clone());
+        let lookups = state.lookups.get_or_insert_default();
+        if let Some(lookup) = lookups.get(name) {
+            return Ok(lookup.clone());
         }
-        let flight = Arc::new(Flight::default());
-        flights.insert(name.to_owned(), flight.clone());
+        let lookup = Arc::new(Lookup::default());
+        lookups.insert(name.to_owned(), lookup.clone());
         state.queue.push_back(name.to_owned());
         if state.queue.len() > state.idle && state.threads < MAX_THREADS {
             let builder = thread::Builder::new().name("phantom-resolve".to_owned());
@@ -107,13 +101,13 @@ impl Resolver {
                 Err(_) if state.threads > 0 => {}
                 Err(_) => {
                     state.queue.pop_back();
-                    state.flights.get_or_insert_default().remove(name);
+                    state.lookups.get_or_insert_default().remove(name);
                     return Err(CallError::Connect(ConnectCause::NoResolverThread));
                 }
             }
         }
         self.work.notify_one();
-        Ok(flight)
+        Ok(lookup)
     }
 
     /// Ends all waiting for good: the process is about to end. Its helper threads, one of which may
@@ -121,9 +115,9 @@ impl Resolver {
     pub(super) fn stop(&self) {
         let mut state = self.state.lock();
         state.stopped = true;
-        for flight in state.flights.iter().flatten().map(|(_, flight)| flight) {
-            flight.found.lock().get_or_insert(None);
-            flight.done.notify_all();
+        for lookup in state.lookups.iter().flatten().map(|(_, lookup)| lookup) {
+            lookup.found.lock().get_or_insert(None);
+            lookup.done.notify_all();
         }
     }
 
@@ -138,6 +132,7 @@ impl Resolver {
                 continue;
             };
             drop(state);
+            #[cfg(feature = "testing")]
             super::stats::count_resolved();
             let found = (self.lookup)(&name).ok().map(|mut addresses| {
                 addresses.truncate(MAX_ADDRESSES);
@@ -145,10 +140,10 @@ impl Resolver {
             });
             let found = found.filter(|addresses: &Arc<[IpAddr]>| !addresses.is_empty());
             state = self.state.lock();
-            let flight = state.flights.as_mut().and_then(|flights| flights.remove(&name));
-            if let Some(flight) = flight {
-                *flight.found.lock() = Some(found);
-                flight.done.notify_all();
+            let lookup = state.lookups.as_mut().and_then(|lookups| lookups.remove(&name));
+            if let Some(lookup) = lookup {
+                *lookup.found.lock() = Some(found);
+                lookup.done.notify_all();
             }
         }
     }
@@ -220,10 +215,10 @@ mod tests {
             let ended = ended.clone();
             thread::spawn(move || ended.send(HANGING.resolve(name, hours).is_err()));
         }
-        // Both hold their flight beside the table.
+        // Both hold their lookup beside the table.
         let joined = |name| {
             let state = HANGING.state.lock();
-            state.flights.as_ref().and_then(|f| f.get(name)).map_or(0, Arc::strong_count)
+            state.lookups.as_ref().and_then(|l| l.get(name)).map_or(0, Arc::strong_count)
         };
         while joined("one.example") < 3 || joined("other.example") < 2 {
             thread::yield_now();
@@ -251,11 +246,11 @@ mod tests {
         thread::scope(|scope| {
             let waiters: Vec<_> =
                 (0..20).map(|_| scope.spawn(|| GATED.resolve("as.example", late()))).collect();
-            // All twenty hold the flight beside the table before it may end.
+            // All twenty hold the lookup beside the table before it may end.
             let joined = || {
                 let state = GATED.state.lock();
-                let flights = state.flights.as_ref();
-                flights.and_then(|f| f.get("as.example")).map_or(0, Arc::strong_count)
+                let lookups = state.lookups.as_ref();
+                lookups.and_then(|l| l.get("as.example")).map_or(0, Arc::strong_count)
             };
             while joined() < 21 {
                 thread::yield_now();

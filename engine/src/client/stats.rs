@@ -1,4 +1,4 @@
-//! What the client did in this process, for tests and benchmarks.
+//! What the client did in this process, for tests and benchmarks (feature `testing`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -20,7 +20,6 @@ use super::error::{AnswerCause, CallError, Phase};
 use super::fold::unfold;
 use super::session::{self, Session};
 use super::socket::{self, Halt, Socket};
-use super::stats;
 use super::tls::Tls;
 use crate::shared::counters::{ConnectionCount, Counted};
 
@@ -41,8 +40,8 @@ const MIN_READ: usize = 4 * 1024;
 /// The call under way, as far as the connection must know about it, and what the agent knows of the
 /// connection. Shared by an agent, its connector and its connection.
 pub(super) struct Exchange {
-    /// Numbers the calls: a connection that knows another number was made for an earlier one.
-    pub(super) number: u64,
+    /// Until the connection has taken the call up.
+    pub(super) is_new: bool,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) tls: Tls,
     pub(super) deadline: Instant,
@@ -86,7 +85,7 @@ impl Exchange {
     /// For an agent that has served no call yet; `call` is the first it will.
     pub(super) fn shared(call: &Call) -> Arc<Mutex<Exchange>> {
         Arc::new(Mutex::new(Exchange {
-            number: 0,
+            is_new: true,
             endpoint: call.endpoint.clone(),
             tls: call.connections.tls().clone(),
             deadline: call.deadline,
@@ -132,7 +131,6 @@ pub(super) struct Link {
 
 /// One call as the connection sees it.
 struct LinkCall {
-    number: u64,
     deadline: Instant,
     /// Whether the connection served another call before.
     reused: bool,
@@ -143,13 +141,7 @@ struct LinkCall {
 
 impl LinkCall {
     fn none() -> Self {
-        LinkCall {
-            number: 0,
-            deadline: Instant::now(),
-            reused: false,
-            received: 0,
-            has_head: false,
-        }
+        LinkCall { deadline: Instant::now(), reused: false, received: 0, has_head: false }
     }
 }
 
@@ -180,12 +172,11 @@ impl Link {
 
     /// Takes up the call that is written in the exchange, where it is a new one.
     fn begin(&mut self) {
-        let exchange = self.exchange.lock();
-        if exchange.number == self.call.number {
+        let mut exchange = self.exchange.lock();
+        if !std::mem::take(&mut exchange.is_new) {
             return;
         }
         self.call = LinkCall {
-            number: exchange.number,
             deadline: exchange.deadline,
             reused: self.served,
             received: 0,
@@ -193,8 +184,9 @@ impl Link {
         };
         self.output.reserve(exchange.request_size);
         self.served = true;
+        #[cfg(feature = "testing")]
         if self.call.reused {
-            stats::count_reused();
+            super::stats::count_reused();
         }
     }
 
@@ -383,7 +375,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let exchange = Exchange {
-            number: 0,
+            is_new: true,
             endpoint: Arc::new(Endpoint::parse(&format!("http://{address}/"), None).unwrap()),
             tls: Tls::new(TlsOptions { verify: false, ..TlsOptions::default() }).unwrap(),
             deadline: Instant::now(),

@@ -17,7 +17,7 @@ use crate::answer::claims::{self, ClaimValue};
 use crate::answer::failure::MAX_RETRY_AFTER;
 use crate::answer::grant::Grant;
 use crate::answer::{self, Answer, Failure, Forward, Skew, Terms};
-use crate::http::response::{MAX_BODY_LEN, Response};
+use crate::http::response::{MAX_BODY, Response};
 
 /// Only an answer that says so in every respect is a grant, and the grant says what the answer
 /// does; only one that says "inactive" is a refusal of the token.
@@ -119,7 +119,7 @@ fn trimmed(response: &Response) -> &[u8] {
 
 fn active(response: &Response, grant: &Grant, forward: Forward) {
     assert_eq!(response.status, 200);
-    assert!(response.body.len() <= MAX_BODY_LEN);
+    assert!(response.body.len() <= MAX_BODY);
     let coding = response.content_encoding.as_deref().unwrap_or_default();
     assert!(coding.is_empty() || !String::from_utf8_lossy(coding).contains("gzip"));
 

@@ -7,7 +7,7 @@ use zeroize::Zeroize;
 use crate::http::cache_control::Caching;
 
 /// The longest body that is read, in bytes.
-pub const MAX_BODY_LEN: usize = 64 * 1024;
+pub const MAX_BODY: usize = 64 * 1024;
 
 /// One HTTP answer. Dropping it wipes the body, which may hold a token.
 #[derive(Clone, Default, PartialEq, Eq, Zeroize)]
@@ -24,7 +24,7 @@ pub struct Response {
     pub retry_after: Option<Vec<u8>>,
     /// `Content-Encoding`.
     pub content_encoding: Option<Vec<u8>>,
-    /// The body, at most [`MAX_BODY_LEN`] bytes.
+    /// The body, at most [`MAX_BODY`] bytes.
     pub body: Vec<u8>,
 }
 

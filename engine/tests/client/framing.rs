@@ -1,6 +1,7 @@
 //! Where an answer ends, and what is none.
 
-use phantom_token_engine::client::{AnswerCause, CallError, MAX_BODY, introspect};
+use phantom_token_engine::client::{AnswerCause, CallError, introspect};
+use phantom_token_engine::http::response::MAX_BODY;
 
 use crate::server::{Server, ok};
 use crate::{body, call, error};

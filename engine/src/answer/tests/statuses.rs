@@ -88,7 +88,7 @@ fn a_refusal_that_says_inactive_is_inactive() {
     let mut coded = response(400, JSON, r#"{"active":false}"#);
     coded.content_encoding = Some(b"gzip".to_vec());
     assert_eq!(read(&coded, Forward::Jwt, NOW), status(400));
-    let long = format!("{{\"active\":false}}{}", " ".repeat(MAX_BODY_LEN));
+    let long = format!("{{\"active\":false}}{}", " ".repeat(MAX_BODY));
     assert_eq!(read(&response(400, JSON, &long), Forward::Jwt, NOW), status(400));
     for code in [301, 500, 502] {
         let other = response(code, JSON, r#"{"active":false}"#);

@@ -1,6 +1,6 @@
 //! HTTP/1.1 answers that leave no doubt (RFC 9112), read in the simplest way.
 
-use crate::client::MAX_BODY;
+use crate::http::response::MAX_BODY;
 
 /// What some bytes are.
 pub(super) enum Plain {
