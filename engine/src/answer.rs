@@ -75,6 +75,19 @@ pub enum Answer {
 }
 
 /// Reads an answer. `now` is in seconds since the Unix epoch.
+///
+/// ```
+/// use phantom_token_engine::answer::{Answer, Forward, read};
+/// use phantom_token_engine::http::response::Response;
+///
+/// let response = Response {
+///     status: 200,
+///     content_type: Some(b"application/json".to_vec()),
+///     body: br#"{"active":false}"#.to_vec(),
+///     ..Response::default()
+/// };
+/// assert!(matches!(read(&response, Forward::Jwt, 0), Answer::Inactive(_)));
+/// ```
 pub fn read(response: &Response, terms: impl Into<Terms>, now: u64) -> Answer {
     let terms = terms.into();
     let outcome = match response.status {

@@ -249,7 +249,10 @@ impl Arena {
         Ok(Self { memory, hash_key: HashKey(hash_key) })
     }
 
-    /// The arena that another process, or this one before a reload, made in the block.
+    /// Uses the arena that another process, or this one before a reload, made in the block.
+    ///
+    /// # Errors
+    /// The block holds no arena of this version and length.
     ///
     /// # Safety
     /// As for [`Arena::create`], but that others may use the arena.

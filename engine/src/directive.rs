@@ -40,7 +40,7 @@ const NEVER_EMPTY: [&str; 10] = [
 /// The longest name of a zone, in bytes.
 const MAX_ZONE_NAME: usize = 64;
 
-/// A decimal number, digits alone.
+/// Reads a decimal number, digits alone; `None` for anything else, and where it is too large.
 pub fn number(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value)
         .ok()
@@ -48,7 +48,7 @@ pub fn number(value: &[u8]) -> Option<u64> {
         .and_then(|text| text.parse().ok())
 }
 
-/// `NAME=VALUE` taken apart at its first `=`; the value is empty where there is none.
+/// Takes `NAME=VALUE` apart at its first `=`; the value is empty where there is none.
 pub fn parameter(arg: &[u8]) -> (&[u8], &[u8]) {
     match arg.iter().position(|byte| *byte == b'=') {
         Some(at) => (&arg[..at], &arg[at + 1..]),
@@ -56,19 +56,20 @@ pub fn parameter(arg: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The name in `token=$NAME`.
+/// Reads the name in `token=$NAME`; `None` where the argument is not of that form.
 pub fn token_variable(arg: &[u8]) -> Option<&[u8]> {
     arg.strip_prefix(b"token=$").filter(|name| !name.is_empty())
 }
 
-/// Whether a string in which NGINX knows no variables looks as if it held one.
+/// Tells whether a string in which NGINX knows no variables looks as if it held one.
 pub fn seems_variable(value: &[u8]) -> bool {
     value.windows(2).any(|pair| {
         pair[0] == b'$' && (pair[1].is_ascii_alphabetic() || matches!(pair[1], b'_' | b'{'))
     })
 }
 
-/// The names of the variables in a value that may hold some, as NGINX reads it.
+/// Returns the names of the variables in a value that may hold some, as NGINX reads it
+/// (`ngx_http_script_compile` in src/http/ngx_http_script.c).
 pub fn variables(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let is_word = |byte: &u8| *byte == b'_' || byte.is_ascii_alphanumeric();
     value.split(|byte| *byte == b'$').skip(1).map(move |rest| {
@@ -78,7 +79,7 @@ pub fn variables(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whose word a value is.
+/// Who decides what a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Maker {
     /// The operator's: it holds no variable, or none that a client sets.
@@ -89,7 +90,8 @@ pub enum Maker {
     Client,
 }
 
-/// Who makes a value. `sets` says whether a client sets a variable, by its name in lower case.
+/// Judges who makes a value. `sets` tells whether a client sets a variable, by its name in lower
+/// case.
 pub fn maker(value: &[u8], sets: impl Fn(&[u8]) -> bool) -> Maker {
     let mut all = variables(value).map(|name| sets(&name.to_ascii_lowercase())).peekable();
     if all.peek().is_none() {
@@ -102,53 +104,55 @@ pub fn maker(value: &[u8], sets: impl Fn(&[u8]) -> bool) -> Maker {
     }
 }
 
-/// Whether a client gives a variable any value it likes, and any number of them.
+/// Tells whether a client gives a variable any value it likes, and any number of them.
 pub fn is_free(name: &[u8]) -> bool {
     let is_of = |kind: &&[u8]| name.starts_with(kind);
     [&b"arg_"[..], b"cookie_", b"http_"].iter().any(is_of)
         || matches!(name, b"args" | b"query_string" | b"is_args")
 }
 
-/// Whether a client decides that a variable is not empty, and not `0`.
+/// Tells whether a client decides that a variable is not empty, and not `0`.
 pub fn is_clients(name: &[u8]) -> bool {
     is_free(name) || CLIENTS.iter().any(|known| known.as_bytes() == name)
 }
 
-/// Whether no request leaves a variable empty.
+/// Tells whether no request leaves a variable empty.
 pub fn is_never_empty(name: &[u8]) -> bool {
     NEVER_EMPTY.iter().any(|known| known.as_bytes() == name)
 }
 
-/// Whether a header's name can be one (`token` of RFC 9110 §5.6.2).
+/// Tells whether a header's name can be one (`token` of RFC 9110 §5.6.2).
 pub fn is_header_name(name: &[u8]) -> bool {
     let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !name.is_empty() && name.iter().all(is_tchar)
 }
 
-/// Whether a header of the introspection request is for the module alone to set.
+/// Tells whether a header of the introspection request is for the module alone to set.
 pub fn is_own_header(name: &[u8]) -> bool {
     let content = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"content-"));
     content || OWN_HEADERS.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
 }
 
-/// Whether a value can stand in a header: it holds no control byte but HTAB (RFC 9110 §5.5).
+/// Tells whether a value can stand in a header: it holds no control byte but HTAB (RFC 9110 §5.5).
 pub fn is_header_value(value: &[u8]) -> bool {
     !value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
 }
 
-/// Whether a media type, or a list of them, can be sent as `Accept`: visible ASCII and spaces.
+/// Tells whether a media type, or a list of them, can be sent as `Accept`: visible ASCII and
+/// spaces.
 pub fn is_accept(value: &[u8]) -> bool {
     !value.is_empty() && value.iter().all(|byte| (0x20..0x7f).contains(byte))
 }
 
-/// A zone's name: 1 to 64 letters, digits, `_`, `-` and `.`.
+/// Reads a zone's name: 1 to 64 letters, digits, `_`, `-` and `.`; `None` for anything else.
 pub fn zone_name(name: &[u8]) -> Option<&str> {
     let fits = (1..=MAX_ZONE_NAME).contains(&name.len())
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte));
     std::str::from_utf8(name).ok().filter(|_| fits)
 }
 
-/// Name and size, each as written, of `zone=NAME:SIZE`.
+/// Reads name and size, each as written, of `zone=NAME:SIZE`; `None` where the argument is not of
+/// that form.
 pub fn zone(arg: &[u8]) -> Option<(&[u8], &[u8])> {
     let zone = arg.strip_prefix(b"zone=")?;
     let colon = zone.iter().position(|byte| *byte == b':')?;

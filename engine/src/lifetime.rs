@@ -30,7 +30,8 @@ pub struct Expiry {
 }
 
 impl Expiry {
-    /// The expiry of a token, told at `now_ms` of the monotonic clock and `now` of the wall clock.
+    /// Makes the expiry of a token from its `exp`, told at `now_ms` (monotonic milliseconds) and
+    /// `now` (seconds since the Unix epoch).
     pub fn new(exp: u64, now_ms: u64, now: u64) -> Expiry {
         let left_ms = exp.saturating_sub(now).saturating_mul(1000);
         Expiry { exp, end_ms: now_ms.saturating_add(left_ms) }
@@ -55,20 +56,21 @@ pub struct Life {
 }
 
 impl Life {
-    /// The life of an inactive answer: `valid_ms` milliseconds of the location that asked
-    /// (`phantom_token_cache_inactive_valid`), and it never serves after that.
+    /// Makes the life of an inactive answer: `valid_ms` milliseconds of the location that asked
+    /// (`phantom_token_cache_inactive_valid`) from `now_ms` on. It never serves after that.
     pub fn of_inactive(now_ms: u64, valid_ms: u64) -> Life {
         let until = Some(now_ms.saturating_add(valid_ms));
         Life { stored: now_ms, until, exp: None, may_stale: false }
     }
 
-    /// The life of an answer that is not kept: over at once, but for the request that has it, which
-    /// may go on until the token expires.
+    /// Makes the life of an answer that is not kept: over at once, but for the request that has it,
+    /// which may go on until the token expires.
     pub fn of_none(now_ms: u64, exp: Option<Expiry>) -> Life {
         Life { stored: now_ms, until: Some(now_ms), exp, may_stale: false }
     }
 
-    /// Whether the token has expired, on either clock.
+    /// Tells whether the token has expired, on either clock (`now_ms` monotonic, `now` in Unix
+    /// seconds).
     pub fn has_expired(&self, now_ms: u64, now: u64) -> bool {
         self.exp.is_some_and(|exp| exp.has_passed(now_ms, now))
     }
@@ -188,8 +190,8 @@ pub enum Freshness {
     Gone,
 }
 
-/// How far the times of two workers may lie apart, in milliseconds: NGINX looks at the clock once in
-/// each turn of its event loop, with `timer_resolution` more seldom.
+/// How far the times of two workers may lie apart, in milliseconds: NGINX looks at the clock once
+/// in each turn of its event loop, with `timer_resolution` more seldom.
 const TURN_MS: u64 = 1_000;
 
 /// Judges a kept answer for the location that asks now.
@@ -197,6 +199,14 @@ const TURN_MS: u64 = 1_000;
 /// `valid_ms` and `stale_ms` are that location's `phantom_token_cache_valid` (or
 /// `phantom_token_cache_inactive_valid`) and `phantom_token_cache_stale` in milliseconds; 0 turns
 /// each off. Never [`Freshness::Stale`] without an `exp`, and never past it on either clock.
+///
+/// ```
+/// use phantom_token_engine::lifetime::{Freshness, Life, freshness};
+///
+/// let life = Life::of_inactive(1_000, 5_000);
+/// assert_eq!(freshness(&life, 5_000, 0, 2_000, 0), Freshness::Fresh);
+/// assert_eq!(freshness(&life, 5_000, 0, 7_000, 0), Freshness::Gone);
+/// ```
 pub fn freshness(life: &Life, valid_ms: u64, stale_ms: u64, now_ms: u64, now: u64) -> Freshness {
     let expired = life.has_expired(now_ms, now);
     // A worker whose turn takes long has an older time than the one that stored it just now.

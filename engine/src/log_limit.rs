@@ -10,7 +10,7 @@ pub const PERIOD_MS: u64 = 60_000;
 /// How many of a row are said one by one.
 pub const SAID: u32 = 5;
 
-/// What repeated itself, by what is the same in it: a row for each, few enough to look through.
+/// Rows of what repeats itself: one row for each `K`, few enough to look through.
 #[derive(Debug)]
 pub struct Repeats<K>(Vec<Row<K>>);
 
@@ -28,8 +28,9 @@ impl<K> Default for Repeats<K> {
 }
 
 impl<K: Clone + PartialEq> Repeats<K> {
-    /// It happened, at `now_ms`. Whether it is to be said; it is counted otherwise. Where there is
-    /// no memory to count it in, it is said.
+    /// Counts that `what` happened at `now_ms` (monotonic milliseconds). Returns whether it is to
+    /// be said now; else it is summed up later. Where there is no memory to count it in, it is
+    /// said.
     pub fn happened(&mut self, what: &K, now_ms: u64) -> bool {
         if let Some(row) = self.0.iter_mut().find(|row| row.what == *what) {
             row.count = row.count.saturating_add(1);
@@ -41,15 +42,15 @@ impl<K: Clone + PartialEq> Repeats<K> {
         true
     }
 
-    /// Ends the rows whose period is over, all of them where `all`, and tells for each how often it
-    /// happened without being said, where it did.
+    /// Ends the rows whose period is over at `now_ms`, all of them where `all`. Returns for each
+    /// how often it happened without being said, where it did.
     pub fn ended(&mut self, now_ms: u64, all: bool) -> impl Iterator<Item = (K, u32)> {
         let over = move |row: &mut Row<K>| all || now_ms.saturating_sub(row.began_ms) >= PERIOD_MS;
         let ended = self.0.extract_if(.., over);
         ended.filter(|row| row.count > SAID).map(|row| (row.what, row.count - SAID))
     }
 
-    /// Milliseconds until the next row ends; `None` where there is none.
+    /// Returns the milliseconds until the next row ends; `None` where there is none.
     pub fn next_end(&self, now_ms: u64) -> Option<u64> {
         let ends = self.0.iter().map(|row| row.began_ms.saturating_add(PERIOD_MS));
         ends.min().map(|end| end.saturating_sub(now_ms))

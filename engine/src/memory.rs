@@ -10,7 +10,7 @@ use std::collections::TryReserveError;
 
 use zeroize::Zeroizing;
 
-/// The system gives no more memory.
+/// The system gives no more memory. The one request that needed it fails closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no memory left")]
 pub struct NoMemory;
@@ -21,7 +21,10 @@ impl From<TryReserveError> for NoMemory {
     }
 }
 
-/// So many zero bytes.
+/// Allocates a vector of `len` zero bytes.
+///
+/// # Errors
+/// The system gives no memory for it.
 pub fn zeroed(len: usize) -> Result<Vec<u8>, NoMemory> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len)?;
@@ -29,14 +32,20 @@ pub fn zeroed(len: usize) -> Result<Vec<u8>, NoMemory> {
     Ok(bytes)
 }
 
-/// A copy of these bytes, wiped when it is dropped.
+/// Copies bytes into memory that is wiped when it is dropped.
+///
+/// # Errors
+/// The system gives no memory for them.
 pub fn copied(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, NoMemory> {
     let mut copy = Zeroizing::new(with_room(bytes.len())?);
     copy.extend_from_slice(bytes);
     Ok(copy)
 }
 
-/// An empty vector with room for so many.
+/// Allocates an empty vector with room for `len` elements.
+///
+/// # Errors
+/// The system gives no memory for it.
 pub fn with_room<T>(len: usize) -> Result<Vec<T>, NoMemory> {
     let mut room = Vec::new();
     room.try_reserve_exact(len)?;

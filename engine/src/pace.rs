@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The share of one answer in the average: an eighth.
 const WEIGHT: u32 = 8;
 
-/// The average of the last answers' times.
+/// A moving average of how long an endpoint took to answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
     /// Zero while none has come.
@@ -17,17 +17,18 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// An answer came after `time`.
+    /// Returns the average after an answer that took `time`.
     #[must_use]
     pub fn answered(self, time: Duration) -> Pace {
         let usual = if self.usual.is_zero() { time } else { self.averaged(time) };
         Pace { usual, in_vain: Duration::ZERO }
     }
 
-    /// None came in `time`. Else those alone would count that are quick enough.
+    /// Returns the average after a call that got no answer in `time`: else only quick answers would
+    /// count.
     ///
-    /// One such call may be the fault of its token, so that it no more than doubles the average; with
-    /// the second in a row their time is believed.
+    /// One such call may be the fault of its token, so that it no more than doubles the average.
+    /// The second in a row is believed.
     #[must_use]
     pub fn timed_out(self, time: Duration) -> Pace {
         let usual = if !self.in_vain.is_zero() {
@@ -40,7 +41,7 @@ impl Pace {
         Pace { usual, in_vain: self.in_vain.max(time) }
     }
 
-    /// How long an answer usually takes; zero where that is not known.
+    /// Returns how long an answer usually takes; zero where that is not known.
     pub fn usual(self) -> Duration {
         self.usual
     }

@@ -2,8 +2,8 @@
 
 /// Overwrites bytes with zeros, even where they are never read again.
 ///
-/// What `zeroize` does byte by byte with volatile writes, a kilobyte's worth in most of a
-/// microsecond, this does with one `memset` that the compiler must not leave out.
+/// `zeroize` writes byte by byte and volatile, which takes most of a microsecond for a kilobyte.
+/// This is one `memset` that the compiler must not leave out.
 pub fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     zeroize::optimization_barrier(bytes);

@@ -38,7 +38,11 @@ pub struct Object<'a> {
 pub struct Value<'a>(&'a str);
 
 impl<'a> Object<'a> {
-    /// Reads a whole text that comes from outside; every rule of this module is applied to it.
+    /// Reads a whole text that comes from outside, by every rule of this module.
+    ///
+    /// # Errors
+    /// The first rule that the text breaks: not JSON (RFC 8259), a name twice in one object, or a
+    /// value that is not an object.
     pub fn parse(text: &'a [u8]) -> Result<Object<'a>, JsonError> {
         // Once, and not for every value that is taken out.
         let text = std::str::from_utf8(text).map_err(|_| JsonError::Syntax)?;
@@ -63,12 +67,13 @@ impl<'a> Object<'a> {
         serde_json::from_slice(text).ok()
     }
 
-    /// The value of a member, its name compared exactly. A member that is `null` is there.
+    /// Returns the value of a member, its name compared exactly; `None` where there is no such
+    /// member. A member that is `null` is there.
     pub fn get(&self, name: &str) -> Option<Value<'a>> {
         self.members.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
     }
 
-    /// The members in the order they were sent.
+    /// Returns names and values of the members in the order they were sent.
     pub fn members(&self) -> impl Iterator<Item = (&str, Value<'a>)> {
         self.members.iter().map(|(name, value)| (name.as_ref(), *value))
     }
@@ -103,12 +108,12 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Whether it is `null`.
+    /// Tells whether the value is `null`.
     pub fn is_null(self) -> bool {
         self.0 == "null"
     }
 
-    /// The boolean, where it is one.
+    /// Returns the boolean; `None` where the value is none.
     pub fn as_bool(self) -> Option<bool> {
         match self.0 {
             "true" => Some(true),
@@ -117,28 +122,28 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The string with its escapes resolved, where it is one.
+    /// Returns the string with its escapes resolved; `None` where the value is none.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         serde_json::from_str::<Text<'a>>(self.0).ok().map(|text| text.0)
     }
 
-    /// The number as it was written, where it is one.
+    /// Returns the number as it was written; `None` where the value is none.
     pub fn as_number(self) -> Option<&'a str> {
         self.0.starts_with(|first: char| first == '-' || first.is_ascii_digit()).then_some(self.0)
     }
 
-    /// The object, where it is one.
+    /// Returns the object; `None` where the value is none.
     pub fn as_object(self) -> Option<Object<'a>> {
         Object::of_checked(self.0.as_bytes())
     }
 
-    /// The elements, where it is an array.
+    /// Returns the elements of an array; `None` where the value is none.
     pub fn as_array(self) -> Option<Vec<Value<'a>>> {
         let elements = serde_json::from_str::<Vec<&'a RawValue>>(self.0).ok()?;
         Some(elements.into_iter().map(|element| Value(element.get())).collect())
     }
 
-    /// The value as it was sent.
+    /// Returns the value as it was sent, without the blanks around it.
     pub fn text(self) -> &'a str {
         self.0
     }

@@ -47,7 +47,11 @@ struct Header {
 }
 
 impl Compact {
-    /// Takes apart three (JWS) or five (JWE) segments, and reads the header and a JWS's payload.
+    /// Takes apart the three segments of a JWS (RFC 7515 §7.1) or the five of a JWE (RFC 7516
+    /// §7.1), and reads the header and a JWS's payload.
+    ///
+    /// # Errors
+    /// What keeps the text from being either: its segments, their base64url, or their JSON.
     pub fn decode(text: &[u8]) -> Result<Compact, Cause> {
         let mut segments: [&[u8]; 5] = [b""; 5];
         let mut count = 0;
@@ -80,11 +84,17 @@ impl Compact {
     }
 
     /// Reads a JWT that is to be forwarded: [`Compact::decode`], then [`Compact::phantom_token`].
+    ///
+    /// # Errors
+    /// As those two.
     pub fn parse(text: &[u8]) -> Result<Jwt, Cause> {
         Compact::decode(text)?.phantom_token()
     }
 
-    /// The JWT as a phantom token: signed or encrypted, and not an introspection answer.
+    /// Takes the JWT as a phantom token.
+    ///
+    /// # Errors
+    /// The JWT is neither signed nor encrypted, or it is an introspection answer.
     pub fn phantom_token(self) -> Result<Jwt, Cause> {
         self.header.check_alg()?;
         if self.header.is_token_introspection() {
@@ -98,14 +108,17 @@ impl Compact {
         Ok(Jwt { payload: self.payload })
     }
 
-    /// Whether this is an introspection answer, which the drafts before RFC 9701 sent as
+    /// Tells whether this is an introspection answer, which the drafts before RFC 9701 sent as
     /// `application/jwt`: by its `typ`, or by a member `active` in it.
     pub fn is_introspection(&self) -> bool {
         self.header.is_token_introspection()
             || self.payload.as_ref().is_some_and(|payload| payload.active.is_some())
     }
 
-    /// What such an answer says: its `token_introspection`, or its own members.
+    /// Returns what an introspection answer says: its `token_introspection`, or its own members.
+    ///
+    /// # Errors
+    /// The payload cannot be read, or `token_introspection` is not an object.
     pub fn introspection(&self) -> Result<Object<'_>, Cause> {
         self.header.check_alg()?;
         let payload = self.payload.as_ref().ok_or(Cause::EncryptedAnswer)?;
@@ -116,12 +129,16 @@ impl Compact {
         }
     }
 
-    /// Whether the payload has `"active": false`: an introspection answer of the early drafts.
+    /// Tells whether the payload has `"active": false`: an introspection answer as the drafts
+    /// before RFC 9701 had it.
     pub fn says_inactive(&self) -> bool {
         self.payload.as_ref().is_some_and(|payload| payload.active == Some(Some(false)))
     }
 
-    /// The object `token_introspection` of an RFC 9701 answer.
+    /// Returns the object `token_introspection` of an answer (RFC 9701 §5).
+    ///
+    /// # Errors
+    /// The JWT is not such an answer, or it has no such object.
     pub fn token_introspection(&self) -> Result<Object<'_>, Cause> {
         self.header.check_alg()?;
         // The content type has said already what this is; only a `typ` that denies it is refused.
@@ -138,22 +155,34 @@ impl Compact {
 }
 
 impl Jwt {
-    /// The payload of a JWS as sent, a JSON object; `None` for a JWE.
+    /// Returns the payload of a JWS as sent, a JSON object; `None` for a JWE.
     pub fn payload(&self) -> Option<&[u8]> {
         self.payload.as_ref().map(|payload| payload.text.as_slice())
     }
 
-    /// `exp`, in seconds since the Unix epoch (RFC 7519 §4.1.4).
+    /// Returns `exp` (RFC 7519 §4.1.4) in seconds since the Unix epoch; `None` where there is none,
+    /// and for a JWE.
+    ///
+    /// # Errors
+    /// As [`registered::exp`].
     pub fn exp(&self) -> Result<Option<u64>, Cause> {
         self.payload.as_ref().map_or(Ok(None), |payload| payload.exp)
     }
 
-    /// `scope` (RFC 8693 §4.2), else `scp`, values joined by single spaces.
+    /// Returns `scope` (RFC 8693 §4.2), else `scp`, values joined by single spaces; `None` where
+    /// there is neither, and for a JWE.
+    ///
+    /// # Errors
+    /// As [`registered::scope`].
     pub fn scope(&self) -> Result<Option<Vec<u8>>, Cause> {
         self.payload.as_ref().map_or(Ok(None), |payload| payload.scope.clone())
     }
 
-    /// What kind of token its payload says it is, and to what it is bound; nothing of a JWE.
+    /// Returns what kind of token its payload says it is, and to what it is bound; nothing of a
+    /// JWE.
+    ///
+    /// # Errors
+    /// As [`registered::nature`].
     pub fn nature(&self) -> Result<Nature, Cause> {
         self.payload.as_ref().map_or(Ok(Nature::default()), |payload| payload.nature)
     }

@@ -9,8 +9,11 @@ use crate::answer::json::{Object, Value};
 use crate::answer::nature::{Binding, Nature, TokenKind};
 use crate::answer::scope as scopes;
 
-/// `exp` (RFC 7519 §4.1.4, RFC 7662 §2.2), in whole seconds since the Unix epoch; a fraction is
-/// dropped. A string of digits counts as the number. `Err` where it is neither, or negative.
+/// Reads `exp` (RFC 7519 §4.1.4, RFC 7662 §2.2) in whole seconds since the Unix epoch; `None` where
+/// it is absent. A fraction is dropped. A string of digits counts as the number.
+///
+/// # Errors
+/// The value is neither, or negative.
 pub fn exp(claims: &Object<'_>) -> Result<Option<u64>, Cause> {
     let Some(number) = seconds(claims)? else { return Ok(None) };
     if let Ok(seconds) = number.parse() {
@@ -25,7 +28,11 @@ pub fn exp(claims: &Object<'_>) -> Result<Option<u64>, Cause> {
     }
 }
 
-/// [`exp`] of an active answer, in which 0 is none: so write servers whose tokens have no end.
+/// Reads [`exp`] of an active answer, in which 0 is none: servers write so whose tokens have no
+/// end.
+///
+/// # Errors
+/// As [`exp`].
 pub fn exp_unless_0(answer: &Object<'_>) -> Result<Option<u64>, Cause> {
     let is_0 = seconds(answer)?.is_some_and(|number| number.parse() == Ok(0.0));
     Ok(exp(answer)?.filter(|_| !is_0))
@@ -41,8 +48,10 @@ fn seconds<'a>(claims: &Object<'a>) -> Result<Option<Cow<'a, str>>, Cause> {
     value.as_str().filter(|text| is_digits(text)).map(Some).ok_or(Cause::Exp)
 }
 
-/// What kind of token it is, and to what `cnf` (RFC 7800 §3.1) binds it. `Err` where `cnf` is not
-/// an object.
+/// Reads what kind of token it is, and to what `cnf` (RFC 7800 §3.1) binds it.
+///
+/// # Errors
+/// `cnf` is not an object.
 pub fn nature(claims: &Object<'_>) -> Result<Nature, Cause> {
     let token_type = claims.get("token_type").and_then(Value::as_str);
     let mut binding = Binding {
@@ -62,7 +71,11 @@ pub fn nature(claims: &Object<'_>) -> Result<Nature, Cause> {
     Ok(Nature { kind: TokenKind::read(claims), binding })
 }
 
-/// `scope` (RFC 8693 §4.2), else `scp`, in the form of [`scopes::normalise`].
+/// Reads `scope` (RFC 8693 §4.2), else `scp`, in the form of [`scopes::normalise`]; `None` where
+/// there is neither.
+///
+/// # Errors
+/// As [`scopes::normalise`].
 pub fn scope(claims: &Object<'_>) -> Result<Option<Vec<u8>>, Cause> {
     present(claims, "scope").or_else(|| present(claims, "scp")).map(scopes::normalise).transpose()
 }

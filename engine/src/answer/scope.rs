@@ -8,7 +8,10 @@ use crate::memory::{self, NoMemory};
 /// into one form: values joined by single spaces, in the order they came.
 ///
 /// An element of an array that holds a space is no scope value: it grants nothing, rather than
-/// several. `Err` on any other type, and where a control byte stands in it.
+/// several.
+///
+/// # Errors
+/// The value has any other type, or a control byte stands in it.
 pub fn normalise(value: Value<'_>) -> Result<Vec<u8>, Cause> {
     let mut scope = Vec::new();
     if let Some(text) = value.as_str() {
@@ -28,16 +31,25 @@ pub fn normalise(value: Value<'_>) -> Result<Vec<u8>, Cause> {
     Ok(scope)
 }
 
-/// Whether every value of `required` is among those of `granted`. Both are values separated by
-/// spaces; they are compared byte for byte. Requiring nothing is always met. Does not allocate.
+/// Tells whether every value of `required` is among those of `granted`. Both are values separated
+/// by spaces (RFC 6749 §3.3), compared byte for byte. Requiring nothing is always met. Does not
+/// allocate.
+///
+/// ```
+/// use phantom_token_engine::answer::scope::covers;
+///
+/// assert!(covers(b"orders.read orders.write", b"orders.write"));
+/// assert!(!covers(b"orders.read", b"orders"));
+/// assert!(covers(b"", b""));
+/// ```
 pub fn covers(granted: &[u8], required: &[u8]) -> bool {
     values(required).all(|wanted| values(granted).any(|value| value == wanted))
 }
 
-/// The values of `required` that are not among those of `granted`, joined by single spaces.
+/// Returns the values of `required` that are not among those of `granted`, joined by single spaces.
 ///
 /// # Errors
-/// Where there is no memory for them.
+/// The system gives no memory for them.
 pub fn missing(granted: &[u8], required: &[u8]) -> Result<Vec<u8>, NoMemory> {
     let mut missing = memory::with_room(required.len())?;
     for wanted in values(required).filter(|wanted| !covers(granted, wanted)) {
@@ -49,7 +61,7 @@ pub fn missing(granted: &[u8], required: &[u8]) -> Result<Vec<u8>, NoMemory> {
     Ok(missing)
 }
 
-/// The values of a scope separated by one or more SP.
+/// Returns the values of a scope, which are separated by one or more spaces.
 pub fn values(scope: &[u8]) -> impl Iterator<Item = &[u8]> {
     scope.split(|byte| *byte == b' ').filter(|value| !value.is_empty())
 }

@@ -54,8 +54,11 @@ impl Seen {
 }
 
 impl Locked<'_> {
-    /// Checks every invariant of the structure; the error names the first that is broken. It
-    /// changes nothing, not even what is broken.
+    /// Checks every invariant of the structure. It changes nothing, not even what is broken. For tests:
+    /// it takes as long as the zone is large.
+    ///
+    /// # Errors
+    /// The first invariant that is broken.
     pub fn check(&self) -> Result<Counts, &'static str> {
         let memory = &self.memory;
         let geometry = memory.geometry;

@@ -69,8 +69,8 @@ impl Connections {
         }
     }
 
-    /// Closes those that may not serve again: too old, unused for too long, or closed by the server.
-    /// How many are left.
+    /// Closes those that may not serve again: too old, unused for too long, or closed by the
+    /// server. Returns how many are left.
     pub fn close_ended(&self, now: Instant) -> usize {
         let mut ended = Vec::new();
         let mut idle = self.idle.lock();
@@ -89,7 +89,7 @@ impl Connections {
         left
     }
 
-    /// Closes them all: for when their process is about to end.
+    /// Closes all of them, when their process is about to end.
     pub fn close_all(&self) {
         let idle = std::mem::take(&mut *self.idle.lock());
         drop(idle);
@@ -109,8 +109,8 @@ impl fmt::Debug for Connections {
 pub struct Servers(Vec<Arc<Connections>>);
 
 impl Servers {
-    /// The connections that serve calls to `endpoint` under `tls`: the same ones for every path of
-    /// a server, and, where it is not an `https://` one, for all TLS settings.
+    /// Returns the connections that serve calls to `endpoint` under `tls`: the same ones for every
+    /// path of a server, and, where it is not an `https://` one, for all TLS settings.
     pub fn connections(&mut self, endpoint: &Endpoint, tls: &Tls) -> Arc<Connections> {
         if let Some(known) = self.0.iter().find(|known| known.is_of(endpoint, tls)) {
             return known.clone();

@@ -167,39 +167,39 @@ impl Endpoint {
         Ok(Endpoint { https, host, port, connect, uri, server_name, label, origin })
     }
 
-    /// How logs and metrics name the endpoint: `scheme://host:port/path`, the port always there,
-    /// the query never.
+    /// Returns how logs and metrics name the endpoint: `scheme://host:port/path`, the port always
+    /// there, the query never.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// Whether the URL is an `https://` one.
+    /// Tells whether the URL is an `https://` one.
     pub fn is_https(&self) -> bool {
         self.https
     }
 
-    /// Whether connections stay on this machine: the place they go to (`connect` where it is
+    /// Tells whether connections stay on this machine: the place they go to (`connect` where it is
     /// given) is 127/8, `::1` or `localhost`.
     pub fn is_loopback(&self) -> bool {
         self.connect.as_ref().map_or(&self.host, |(host, _)| host).is_loopback()
     }
 
-    /// The URL's host, an IPv6 address in brackets.
+    /// Returns the URL's host, an IPv6 address in brackets.
     pub fn host(&self) -> String {
         self.host.to_string()
     }
 
-    /// The URL's port, or its scheme's.
+    /// Returns the URL's port, or its scheme's.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The whole URL as it is asked, query included: for cache identities, never for logs.
+    /// Returns the whole URL as it is asked, query included: for cache identities, never for logs.
     pub fn url(&self) -> String {
         self.uri.to_string()
     }
 
-    /// The place connections go to as `host:port`, where it is not the URL's own.
+    /// Returns the place connections go to as `host:port`; `None` where it is the URL's own.
     pub fn connect(&self) -> Option<String> {
         self.connect.as_ref().map(|(host, port)| format!("{host}:{port}"))
     }

@@ -18,7 +18,8 @@ const USER_AGENT: &str = concat!("ngx-phantom-token/", env!("CARGO_PKG_VERSION")
 pub struct Common(HeaderMap);
 
 impl Common {
-    /// `authorization` is the whole value of that header, `accept` the media types asked for.
+    /// Makes the headers; `authorization` is the whole value of that header, `accept` the media
+    /// types asked for.
     ///
     /// # Errors
     /// [`RequestCause::Header`] where one of them is no header's value.

@@ -103,7 +103,7 @@ pub enum TlsFile {
 }
 
 impl TlsConfigError {
-    /// The files to look at.
+    /// Returns the files to look at for this error.
     pub fn files(self) -> &'static [TlsFile] {
         use TlsFile::{ClientCertificate, ClientKey, Trusted};
         match self {

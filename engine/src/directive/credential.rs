@@ -3,7 +3,7 @@
 /// The longest id or secret, in bytes.
 pub const MAX_LEN: usize = 4096;
 
-/// Why a text cannot be a client's id or secret.
+/// Why a text cannot be a client's id or secret. The messages say what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// There is none.
@@ -23,11 +23,12 @@ pub enum Error {
     Control,
 }
 
-/// Whether a text can be a client's id or secret: what servers give out and people can have meant.
-/// RFC 6749, appendices A.1 and A.2, allows visible ASCII and blanks; letters beyond it exist.
+/// Checks that a text can be a client's id or secret: what servers give out and people can have
+/// meant. RFC 6749, appendices A.1 and A.2, allows visible ASCII and blanks; letters beyond it
+/// exist.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The first thing wrong with it.
 pub fn check(text: &[u8]) -> Result<(), Error> {
     if text.is_empty() {
         return Err(Error::Empty);

@@ -34,6 +34,14 @@ pub struct Caching {
 
 impl CacheControl {
     /// Reads every line of the field.
+    ///
+    /// ```
+    /// use phantom_token_engine::http::cache_control::CacheControl;
+    ///
+    /// let control = CacheControl::parse(["private, max-age=60", "s-maxage=10"]);
+    /// assert!(control.private && !control.no_store);
+    /// assert_eq!(control.lifetime(), Some(10));
+    /// ```
     pub fn parse<T: AsRef<[u8]>>(lines: impl IntoIterator<Item = T>) -> CacheControl {
         let mut found = CacheControl::default();
         for line in lines {
@@ -44,8 +52,8 @@ impl CacheControl {
         found
     }
 
-    /// How long the answer is fresh in a shared cache, in seconds, without its age: `s-maxage`
-    /// comes before `max-age` (RFC 9111 §4.2.1).
+    /// Returns how long the answer is fresh in a shared cache, in seconds and without its age;
+    /// `None` where it does not say. `s-maxage` comes before `max-age` (RFC 9111 §4.2.1).
     pub fn lifetime(&self) -> Option<u32> {
         self.s_maxage.or(self.max_age)
     }

@@ -23,7 +23,7 @@ pub struct Form {
 }
 
 impl Form {
-    /// An empty form.
+    /// Begins an empty form.
     pub fn new() -> Form {
         Form::default()
     }
@@ -31,7 +31,7 @@ impl Form {
     /// Appends `name=value`.
     ///
     /// # Errors
-    /// Where there is no memory for it.
+    /// The system gives no memory for it.
     pub fn pair(mut self, name: &[u8], value: &[u8]) -> Result<Form, NoMemory> {
         let separator = usize::from(!self.out.is_empty());
         reserve(&mut self.out, separator + encoded_len(name) + 1 + encoded_len(value))?;
@@ -44,17 +44,17 @@ impl Form {
         Ok(self)
     }
 
-    /// The form's bytes.
+    /// Returns the bytes of the whole form, to be sent as a body.
     pub fn finish(self) -> Zeroizing<Vec<u8>> {
         self.out
     }
 }
 
-/// The body of an introspection request (RFC 7662 §2.1): `token`, then the configured parameters,
-/// in order.
+/// Writes the body of an introspection request (RFC 7662 §2.1): `token`, then the configured
+/// parameters, in order.
 ///
 /// # Errors
-/// Where there is no memory for it.
+/// The system gives no memory for it.
 pub fn introspection_body<'a>(
     token: &[u8],
     params: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
@@ -72,7 +72,7 @@ pub enum BasicError {
     Colon,
 }
 
-/// The value of `Authorization` with id and secret form-urlencoded, as RFC 6749 §2.3.1 asks.
+/// Makes the value of `Authorization` with id and secret form-urlencoded, as RFC 6749 §2.3.1 asks.
 pub fn basic(client_id: &[u8], client_secret: &[u8]) -> Zeroizing<Vec<u8>> {
     let len = encoded_len(client_id) + 1 + encoded_len(client_secret);
     let mut pair = Zeroizing::new(Vec::with_capacity(len));
@@ -82,7 +82,10 @@ pub fn basic(client_id: &[u8], client_secret: &[u8]) -> Zeroizing<Vec<u8>> {
     basic_of(&pair)
 }
 
-/// The value of `Authorization` with id and secret as they are (RFC 7617 §2).
+/// Makes the value of `Authorization` with id and secret as they are (RFC 7617 §2).
+///
+/// # Errors
+/// [`BasicError`], where the id holds a colon.
 pub fn basic_raw(client_id: &[u8], client_secret: &[u8]) -> Result<Zeroizing<Vec<u8>>, BasicError> {
     if client_id.contains(&b':') {
         return Err(BasicError::Colon);
@@ -94,8 +97,8 @@ pub fn basic_raw(client_id: &[u8], client_secret: &[u8]) -> Result<Zeroizing<Vec
     Ok(basic_of(&pair))
 }
 
-/// Whether [`basic`] and [`basic_raw`] differ for this id and secret: a server that refuses the one
-/// may accept the other.
+/// Tells whether [`basic`] and [`basic_raw`] differ for this id and secret: a server that refuses
+/// the one may accept the other.
 pub fn encoding_changes(client_id: &[u8], client_secret: &[u8]) -> bool {
     !client_id.iter().chain(client_secret).all(|byte| is_plain(*byte))
 }

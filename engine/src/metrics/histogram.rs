@@ -24,17 +24,18 @@ impl HistogramSnapshot {
         whole
     }
 
-    /// How many durations were observed.
+    /// Returns how many durations were observed.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// The sum of the durations in seconds, as text with microseconds.
+    /// Returns the sum of the durations in seconds, as text with microseconds.
     pub fn sum_seconds(&self) -> String {
         format!("{}.{:06}", self.sum_us / 1_000_000, self.sum_us % 1_000_000)
     }
 
-    /// Upper bound in seconds (`+Inf` last) and how many durations were no longer.
+    /// Returns each bucket's upper bound in seconds (`+Inf` last) and how many durations did not
+    /// exceed it, those of the lower buckets included.
     pub fn cumulative(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let bounds = BOUNDS.iter().map(|(_, text)| *text).chain(["+Inf"]);
         bounds.zip(&self.buckets).scan(0, |sum, (bound, bucket)| {

@@ -9,7 +9,7 @@ impl Snapshot<'_> {
     /// The media type of [`Snapshot::prometheus`].
     pub const PROMETHEUS_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// The numbers in Prometheus' text format.
+    /// Writes the numbers in Prometheus' text format.
     pub fn prometheus(&self) -> String {
         let mut page = Page(String::with_capacity(16 * 1024));
         self.requests_and_calls(&mut page);

@@ -94,7 +94,7 @@ pub struct EndpointSnapshot {
     pub connections: Counts,
 }
 
-/// Numbers by fixed words.
+/// Counts of one kind, each under the fixed word its label shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts(Vec<(&'static str, u64)>);
 
@@ -113,12 +113,12 @@ impl Counts {
         }
     }
 
-    /// Words and numbers, in the order they are shown.
+    /// Returns words and counts, in the order they are shown.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.0.iter().copied()
     }
 
-    /// All of them together.
+    /// Returns the sum of all counts.
     pub fn total(&self) -> u64 {
         self.0.iter().map(|(_, count)| count).sum()
     }
@@ -172,7 +172,7 @@ impl EndpointSnapshot {
 
 impl<'a> Snapshot<'a> {
     /// Reads all numbers. Workers go on counting meanwhile, so numbers that belong together may
-    /// differ by what happened in between. `in_use` says of an endpoint whether anybody asks it
+    /// differ by what happened in between. `in_use` tells of an endpoint whether anybody asks it
     /// still: one that nobody does is left out, and would rest for ever.
     pub fn take(
         state: &State,
@@ -209,7 +209,7 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// The numbers as JSON, one line.
+    /// Writes the numbers as JSON, in one line.
     pub fn json(&self) -> String {
         // Nothing in it can fail to be JSON: keys are strings and numbers are finite.
         let mut text = serde_json::to_string(self).unwrap_or_else(|_| String::from("{}"));

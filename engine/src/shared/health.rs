@@ -46,25 +46,25 @@ pub struct Limits {
     pub fail_timeout_ms: u64,
 }
 
-/// What is known of an endpoint.
+/// Whether an endpoint may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {
-    /// It may be called.
+    /// Calls go to it.
     Up,
-    /// It may be called, and the gateway is to ask it: it failed too often.
+    /// Calls go to it, and the gateway is to ask it by a call of its own: it failed too often.
     InDoubt,
-    /// It may not be called, but by the gateway itself.
+    /// No call goes to it but the gateway's own.
     Resting,
 }
 
 /// What a call's end says of the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// It is there: it answered, whatever it said.
+    /// The endpoint is there: it answered, whatever it said.
     Answered,
-    /// It is not: there was no answer, or what stands before it said so.
+    /// The endpoint is not there: there was no answer, or what stands before it said so.
     Failed,
-    /// Neither.
+    /// The call says neither.
     Nothing,
 }
 
@@ -91,7 +91,7 @@ pub struct OwnCall {
     pub counts_ms: u64,
 }
 
-/// The table of endpoints in the state zone.
+/// The table of endpoints in the state zone. All methods take monotonic milliseconds.
 #[repr(C)]
 pub struct Endpoints([Endpoint; ENDPOINTS]);
 
@@ -183,10 +183,12 @@ impl Endpoint {
 }
 
 impl Endpoints {
-    /// The place of the endpoint with this label (scheme://host:port/path). `kind` tells apart what
-    /// is called in different ways: another address behind the URL, other TLS settings, other time
-    /// limits. Each rests for itself, though the metrics show them under the one label: what one
-    /// location cannot reach, another may. `None` where all places are taken by others.
+    /// Returns the place of the endpoint with this label (scheme://host:port/path), taking one
+    /// where it has none; `None` where all places are taken by others.
+    ///
+    /// `kind` tells apart what is called in different ways: another address behind the URL, other
+    /// TLS settings, other time limits. Each rests for itself, though the metrics show them under
+    /// the one label: what one location cannot reach, another may.
     pub fn find(&self, label: &str, kind: u64) -> Option<EndpointId> {
         let hash = hash_of(&[label.as_bytes(), &kind.to_le_bytes()]);
         for step in 0..ENDPOINTS {
@@ -204,7 +206,7 @@ impl Endpoints {
         None
     }
 
-    /// Whether the endpoint may be called.
+    /// Tells whether the endpoint may be called now. One without an id always may.
     pub fn available(
         &self,
         id: impl Into<Option<EndpointId>>,
@@ -215,8 +217,9 @@ impl Endpoints {
         endpoint.map_or(Availability::Up, |endpoint| endpoint.available(limits, now_ms))
     }
 
-    /// A call that began at `began_ms` failed in a way that counts. One that had begun before the
-    /// endpoint answered another does not, and neither does one that ends during a rest.
+    /// Counts that a call that began at `began_ms` failed in a way that counts, and tells what the
+    /// endpoint is now. A call that had begun before the endpoint answered another does not count,
+    /// and neither does one that ends during a rest.
     pub fn failed(
         &self,
         id: impl Into<Option<EndpointId>>,
@@ -235,7 +238,7 @@ impl Endpoints {
         endpoint.available(limits, now_ms)
     }
 
-    /// A call was answered.
+    /// Notes that the endpoint answered a call: it ends the row of failures and the rest.
     pub fn answered(&self, id: impl Into<Option<EndpointId>>, now_ms: u64) -> Transition {
         let Some(endpoint) = self.known(id) else { return Transition::None };
         // Before the rest is looked at, see `begin_rest`.
@@ -251,7 +254,7 @@ impl Endpoints {
         Transition::None
     }
 
-    /// A call of the gateway's own has ended.
+    /// Notes how a call of the gateway's own ended: it begins, prolongs or ends the rest.
     pub fn own_call_ended(
         &self,
         id: impl Into<Option<EndpointId>>,

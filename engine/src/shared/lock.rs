@@ -22,16 +22,16 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Busy rounds before the processor is given up, each twice as long as the one before.
 const SPINS: u32 = 10;
 
-/// Busy rounds between two naps. The lock is held for a microsecond or two, but a processor that was
-/// given up may come back only after milliseconds: one look in that time could find the lock taken
-/// again and again.
+/// Busy rounds between two naps. The lock is held for a microsecond or two, but a processor that
+/// was given up may come back only after milliseconds: one look in that time could find the lock
+/// taken again and again.
 const LOOKS: u32 = 32;
 
 /// How long a waiter sleeps between two tries.
 const NAP: Duration = Duration::from_micros(50);
 
-/// What counts of the time between two tries, at most. A waiter that had no processor for longer may
-/// have shared that with the owner: it gets as many tries as any other before it gives up.
+/// What counts of the time between two tries, at most. A waiter that had no processor for longer
+/// may have shared that with the owner: it gets as many tries as any other before it gives up.
 const STEP: Duration = Duration::from_millis(10);
 
 /// The lock, held. Dropping it gives the lock back.
@@ -53,8 +53,8 @@ impl Drop for Guard<'_> {
 /// if there were no cache. Of the time between two tries 10 ms count at most: on a machine that
 /// stands still the owner stands still, too.
 ///
-/// From 20 ms on, and every 20 ms, the owner is looked at; the lock of a process that no longer runs
-/// is taken over, and whatever it left half-written is found by the arena's own mark. A lock
+/// From 20 ms on, and every 20 ms, the owner is looked at; the lock of a process that no longer
+/// runs is taken over, and whatever it left half-written is found by the arena's own mark. A lock
 /// that already carries our own id is taken over at once: one thread per process uses it, so it was
 /// left by a process that had the id before us.
 pub fn acquire<'a>(word: &'a AtomicUsize, here: Here<'_>) -> Option<Guard<'a>> {
@@ -127,7 +127,7 @@ impl Patience {
     }
 }
 
-/// Takes the lock for process `pid` where it is free, and waits for nobody.
+/// Takes the lock for process `pid` where it is free; `None` where it is not. Waits for nobody.
 pub fn attempt(word: &AtomicUsize, pid: u32) -> Option<Guard<'_>> {
     take(word, 0, pid as usize)
 }

@@ -23,8 +23,8 @@ impl Here<'_> {
     }
 }
 
-/// Whether a process of that id exists: `kill(pid, 0)`. One that belongs to another user does, and
-/// so does one that was killed and that its parent has not waited for: see [`runs`].
+/// Tells whether a process of that id exists (`kill(pid, 0)`). One that belongs to another user
+/// does, and so does one that was killed and that its parent has not waited for: see [`runs`].
 pub fn exists(pid: u32) -> bool {
     let Ok(pid) = libc::pid_t::try_from(pid) else {
         return false;
@@ -37,7 +37,7 @@ pub fn exists(pid: u32) -> bool {
     !(gone && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH))
 }
 
-/// Whether a process of that id exists and is no zombie.
+/// Tells whether a process of that id exists and is no zombie.
 ///
 /// The master waits for its workers; but where it is dead too, a container's first process may not.
 /// This reads files of /proc, some ten microseconds: where somebody asks often, [`exists`] is asked
@@ -54,7 +54,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Whether it did when it was first asked about.
+    /// Tells whether the process ran when it was first asked about.
     pub fn has(&self, pid: u32) -> bool {
         let found = &self.found[pid as usize % self.found.len()];
         if found.get().0 != pid {
@@ -71,7 +71,8 @@ fn is_zombie(pid: u32) -> bool {
         && matches!(stat(pid), Some((id, b'Z' | b'X')) if id == pid)
 }
 
-/// The id and the state of a process, from its /proc/…/stat (proc_pid_stat(5)). Nothing is allocated.
+/// The id and the state of a process, from its /proc/…/stat (proc_pid_stat(5)). Nothing is
+/// allocated.
 fn stat(pid: impl Display) -> Option<(u32, u8)> {
     let mut path = [0; 32];
     let mut rest = &mut path[..];

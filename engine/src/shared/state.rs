@@ -45,8 +45,8 @@ const MAGIC: u64 = u64::from_be_bytes(*b"phtstate");
 const VERSION: u64 = 5;
 
 /// Stripes of generations: a purge or an inactive answer makes the workers' own copies of one token
-/// in so many look outdated, which costs those a look into the shared zone. Their answers that are on
-/// the way then are not kept, for the reason `purged`. As many as there are, a flood of invented
+/// in so many look outdated, which costs those a look into the shared zone. Their answers that are
+/// on the way then are not kept, for the reason `purged`. As many as there are, a flood of invented
 /// tokens meets a good one's stripe during its call once in hundreds of calls.
 const STRIPES: usize = 65_536;
 
@@ -110,8 +110,8 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Whether the token was neither purged nor called inactive between the two, though its answer may
-    /// have been renewed.
+    /// Whether the token was neither purged nor called inactive between the two, though its answer
+    /// may have been renewed.
     pub fn has_purges_of(self, other: Generation) -> bool {
         self.purges() == other.purges() && self.all == other.all
     }
@@ -125,6 +125,9 @@ impl Generation {
 
 impl State {
     /// Makes an empty state zone in `len` bytes at `base`. `key` must be random.
+    ///
+    /// # Errors
+    /// The block is too small or not aligned.
     ///
     /// # Safety
     /// The `len` bytes at `base` must be writable, used by nobody else yet, and stay mapped for as
@@ -156,6 +159,9 @@ impl State {
     }
 
     /// Uses the state zone that another process or an earlier configuration made at `base`.
+    ///
+    /// # Errors
+    /// The block is too small or not aligned, holds no state zone, or one of another version.
     ///
     /// # Safety
     /// The `len` bytes at `base` must be readable and writable, be written by nothing but this
@@ -219,15 +225,15 @@ impl State {
         key::keyed_hash_of(key, parts)
     }
 
-    /// The hash of what decides about the form of Basic credentials: endpoint, client, secret. Keyed
-    /// as [`State::gate_hash`] is, and another hash than that.
+    /// The hash of what decides about the form of Basic credentials: endpoint, client, secret.
+    /// Keyed as [`State::gate_hash`] is, and another hash than that.
     pub fn form_hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
         self.gate_hash([&b"form"[..]].into_iter().chain(parts))
     }
 
-    /// The generation of a token.
+    /// Returns the generation of a token.
     ///
-    /// An answer is stored only if this is still what it was when the flight began; the check
+    /// An answer is stored only if this is still what it was when the flight began. The check
     /// belongs under the lock of the cache zone, because a purge first raises the generation and
     /// then removes the entries under that lock. So an answer stored before the removal is removed,
     /// and one that comes after it sees the new generation.
@@ -244,8 +250,8 @@ impl State {
         self.stripe(token).fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Raises the generation of one token because the authorization server calls it inactive: what was
-    /// asked before must be neither kept nor given to those who come from now on. Tells the new
+    /// Raises the generation of one token because the authorization server calls it inactive: what
+    /// was asked before must be neither kept nor given to those who come from now on. Tells the new
     /// generation; `None` where the token has been purged or called inactive since it was `seen`.
     ///
     /// Where the answer is told to a cache zone too, the call belongs under that zone's lock.
@@ -278,8 +284,8 @@ impl State {
         &self.0.purged[usize::from(u16::from_le_bytes([a, b])) % STRIPES]
     }
 
-    /// Rises whenever a flight that other workers wait for has been answered: a worker whose
-    /// requests wait need not take the zone's lock while this stays the same.
+    /// Returns a number that rises whenever a flight that other workers wait for has been answered:
+    /// a worker whose requests wait need not take the zone's lock while this stays the same.
     pub fn answered(&self) -> u64 {
         self.0.answered.0.load(Ordering::Acquire)
     }
@@ -290,14 +296,14 @@ impl State {
         self.0.answered.0.fetch_add(1, Ordering::Release);
     }
 
-    /// An id no other flight of any worker has; never 0.
+    /// Returns an id that no other flight of any worker has; never 0.
     pub fn next_flight_id(&self) -> u64 {
         self.0.flights.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Whether something that is to be said seldom is to be said now: true once, or once in
-    /// `every_ms` milliseconds, for each `what` and `hash` (an endpoint's, see [`hash_of`](key::hash_of)) in all
-    /// workers together.
+    /// `every_ms` milliseconds, for each `what` and `hash` (an endpoint's, see
+    /// [`hash_of`](key::hash_of)) in all workers together.
     pub fn once(&self, what: Notice, hash: u64, now_ms: u64, every_ms: Option<u64>) -> bool {
         self.0.notices.once(what, hash, now_ms, every_ms)
     }

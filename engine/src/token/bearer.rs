@@ -4,8 +4,8 @@ use std::fmt;
 
 mod spelling;
 
-/// The longest opaque token that is looked at, in bytes: as long as NGINX's buffers for a header can
-/// be made, and a token of any server that was met.
+/// The longest opaque token that is looked at, in bytes: as long as NGINX's buffers for a header
+/// can be made, and a token of any server that was met.
 pub const MAX_TOKEN_LEN: usize = 32_768;
 
 const SCHEME: &[u8] = b"bearer";
@@ -47,10 +47,19 @@ impl fmt::Debug for Credentials<'_> {
     }
 }
 
-/// Reads the value of an `Authorization` field; `None` stands for a request without one.
+/// Reads the value of an `Authorization` field (RFC 6750 §2.1); `None` stands for a request without
+/// one.
 ///
 /// The scheme is compared in any case and followed by one or more SP; blanks and tabs behind the
 /// token do not count (RFC 9110 §5.5). Another scheme (`DPoP` is one) counts as no token at all.
+///
+/// ```
+/// use phantom_token_engine::token::bearer::{Credentials, TokenSyntax, from_authorization};
+///
+/// let read = |value: &'static [u8]| from_authorization(Some(value), TokenSyntax::B64token);
+/// assert!(matches!(read(b"Bearer 2YotnFZFEjr1zCsicMWpAA"), Credentials::Token(_)));
+/// assert!(matches!(read(b"Basic dXNlcjpwYXNz"), Credentials::Absent));
+/// ```
 pub fn from_authorization(value: Option<&[u8]>, syntax: TokenSyntax) -> Credentials<'_> {
     let Some(value) = value else { return Credentials::Absent };
     let value = trim_start(trim_end(value));
@@ -68,13 +77,13 @@ pub fn from_authorization(value: Option<&[u8]>, syntax: TokenSyntax) -> Credenti
     }
 }
 
-/// Reads a token that stands alone (`token=$variable`); an empty one is none.
+/// Reads a token that stands alone (`token=$variable`); an empty one is [`Credentials::Absent`].
 pub fn from_bare(token: &[u8], syntax: TokenSyntax) -> Credentials<'_> {
     if token.is_empty() { Credentials::Absent } else { checked(token, syntax) }
 }
 
-/// Decodes `%XX` in a token from a query or a cookie (RFC 6750 §2.3), once, into `room`, which is as
-/// long as the value; `None` where two digits do not follow a `%`.
+/// Decodes `%XX` in a token from a query or a cookie (RFC 6750 §2.3), once, into `room`, which is
+/// as long as the value; `None` where two digits do not follow a `%`.
 pub fn percent_decoded<'a>(value: &[u8], room: &'a mut [u8]) -> Option<&'a [u8]> {
     let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
     let (mut bytes, mut len) = (value.iter(), 0);

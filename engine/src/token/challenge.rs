@@ -46,8 +46,12 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// Makes them of `phantom_token_realm`, `phantom_token_scope` and
-    /// `phantom_token_resource_metadata`. An empty realm is left out.
+    /// Makes the three values of `phantom_token_realm`, `phantom_token_scope` and
+    /// `phantom_token_resource_metadata`. An empty realm is left out; `None` leaves out the
+    /// parameter.
+    ///
+    /// # Errors
+    /// The first value that cannot stand in a challenge, or that all of them are left out.
     pub fn new(
         realm: Option<&[u8]>,
         scope: Option<&[u8]>,
@@ -75,29 +79,36 @@ impl Challenge {
         })
     }
 
-    /// For a request without a token: no error code (RFC 6750 §3.1).
+    /// Returns the value for a request without a token: no error code (RFC 6750 §3.1).
     pub fn missing(&self) -> &[u8] {
         &self.missing
     }
 
-    /// For a token that is unusable, inactive or bound to its sender.
+    /// Returns the value for a token that is unusable, inactive or bound to its sender (RFC 6750
+    /// §3.1).
     pub fn invalid_token(&self) -> &[u8] {
         &self.invalid_token
     }
 
-    /// For a token that is good, but lacks a required scope.
+    /// Returns the value for a token that is good, but lacks a required scope (RFC 6750 §3.1).
     pub fn insufficient_scope(&self) -> &[u8] {
         &self.insufficient_scope
     }
 }
 
 /// Checks a realm: a quoted string in which nothing has to be escaped (RFC 9110 §11.5).
+///
+/// # Errors
+/// A byte in it would have to be escaped, or cannot be sent.
 pub fn check_realm(realm: &[u8]) -> Result<(), ChallengeError> {
     let fits = realm.iter().all(|byte| *byte == b' ' || is_scope_byte(*byte));
     if fits { Ok(()) } else { Err(ChallengeError::Realm) }
 }
 
 /// Checks a scope: one or more values (RFC 6749 §3.3) separated by SP.
+///
+/// # Errors
+/// It holds no value, or a byte that no value has.
 pub fn check_scope(scope: &[u8]) -> Result<(), ChallengeError> {
     let some = scope::values(scope).next().is_some();
     let fits = scope.iter().all(|byte| *byte == b' ' || is_scope_byte(*byte));
@@ -106,6 +117,9 @@ pub fn check_scope(scope: &[u8]) -> Result<(), ChallengeError> {
 
 /// Checks the URL of protected resource metadata (RFC 9728 §3): absolute, `https` or, for tests,
 /// `http`, without a fragment, and of characters that an URL may have (RFC 3986 §2).
+///
+/// # Errors
+/// It is not such a URL.
 pub fn check_resource_metadata(url: &[u8]) -> Result<(), ChallengeError> {
     let authority = |scheme: &[u8]| {
         let (start, rest) = url.split_at_checked(scheme.len())?;

@@ -11,11 +11,19 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher24 as SipHasher64;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-/// The secret of one zone's hashes.
+/// The secret key of token and identity hashes: 16 random bytes.
+///
+/// ```
+/// use phantom_token_engine::token::key::HashKey;
+///
+/// let key = HashKey([7; 16]);
+/// assert_eq!(key.token(b"opaque"), key.token(b"opaque"));
+/// assert_ne!(key.token(b"opaque"), HashKey([8; 16]).token(b"opaque"));
+/// ```
 #[derive(Clone, Copy)]
 pub struct HashKey(pub [u8; 16]);
 
-/// H(token): finds every entry of one token.
+/// The hash of an opaque token, H(token). It finds every entry of that token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub [u8; 16]);
 
@@ -27,13 +35,14 @@ impl fmt::Display for TokenHash {
 }
 
 impl TokenHash {
-    /// What access logs call a token: 16 hexadecimal digits.
+    /// Returns what access logs call the token: 16 hexadecimal digits.
     pub fn id(&self) -> String {
         self.0[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// H(identity): who asked which server how.
+/// The hash of an identity, H(identity): all of a location's settings that may change what the
+/// server answers, such as endpoint, client, headers and parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IdentityHash(pub [u8; 16]);
 
@@ -47,12 +56,12 @@ pub struct Key {
 }
 
 impl HashKey {
-    /// H(token) of an opaque token's bytes.
+    /// Hashes the bytes of an opaque token.
     pub fn token(&self, token: &[u8]) -> TokenHash {
         TokenHash(self.hash(b'T', [token]))
     }
 
-    /// H(identity) of the parts that make an identity, in a fixed order.
+    /// Hashes the parts that make an identity, in a fixed order.
     pub fn identity<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> IdentityHash {
         IdentityHash(self.hash(b'I', parts))
     }

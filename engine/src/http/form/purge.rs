@@ -54,6 +54,9 @@ impl fmt::Debug for Purge {
 
 impl Purge {
     /// Reads a whole body, strictly: what is not understood must not look as if it was done.
+    ///
+    /// # Errors
+    /// The first thing wrong with it, worded for whoever sent it; or the system gives no memory.
     pub fn parse(body: &[u8]) -> Result<Purge, PurgeError> {
         let mut token = None;
         let mut all = None;

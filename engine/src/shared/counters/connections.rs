@@ -6,15 +6,15 @@ use super::ConnectionState;
 
 /// How many connections one worker has to one endpoint.
 ///
-/// It is at zero where all of them are closed: so it is in an unused slot, too. Threads of the worker
-/// write to it, and readers in any process see each number by itself. A worker has far fewer threads,
-/// and so connections, than the numbers can hold.
+/// It is at zero where all of them are closed: so it is in an unused slot, too. Threads of the
+/// worker write to it, and readers in any process see each number by itself. A worker has far fewer
+/// threads, and so connections, than the numbers can hold.
 #[repr(C)]
 #[derive(Debug)]
 pub struct ConnectionCount([AtomicI16; ConnectionState::ALL.len()]);
 
 impl ConnectionCount {
-    /// None, in memory of its own.
+    /// Makes a count of no connection, in memory of its own.
     pub const fn none() -> ConnectionCount {
         ConnectionCount([const { AtomicI16::new(0) }; ConnectionState::ALL.len()])
     }
@@ -23,7 +23,7 @@ impl ConnectionCount {
         self.0[state as usize].fetch_add(more, Ordering::Relaxed);
     }
 
-    /// How many are in this state now.
+    /// Returns how many connections are in this state now.
     pub fn get(&self, state: ConnectionState) -> u64 {
         // Below zero only what ended after its worker had given its slot back.
         u64::try_from(self.0[state as usize].load(Ordering::Relaxed)).unwrap_or(0)

@@ -52,7 +52,7 @@ words! {
 }
 
 impl Outcome {
-    /// The word of `$phantom_token_status`.
+    /// Returns the word of `$phantom_token_status`.
     pub const fn status(self) -> &'static str {
         match self {
             Outcome::Hit => "HIT",

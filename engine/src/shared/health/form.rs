@@ -31,7 +31,7 @@ pub enum Form {
 pub struct Forms(Table);
 
 impl Forms {
-    /// The form to use.
+    /// Returns the form to use.
     pub fn of(&self, hash: u64) -> Form {
         match self.0.find(hash) {
             Some(slot) if slot.words[0].get() & RAW != 0 => Form::Raw,
@@ -39,30 +39,30 @@ impl Forms {
         }
     }
 
-    /// Whether the encoded form is known to be the right one.
+    /// Tells whether the encoded form is known to be the right one.
     pub fn is_encoded(&self, hash: u64) -> bool {
         self.0.find(hash).is_some_and(|slot| slot.words[0].get() & ENCODED != 0)
     }
 
-    /// The encoded form was answered with active or inactive: it is the right one.
+    /// Notes that the encoded form was answered with active or inactive: it is the right one.
     pub fn encoded_answered(&self, hash: u64) {
         self.change(hash, |word| (word | ENCODED) & !RAW);
     }
 
-    /// The raw form was answered, where the other was refused: it is the right one. Whether that is
-    /// new.
+    /// Notes that the raw form was answered, where the other was refused: it is the right one.
+    /// Returns whether that is new.
     pub fn raw_answered(&self, hash: u64) -> bool {
         let before = self.change(hash, |word| (word | RAW) & !ENCODED);
         before.is_some_and(|word| word & RAW == 0)
     }
 
-    /// The raw form was refused to our own call: it is no longer the right one.
+    /// Notes that the raw form was refused to our own call: it is no longer the right one.
     pub fn raw_refused(&self, hash: u64) {
         self.change(hash, |word| word & !RAW);
     }
 
-    /// Whether a client's call that was refused in the encoded form is to be made once more in the
-    /// raw one: never where the encoded form has been answered, and at most once in 10 s.
+    /// Decides whether a client's call that was refused in the encoded form is made once more in
+    /// the raw one: never where the encoded form has been answered, and at most once in 10 s.
     pub fn try_raw(&self, hash: u64, now_ms: u64) -> bool {
         let Some(slot) = self.0.claim(hash) else { return false };
         let word = slot.words[0].get();

@@ -34,9 +34,9 @@ const WORDS: usize = 3;
 /// Whether a client's call may go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
-    /// It may.
+    /// The call goes out.
     Open,
-    /// It may, as one of the few while the gate is shut.
+    /// The call goes out, as one of the few while the gate is shut.
     Few,
     /// It may not.
     Shut,
@@ -107,7 +107,7 @@ fn take_one(window: &AtomicU64, now_ms: u64) -> Gate {
 }
 
 impl Gates {
-    /// Whether a client's call may go out. Where the gate is shut, this takes one of the few.
+    /// Decides whether a client's call goes out. Where the gate is shut, this takes one of the few.
     pub fn admit(&self, hash: u64, now_ms: u64) -> Gate {
         match self.0.find(hash) {
             Some(gate) if decided(gate).is_shut(now_ms) => take_one(&gate.words[1], now_ms),
@@ -115,17 +115,18 @@ impl Gates {
         }
     }
 
-    /// Whether the gate is shut, without taking anything.
+    /// Tells whether the gate is shut, without taking anything.
     pub fn is_shut(&self, hash: u64, now_ms: u64) -> bool {
         self.0.find(hash).is_some_and(|gate| decided(gate).is_shut(now_ms))
     }
 
-    /// Whether no single token's refusal says anything now: a call was not refused of late.
+    /// Tells whether a call was not refused of late, so that no single token's refusal says
+    /// anything now.
     pub fn is_kept_open(&self, hash: u64, now_ms: u64) -> bool {
         self.0.find(hash).is_some_and(|gate| decided(gate).is_open(now_ms))
     }
 
-    /// A call was not refused, a client's or our own.
+    /// Notes that a call was not refused, a client's or our own.
     pub fn passed(
         &self,
         hash: u64,
@@ -142,7 +143,7 @@ impl Gates {
         if before.is_shut(now_ms) { GateChange::Opened } else { GateChange::None }
     }
 
-    /// A call of our own was refused. One that was not, of late, counts for more.
+    /// Notes that a call of our own was refused. One that was not, of late, counts for more.
     pub fn refused(
         &self,
         hash: u64,

@@ -6,12 +6,12 @@ use crate::answer::{Answer, Failure};
 use crate::client::{AnswerCause, CallError, ConnectCause};
 use crate::shared::counters::OwnResult;
 
-/// What a call's end says.
+/// What a call's end says, of the endpoint and of the credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Of the endpoint.
+    /// What it says of the endpoint.
     pub health: Health,
-    /// Of the credentials.
+    /// What it says of the client's credentials there.
     pub credentials: Credentials,
 }
 
@@ -64,11 +64,11 @@ fn of_error(error: &CallError, had_time: bool) -> Health {
 }
 
 impl Verdict {
-    /// Of a call that was not made, or broke off by our own fault.
+    /// What a call says that was not made, or that broke off by our own fault.
     pub const NOTHING: Verdict =
         Verdict { health: Health::Nothing, credentials: Credentials::Nothing };
 
-    /// How a call of the gateway's own is counted that ended so.
+    /// Returns how a call of the gateway's own is counted that ended so.
     pub fn own_result(self) -> OwnResult {
         match self {
             Verdict { credentials: Credentials::Refused, .. } => OwnResult::Refused,

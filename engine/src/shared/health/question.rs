@@ -2,12 +2,12 @@
 
 use zeroize::Zeroizing;
 
-/// Letters and digits of such a token: some 256 bits.
+/// How long such a token is, in letters and digits: some 256 bits.
 pub const LEN: usize = 43;
 
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// A token of [`LEN`] letters and digits, made of as many random bytes.
+/// Makes a token of [`LEN`] letters and digits from as many random bytes.
 pub fn token(random: &[u8; LEN]) -> Zeroizing<[u8; LEN]> {
     // The first letters are a little likelier than the last: nothing depends on it.
     Zeroizing::new(random.map(|byte| ALPHABET[usize::from(byte) % ALPHABET.len()]))

@@ -60,9 +60,9 @@ pub enum TurnTaken {
 pub struct Turns(pub(super) Table<WORDS>);
 
 impl Turns {
-    /// Takes the turn of an endpoint and client (see [`hash_of`](crate::token::key::hash_of)) for the
-    /// process that is `here`, where nobody has it, or who has it has died or did not give it back
-    /// until the deadline it named. The process gives it back until `deadline_ms`.
+    /// Takes the turn of an endpoint and client (see [`hash_of`](crate::token::key::hash_of)) for
+    /// the process that is `here`, where nobody has it, or who has it has died or did not give it
+    /// back until the deadline it named. The process gives it back by `deadline_ms` (monotonic).
     pub fn take(&self, hash: u64, deadline_ms: u64, here: Here<'_>) -> TurnTaken {
         let Some(slot) = self.0.claim(hash) else { return TurnTaken::Busy };
         let [began, holder] = &slot.words;
@@ -90,8 +90,8 @@ impl Turns {
         TurnTaken::Mine(Turn { hash, holder: mine })
     }
 
-    /// The call has ended, or was not made after all. It changes nothing where the turn was taken
-    /// over.
+    /// Gives the turn back: the call has ended, or was not made after all. Changes nothing where
+    /// the turn was taken over.
     pub fn ended(&self, turn: Turn) {
         if let Some(slot) = self.0.find(turn.hash) {
             let _ = slot.words[1].exchange(turn.holder.0, 0);

@@ -77,7 +77,8 @@ impl Slots {
         u8::try_from(number).ok()
     }
 
-    /// Gives a slot back when its process exits.
+    /// Gives a slot back when its process `pid` exits; changes nothing where another process owns
+    /// it.
     pub fn release(&self, slot: u8, pid: u32) {
         let number = usize::from(slot);
         let slot = self.slot(slot);
@@ -92,12 +93,12 @@ impl Slots {
         self.connections[number].iter().for_each(ConnectionCount::forget);
     }
 
-    /// Adds to the introspection calls queued or running in the worker that owns `slot`.
+    /// Adds `delta` to the introspection calls queued or running in the worker that owns `slot`.
     pub fn pending_add(&self, slot: u8, delta: i64) {
         self.slot(slot).pending.fetch_add(delta, Ordering::Relaxed);
     }
 
-    /// Adds to the requests that wait for an answer in the worker that owns `slot`.
+    /// Adds `delta` to the requests that wait for an answer in the worker that owns `slot`.
     pub fn waiting_add(&self, slot: u8, delta: i64) {
         self.slot(slot).waiting.fetch_add(delta, Ordering::Relaxed);
     }
@@ -108,7 +109,7 @@ impl Slots {
         slots.map(|(number, slot)| (number, slot.pid.get())).filter(|(_, pid)| *pid != 0)
     }
 
-    /// The sums over the slots of running workers.
+    /// Sums the gauges of the workers that still run.
     pub fn gauges(&self, here: Here<'_>) -> Gauges {
         let mut sums = Gauges::default();
         for slot in &self.slots {
@@ -130,8 +131,8 @@ impl Slots {
         self.slots.iter().map(|slot| &slot.shard)
     }
 
-    /// Where the worker that owns `slot` counts its connections to an endpoint; with `None`, to all
-    /// that have no id.
+    /// Returns where the worker that owns `slot` counts its connections to an endpoint; with
+    /// `None`, to all that have no id.
     pub fn connections(
         &self,
         slot: u8,
