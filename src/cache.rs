@@ -10,7 +10,7 @@ use phantom_token_engine::shared::process::{self, Here};
 use phantom_token_engine::shared::state::Generation;
 use phantom_token_engine::token::key::Key;
 
-use crate::conf::policy::CacheTimes;
+use crate::conf::cache::CacheTimes;
 use crate::nginx::sys::*;
 use crate::nginx::zone::Zone;
 use crate::worker::Worker;

@@ -20,7 +20,8 @@ use phantom_token_engine::token::key::Key;
 use zeroize::Zeroizing;
 
 use crate::cache::{self, Found};
-use crate::conf::policy::{Policy, Values};
+use crate::conf::policy::Policy;
+use crate::conf::request::Values;
 use crate::flight::outcome::{Fail, Outcome, Why};
 use crate::nginx::guard;
 use crate::nginx::log::{debug, error};

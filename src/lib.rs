@@ -22,7 +22,9 @@ mod worker;
 use phantom_token_engine::client;
 
 use access::{filter, handler};
-use conf::{ContentHandlers, LocConf, MainConf, directives};
+use conf::operate::ContentHandlers;
+use conf::{LocConf, MainConf, calls};
+use nginx::command::Configuration;
 use nginx::guard;
 use nginx::log::Cycle;
 use nginx::parser::Cf;
@@ -64,7 +66,7 @@ static mut THREADS_CONTEXT: ngx_core_module_t = ngx_core_module_t {
 #[unsafe(no_mangle)]
 pub static mut ngx_http_phantom_token_module: ngx_module_t = ngx_module_t {
     ctx: (&raw const CONTEXT).cast_mut().cast(),
-    commands: &raw mut directives::COMMANDS as *mut ngx_command_t,
+    commands: (&raw const conf::COMMANDS).cast_mut().cast(),
     type_: NGX_HTTP_MODULE as ngx_uint_t,
     init_process: Some(init_process),
     exit_process: Some(exit_process),
@@ -181,6 +183,16 @@ impl MainConf {
 const HANDLERS: ContentHandlers =
     ContentHandlers { status: status::handler, purge: purge::handler };
 
+// SAFETY: `create_main_conf` makes it.
+unsafe impl Configuration for MainConf {
+    const OFFSET: usize = NGX_HTTP_MAIN_CONF_OFFSET;
+}
+
+// SAFETY: `create_loc_conf` makes it.
+unsafe impl Configuration for LocConf {
+    const OFFSET: usize = NGX_HTTP_LOC_CONF_OFFSET;
+}
+
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     guard::install();
     // SAFETY: NGINX's own call.
@@ -273,8 +285,8 @@ unsafe extern "C" fn make_thread_pool(cycle: *mut ngx_cycle_t, _: *mut c_void) -
         // SAFETY: NGINX passes the cycle it makes, whose configuration has been read.
         unsafe {
             if let Some(main) = MainConf::of_cycle(cycle) {
-                let (name, threads) = (MainConf::OWN_THREAD_POOL, MainConf::OWN_THREADS);
-                thread_pool::make(cycle, name, threads, &main.thread_pools);
+                let (name, threads) = (calls::OWN_THREAD_POOL, calls::OWN_THREADS);
+                thread_pool::make(cycle, name, threads, &main.calls.thread_pools);
             }
         }
         ptr::null_mut()

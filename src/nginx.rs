@@ -1,6 +1,7 @@
 //! NGINX with safe faces: all that is `unsafe` stands here, but for the tables of `lib.rs`.
 
 pub(crate) mod assigned;
+pub(crate) mod command;
 pub(crate) mod guard;
 pub(crate) mod log;
 pub(crate) mod parser;

@@ -110,7 +110,7 @@ pub(crate) fn with<T>(work: impl FnOnce(&mut Worker) -> T) -> Option<T> {
 
 /// Takes up a worker's work: called once in each new worker process.
 pub(crate) fn start(conf: &MainConf) {
-    let Some(state) = conf.state.as_ref().and_then(|zone| zone.state()) else {
+    let Some(state) = conf.cache.state.as_ref().and_then(|zone| zone.state()) else {
         return;
     };
     // Shown from the start: what is first seen when it fails is no alert's rise.
@@ -121,13 +121,13 @@ pub(crate) fn start(conf: &MainConf) {
     let worker = Worker {
         state,
         slot: state.slots().claim(here()),
-        local: Local::new(conf.worker_cache.unwrap_or(WORKER_CACHE), WORKER_CACHE_BYTES),
+        local: Local::new(conf.cache.worker_cache.or(WORKER_CACHE), WORKER_CACHE_BYTES),
         record: Record::with_room(record_room),
         flights: HashMap::default(),
         followers: Vec::new(),
         debtors: Vec::new(),
         pending: 0,
-        max_pending: conf.max_pending.unwrap_or(MAX_PENDING),
+        max_pending: conf.calls.max_pending.or(MAX_PENDING),
         poller: Poller::new(),
         failures: Failures::new(),
         idle: Idle::new(),

@@ -18,8 +18,11 @@ use crate::access::ctx::{Ctx, Learnt};
 use crate::access::pass::{self, Rewrite};
 use crate::access::refusal::{self, Refusal};
 use crate::cache;
-use crate::conf::policy::Values;
-use crate::conf::{AllowOptions, BoundTokens, Extra, LocConf, Policy};
+use crate::conf::access::AllowOptions;
+use crate::conf::demands::BoundTokens;
+use crate::conf::request::Extra;
+use crate::conf::request::Values;
+use crate::conf::{LocConf, Policy};
 use crate::flight::outcome::{Fail, Outcome, Why};
 use crate::flight::{self, Asked, Question};
 use crate::nginx::guard;
@@ -375,8 +378,8 @@ fn passes_as_options(r: Request, policy: &Policy) -> bool {
 fn extra_values(r: Request, policy: &Policy) -> Result<Option<(Values, Values)>, NoMemory> {
     let introspection = &policy.introspection;
     let no_memory = |memory::NoMemory| NoMemory;
-    let mut headers = memory::with_room(introspection.headers.len()).map_err(no_memory)?;
-    for header in introspection.headers.iter() {
+    let mut headers = memory::with_room(introspection.extras.headers.len()).map_err(no_memory)?;
+    for header in introspection.extras.headers.iter() {
         let mut value = r.complex_value(header.value.0)?;
         if !is_sendable(r, value, "phantom_token_introspection_header", header) {
             if header.keyed {
@@ -387,8 +390,8 @@ fn extra_values(r: Request, policy: &Policy) -> Result<Option<(Values, Values)>,
         }
         headers.push(memory::copied(value).map_err(no_memory)?);
     }
-    let mut params = memory::with_room(introspection.params.len()).map_err(no_memory)?;
-    for param in introspection.params.iter() {
+    let mut params = memory::with_room(introspection.extras.params.len()).map_err(no_memory)?;
+    for param in introspection.extras.params.iter() {
         let value = r.complex_value(param.value.0)?;
         if !is_sendable(r, value, "phantom_token_introspection_param", param) {
             return Ok(None);

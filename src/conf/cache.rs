@@ -1,25 +1,118 @@
-//! The zones that answers are kept in, and the module's own.
+//! Where answers are kept, for how long, and what the server's Cache-Control counts for.
 
-use crate::nginx::parser::{Cf, ConfError, ConfigLine};
+use std::rc::Rc;
+
+use phantom_token_engine::directive;
+use phantom_token_engine::lifetime::CacheControlPolicy;
+
+use crate::conf::settings::{M, MSL, Setting, choose, inherit};
+use crate::nginx::command::{Args, Command};
+use crate::nginx::parser::{
+    Cf, ComplexValue, ConfError, ConfigLine, invalid, number, size, time_ms,
+};
+use crate::nginx::sys::*;
 use crate::nginx::zone::{StateZone, Zone, ZoneRef};
 
+const VALID_MS: u64 = 300_000;
+const INACTIVE_VALID_MS: u64 = 1_000;
+
 /// The zone that is used, and made, where none is named.
-pub(super) const DEFAULT_ZONE: &str = "phantom_token";
+const DEFAULT_ZONE: &str = "phantom_token";
 const DEFAULT_ZONE_SIZE: usize = 10 * 1024 * 1024;
 
-impl Cf<'_> {
-    /// The zone a location names, which must be declared somewhere, but for the default one.
-    pub(super) fn cache_zone(
-        &mut self,
-        name: &str,
+/// `phantom_token_cache NAME | off`.
+#[derive(Clone)]
+enum Cache {
+    Named(String),
+    Off,
+}
+
+#[derive(Default)]
+pub(crate) struct Settings {
+    cache: Setting<Cache>,
+    valid_ms: Setting<u64>,
+    inactive_valid_ms: Setting<u64>,
+    stale_ms: Setting<u64>,
+    pub(super) bypass: Setting<Rc<Vec<ComplexValue>>>,
+}
+
+impl Settings {
+    pub(super) fn inherit(&mut self, outer: &Self) {
+        inherit!(self from outer: cache, valid_ms, inactive_valid_ms, stale_ms, bypass);
+    }
+
+    /// The zone of the location at `line`; `None` where answers are kept nowhere.
+    pub(super) fn zone(
+        &self,
+        cf: &mut Cf<'_>,
         line: &ConfigLine,
-    ) -> Result<ZoneRef, ConfError> {
-        let found = self.main_conf().zones.iter().find(|zone| zone.name() == name).cloned();
-        match found {
+    ) -> Result<Option<ZoneRef>, ConfError> {
+        match self.cache.placed() {
+            None => cf.cache_zone(DEFAULT_ZONE, line).map(Some),
+            Some(cache) => match &cache.value {
+                Cache::Off => Ok(None),
+                Cache::Named(name) => cf.cache_zone(name, &cache.line).map(Some),
+            },
+        }
+    }
+}
+
+/// What the server's Cache-Control counts for.
+#[derive(Default)]
+pub(crate) struct ControlSettings {
+    control: Setting<CacheControlPolicy>,
+}
+
+impl ControlSettings {
+    pub(super) fn inherit(&mut self, outer: &Self) {
+        inherit!(self from outer: control);
+    }
+
+    pub(super) fn policy(&self) -> CacheControlPolicy {
+        self.control.or(CacheControlPolicy::Cap)
+    }
+}
+
+/// How long answers are kept, in milliseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct CacheTimes {
+    pub(crate) valid_ms: u64,
+    pub(crate) inactive_ms: u64,
+    pub(crate) stale_ms: u64,
+    pub(crate) control: CacheControlPolicy,
+}
+
+impl CacheTimes {
+    pub(super) fn of(settings: &Settings, control: &ControlSettings) -> Self {
+        Self {
+            valid_ms: settings.valid_ms.or(VALID_MS),
+            inactive_ms: settings.inactive_valid_ms.or(INACTIVE_VALID_MS),
+            stale_ms: settings.stale_ms.or(0),
+            control: control.policy(),
+        }
+    }
+}
+
+/// What the whole `http` block has of it.
+#[derive(Default)]
+pub(crate) struct Main {
+    /// Zones of answers, as declared or made by default.
+    pub(crate) zones: Vec<ZoneRef>,
+    /// The zone for all that is not a cache entry; made when the module is used anywhere.
+    pub(crate) state: Option<Rc<StateZone>>,
+    /// Entries each worker keeps of its own.
+    pub(crate) worker_cache: Setting<usize>,
+}
+
+impl Cf<'_> {
+    /// The zone of this name, which must be declared somewhere, but for the default one.
+    fn cache_zone(&mut self, name: &str, line: &ConfigLine) -> Result<ZoneRef, ConfError> {
+        let zones = &self.main_conf().cache.zones;
+        match zones.iter().find(|zone| zone.name() == name).cloned() {
             Some(zone) => Ok(zone),
             None if name == DEFAULT_ZONE => {
                 let zone = Zone::declare(self, name, DEFAULT_ZONE_SIZE)?;
-                self.main_conf().zones.push(zone.clone());
+                self.main_conf().cache.zones.push(zone.clone());
                 Ok(zone)
             }
             None => Err(ConfError::Whole(format!(
@@ -30,10 +123,80 @@ impl Cf<'_> {
 
     /// Adds the state zone to the configuration, once.
     pub(super) fn use_state_zone(&mut self) -> Result<(), ConfError> {
-        if self.main_conf().state.is_none() {
+        if self.main_conf().cache.state.is_none() {
             let zone = StateZone::declare(self)?;
-            self.main_conf().state = Some(zone);
+            self.main_conf().cache.state = Some(zone);
         }
         Ok(())
     }
+}
+
+pub(super) const COMMANDS: &[Command<Settings>] = &[
+    Command::new(c"phantom_token_cache", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        let cache = match args[0] {
+            b"off" => Cache::Off,
+            name => Cache::Named(zone_name(name)?),
+        };
+        settings.cache.set(cf, cache)
+    }),
+    Command::new(c"phantom_token_cache_valid", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        settings.valid_ms.set(cf, time_ms(args[0])?)
+    }),
+    Command::new(
+        c"phantom_token_cache_inactive_valid",
+        MSL | NGX_CONF_TAKE1,
+        |cf, settings, args| settings.inactive_valid_ms.set(cf, time_ms(args[0])?),
+    ),
+    Command::new(c"phantom_token_cache_stale", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        settings.stale_ms.set(cf, time_ms(args[0])?)
+    }),
+    Command::new(c"phantom_token_cache_bypass", MSL | NGX_CONF_1MORE, |cf, settings, args| {
+        let values = args.iter().map(|arg| cf.complex_value(arg)).collect::<Result<_, _>>()?;
+        settings.bypass.set(cf, Rc::new(values))
+    }),
+];
+
+pub(super) const CONTROL_COMMANDS: &[Command<ControlSettings>] =
+    &[Command::new(c"phantom_token_cache_control", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        let policy = choose(
+            args[0],
+            &[
+                ("cap", CacheControlPolicy::Cap),
+                ("strict", CacheControlPolicy::Strict),
+                ("ignore", CacheControlPolicy::Ignore),
+            ],
+        )?;
+        settings.control.set(cf, policy)
+    })];
+
+pub(super) const MAIN_COMMANDS: &[Command<Main>] = &[
+    Command::new(c"phantom_token_cache_zone", M | NGX_CONF_TAKE1, cache_zone),
+    Command::new(c"phantom_token_worker_cache", M | NGX_CONF_TAKE1, |cf, main, args| {
+        main.worker_cache.set(cf, number(args[0])? as usize)
+    }),
+];
+
+fn zone_name(name: &[u8]) -> Result<String, ConfError> {
+    directive::zone_name(name)
+        .map(str::to_owned)
+        .ok_or_else(|| invalid(name, "write a zone's name of letters, digits, _, - and ."))
+}
+
+fn cache_zone(cf: &mut Cf<'_>, main: &mut Main, args: Args<'_>) -> Result<(), ConfError> {
+    let (name, bytes) =
+        directive::zone(args[0]).ok_or_else(|| invalid(args[0], "write zone=NAME:SIZE"))?;
+    let name = zone_name(name)?;
+    if name == "off" {
+        return Err(invalid(
+            name.as_bytes(),
+            "\"phantom_token_cache off\" means no cache; choose another name",
+        ));
+    }
+    let bytes = size(bytes)?;
+    if main.zones.iter().any(|zone| zone.name() == name) {
+        return Err(ConfError::Directive(format!("declares the zone \"{name}\" a second time")));
+    }
+    let zone = Zone::declare(cf, &name, bytes)?;
+    main.zones.push(zone);
+    Ok(())
 }

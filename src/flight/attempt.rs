@@ -18,7 +18,7 @@ use phantom_token_engine::shared::health::{Availability, Health, Transition};
 use phantom_token_engine::shared::state::Notice;
 
 use crate::cache::{self, Texts};
-use crate::conf::policy::PolicyEndpoint;
+use crate::conf::endpoints::PolicyEndpoint;
 use crate::flight::call::{self, About};
 use crate::flight::failures::Cause;
 use crate::flight::outcome::{Fail, Outcome, Why};
@@ -61,7 +61,7 @@ impl Flight {
                     return Err(Fail::of(Why::Credentials));
                 }
             }
-            self.form = match policy.introspection.common_raw {
+            self.form = match policy.introspection.credentials.common_raw {
                 Some(_) => {
                     worker.state.forms().of(policy.introspection.form(&worker.state, endpoint))
                 }
@@ -100,7 +100,7 @@ impl Flight {
             end: Instant::now() + Duration::from_millis(left),
             others: endpoints[self.next..].iter().filter(|one| !is_resting(worker, one)).count()
                 as u32,
-            connect: policy.connect_timeout,
+            connect: Duration::from_millis(policy.connect_timeout_ms),
             fair: Duration::from_millis(policy.timeout_ms) / (2 * endpoints.len() as u32),
             usual: endpoint.pace.get().usual(),
         };
@@ -111,7 +111,7 @@ impl Flight {
             count: counters::connections(worker, endpoint.id(&worker.state)),
             form: self.form,
             deadline: time.end,
-            connect_timeout: policy.connect_timeout,
+            connect_timeout: time.connect,
         };
         let call =
             call::make(policy, endpoint, &about).map_err(|NoMemory| Fail::of(Why::Internal))?;
@@ -200,7 +200,7 @@ impl Flight {
         self.learn_health(worker, endpoint, verdict, done.began);
         if let Attempt::Answered(Answer::Failed(Failure::Credentials(_)), _) = done.result
             && self.form == Form::Encoded
-            && self.policy.introspection.common_raw.is_some()
+            && self.policy.introspection.credentials.common_raw.is_some()
             && worker
                 .state
                 .forms()
@@ -242,10 +242,10 @@ impl Flight {
                 let fail = Fail::of_answer(failure);
                 counters::introspection(worker, id, CallResult::Failed);
                 counters::failure(worker, id, fail.label());
-                let cause = match (failure, &self.policy.introspection.token_type_hint) {
+                let cause = match (failure, &self.policy.introspection.extras.token_type_hint) {
                     (Failure::Hint(_), Some(hint)) => Cause::Hint { failure, hint: hint.clone() },
                     _ => {
-                        let mut hints = self.policy.introspection.hints;
+                        let mut hints = self.policy.introspection.credentials.hints;
                         hints.encoded &= self.form == Form::Encoded;
                         Cause::Answer { failure, hints }
                     }
@@ -401,7 +401,7 @@ impl Flight {
         }
         let gate = self.gate(worker, endpoint);
         let introspection = &self.policy.introspection;
-        let form = introspection.common_raw.as_ref();
+        let form = introspection.credentials.common_raw.as_ref();
         let form = form.map(|_| introspection.form(&worker.state, endpoint));
         if verdict.credentials == Credentials::Refused {
             // Where nobody knows the form, what was not refused of late says nothing.

@@ -10,9 +10,10 @@ use phantom_token_engine::memory::{self, NoMemory};
 use phantom_token_engine::shared::counters::ConnectionCount;
 use phantom_token_engine::shared::health::form::Form;
 
-use crate::conf::Extra;
-use crate::conf::policy::Values;
-use crate::conf::policy::{Policy, PolicyEndpoint};
+use crate::conf::Policy;
+use crate::conf::endpoints::PolicyEndpoint;
+use crate::conf::request::Extra;
+use crate::conf::request::Values;
 
 /// What is asked, beside what the policy says.
 pub(crate) struct About<'a> {
@@ -40,25 +41,25 @@ pub(crate) fn make(
     let text = |text: &'static str| text.as_bytes();
     // The hint, id and secret besides.
     let mut params: Vec<(&[u8], &[u8])> = memory::with_room(3 + about.params.len())?;
-    if let Some(hint) = &introspection.token_type_hint {
+    if let Some(hint) = &introspection.extras.token_type_hint {
         params.push((text("token_type_hint"), hint));
     }
-    if let Some((id, secret)) = &introspection.form_credentials {
+    if let Some([id, secret]) = introspection.credentials.in_body() {
         params.push((text("client_id"), id));
-        params.push((text("client_secret"), &secret.bytes));
+        params.push((text("client_secret"), secret));
     }
-    for (param, value) in introspection.params.iter().zip(about.params) {
+    for (param, value) in introspection.extras.params.iter().zip(about.params) {
         params.push((param.name.as_bytes(), value));
     }
     let mut headers = memory::with_room(about.headers.len())?;
-    for (header, value) in introspection.headers.iter().zip(about.headers) {
+    for (header, value) in introspection.extras.headers.iter().zip(about.headers) {
         if !value.is_empty() {
             headers.push((header.name.clone(), memory::copied(value)?));
         }
     }
-    let common = match (&introspection.common_raw, about.form) {
+    let common = match (&introspection.credentials.common_raw, about.form) {
         (Some(raw), Form::Raw) => raw,
-        _ => &introspection.common,
+        _ => &introspection.credentials.common,
     };
     Ok(Call {
         endpoint: Arc::clone(&endpoint.endpoint),
@@ -75,9 +76,9 @@ pub(crate) fn make(
 /// What its answers are read for: the forward mode, and the hint that goes with the token.
 pub(crate) fn terms(policy: &Policy, params: &Values) -> Terms {
     let introspection = &policy.introspection;
-    let mut params = introspection.params.iter().zip(params);
+    let mut params = introspection.extras.params.iter().zip(params);
     let mut param = || params.find(|(param, _)| &*param.name == "token_type_hint");
-    let hint = match &introspection.token_type_hint {
+    let hint = match &introspection.extras.token_type_hint {
         Some(hint) => Some(&hint[..]),
         None => param().map(|(_, value)| &value[..]),
     };
@@ -91,7 +92,7 @@ pub(crate) fn own_values(extras: &[Extra], given: Option<&Values>) -> Result<Val
     let mut values = memory::with_room(extras.len())?;
     for (nth, extra) in extras.iter().enumerate() {
         let given = given.filter(|_| extra.keyed).and_then(|given| given.get(nth));
-        let value = extra.constant().or(given.map(|value| &value[..]));
+        let value = extra.value.constant().or(given.map(|value| &value[..]));
         values.push(memory::copied(value.unwrap_or_default())?);
     }
     Ok(values)

@@ -9,7 +9,8 @@ use phantom_token_engine::answer::Failure;
 use phantom_token_engine::client::{CallError, Endpoint};
 use phantom_token_engine::log_limit::Repeats;
 
-use crate::conf::policy::{Hints, PolicyEndpoint};
+use crate::conf::credentials::Hints;
+use crate::conf::endpoints::PolicyEndpoint;
 use crate::flight::outcome::Fail;
 use crate::nginx::guard;
 use crate::nginx::log::error;

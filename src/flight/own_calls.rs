@@ -21,8 +21,9 @@ use phantom_token_engine::shared::health::turn::{Turn, TurnTaken};
 use phantom_token_engine::shared::health::{Availability, Health, OwnCall, Transition, question};
 use phantom_token_engine::shared::state::Notice;
 
-use crate::conf::policy::Values;
-use crate::conf::policy::{Policy, PolicyEndpoint};
+use crate::conf::Policy;
+use crate::conf::endpoints::PolicyEndpoint;
+use crate::conf::request::Values;
 use crate::flight::call::{self, About};
 use crate::nginx::guard;
 use crate::nginx::log::{crit, error, notice, warning};
@@ -218,7 +219,7 @@ impl Case {
     /// all of them; but one that waits for very long must not keep the others from knowing.
     fn timeout(&self) -> Duration {
         let own = Duration::from_millis(self.policy.timeout_ms);
-        own.max(self.endpoint().patience.timeout.get().min(MAX_PATIENCE))
+        own.max(Duration::from_millis(self.endpoint().patience.timeout_ms.get()).min(MAX_PATIENCE))
     }
 
     /// Until the call's end is told.
@@ -273,17 +274,18 @@ impl Case {
         }
         let token = question::token(&random);
         let given = |which: fn(&(Values, Values)) -> &Values| self.values.as_ref().map(which);
-        let headers = call::own_values(&introspection.headers, given(|values| &values.0))?;
-        let params = call::own_values(&introspection.params, given(|values| &values.1))?;
+        let headers = call::own_values(&introspection.extras.headers, given(|values| &values.0))?;
+        let params = call::own_values(&introspection.extras.params, given(|values| &values.1))?;
         let count = counters::connections(worker, self.endpoint().id(&worker.state));
         let make = |form| {
             let (token, headers, params) = (&token[..], &headers, &params);
-            let most = self.endpoint().patience.connect.get();
-            let connect_timeout = self.policy.connect_timeout.max(most.min(MAX_PATIENCE));
+            let own = Duration::from_millis(self.policy.connect_timeout_ms);
+            let most = Duration::from_millis(self.endpoint().patience.connect_timeout_ms.get());
+            let connect_timeout = own.max(most.min(MAX_PATIENCE));
             let about = About { token, headers, params, count, form, deadline, connect_timeout };
             call::make(&self.policy, self.endpoint(), &about)
         };
-        let forms = match introspection.common_raw {
+        let forms = match introspection.credentials.common_raw {
             None => vec![Form::Encoded],
             Some(_) => vec![Form::Encoded, Form::Raw],
         };
@@ -338,7 +340,7 @@ impl Case {
     /// Which form of the credentials was answered, where there are two.
     fn learn_form(&self, worker: &Worker, ended: &Ended) {
         let (introspection, endpoint) = (&self.policy.introspection, self.endpoint());
-        if introspection.common_raw.is_none() {
+        if introspection.credentials.common_raw.is_none() {
             return;
         }
         let form = introspection.form(&worker.state, endpoint);
@@ -452,6 +454,6 @@ fn say_shut(endpoint: &PolicyEndpoint, policy: &Policy) {
         guard::cycle_log(),
         "\"{}\" refuses this client's credentials to the gateway's own calls too: ten calls a second go out until one is answered; check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect, or the firewall in front{}",
         endpoint.endpoint.label(),
-        policy.introspection.hints
+        policy.introspection.credentials.hints
     );
 }

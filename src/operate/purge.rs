@@ -3,6 +3,7 @@
 use phantom_token_engine::http::form::purge::{Purge, PurgeError};
 use phantom_token_engine::memory;
 
+use crate::conf::operate::Purger;
 use crate::conf::{LocConf, MainConf};
 use crate::nginx::guard;
 use crate::nginx::log::notice;
@@ -29,7 +30,7 @@ fn begin(r: Request) -> Result<ngx_int_t, NoMemory> {
         r.add_header_out(b"Allow", str_of(b"POST"))?;
         return Ok(NGX_HTTP_NOT_ALLOWED as ngx_int_t);
     }
-    let from_anywhere = LocConf::of(r).purge.as_ref().is_some_and(|purge| purge.any);
+    let from_anywhere = LocConf::of(r).operate.purge.get() == Some(&Purger::Any);
     if !(from_anywhere || is_local(r)) || is_cross_origin(r) {
         return Ok(NGX_HTTP_FORBIDDEN as ngx_int_t);
     }
@@ -120,21 +121,21 @@ fn finish(r: Request) -> Result<ngx_int_t, NoMemory> {
 /// after, and once more when it was, so that no worker keeps near what it copied in between.
 fn run(r: Request, purge: &Purge) -> bool {
     let main = MainConf::of(r);
-    let Some(state) = main.state.as_ref().and_then(|zone| zone.state()) else {
+    let Some(state) = main.cache.state.as_ref().and_then(|zone| zone.state()) else {
         return false;
     };
     let mut done = true;
     match purge {
         Purge::All => {
             state.purge_all();
-            for zone in &main.zones {
+            for zone in &main.cache.zones {
                 done &= zone.locked(|locked| locked.clear()).is_some();
             }
             state.purge_all();
             notice!(r.log(), "all cached tokens are purged");
         }
         Purge::Token(token) => {
-            for zone in &main.zones {
+            for zone in &main.cache.zones {
                 let Some(arena) = zone.arena() else { continue };
                 let hash = arena.hash_key().token(token);
                 state.purge_token(&hash);

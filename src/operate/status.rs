@@ -2,7 +2,8 @@
 
 use phantom_token_engine::metrics::{Build, Snapshot, ZoneEntries, ZoneFacts};
 
-use crate::conf::{Format, LocConf, MainConf};
+use crate::conf::operate::Format;
+use crate::conf::{LocConf, MainConf};
 use crate::nginx::guard;
 use crate::nginx::reply;
 use crate::nginx::request::{NoMemory, Request};
@@ -35,7 +36,9 @@ fn show(r: Request) -> Result<ngx_int_t, NoMemory> {
         return Ok(rc);
     }
     let format = match asked_format(r) {
-        Ok(asked) => asked.or(LocConf::of(r).status).unwrap_or(Format::Prometheus),
+        Ok(asked) => {
+            asked.or(LocConf::of(r).operate.status.get().copied()).unwrap_or(Format::Prometheus)
+        }
         Err(()) => return Ok(NGX_HTTP_BAD_REQUEST as ngx_int_t),
     };
     let Some(text) = numbers(r, format) else {
@@ -78,8 +81,9 @@ fn numbers(r: Request, format: Format) -> Option<String> {
         return Some(String::new());
     }
     let main = MainConf::of(r);
-    let state = main.state.as_ref()?.state()?;
+    let state = main.cache.state.as_ref()?.state()?;
     let zones: Vec<_> = main
+        .cache
         .zones
         .iter()
         .filter_map(|zone| {

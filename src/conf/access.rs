@@ -1,0 +1,114 @@
+//! Which requests are judged, and where their token is.
+
+use std::rc::Rc;
+
+use phantom_token_engine::directive::{self, Maker};
+use phantom_token_engine::token::bearer::TokenSyntax;
+
+use crate::conf::settings::{IF, MSL, Setting, choose, inherit};
+use crate::nginx::command::{Args, Command};
+use crate::nginx::parser::{Cf, ComplexValue, ConfError, invalid};
+use crate::nginx::sys::*;
+
+/// `phantom_token on | off [token=$variable]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Switch {
+    pub(crate) on: bool,
+    /// Index of the variable that holds the bare token.
+    pub(crate) token: Option<usize>,
+}
+
+/// Which `OPTIONS` requests pass unchecked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AllowOptions {
+    On,
+    Preflight,
+    Off,
+}
+
+#[derive(Default)]
+pub(crate) struct Settings {
+    pub(super) switch: Setting<Switch>,
+    pub(super) token_syntax: Setting<TokenSyntax>,
+    pub(super) allow_options: Setting<AllowOptions>,
+    pub(super) bypass: Setting<Rc<Vec<ComplexValue>>>,
+}
+
+impl Settings {
+    pub(super) fn inherit(&mut self, outer: &Self) {
+        inherit!(self from outer: switch, token_syntax, allow_options, bypass);
+    }
+}
+
+pub(super) const COMMANDS: &[Command<Settings>] = &[
+    Command::new(c"phantom_token", MSL | IF | NGX_CONF_TAKE12, switch),
+    Command::new(c"phantom_token_token_syntax", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        let syntax = choose(
+            args[0],
+            &[("b64token", TokenSyntax::B64token), ("vschar", TokenSyntax::Vschar)],
+        )?;
+        settings.token_syntax.set(cf, syntax)
+    }),
+    Command::new(c"phantom_token_allow_options", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        let allow = choose(
+            args[0],
+            &[
+                ("on", AllowOptions::On),
+                ("preflight", AllowOptions::Preflight),
+                ("off", AllowOptions::Off),
+            ],
+        )?;
+        settings.allow_options.set(cf, allow)
+    }),
+    Command::new(c"phantom_token_bypass", MSL | NGX_CONF_1MORE, bypass),
+];
+
+fn switch(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
+    let on = choose(args[0], &[("on", true), ("off", false)])?;
+    let token = match args.get(1) {
+        None => None,
+        Some(_) if !on => return Err(ConfError::directive("takes token= only with on")),
+        Some(arg) => {
+            let name = directive::token_variable(arg).ok_or_else(|| {
+                invalid(arg, "write token=$variable, the variable that holds the bare token")
+            })?;
+            Some(cf.variable_index(name)?)
+        }
+    };
+    settings.switch.set(cf, Switch { on, token })
+}
+
+fn bypass(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
+    let mut values = Vec::new();
+    for arg in args {
+        let doubt = match directive::maker(arg, directive::is_clients) {
+            Maker::Client => {
+                return Err(invalid(
+                    arg,
+                    "any client can set it and pass without a token; derive the condition with map",
+                ));
+            }
+            Maker::Both => Some("any client can set some of it, and pass without a token"),
+            Maker::Operator if holds(arg, |name| name == b"remote_user") => {
+                Some("any client can send a name: auth_basic has not judged it yet")
+            }
+            Maker::Operator if holds(arg, directive::is_never_empty) => {
+                Some("it is never empty, and every request passes without a token")
+            }
+            Maker::Operator => None,
+        };
+        if let Some(doubt) = doubt {
+            let (value, line) = (String::from_utf8_lossy(arg), cf.line());
+            cf.warn_once(format!(
+                "\"phantom_token_bypass\" has a doubtful value \"{value}\": {doubt}; derive the condition with map, in {line}"
+            ));
+        }
+        values.push(cf.complex_value(arg)?);
+    }
+    settings.bypass.set(cf, Rc::new(values))
+}
+
+/// Whether one of a value's variables is such a one.
+fn holds(value: &[u8], is_such: impl Fn(&[u8]) -> bool) -> bool {
+    directive::variables(value).any(|name| is_such(&name.to_ascii_lowercase()))
+}

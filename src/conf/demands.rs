@@ -1,0 +1,143 @@
+//! What a location demands of a token, what it forwards, and what its refusals say.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use phantom_token_engine::answer::nature::Accepts;
+use phantom_token_engine::answer::{Forward, scope};
+use phantom_token_engine::token::challenge::{self, Challenge};
+
+use crate::conf::settings::{IF, MSL, Setting, choose, inherit, no_variables};
+use crate::nginx::command::Command;
+use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
+use crate::nginx::sys::*;
+
+const DEFAULT_REALM: &[u8] = b"api";
+
+/// What to do with a DPoP-bound token that is presented as a Bearer token (RFC 9449 §7.2).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BoundTokens {
+    Reject,
+    Pass,
+}
+
+#[derive(Default)]
+pub(crate) struct Settings {
+    /// With single spaces between its values.
+    pub(super) scope: Setting<Rc<Vec<u8>>>,
+    pub(super) bound_tokens: Setting<BoundTokens>,
+    pub(super) kind: Setting<Accepts>,
+    pub(super) forward: Setting<Forward>,
+    realm: Setting<Rc<Vec<u8>>>,
+    resource_metadata: Setting<Rc<Vec<u8>>>,
+    pub(super) noted: Noted,
+}
+
+impl Settings {
+    pub(super) fn inherit(&mut self, outer: &Self) {
+        inherit!(self from outer:
+            scope, bound_tokens, kind, forward, realm, resource_metadata, noted);
+    }
+
+    /// What refusals of the location at `line` say.
+    pub(super) fn challenge(&self, line: &ConfigLine) -> Result<Challenge, ConfError> {
+        let realm = self.realm.get().map_or(DEFAULT_REALM, |realm| realm);
+        let scope = self.scope.get().map(|scope| &scope[..]).filter(|scope| !scope.is_empty());
+        let resource_metadata = self.resource_metadata.get().map(|url| &url[..]);
+        Challenge::new(Some(realm), scope, resource_metadata).map_err(|error| {
+            ConfError::Whole(format!("{error}, for \"phantom_token on\" in {line}"))
+        })
+    }
+}
+
+/// A directive that demands something of tokens.
+pub(crate) struct Demand {
+    directive: &'static str,
+    line: ConfigLine,
+    /// Some location that is on goes by it.
+    in_force: Rc<Cell<bool>>,
+}
+
+/// The demands of a level, by directive, and whether they are in force.
+#[derive(Default)]
+pub(super) struct Noted(Vec<(&'static str, Rc<Cell<bool>>)>);
+
+impl Noted {
+    /// Notes that the directive the parser is at demands something of tokens.
+    fn note(&mut self, cf: &mut Cf<'_>, directive: &'static str) {
+        let (line, in_force) = (cf.line(), Rc::<Cell<bool>>::default());
+        self.0.push((directive, in_force.clone()));
+        cf.main_conf().demands.push(Demand { directive, line, in_force });
+    }
+
+    fn inherit(&mut self, outer: &Self) {
+        for (directive, in_force) in &outer.0 {
+            if self.0.iter().all(|(own, _)| own != directive) {
+                self.0.push((directive, in_force.clone()));
+            }
+        }
+    }
+
+    /// A location that is on goes by them.
+    pub(super) fn put_in_force(&self) {
+        self.0.iter().for_each(|(_, in_force)| in_force.set(true));
+    }
+}
+
+impl Cf<'_> {
+    /// At the end of the configuration: who demands something of tokens means them to be judged.
+    pub(crate) fn warn_of_demands_without_force(&mut self) {
+        let demands = std::mem::take(&mut self.main_conf().demands);
+        for Demand { directive, line, .. } in demands.iter().filter(|demand| !demand.in_force.get())
+        {
+            self.warn_once(format!(
+                "\"{directive}\" has no effect: no location goes by it; write \"phantom_token on\" where it shall count, in {line}"
+            ));
+        }
+    }
+}
+
+pub(super) const COMMANDS: &[Command<Settings>] = &[
+    Command::new(c"phantom_token_scope", MSL | IF | NGX_CONF_TAKE1, |cf, settings, args| {
+        no_variables(args[0])?;
+        challenge::check_scope(args[0]).map_err(|error| invalid(args[0], error))?;
+        let values: Vec<_> = scope::values(args[0]).collect();
+        settings.scope.set(cf, Rc::new(values.join(&b' ')))?;
+        settings.noted.note(cf, "phantom_token_scope");
+        Ok(())
+    }),
+    Command::new(c"phantom_token_bound_tokens", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        let bound =
+            choose(args[0], &[("reject", BoundTokens::Reject), ("pass", BoundTokens::Pass)])?;
+        settings.bound_tokens.set(cf, bound)?;
+        if bound == BoundTokens::Reject {
+            settings.noted.note(cf, "phantom_token_bound_tokens");
+        }
+        Ok(())
+    }),
+    Command::new(c"phantom_token_kind", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        let kinds = choose(
+            args[0],
+            &[("access", Accepts::Access), ("declared", Accepts::Declared), ("any", Accepts::Any)],
+        )?;
+        settings.kind.set(cf, kinds)?;
+        if kinds != Accepts::Any {
+            settings.noted.note(cf, "phantom_token_kind");
+        }
+        Ok(())
+    }),
+    Command::new(c"phantom_token_forward", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        let forward = choose(args[0], &[("jwt", Forward::Jwt), ("none", Forward::None)])?;
+        settings.forward.set(cf, forward)
+    }),
+    Command::new(c"phantom_token_realm", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        no_variables(args[0])?;
+        challenge::check_realm(args[0]).map_err(|error| invalid(args[0], error))?;
+        settings.realm.set(cf, Rc::new(args[0].to_vec()))
+    }),
+    Command::new(c"phantom_token_resource_metadata", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        no_variables(args[0])?;
+        challenge::check_resource_metadata(args[0]).map_err(|error| invalid(args[0], error))?;
+        settings.resource_metadata.set(cf, Rc::new(args[0].to_vec()))
+    }),
+];

@@ -1,0 +1,197 @@
+//! The introspection endpoints of a location, in the order they are tried.
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use phantom_token_engine::client::{Connections, Endpoint};
+use phantom_token_engine::directive;
+use phantom_token_engine::pace::Pace;
+use phantom_token_engine::shared::endpoint::EndpointId;
+use phantom_token_engine::shared::health::Limits;
+use phantom_token_engine::shared::state::State;
+
+use crate::conf::settings::{MSL, Repeated, inherit, no_variables, positive_time_ms, text};
+use crate::nginx::command::{Args, Command};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine, number};
+use crate::nginx::sys::*;
+
+#[derive(Default)]
+pub(crate) struct Settings {
+    endpoints: Repeated<Named>,
+}
+
+/// One `phantom_token_introspection_endpoint`.
+#[derive(Clone)]
+pub(super) struct Named {
+    pub(super) endpoint: Arc<Endpoint>,
+    /// The URL as written, and where to connect: part of the identity.
+    pub(super) identity: Vec<u8>,
+    limits: Limits,
+    backup: bool,
+}
+
+impl Settings {
+    pub(super) fn inherit(&mut self, outer: &Self) {
+        inherit!(self from outer: endpoints);
+    }
+
+    /// The endpoints of the location at `line`, as they are written. `Err` where none is there, or none
+    /// but backups.
+    pub(super) fn written(&self, line: &ConfigLine) -> Result<Vec<&Named>, ConfError> {
+        let written: Vec<_> = self.endpoints.iter().collect();
+        if written.is_empty() {
+            return Err(ConfError::missing(
+                "phantom_token_introspection_endpoint",
+                line,
+                "write the URL of the authorization server's introspection endpoint (RFC 7662)",
+            ));
+        }
+        if written.iter().all(|named| named.backup) {
+            return Err(ConfError::Whole(format!(
+                "\"phantom_token_introspection_endpoint\" names nothing but backups for \"phantom_token on\" in {line}: take \"backup\" from one"
+            )));
+        }
+        Ok(written)
+    }
+}
+
+/// The endpoints in the order they are tried: backups last.
+pub(super) fn in_order<'a>(written: &[&'a Named]) -> impl Iterator<Item = &'a Named> {
+    let (first, backups): (Vec<_>, Vec<_>) = written.iter().partition(|named| !named.backup);
+    first.into_iter().chain(backups)
+}
+
+/// One endpoint of a location.
+pub(crate) struct PolicyEndpoint {
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// The worker's idle connections to it.
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) limits: Limits,
+    /// What tells it, as this location calls it, from others of the same label.
+    pub(crate) kind: u64,
+    /// The most that any location waits for it, of those for which it rests alike.
+    pub(crate) patience: Rc<Patience>,
+    /// Where its health is kept, once a worker has looked.
+    id: OnceCell<Option<EndpointId>>,
+    /// The gate of the credentials, once a worker has computed it, where it is the same for all
+    /// requests.
+    pub(super) gate: OnceCell<u64>,
+    /// What is known of the form of Basic credentials is kept under this, likewise.
+    pub(super) form: OnceCell<u64>,
+    /// The endpoint and the client that asks it, for what is said or limited once for both.
+    pub(crate) client_hash: u64,
+    /// How long it takes to answer this worker.
+    pub(crate) pace: Cell<Pace>,
+}
+
+/// How long an endpoint is waited for, in milliseconds.
+#[derive(Clone)]
+pub(crate) struct Patience {
+    pub(crate) timeout_ms: Cell<u64>,
+    pub(crate) connect_timeout_ms: Cell<u64>,
+}
+
+impl Patience {
+    pub(super) fn grow(&self, other: &Self) {
+        for (own, other) in [
+            (&self.timeout_ms, &other.timeout_ms),
+            (&self.connect_timeout_ms, &other.connect_timeout_ms),
+        ] {
+            own.set(own.get().max(other.get()));
+        }
+    }
+}
+
+impl PolicyEndpoint {
+    pub(super) fn of(
+        named: &Named,
+        connections: Arc<Connections>,
+        kind: u64,
+        patience: Rc<Patience>,
+        client_hash: u64,
+    ) -> Self {
+        Self {
+            endpoint: named.endpoint.clone(),
+            connections,
+            limits: named.limits,
+            kind,
+            patience,
+            id: OnceCell::new(),
+            gate: OnceCell::new(),
+            form: OnceCell::new(),
+            client_hash,
+            pace: Cell::default(),
+        }
+    }
+
+    /// Whether this is that endpoint, called in the same way.
+    pub(crate) fn is_called_as(&self, endpoint: &Endpoint, kind: u64) -> bool {
+        self.kind == kind && self.endpoint.label() == endpoint.label()
+    }
+
+    /// Where its health is kept; `None` where there is no place.
+    pub(crate) fn id(&self, state: &State) -> Option<EndpointId> {
+        *self.id.get_or_init(|| state.endpoints().find(self.endpoint.label(), self.kind))
+    }
+
+    /// Its label, and where to connect in place of that.
+    pub(super) fn place(&self) -> [String; 2] {
+        [self.endpoint.label().to_owned(), self.endpoint.connect().unwrap_or_default()]
+    }
+
+    /// What `nginx -t` accepts, with a warning.
+    pub(super) fn warn_of_doubts(&self, cf: &mut Cf<'_>, verify: bool, timeout_ms: u64) {
+        let label = self.endpoint.label();
+        if !self.endpoint.is_https() && !self.endpoint.is_loopback() {
+            cf.warn_once(format!(
+                "tokens and credentials go to \"{label}\" unencrypted: use https (RFC 7662, section 4)"
+            ));
+        }
+        if self.endpoint.is_https() && !verify {
+            cf.warn_once(format!(
+                "\"phantom_token_ssl_verify off\": whoever answers for \"{label}\" is believed; use phantom_token_ssl_trusted_certificate"
+            ));
+        }
+        if self.limits.fail_timeout_ms < timeout_ms && self.limits.max_fails > 0 {
+            cf.warn_once(format!(
+                "fail_timeout of \"{label}\" is below phantom_token_timeout: time-outs in a row may never count as one row"
+            ));
+        }
+    }
+}
+
+pub(super) const COMMANDS: &[Command<Settings>] =
+    &[Command::new(c"phantom_token_introspection_endpoint", MSL | NGX_CONF_1MORE, endpoint)];
+
+fn endpoint(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
+    args.iter().try_for_each(|arg| no_variables(arg))?;
+    let url = text(args[0])?;
+    let mut connect = None;
+    let mut limits = Limits { max_fails: 3, fail_timeout_ms: 10_000 };
+    let mut backup = false;
+
+    for arg in &args[1..] {
+        let (name, value) = directive::parameter(arg);
+        match name {
+            b"max_fails" => limits.max_fails = u32::try_from(number(value)?).unwrap_or(u32::MAX),
+            b"fail_timeout" => limits.fail_timeout_ms = positive_time_ms(value)?,
+            b"connect" => connect = Some(text(value)?),
+            b"backup" if arg.len() == name.len() => backup = true,
+            _ => {
+                return Err(ConfError::Directive(format!(
+                    "has an unknown parameter \"{}\": write max_fails=, fail_timeout=, backup or connect=",
+                    String::from_utf8_lossy(arg)
+                )));
+            }
+        }
+    }
+
+    let endpoint =
+        Endpoint::parse(url, connect).map_err(|error| ConfError::Directive(error.to_string()))?;
+    let mut identity = url.as_bytes().to_vec();
+    identity.push(0);
+    identity.extend_from_slice(connect.unwrap_or_default().as_bytes());
+    settings.endpoints.push(cf, Named { endpoint: Arc::new(endpoint), identity, limits, backup });
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Files the configuration names: certificates, keys, secrets. All are read while the
+//! configuration is, as the user NGINX starts as.
+
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+
+use zeroize::Zeroizing;
+
+use crate::nginx::parser::{Cf, ConfError};
+
+/// The longest PEM file read, in bytes: a whole system's root store has a few hundred kilobytes.
+const MAX_PEM_FILE: usize = 8 * 1024 * 1024;
+
+/// A PEM file as it was when the configuration was read.
+pub(crate) struct PemFile {
+    pub(crate) path: String,
+    pub(crate) bytes: Zeroizing<Vec<u8>>,
+}
+
+impl PemFile {
+    pub(crate) fn read(cf: &mut Cf<'_>, path: &[u8]) -> Result<Self, ConfError> {
+        let path = cf.full_name(path)?;
+        let bytes = read(&path, MAX_PEM_FILE)?;
+        Ok(Self { path, bytes })
+    }
+}
+
+/// Reads a file that holds a secret; warns where everybody may read it.
+pub(crate) fn read_secret(
+    cf: &mut Cf<'_>,
+    path: &str,
+    most: usize,
+) -> Result<Zeroizing<Vec<u8>>, ConfError> {
+    let bytes = read(path, most)?;
+    let open = std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0);
+    if open {
+        cf.warn_once(format!("the secret file \"{path}\" is readable by all: chmod o-r it"));
+    }
+    Ok(bytes)
+}
+
+fn read(path: &str, most: usize) -> Result<Zeroizing<Vec<u8>>, ConfError> {
+    let failed = |error: std::io::Error| {
+        ConfError::Directive(format!("names a file that cannot be read \"{path}\": {error}"))
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    // Room for all of it at once: a grown vector would leave copies behind that nobody wipes.
+    let size = file.metadata().map_err(failed)?.len().min(most as u64) as usize;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size + 2));
+    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > most {
+        return Err(ConfError::Directive(format!("names a file over {most} bytes \"{path}\"")));
+    }
+    Ok(bytes)
+}

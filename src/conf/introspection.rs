@@ -1,0 +1,213 @@
+//! How an authorization server is asked: the settings that say what the server is, and what is made of
+//! them together.
+
+use std::cell::Cell;
+
+use phantom_token_engine::answer::Forward;
+use phantom_token_engine::client::Endpoint;
+use phantom_token_engine::shared::state::State;
+use phantom_token_engine::token::key::hash_of;
+
+use crate::conf::credentials::Credentials;
+use crate::conf::endpoints::{self, Named, Patience, PolicyEndpoint};
+use crate::conf::request::{Extras, Values};
+use crate::conf::settings::inherit;
+use crate::conf::tls::Tls;
+use crate::conf::{cache, calls, credentials, request, tls};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine};
+
+/// What an authorization server is and how it is asked, apart from what a location demands.
+#[derive(Default)]
+pub(crate) struct Server {
+    pub(super) endpoints: endpoints::Settings,
+    pub(super) credentials: credentials::Settings,
+    pub(super) request: request::Settings,
+    pub(super) tls: tls::Settings,
+    pub(super) calls: calls::Settings,
+    pub(super) cache_control: cache::ControlSettings,
+}
+
+impl Server {
+    pub(super) fn inherit(&mut self, outer: &Self) {
+        inherit!(self from outer: endpoints, credentials, request, tls, calls, cache_control);
+    }
+}
+
+/// How the authorization server is asked.
+pub(crate) struct Introspection {
+    /// In the order they are tried.
+    pub(crate) endpoints: Vec<PolicyEndpoint>,
+    pub(crate) credentials: Credentials,
+    pub(crate) extras: Extras,
+    pub(super) identity: Identity,
+    /// The client: its id and certificate.
+    client: Vec<u8>,
+    /// What else is the same in every call and that a server may refuse it by.
+    caller: Vec<u8>,
+}
+
+impl Introspection {
+    /// Checks what the location at `line` says of its server, and prepares it.
+    pub(super) fn of(
+        cf: &mut Cf<'_>,
+        server: &Server,
+        forward: Forward,
+        line: &ConfigLine,
+    ) -> Result<Self, ConfError> {
+        let written = server.endpoints.written(line)?;
+        let accept = server.request.accept();
+        let has_certificate = server.tls.has_certificate();
+        let credentials = Credentials::of(&server.credentials, accept, has_certificate, line)?;
+        let extras = Extras::of(&server.request, &credentials, line)?;
+        let https = written.iter().any(|named| named.endpoint.is_https());
+        let tls = Tls::of(cf, &server.tls, https, line)?;
+        let identity = Identity::of(server, &written, &credentials, &extras, &tls, forward);
+        let calls = Calls::of(server, written.len() == 1, &credentials, &tls);
+        let endpoints =
+            endpoints::in_order(&written).map(|named| calls.endpoint(cf, named)).collect();
+        for endpoint in &endpoints {
+            PolicyEndpoint::warn_of_doubts(endpoint, cf, tls.verify, server.calls.timeout_ms());
+        }
+        let client = parts(&[&credentials.id, tls.certificate.as_bytes()]);
+        // Of extra headers and parameters which are which, and which are part of the cache key.
+        let [headers, params] = [&extras.headers, &extras.params]
+            .map(|extras| extras.iter().map(|extra| u8::from(extra.keyed)).collect::<Vec<_>>());
+        let auth = [credentials.auth as u8];
+        let caller = parts(&[tls.key.as_bytes(), &auth, accept, extras.hint(), &headers, &params]);
+        Ok(Self { endpoints, credentials, extras, identity, client, caller })
+    }
+
+    /// The gate of the client's credentials at an endpoint, for requests with these values.
+    pub(crate) fn gate(
+        &self,
+        state: &State,
+        endpoint: &PolicyEndpoint,
+        headers: &Values,
+        params: &Values,
+    ) -> u64 {
+        let hash = || {
+            let [label, connect] = endpoint.place();
+            let fixed = [label.as_bytes(), connect.as_bytes(), &self.client];
+            let fixed = fixed.into_iter().chain([self.credentials.secret(), &self.caller]);
+            let names =
+                self.extras.all().flat_map(|extra| [extra.name.as_bytes(), extra.value.source()]);
+            // The values of those that vary, which are the keyed ones.
+            let values = self.extras.varying([headers, params]);
+            state.gate_hash(fixed.chain(names).chain(values))
+        };
+        if self.gate_varies() { hash() } else { *endpoint.gate.get_or_init(hash) }
+    }
+
+    /// Whether requests differ in values that the answer depends on.
+    pub(crate) fn gate_varies(&self) -> bool {
+        self.extras.vary()
+    }
+
+    /// What is known of the form of Basic credentials at an endpoint is kept under this.
+    pub(crate) fn form(&self, state: &State, endpoint: &PolicyEndpoint) -> u64 {
+        *endpoint.form.get_or_init(|| {
+            let [label, connect] = endpoint.place();
+            let secret = self.credentials.secret();
+            state.form_hash([label.as_bytes(), connect.as_bytes(), &self.client, secret])
+        })
+    }
+}
+
+/// What all calls to a location's endpoints have in common.
+struct Calls<'a> {
+    /// There is one endpoint.
+    alone: bool,
+    credentials: &'a Credentials,
+    tls: &'a Tls,
+    patience: Patience,
+}
+
+impl<'a> Calls<'a> {
+    fn of(server: &Server, alone: bool, credentials: &'a Credentials, tls: &'a Tls) -> Self {
+        let patience = Patience {
+            timeout_ms: Cell::new(server.calls.timeout_ms()),
+            connect_timeout_ms: Cell::new(server.calls.connect_timeout_ms()),
+        };
+        Self { alone, credentials, tls, patience }
+    }
+
+    fn endpoint(&self, cf: &mut Cf<'_>, named: &Named) -> PolicyEndpoint {
+        let main = cf.main_conf();
+        let kind = self.kind(&named.endpoint);
+        let patience = main.patience(&named.endpoint, kind, &self.patience);
+        let connections = main.servers.connections(&named.endpoint, &self.tls.client);
+        let client_hash = self.client_hash(&named.endpoint);
+        PolicyEndpoint::of(named, connections, kind, patience, client_hash)
+    }
+
+    /// What may make a call fail for one location and not for another, but for time limits: the
+    /// gateway's own calls have the most patience that any has.
+    fn kind(&self, endpoint: &Endpoint) -> u64 {
+        hash_of(&[
+            endpoint.connect().unwrap_or_default().as_bytes(),
+            &[u8::from(self.tls.verify), u8::from(self.alone)],
+            self.tls.trusted.as_bytes(),
+            self.tls.certificate.as_bytes(),
+            self.tls.key.as_bytes(),
+        ])
+    }
+
+    /// Who asks whom: what one server says of one client's credentials.
+    fn client_hash(&self, endpoint: &Endpoint) -> u64 {
+        hash_of(&[
+            endpoint.label().as_bytes(),
+            endpoint.connect().as_deref().unwrap_or_default().as_bytes(),
+            &self.credentials.id,
+            self.tls.certificate.as_bytes(),
+        ])
+    }
+}
+
+/// What makes two answers to one token different, but for keyed headers' and parameters' values.
+pub(super) struct Identity(Vec<u8>);
+
+impl Identity {
+    fn of(
+        server: &Server,
+        written: &[&Named],
+        credentials: &Credentials,
+        extras: &Extras,
+        tls: &Tls,
+        forward: Forward,
+    ) -> Self {
+        let mut identity = Self(Vec::new());
+        for named in written {
+            identity.add(b'E', &named.identity);
+        }
+        identity.add(b'C', &credentials.id);
+        identity.add(b'M', &[credentials.auth as u8]);
+        identity.add(b'A', server.request.accept());
+        identity.add(b'F', &[forward as u8]);
+        identity.add(b'V', &[u8::from(tls.verify)]);
+        // What one location may not keep, another must not find.
+        identity.add(b'S', &[server.cache_control.policy() as u8]);
+        identity.add(b'R', tls.trusted.as_bytes());
+        identity.add(b'K', tls.certificate.as_bytes());
+        identity.add(b'T', extras.hint());
+        for (tag, extras) in [(b'H', &extras.headers), (b'P', &extras.params)] {
+            for extra in extras.iter().filter(|extra| extra.keyed) {
+                identity.add(tag, extra.name.as_bytes());
+            }
+        }
+        identity
+    }
+
+    fn add(&mut self, tag: u8, part: &[u8]) {
+        self.0.push(tag);
+        self.0.extend(parts(&[part]));
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Parts one behind the other, each with its length: no two lists of parts are the same.
+fn parts(parts: &[&[u8]]) -> Vec<u8> {
+    parts.iter().flat_map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat()).collect()
+}

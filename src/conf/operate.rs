@@ -1,0 +1,102 @@
+//! Locations for operators: numbers and purges.
+
+use phantom_token_engine::token::bearer::MAX_TOKEN_LEN;
+
+use crate::conf::settings::{SL, Setting, choose};
+use crate::nginx::command::Command;
+use crate::nginx::parser::{Cf, ConfError, ContentHandler, invalid};
+use crate::nginx::sys::*;
+
+/// The content handlers that these directives give to a location.
+#[derive(Clone, Copy)]
+pub(crate) struct ContentHandlers {
+    pub(crate) status: ContentHandler,
+    pub(crate) purge: ContentHandler,
+}
+
+/// How `phantom_token_status` shows the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Prometheus,
+    Json,
+    Html,
+}
+
+impl Format {
+    /// `None` where no format has this name.
+    pub(crate) fn parse(name: &[u8]) -> Option<Self> {
+        match name {
+            b"prometheus" => Some(Self::Prometheus),
+            b"json" => Some(Self::Json),
+            b"html" => Some(Self::Html),
+            _ => None,
+        }
+    }
+}
+
+/// Who may purge (`phantom_token_purge [local | any]`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purger {
+    Local,
+    Any,
+}
+
+/// Settings of the very location they stand in, which no other inherits.
+#[derive(Default)]
+pub(crate) struct Settings {
+    /// The format when the request asks for none.
+    pub(crate) status: Setting<Format>,
+    pub(crate) purge: Setting<Purger>,
+}
+
+impl Settings {
+    /// At the end of a location that takes purges, where its buffer for bodies is too small for one:
+    /// the longest token, each byte in three of a form.
+    pub(super) fn warn_of_small_body_buffer(&self, cf: &mut Cf<'_>) {
+        const LEAST: usize = 100 * 1024;
+        const _: () = assert!(b"token=".len() + 3 * MAX_TOKEN_LEN <= LEAST);
+        if let Some(purge) = self.purge.placed()
+            && cf.client_body_buffer_size() < LEAST
+        {
+            cf.warn_once(format!(
+                "\"phantom_token_purge\" refuses long tokens with 413: write \"client_body_buffer_size 128k\" beside it, in {}",
+                purge.line
+            ));
+        }
+    }
+}
+
+pub(super) const COMMANDS: &[Command<Settings>] = &[
+    Command::new(
+        c"phantom_token_status",
+        SL | NGX_CONF_NOARGS | NGX_CONF_TAKE1,
+        |cf, settings, args| {
+            let format = match args.first() {
+                None => Format::Prometheus,
+                Some(name) => Format::parse(name)
+                    .ok_or_else(|| invalid(name, "write prometheus, json or html"))?,
+            };
+            settings.status.set(cf, format)?;
+            let handler = cf.main_conf().handlers.status;
+            content_handler(cf, handler)
+        },
+    ),
+    Command::new(
+        c"phantom_token_purge",
+        SL | NGX_CONF_NOARGS | NGX_CONF_TAKE1,
+        |cf, settings, args| {
+            let purger = match args.first() {
+                None => Purger::Local,
+                Some(who) => choose(who, &[("local", Purger::Local), ("any", Purger::Any)])?,
+            };
+            settings.purge.set(cf, purger)?;
+            let handler = cf.main_conf().handlers.purge;
+            content_handler(cf, handler)
+        },
+    ),
+];
+
+fn content_handler(cf: &mut Cf<'_>, handler: ContentHandler) -> Result<(), ConfError> {
+    cf.set_content_handler(handler);
+    cf.use_state_zone()
+}

@@ -1,0 +1,153 @@
+//! What all settings have in common: where they may stand, that each keeps its line and inherits, and
+//! the kinds of values they are made of.
+
+use std::rc::Rc;
+
+use phantom_token_engine::directive;
+
+use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid, time_ms};
+use crate::nginx::sys::*;
+
+pub(super) const M: u32 = NGX_HTTP_MAIN_CONF;
+pub(super) const SL: u32 = NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF;
+pub(super) const MSL: u32 = M | SL;
+/// Also in `if` in a location and in `limit_except`.
+pub(super) const IF: u32 = NGX_HTTP_LIF_CONF | NGX_HTTP_LMT_CONF;
+
+/// A value, and the directive that gave it.
+#[derive(Clone)]
+pub(crate) struct Placed<T> {
+    pub(crate) value: T,
+    pub(crate) line: ConfigLine,
+}
+
+/// What may stand once on a level.
+pub(crate) struct Setting<T>(Option<Placed<T>>);
+
+impl<T> Default for Setting<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Setting<T> {
+    /// Takes the value of the directive the parser is at. `Err` where this level has one.
+    pub(super) fn set(&mut self, cf: &Cf<'_>, value: T) -> Result<(), ConfError> {
+        if self.is_set() {
+            return Err(ConfError::Duplicate);
+        }
+        self.0 = Some(Placed { value, line: cf.line() });
+        Ok(())
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The value; `None` where no directive gave one.
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.0.as_ref().map(|placed| &placed.value)
+    }
+
+    /// The value with its line; `None` where no directive gave one.
+    pub(crate) fn placed(&self) -> Option<&Placed<T>> {
+        self.0.as_ref()
+    }
+
+    /// Takes the enclosing level's where this level has none.
+    pub(super) fn inherit(&mut self, outer: &Self)
+    where
+        T: Clone,
+    {
+        if !self.is_set() {
+            self.0.clone_from(&outer.0);
+        }
+    }
+}
+
+impl<T: Copy> Setting<T> {
+    /// The value; `default` where no directive gave one.
+    pub(crate) fn or(&self, default: T) -> T {
+        self.get().copied().unwrap_or(default)
+    }
+}
+
+/// What may stand several times on a level, and is inherited where it does not stand there at all.
+pub(crate) struct Repeated<T>(Rc<Vec<Placed<T>>>);
+
+impl<T> Default for Repeated<T> {
+    fn default() -> Self {
+        Self(Rc::default())
+    }
+}
+
+impl<T: Clone> Repeated<T> {
+    /// Adds the value of the directive the parser is at.
+    pub(super) fn push(&mut self, cf: &Cf<'_>, value: T) {
+        Rc::make_mut(&mut self.0).push(Placed { value, line: cf.line() });
+    }
+
+    /// The values, in the order of their directives.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|placed| &placed.value)
+    }
+
+    /// Takes all of the enclosing level's where this level has none.
+    pub(super) fn inherit(&mut self, outer: &Self) {
+        if self.0.is_empty() {
+            self.0.clone_from(&outer.0);
+        }
+    }
+}
+
+/// Lets each named field inherit. All must be named: one that is forgotten does not compile.
+macro_rules! inherit {
+    ($own:ident from $outer:ident: $($field:ident),+ $(,)?) => {{
+        let Self { $($field),+ } = $own;
+        $($field.inherit(&$outer.$field);)+
+    }};
+}
+pub(super) use inherit;
+
+/// The choice that a word stands for.
+pub(super) fn choose<T: Copy>(value: &[u8], choices: &[(&str, T)]) -> Result<T, ConfError> {
+    choices.iter().find(|(word, _)| word.as_bytes() == value).map(|&(_, chosen)| chosen).ok_or_else(
+        || {
+            let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+            invalid(value, format_args!("write {}", words.join(" or ")))
+        },
+    )
+}
+
+pub(super) fn nonempty(value: &[u8]) -> Result<(), ConfError> {
+    if value.is_empty() { Err(ConfError::directive("has an empty value")) } else { Ok(()) }
+}
+
+/// For strings in which NGINX's users expect variables.
+pub(super) fn no_variables(value: &[u8]) -> Result<(), ConfError> {
+    match directive::seems_variable(value) {
+        true => Err(invalid(value, "it takes no variables; write the value itself")),
+        false => Ok(()),
+    }
+}
+
+/// A time above 0, in milliseconds.
+pub(super) fn positive_time_ms(value: &[u8]) -> Result<u64, ConfError> {
+    match time_ms(value)? {
+        0 => Err(invalid(value, "write a time above 0")),
+        ms => Ok(ms),
+    }
+}
+
+pub(super) fn text(value: &[u8]) -> Result<&str, ConfError> {
+    std::str::from_utf8(value).map_err(|_| ConfError::directive("has a value that is not UTF-8"))
+}
+
+impl ConfError {
+    /// What the location that is on at `line` cannot do without.
+    pub(super) fn missing(directive: &str, line: &ConfigLine, write: &str) -> Self {
+        Self::Whole(format!(
+            "\"{directive}\" is missing for \"phantom_token on\" in {line}: {write}"
+        ))
+    }
+}
