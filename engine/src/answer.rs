@@ -80,12 +80,10 @@ pub enum Answer {
 /// use phantom_token_engine::answer::{Answer, Forward, read};
 /// use phantom_token_engine::http::response::Response;
 ///
-/// let response = Response {
-///     status: 200,
-///     content_type: Some(b"application/json".to_vec()),
-///     body: br#"{"active":false}"#.to_vec(),
-///     ..Response::default()
-/// };
+/// let mut response = Response::default();
+/// response.status = 200;
+/// response.content_type = Some(b"application/json".to_vec());
+/// response.body = br#"{"active":false}"#.to_vec();
 /// assert!(matches!(read(&response, Forward::Jwt, 0), Answer::Inactive(_)));
 /// ```
 pub fn read(response: &Response, terms: impl Into<Terms>, now: u64) -> Answer {
