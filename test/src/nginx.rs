@@ -7,6 +7,7 @@
 
 mod config;
 mod daemon;
+mod directives;
 mod log;
 
 use std::fs;
@@ -24,6 +25,7 @@ use crate::process::{self, PATIENCE, wait_for, wait_until};
 
 pub use config::Builder;
 pub use daemon::Daemon;
+pub use directives::directives;
 
 /// Holds how far ahead NGINX's wall clock is ([`Gateway::set_clock`]).
 const CLOCK: &str = "clock";

@@ -7,48 +7,8 @@
 use std::thread;
 
 use phantom_token_test::Gateway;
-use phantom_token_test::nginx::Check;
+use phantom_token_test::nginx::{Check, directives};
 use phantom_token_test::random::{Random, setting};
-
-const DIRECTIVES: [&str; 37] = [
-    "phantom_token",
-    "phantom_token_allow_options",
-    "phantom_token_bound_tokens",
-    "phantom_token_bypass",
-    "phantom_token_cache",
-    "phantom_token_cache_bypass",
-    "phantom_token_cache_control",
-    "phantom_token_cache_inactive_valid",
-    "phantom_token_cache_stale",
-    "phantom_token_cache_valid",
-    "phantom_token_cache_zone",
-    "phantom_token_client_auth",
-    "phantom_token_client_id",
-    "phantom_token_client_secret",
-    "phantom_token_client_secret_file",
-    "phantom_token_connect_timeout",
-    "phantom_token_forward",
-    "phantom_token_introspection_accept",
-    "phantom_token_introspection_endpoint",
-    "phantom_token_introspection_header",
-    "phantom_token_introspection_param",
-    "phantom_token_kind",
-    "phantom_token_max_pending",
-    "phantom_token_purge",
-    "phantom_token_realm",
-    "phantom_token_resource_metadata",
-    "phantom_token_scope",
-    "phantom_token_ssl_certificate",
-    "phantom_token_ssl_certificate_key",
-    "phantom_token_ssl_trusted_certificate",
-    "phantom_token_ssl_verify",
-    "phantom_token_status",
-    "phantom_token_thread_pool",
-    "phantom_token_timeout",
-    "phantom_token_token_syntax",
-    "phantom_token_token_type_hint",
-    "phantom_token_worker_cache",
-];
 
 /// What belongs somewhere, and what belongs nowhere.
 const VALUES: [&str; 85] = [
@@ -153,7 +113,7 @@ fn argument(random: &mut Random) -> String {
 }
 
 fn directive(random: &mut Random) -> String {
-    let mut line = random.of(&DIRECTIVES).to_owned();
+    let mut line = random.of(directives());
     // Mostly as many as most take.
     for _ in 0..random.of(&[0, 1, 1, 1, 1, 1, 2, 2, 3, 4]) {
         line.push(' ');
@@ -162,7 +122,7 @@ fn directive(random: &mut Random) -> String {
     line + ";\n"
 }
 
-fn directives(random: &mut Random, most: usize) -> String {
+fn some_directives(random: &mut Random, most: usize) -> String {
     (0..random.below(most + 1)).map(|_| directive(random)).collect()
 }
 
@@ -175,11 +135,11 @@ fn check(number: u64) -> Check {
              phantom_token_introspection_endpoint http://127.0.0.1:9/introspect;\n\
              phantom_token_client_id me;\nphantom_token_client_secret s3cret;\n";
     }
-    location += &directives(&mut random, 3);
+    location += &some_directives(&mut random, 3);
     location += "return 200;\n";
     let mut builder = Gateway::builder();
     if random.below(3) == 0 {
-        builder = builder.http(&directives(&mut random, 2));
+        builder = builder.http(&some_directives(&mut random, 2));
     }
     builder.location("/", &location).check()
 }
