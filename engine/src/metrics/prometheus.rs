@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{HistogramSnapshot, Snapshot};
+use super::{Build, Counts, EndpointSnapshot, HistogramSnapshot, Snapshot};
 
 impl Snapshot<'_> {
     /// The media type of [`Snapshot::prometheus`].
@@ -12,99 +12,13 @@ impl Snapshot<'_> {
     /// Writes the numbers in Prometheus' text format.
     pub fn prometheus(&self) -> String {
         let mut page = Page(String::with_capacity(16 * 1024));
-        self.requests_and_calls(&mut page);
-        self.durations(&mut page);
-        self.caches(&mut page);
-        if let Some(build) = self.build {
-            page.family("build_info", "gauge", "The versions that are running.");
-            page.sample("build_info", &[("version", build.version), ("nginx", build.nginx)], 1);
-        }
-        page.0
-    }
-
-    fn requests_and_calls(&self, page: &mut Page) {
-        page.family("requests_total", "counter", "Requests that met the module, by outcome.");
-        for (outcome, count) in self.requests.iter() {
-            page.sample("requests_total", &[("outcome", outcome)], count);
-        }
+        let requests = self.requests.iter().map(|(word, count)| ([("outcome", word)], count));
+        page.family("requests_total", "Requests that met the module, by outcome.", requests);
         if !self.endpoints.is_empty() {
-            page.family(
-                "introspections_total",
-                "counter",
-                "Calls to the authorization server, by endpoint and result.",
-            );
-            for one in &self.endpoints {
-                for (result, count) in one.introspections.iter() {
-                    let labels = [("endpoint", one.endpoint.as_str()), ("result", result)];
-                    page.sample("introspections_total", &labels, count);
-                }
-            }
-            page.family(
-                "failures_total",
-                "counter",
-                "Calls that failed or could not be made, by endpoint and reason.",
-            );
-            for one in &self.endpoints {
-                for (reason, count) in one.failures.iter() {
-                    let labels = [("endpoint", one.endpoint.as_str()), ("reason", reason)];
-                    page.sample("failures_total", &labels, count);
-                }
-            }
-            page.family(
-                "ended_early_total",
-                "counter",
-                "Tokens called inactive before their time, by endpoint.",
-            );
-            for one in &self.endpoints {
-                page.sample("ended_early_total", &[("endpoint", &one.endpoint)], one.ended_early);
-            }
-            page.family(
-                "own_calls_total",
-                "counter",
-                "Calls of the gateway's own, about a random token, by endpoint and result.",
-            );
-            for one in &self.endpoints {
-                for (result, count) in one.own_calls.iter() {
-                    let labels = [("endpoint", one.endpoint.as_str()), ("result", result)];
-                    page.sample("own_calls_total", &labels, count);
-                }
-            }
-            page.family(
-                "connections",
-                "gauge",
-                "Connections to the authorization server, by endpoint and state.",
-            );
-            for one in &self.endpoints {
-                for (state, count) in one.connections.iter() {
-                    let labels = [("endpoint", one.endpoint.as_str()), ("state", state)];
-                    page.sample("connections", &labels, count);
-                }
-            }
-            page.family(
-                "endpoint_up",
-                "gauge",
-                "Whether an endpoint may be called (1), or rests after failures (0).",
-            );
-            // What failed without an endpoint is none.
-            for one in self.endpoints.iter().filter(|one| !one.endpoint.is_empty()) {
-                page.sample("endpoint_up", &[("endpoint", &one.endpoint)], u64::from(one.up));
-            }
-            page.family(
-                "gate_shut",
-                "gauge",
-                "Whether few calls go out (1) because the client's credentials are refused.",
-            );
-            for one in self.endpoints.iter().filter(|one| !one.endpoint.is_empty()) {
-                page.sample("gate_shut", &[("endpoint", &one.endpoint)], u64::from(one.gate_shut));
-            }
+            self.endpoints(&mut page);
         }
-        page.family("uncached_total", "counter", "Active answers that were not kept, by reason.");
-        for (reason, count) in self.uncached.iter() {
-            page.sample("uncached_total", &[("reason", reason)], count);
-        }
-    }
-
-    fn durations(&self, page: &mut Page) {
+        let uncached = self.uncached.iter().map(|(word, count)| ([("reason", word)], count));
+        page.family("uncached_total", "Active answers that were not kept, by reason.", uncached);
         page.histogram(
             "introspection_duration_seconds",
             "Time calls to the authorization server took.",
@@ -115,36 +29,83 @@ impl Snapshot<'_> {
             "Time calls waited for a thread of the pool.",
             &self.queue_duration_seconds,
         );
-        page.family("introspections_pending", "gauge", "Calls queued or running.");
-        page.sample("introspections_pending", &[], self.introspections_pending);
-        page.family("requests_waiting", "gauge", "Requests that wait for an answer.");
-        page.sample("requests_waiting", &[], self.requests_waiting);
+        let one = |count| [([], count)];
+        let pending = one(self.introspections_pending);
+        page.family("introspections_pending", "Calls queued or running.", pending);
+        let waiting = one(self.requests_waiting);
+        page.family("requests_waiting", "Requests that wait for an answer.", waiting);
+        if !self.caches.is_empty() {
+            self.caches(&mut page);
+        }
+        if let Some(Build { version, nginx }) = self.build {
+            let versions = [([("version", version), ("nginx", nginx)], 1)];
+            page.family("build_info", "The versions that are running.", versions);
+        }
+        page.0
+    }
+
+    fn endpoints(&self, page: &mut Page) {
+        let by = |label, counts: fn(&EndpointSnapshot) -> &Counts| {
+            self.endpoints.iter().flat_map(move |one| {
+                let labels = move |word| [("endpoint", one.endpoint.as_str()), (label, word)];
+                counts(one).iter().map(move |(word, count)| (labels(word), count))
+            })
+        };
+        let each = |value: fn(&EndpointSnapshot) -> u64| {
+            self.endpoints.iter().map(move |one| ([("endpoint", &*one.endpoint)], value(one)))
+        };
+        // What failed without an endpoint is none.
+        let is_known = |([(_, endpoint)], _): &([(&str, &str); 1], u64)| !endpoint.is_empty();
+        page.family(
+            "introspections_total",
+            "Calls to the authorization server, by endpoint and result.",
+            by("result", |one| &one.introspections),
+        );
+        page.family(
+            "failures_total",
+            "Calls that failed or could not be made, by endpoint and reason.",
+            by("reason", |one| &one.failures),
+        );
+        page.family(
+            "ended_early_total",
+            "Tokens called inactive before their time, by endpoint.",
+            each(|one| one.ended_early),
+        );
+        page.family(
+            "own_calls_total",
+            "Calls of the gateway's own, about a random token, by endpoint and result.",
+            by("result", |one| &one.own_calls),
+        );
+        page.family(
+            "connections",
+            "Connections to the authorization server, by endpoint and state.",
+            by("state", |one| &one.connections),
+        );
+        page.family(
+            "endpoint_up",
+            "Whether an endpoint may be called (1), or rests after failures (0).",
+            each(|one| one.up.into()).filter(is_known),
+        );
+        page.family(
+            "gate_shut",
+            "Whether few calls go out (1) because the client's credentials are refused.",
+            each(|one| one.gate_shut.into()).filter(is_known),
+        );
     }
 
     fn caches(&self, page: &mut Page) {
-        if self.caches.is_empty() {
-            return;
-        }
-        page.family("cache_entries", "gauge", "Entries in a cache zone, by kind.");
-        for zone in self.caches {
-            for (kind, count) in
-                [("active", zone.entries.active), ("inactive", zone.entries.inactive)]
-            {
-                page.sample("cache_entries", &[("zone", zone.name), ("kind", kind)], count);
-            }
-        }
-        page.family("cache_used_bytes", "gauge", "Bytes in use in a cache zone.");
-        for zone in self.caches {
-            page.sample("cache_used_bytes", &[("zone", zone.name)], zone.used_bytes);
-        }
-        page.family("cache_size_bytes", "gauge", "Bytes a cache zone has for entries.");
-        for zone in self.caches {
-            page.sample("cache_size_bytes", &[("zone", zone.name)], zone.size_bytes);
-        }
-        page.family("cache_evictions_total", "counter", "Entries pushed out of a cache zone.");
-        for zone in self.caches {
-            page.sample("cache_evictions_total", &[("zone", zone.name)], zone.evictions);
-        }
+        let zones = || self.caches.iter();
+        let entries = zones().flat_map(|zone| {
+            [("active", zone.entries.active), ("inactive", zone.entries.inactive)]
+                .map(|(kind, count)| ([("zone", zone.name), ("kind", kind)], count))
+        });
+        page.family("cache_entries", "Entries in a cache zone, by kind.", entries);
+        let used = zones().map(|zone| ([("zone", zone.name)], zone.used_bytes));
+        page.family("cache_used_bytes", "Bytes in use in a cache zone.", used);
+        let size = zones().map(|zone| ([("zone", zone.name)], zone.size_bytes));
+        page.family("cache_size_bytes", "Bytes a cache zone has for entries.", size);
+        let evictions = zones().map(|zone| ([("zone", zone.name)], zone.evictions));
+        page.family("cache_evictions_total", "Entries pushed out of a cache zone.", evictions);
     }
 }
 
@@ -152,7 +113,21 @@ impl Snapshot<'_> {
 struct Page(String);
 
 impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    /// Writes a family of counters, whose names end in `_total`, or of gauges: labels and value of
+    /// each sample.
+    fn family<'a, const LABELS: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = ([(&'a str, &'a str); LABELS], u64)>,
+    ) {
+        self.head(name, if name.ends_with("_total") { "counter" } else { "gauge" }, help);
+        for (labels, value) in samples {
+            self.sample(name, &labels, value);
+        }
+    }
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP phantom_token_{name} {help}");
         let _ = writeln!(self.0, "# TYPE phantom_token_{name} {kind}");
     }
@@ -169,7 +144,7 @@ impl Page {
     }
 
     fn histogram(&mut self, name: &str, help: &str, histogram: &HistogramSnapshot) {
-        self.family(name, "histogram", help);
+        self.head(name, "histogram", help);
         for (bound, count) in histogram.cumulative() {
             self.sample(&format!("{name}_bucket"), &[("le", bound)], count);
         }
