@@ -101,8 +101,8 @@ impl Flight {
             others: endpoints[self.next..].iter().filter(|one| !is_resting(worker, one)).count()
                 as u32,
             connect: Duration::from_millis(policy.connect_timeout_ms),
-            fair: Duration::from_millis(policy.timeout_ms) / (2 * endpoints.len() as u32),
-            usual: endpoint.pace.get().usual(),
+            blame_after: Duration::from_millis(policy.timeout_ms) / (2 * endpoints.len() as u32),
+            typical_latency: endpoint.pace.get().typical_latency(),
         };
         let about = About {
             token: &self.token,
@@ -150,7 +150,7 @@ impl Flight {
         drop(work);
         counters::queued(worker, done.queued);
         if !matches!(done.result, Attempt::Unsent | Attempt::Skipped) {
-            counters::took(worker, done.took);
+            counters::observe_call(worker, done.took);
         }
 
         let policy = Rc::clone(&self.policy);
@@ -193,8 +193,8 @@ impl Flight {
         let id = endpoint.id(&worker.state);
         let alone = self.policy.introspection.endpoints.len() == 1;
         let verdict = match &done.result {
-            Attempt::Answered(answer, _) => judge(Ok(answer), alone, done.fair),
-            Attempt::Failed(error) => judge(Err(error), alone, done.fair),
+            Attempt::Answered(answer, _) => judge(Ok(answer), alone, done.had_time),
+            Attempt::Failed(error) => judge(Err(error), alone, done.had_time),
             _ => Verdict::NOTHING,
         };
         self.learn_health(worker, endpoint, verdict, done.began);

@@ -45,9 +45,9 @@ pub(crate) struct Time {
     /// What making a connection may take.
     pub(crate) connect: Duration,
     /// With less than this an endpoint is not to blame for having not answered.
-    pub(crate) fair: Duration,
+    pub(crate) blame_after: Duration,
     /// How long the endpoint usually takes to answer.
-    pub(crate) usual: Duration,
+    pub(crate) typical_latency: Duration,
 }
 
 impl Time {
@@ -62,7 +62,7 @@ impl Time {
     /// threads busy, one after the other, and nobody would be answered. Twice the usual, since a
     /// younger call always follows; but what has hardly waited is made, however long it may take.
     fn is_hopeless(&self, queued: Duration, share: Duration) -> bool {
-        queued * 3 > share && share < self.usual * 2
+        queued * 3 > share && share < self.typical_latency * 2
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Done {
     /// When it began.
     pub(crate) began: Instant,
     /// There was time enough for an answer then.
-    pub(crate) fair: bool,
+    pub(crate) had_time: bool,
 }
 
 /// How an attempt ended.
@@ -123,7 +123,7 @@ impl Work {
             queued: Duration::ZERO,
             took: Duration::ZERO,
             began: self.queued,
-            fair: false,
+            had_time: false,
         };
         self.done.lock().take().unwrap_or(nothing)
     }
@@ -148,8 +148,8 @@ impl Work {
             Attempt::Unsent | Attempt::Skipped => Duration::ZERO,
             _ => started.elapsed(),
         };
-        let fair = share >= self.time.fair;
-        *self.done.lock() = Some(Done { result, queued, took, began: started, fair });
+        let had_time = share >= self.time.blame_after;
+        *self.done.lock() = Some(Done { result, queued, took, began: started, had_time });
     }
 
     fn attempt(&self, deadline: Instant) -> Attempt {

@@ -47,7 +47,7 @@ pub(crate) fn queued(worker: &Worker, waited: Duration) {
 }
 
 /// How long a call took.
-pub(crate) fn took(worker: &Worker, took: Duration) {
+pub(crate) fn observe_call(worker: &Worker, took: Duration) {
     worker.state.shard(share(worker)).observe_call(took);
 }
 
