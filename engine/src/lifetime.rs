@@ -103,7 +103,7 @@ pub enum Uncached {
 }
 
 impl Uncached {
-    /// The word for `$phantom_token_reason` and `phantom_token_uncached_total`.
+    /// Returns the word for `$phantom_token_reason` and `phantom_token_uncached_total`.
     pub fn reason(self) -> &'static str {
         match self {
             Uncached::CacheValidZero => "cache_valid_zero",

@@ -17,7 +17,7 @@ pub struct Stats {
     pub reused: u64,
 }
 
-/// What the client did so far in this process, all threads together.
+/// Returns what the client did so far in this process, all threads together.
 pub fn stats() -> Stats {
     Stats {
         dialled: DIALLED.load(Ordering::Relaxed),

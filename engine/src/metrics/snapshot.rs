@@ -72,7 +72,7 @@ pub struct ZoneEntries {
     pub inactive: u64,
 }
 
-/// One endpoint's numbers.
+/// The numbers of one endpoint: all that share its label, together.
 #[derive(Clone, Debug, Serialize)]
 pub struct EndpointSnapshot {
     /// scheme://host:port/path; empty for endpoints that found no place in the state zone.

@@ -17,7 +17,7 @@ pub struct Here<'a> {
 }
 
 impl Here<'_> {
-    /// Whether the process of this id still runs.
+    /// Tells whether the process of this id still runs.
     pub fn runs(&self, pid: u32) -> bool {
         (self.alive)(pid)
     }

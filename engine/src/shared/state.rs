@@ -110,8 +110,8 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Whether the token was neither purged nor called inactive between the two, though its answer
-    /// may have been renewed.
+    /// Tells whether the token was neither purged nor called inactive between the two, though its
+    /// answer may have been renewed.
     pub fn has_purges_of(self, other: Generation) -> bool {
         self.purges() == other.purges() && self.all == other.all
     }
@@ -181,52 +181,52 @@ impl State {
         Ok(State(layout))
     }
 
-    /// The workers' slots, with their gauges and counters.
+    /// Returns the workers' slots, with their gauges and counters.
     pub fn slots(&self) -> &'static Slots {
         &self.0.slots
     }
 
-    /// The share of the totals that is counted in `slot`, which may be any number: a worker without
-    /// a slot uses its process id, for instance.
+    /// Returns the share of the totals that is counted in `slot`, which may be any number: a worker
+    /// without a slot uses its process id, for instance.
     pub fn shard(&self, slot: u8) -> &'static Shard {
         self.0.slots.shard(slot)
     }
 
-    /// What is counted of the calls to an endpoint; with `None`, to all that have no id.
+    /// Returns the counters of the calls to an endpoint; with `None`, to all that have no id.
     pub fn calls(&self, endpoint: impl Into<Option<EndpointId>>) -> &'static EndpointCalls {
         self.0.calls.of(endpoint.into())
     }
 
-    /// The health of the endpoints.
+    /// Returns the health of the endpoints.
     pub fn endpoints(&self) -> &'static Endpoints {
         &self.0.endpoints
     }
 
-    /// The gates of the clients' credentials.
+    /// Returns the gates of the clients' credentials.
     pub fn gates(&self) -> &'static Gates {
         &self.0.gates
     }
 
-    /// The forms of Basic credentials that servers take.
+    /// Returns the forms of Basic credentials that servers take.
     pub fn forms(&self) -> &'static Forms {
         &self.0.forms
     }
 
-    /// The turns of the gateway's own calls.
+    /// Returns the turns of the gateway's own calls.
     pub fn turns(&self) -> &'static Turns {
         &self.0.turns
     }
 
-    /// The hash of a gate, of all that a server may refuse a caller by: endpoint, client, secret,
-    /// method, values that the answer depends on. It is keyed by the zone's own random key, since
-    /// secrets are among them. Never 0.
+    /// Hashes what tells a gate from others, all that a server may refuse a caller by: endpoint,
+    /// client, secret, method, values that the answer depends on. The hash is keyed by the zone's
+    /// own random key, since secrets are among them. Never 0.
     pub fn gate_hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
         let key = self.0.key.each_ref().map(|word| word.load(Ordering::Relaxed));
         key::keyed_hash_of(key, parts)
     }
 
-    /// The hash of what decides about the form of Basic credentials: endpoint, client, secret.
-    /// Keyed as [`State::gate_hash`] is, and another hash than that.
+    /// Hashes what decides about the form of Basic credentials: endpoint, client, secret. Keyed as
+    /// [`State::gate_hash`] is, and another hash than that.
     pub fn form_hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
         self.gate_hash([&b"form"[..]].into_iter().chain(parts))
     }
@@ -301,7 +301,7 @@ impl State {
         self.0.flights.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Whether something that is to be said seldom is to be said now: true once, or once in
+    /// Decides whether something that is to be said seldom is to be said now: true once, or once in
     /// `every_ms` milliseconds, for each `what` and `hash` (an endpoint's, see
     /// [`hash_of`](key::hash_of)) in all workers together.
     pub fn once(&self, what: Notice, hash: u64, now_ms: u64, every_ms: Option<u64>) -> bool {

@@ -2,15 +2,15 @@
 
 use crate::answer::scope;
 
-/// The body of 401.
+/// The JSON body of every 401 of the module.
 pub const UNAUTHORIZED_BODY: &[u8] =
     b"{\"code\":\"unauthorized\",\"message\":\"Missing, invalid or expired access token\"}\n";
 
-/// The body of 403.
+/// The JSON body of every 403 of the module.
 pub const FORBIDDEN_BODY: &[u8] =
     b"{\"code\":\"forbidden\",\"message\":\"The token does not contain the required scope\"}\n";
 
-/// The body of 500 and 503.
+/// The JSON body of every 500 and 503 of the module.
 pub const SERVER_ERROR_BODY: &[u8] =
     b"{\"code\":\"server_error\",\"message\":\"Problem encountered authorizing the HTTP request\"}\n";
 

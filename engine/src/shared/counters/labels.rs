@@ -14,14 +14,14 @@ macro_rules! words {
             /// All of them, in the order they are shown.
             pub const ALL: &'static [$name] = &[$($name::$variant,)*];
 
-            /// The word, as the label shows it.
+            /// Returns the word, as the label shows it.
             pub const fn word(self) -> &'static str {
                 match self {
                     $($name::$variant => $word,)*
                 }
             }
 
-            /// What a word stands for; `None` for one that is not among them.
+            /// Returns what a word stands for; `None` for one that is not among them.
             pub fn from_word(word: &str) -> Option<$name> {
                 Self::ALL.iter().copied().find(|one| one.word() == word)
             }

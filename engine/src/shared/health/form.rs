@@ -17,7 +17,7 @@ const RAW: u64 = 2;
 /// Above the marks: when a refused call was last made once more, in milliseconds.
 const TIME_BITS: u32 = 2;
 
-/// A form of credentials.
+/// How Basic credentials are written into the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Form-urlencoded.
@@ -26,7 +26,7 @@ pub enum Form {
     Raw,
 }
 
-/// What is known of the forms that servers take.
+/// The forms that servers take, by [`State::form_hash`](crate::shared::state::State::form_hash).
 #[repr(transparent)]
 pub struct Forms(Table);
 

@@ -76,7 +76,8 @@ impl Decided {
     }
 }
 
-/// All gates, by hash.
+/// The gates of all clients, by [`State::gate_hash`](crate::shared::state::State::gate_hash). All
+/// methods take monotonic milliseconds.
 #[repr(transparent)]
 pub struct Gates(Table<WORDS>);
 

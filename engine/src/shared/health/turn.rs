@@ -55,7 +55,7 @@ pub enum TurnTaken {
     },
 }
 
-/// All turns, by hash.
+/// The turns of all endpoints and clients, by hash.
 #[repr(transparent)]
 pub struct Turns(pub(super) Table<WORDS>);
 

@@ -13,7 +13,7 @@ use crate::shared::process::Here;
 /// How many workers have a slot, draining ones of earlier configurations included.
 pub const SLOTS: usize = 256;
 
-/// All workers' slots.
+/// The slots of all workers, with what each counts.
 #[repr(C)]
 pub struct Slots {
     pub(super) slots: [Slot; SLOTS],
