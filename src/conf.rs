@@ -26,6 +26,7 @@ mod tls;
 pub(crate) use policy::Policy;
 
 use crate::nginx::command::{Table, Within};
+use crate::nginx::handlers::Displaced;
 use crate::nginx::log::warning;
 use crate::nginx::parser::{Cf, ConfError};
 use crate::nginx::sys::*;
@@ -62,11 +63,11 @@ pub(crate) struct MainConf {
 #[derive(Default)]
 pub(crate) struct Preceded {
     /// The rewrite module's, in both phases.
-    pub(crate) rewrite: ngx_http_handler_pt,
+    pub(crate) rewrite: Displaced,
     /// Those that run first, where others do. They may not stay the first: Lua's handlers make
     /// themselves the last when they first run.
-    pub(crate) server: ngx_http_handler_pt,
-    pub(crate) location: ngx_http_handler_pt,
+    pub(crate) server: Displaced,
+    pub(crate) location: Displaced,
 }
 
 impl MainConf {

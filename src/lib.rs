@@ -21,7 +21,7 @@ mod worker;
 
 use phantom_token_engine::client;
 
-use access::{filter, handler};
+use access::{filter, handler, pass};
 use conf::operate::ContentHandlers;
 use conf::{LocConf, MainConf, calls};
 use nginx::command::Configuration;
@@ -30,11 +30,11 @@ use nginx::log::Cycle;
 use nginx::parser::Cf;
 use nginx::request::Request;
 use nginx::sys::*;
-use nginx::thread_pool;
+use nginx::{filters, handlers, thread_pool};
 use operate::{purge, status, variables};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: Some(variables::preconfiguration),
+    preconfiguration: Some(preconfiguration),
     postconfiguration: Some(postconfiguration),
     create_main_conf: Some(create_main_conf),
     init_main_conf: None,
@@ -46,7 +46,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
 
 static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,
-    postconfiguration: Some(filter::postconfiguration),
+    postconfiguration: Some(filter_postconfiguration),
     create_main_conf: None,
     init_main_conf: None,
     create_srv_conf: None,
@@ -180,8 +180,19 @@ impl MainConf {
 }
 
 /// What the configuration's content handlers are.
-const HANDLERS: ContentHandlers =
-    ContentHandlers { status: status::handler, purge: purge::handler };
+const HANDLERS: ContentHandlers = ContentHandlers {
+    status: handlers::handle::<status::StatusHandler>,
+    purge: handlers::handle::<purge::PurgeHandler>,
+};
+
+/// Before the configuration that may use the variables is read.
+unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard::entry("the variables", Cycle, ERROR, || {
+        // SAFETY: NGINX passes a live parser, at the beginning of the `http` block.
+        let mut cf = unsafe { Cf::new(cf) };
+        nginx::variables::add::<variables::OwnVariables>(&mut cf).map_or(ERROR, |()| OK)
+    })
+}
 
 // SAFETY: `create_main_conf` makes it.
 unsafe impl Configuration for MainConf {
@@ -256,8 +267,19 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: NGINX passes a live parser, at the end of the `http` block.
         let mut cf = unsafe { Cf::new(cf) };
         cf.warn_of_demands_without_force();
-        // SAFETY: as above.
-        unsafe { pt_add_access_handler(cf.as_ptr(), Some(handler::access)) }
+        handlers::add_to_access_phase::<handler::Access>(&mut cf)
+    })
+}
+
+/// What has to come before NGINX's rewrite module is registered here too, since this half of the module
+/// comes after it.
+unsafe extern "C" fn filter_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard::entry("the filters", Cycle, ERROR, || {
+        // SAFETY: NGINX passes a live parser, at the end of the `http` block.
+        let mut cf = unsafe { Cf::new(cf) };
+        filters::install::<filter::OwnReplies>(&mut cf);
+        pass::precede_rewrites(&mut cf);
+        OK
     })
 }
 

@@ -2,7 +2,10 @@
 
 pub(crate) mod assigned;
 pub(crate) mod command;
+pub(crate) mod context;
+pub(crate) mod filters;
 pub(crate) mod guard;
+pub(crate) mod handlers;
 pub(crate) mod log;
 pub(crate) mod parser;
 pub(crate) mod pinned;
@@ -13,4 +16,5 @@ pub(crate) mod scarce;
 pub(crate) mod sys;
 pub(crate) mod thread_pool;
 pub(crate) mod timer;
+pub(crate) mod variables;
 pub(crate) mod zone;

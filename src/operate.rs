@@ -1,5 +1,7 @@
 //! What those who run the gateway see of it, and do to it.
 
+#![forbid(unsafe_code)]
+
 pub(crate) mod counters;
 pub(crate) mod purge;
 pub(crate) mod status;

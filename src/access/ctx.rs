@@ -1,10 +1,6 @@
-//! What the module keeps for one request, over internal redirects too.
-//!
-//! An internal redirect (`error_page`, `try_files`, `X-Accel-Redirect`, a named location) clears
-//! NGINX's module contexts and runs the phases anew, with the header already rewritten. The context
-//! is therefore a pool cleanup, found again by its handler.
+//! What the module keeps for one request, over its passes.
 
-use core::ptr::{self, NonNull};
+use core::cell::RefMut;
 use std::rc::Rc;
 
 use phantom_token_engine::local::Cached;
@@ -15,11 +11,13 @@ use crate::access::pass::{Original, Rewrite};
 use crate::conf::Policy;
 use crate::flight::outcome::Outcome;
 use crate::flight::{Calls, Wait};
+use crate::nginx::context::{Context, Contexts};
 use crate::nginx::pinned::Pinned;
 use crate::nginx::request::{NoMemory, Request};
-use crate::nginx::sys::*;
 use crate::operate::counters::{self, Outcome as Status, UncachedReason};
 use crate::worker;
+
+static CONTEXTS: Contexts<Ctx> = Contexts::new();
 
 /// An outcome that a request has learnt, and in which location.
 pub(crate) struct Learnt {
@@ -52,7 +50,7 @@ pub(crate) struct Ctx {
     pub(crate) refresh: bool,
     /// The outcome was counted.
     pub(crate) counted: bool,
-    /// A request cleanup that ends the wait is registered.
+    /// The end of the request ends the wait.
     pub(crate) has_cleanup: bool,
     pub(crate) status: Option<Status>,
     pub(crate) reason: &'static str,
@@ -82,82 +80,34 @@ pub(crate) struct Reply {
 }
 
 impl Ctx {
-    /// The context in the request's slot, or of an earlier pass of the same request.
+    /// The context of this pass, or of an earlier one.
     ///
-    /// It must not be held while NGINX evaluates variables, which take it too, nor beyond the callback.
-    pub(crate) fn find<'a>(r: Request) -> Option<&'a mut Self> {
-        // SAFETY: a context in the request's pool. One callback runs at a time, and none holds the
-        // context while it, or a variable it has evaluated, takes it again.
-        Self::pointer_in_slot(r)
-            .or_else(|| Self::pointer_of_earlier(r))
-            .map(|mut p| unsafe { p.as_mut() })
+    /// It must not be held while NGINX evaluates variables, which take it too.
+    pub(crate) fn find(r: &Request) -> Option<RefMut<'_, Self>> {
+        CONTEXTS.find(r)
     }
 
-    /// The context in the slot alone: that of this pass. As [`Self::find`].
-    pub(crate) fn in_slot<'a>(r: Request) -> Option<&'a mut Self> {
-        // SAFETY: as in `find`.
-        Self::pointer_in_slot(r).map(|mut p| unsafe { p.as_mut() })
+    /// The context of this pass alone. As [`Self::find`].
+    pub(crate) fn of_this_pass(r: &Request) -> Option<RefMut<'_, Self>> {
+        CONTEXTS.in_slot(r)
     }
 
-    /// The context of an earlier pass, whose slot a redirect has cleared. As [`Self::find`].
-    pub(crate) fn earlier<'a>(r: Request) -> Option<&'a mut Self> {
-        // SAFETY: as in `find`.
-        Self::pointer_of_earlier(r).map(|mut p| unsafe { p.as_mut() })
+    /// The context of an earlier pass alone. As [`Self::find`].
+    pub(crate) fn of_earlier_pass(r: &Request) -> Option<RefMut<'_, Self>> {
+        CONTEXTS.earlier(r)
     }
 
-    /// The request's context, made where there is none, and put in its slot. As [`Self::find`].
-    pub(crate) fn of<'a>(r: Request) -> Result<&'a mut Self, NoMemory> {
-        if let Some(ctx) = Self::in_slot(r) {
+    /// The request's context, made where there is none. As [`Self::find`].
+    #[inline]
+    pub(crate) fn of(r: &Request) -> Result<RefMut<'_, Self>, NoMemory> {
+        if let Some(ctx) = CONTEXTS.in_slot(r) {
             return Ok(ctx);
         }
-        let earlier = Self::pointer_of_earlier(r);
-        let mut ctx = match earlier {
-            Some(ctx) => ctx,
-            None => Self::create(r)?,
-        };
-        r.set_ctx_slot(crate::ctx_index(), ctx.as_ptr().cast());
-        // SAFETY: as in `find`.
-        let ctx = unsafe { ctx.as_mut() };
-        if earlier.is_some() {
-            // A new pass: what the last one waited for or replied is over.
-            ctx.wait = None;
-            ctx.reply = None;
-        }
+        let mut ctx = CONTEXTS.enter(r)?;
+        // A new pass: what the last one waited for or replied is over.
+        ctx.wait = None;
+        ctx.reply = None;
         Ok(ctx)
-    }
-
-    /// The slot holds NULL or what `of` put there.
-    fn pointer_in_slot(r: Request) -> Option<NonNull<Self>> {
-        NonNull::new(r.ctx_slot(crate::ctx_index()).cast())
-    }
-
-    fn pointer_of_earlier(r: Request) -> Option<NonNull<Self>> {
-        // SAFETY: the cleanup list of a live pool; a cleanup with our handler holds a `Ctx`.
-        unsafe {
-            let mut cleanup = (*r.pool()).cleanup;
-            while !cleanup.is_null() {
-                if (*cleanup).handler.is_some_and(|handler| ptr::fn_addr_eq(handler, DROP)) {
-                    return NonNull::new((*cleanup).data.cast());
-                }
-                cleanup = (*cleanup).next;
-            }
-        }
-        None
-    }
-
-    fn create(r: Request) -> Result<NonNull<Self>, NoMemory> {
-        // SAFETY: the cleanup's data is as large as a `Ctx`, aligned as NGINX aligns pools, and is
-        // written before its handler is set.
-        unsafe {
-            let cleanup = ngx_pool_cleanup_add(r.pool(), size_of::<Self>());
-            if cleanup.is_null() {
-                return Err(NoMemory);
-            }
-            let ctx = NonNull::new((*cleanup).data.cast::<Self>()).ok_or(NoMemory)?;
-            ctx.write(Self::default());
-            (*cleanup).handler = Some(DROP);
-            Ok(ctx)
-        }
     }
 
     /// What was learnt of a token and identity earlier in the request. `key_as_of` gives their key in
@@ -166,58 +116,45 @@ impl Ctx {
         self.learnt.iter().rev().find(|known| known.key == key_as_of(&known.policy))
     }
 
-    /// The client has left before its token was judged. NGINX writes the access log after this.
-    fn gone(&mut self) {
-        self.status = Some(Status::Error);
-        self.reason = "client_closed";
-        if !std::mem::replace(&mut self.counted, true) {
-            worker::with(|worker| counters::request(worker, Status::Error));
+    /// Forgets what the last decision said, before the next one.
+    pub(crate) fn begin_decision(&mut self) {
+        self.reason = "";
+        self.detail = "";
+        self.status = None;
+        self.token = None;
+        self.unmet.clear();
+        // What an earlier pass was granted is not for the error page of this one.
+        self.rewrite = None;
+    }
+
+    /// Counts the request's outcome: one for each request that met the module, the first.
+    pub(crate) fn count(&mut self) {
+        if let (Some(status), false) = (self.status, self.counted) {
+            self.counted = true;
+            worker::with(|worker| counters::request(worker, status));
         }
     }
 
     /// Ends the wait when NGINX ends the request, which is before its pool is destroyed.
-    pub(crate) fn end_wait_with_request(&mut self, r: Request) -> Result<(), NoMemory> {
+    pub(crate) fn end_wait_with_request(&mut self, r: &Request) -> Result<(), NoMemory> {
         if !self.has_cleanup {
-            // SAFETY: a live request, whose slot holds this context; that outlives the request's
-            // cleanups, being in its pool.
-            unsafe {
-                let cleanup = ngx_http_cleanup_add(r.as_ptr(), 0);
-                if cleanup.is_null() {
-                    return Err(NoMemory);
-                }
-                (*cleanup).handler = Some(end_wait);
-                (*cleanup).data = r.ctx_slot(crate::ctx_index());
-            }
+            CONTEXTS.tell_of_end(r)?;
             self.has_cleanup = true;
         }
         Ok(())
     }
 }
 
-const _: () = assert!(align_of::<Ctx>() <= NGX_ALIGNMENT, "pools must align contexts");
-
-/// Recognises our contexts among a pool's cleanups.
-const DROP: unsafe extern "C" fn(*mut core::ffi::c_void) = drop_ctx;
-
-unsafe extern "C" fn drop_ctx(data: *mut core::ffi::c_void) {
-    let dropped = crate::nginx::guard::catch("the end of a context", || {
-        // SAFETY: NGINX runs a pool's cleanups once, and the data is the context `create` made.
-        unsafe { data.cast::<Ctx>().drop_in_place() }
-    });
-    drop(dropped);
-}
-
-unsafe extern "C" fn end_wait(data: *mut core::ffi::c_void) {
-    let ended = crate::nginx::guard::catch("the end of a request", || {
-        // SAFETY: the context is in the request's pool, which outlives the request's cleanups, and no
-        // callback that holds it ends its request.
-        let ctx = unsafe { &mut *data.cast::<Ctx>() };
-        if let Some(wait) = ctx.wait.take() {
-            ctx.calls.push(wait.calls());
-            ctx.gone();
+impl Context for Ctx {
+    fn ended(&mut self) {
+        if let Some(wait) = self.wait.take() {
+            self.calls.push(wait.calls());
+            // The client has left before its token was judged.
+            self.status = Some(Status::Error);
+            self.reason = "client_closed";
+            self.count();
         }
-        // NGINX has emptied the list this handler was on.
-        ctx.has_cleanup = false;
-    });
-    drop(ended);
+        // NGINX has emptied the list this was on.
+        self.has_cleanup = false;
+    }
 }

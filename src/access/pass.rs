@@ -6,15 +6,12 @@
 //! the operator's expressions must not judge what an earlier pass made. Where the location has the
 //! module off, ours is put on again.
 
-use core::ffi::c_void;
-use core::ptr::NonNull;
-
 use crate::access::ctx::Ctx;
 use crate::conf::{LocConf, MainConf, Preceded};
 use crate::nginx::assigned;
-use crate::nginx::guard;
+use crate::nginx::handlers::{Displaced, Precede, address};
 use crate::nginx::parser::Cf;
-use crate::nginx::request::{NoMemory, Request};
+use crate::nginx::request::{Evaluated, NoMemory, Request};
 use crate::nginx::sys::*;
 
 /// What a decision of ours makes of the header.
@@ -28,8 +25,7 @@ pub(crate) enum Rewrite {
 /// What stands behind a rewrite of ours.
 pub(crate) struct Original {
     header: Option<ngx_table_elt_t>,
-    /// In the request's pool.
-    evaluated: NonNull<c_void>,
+    evaluated: Evaluated,
 }
 
 /// Carries a decision out, and keeps it for a location that has the module off.
@@ -58,9 +54,10 @@ pub(crate) fn put_on(r: Request, ctx: &mut Ctx) -> Result<(), NoMemory> {
 pub(crate) fn put_back(r: Request, ctx: &mut Ctx) -> Result<(), NoMemory> {
     let Some(original) = &ctx.original else { return Ok(()) };
     r.replace_authorization(original.header)?;
-    let evaluated = original.evaluated;
-    ctx.original = None;
-    r.restore_evaluated(evaluated, &MainConf::of(r).assigned)
+    match ctx.original.take() {
+        Some(original) => r.restore_evaluated(original.evaluated, &MainConf::of(r).assigned),
+        None => Ok(()),
+    }
 }
 
 /// Sees to it that ours run before others in both rewrite phases, where the module is on anywhere.
@@ -70,83 +67,75 @@ pub(crate) fn precede_rewrites(cf: &mut Cf<'_>) {
     }
     let server = cf.phase_handlers(ngx_http_phases_NGX_HTTP_SERVER_REWRITE_PHASE);
     let location = cf.phase_handlers(ngx_http_phases_NGX_HTTP_REWRITE_PHASE);
-    let address = |handler: &ngx_http_handler_pt| handler.map_or(0, |handler| handler as usize);
     // No other module has one handler for both.
     let place_of =
         |of: &[ngx_http_handler_pt], handler| of.iter().position(|h| address(h) == handler);
     let own = server.iter().map(address).find(|&own| place_of(location, own).is_some());
 
     let mut preceded = Preceded::default();
-    for (handlers, before_rewrite, before_first, first) in [
-        (server, before_server as Handler, before_servers_first as Handler, &mut preceded.server),
-        (location, before_location, before_locations_first, &mut preceded.location),
+    for (handlers, rewrite, first, displaced) in [
+        (server, before::<SERVER, REWRITE>(), before::<SERVER, FIRST>(), &mut preceded.server),
+        (
+            location,
+            before::<LOCATION, REWRITE>(),
+            before::<LOCATION, FIRST>(),
+            &mut preceded.location,
+        ),
     ] {
         let place = own.and_then(|own| place_of(handlers, own));
         if let Some(place) = place {
-            preceded.rewrite = handlers[place].replace(before_rewrite);
+            preceded.rewrite = rewrite(&mut handlers[place]);
         }
         if let Some(last) = handlers.len().checked_sub(1)
             && Some(last) != place
         {
-            *first = handlers[last].replace(before_first);
+            *displaced = first(&mut handlers[last]);
         }
     }
-    cf.main_conf().preceded = preceded;
-    cf.main_conf().assigned = assigned::handlers(cf);
+    let main = MainConf::of_parser(cf);
+    main.preceded = preceded;
+    let assigned = assigned::handlers(cf);
+    MainConf::of_parser(cf).assigned = assigned;
 }
 
-type Handler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
+/// Puts ours in the place of another handler.
+type Displace = fn(&mut ngx_http_handler_pt) -> Displaced;
+
+fn before<const PHASE: u8, const PLACE: u8>() -> Displace {
+    Displaced::by::<Before<PHASE, PLACE>>
+}
+
+/// Runs before a handler of a rewrite phase. To do it twice in a phase changes nothing.
+struct Before<const PHASE: u8, const PLACE: u8>;
 
 /// Begins a pass, but for a named location's.
-unsafe extern "C" fn before_server(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: NGINX passes a live request.
-    unsafe { before(Request::new(r), Phase::Server, |preceded| preceded.rewrite) }
-}
-
-unsafe extern "C" fn before_servers_first(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: NGINX passes a live request.
-    unsafe { before(Request::new(r), Phase::Server, |preceded| preceded.server) }
-}
-
+const SERVER: u8 = 0;
 /// A location is found: more than once in a pass where the URI changes.
-unsafe extern "C" fn before_location(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: NGINX passes a live request.
-    unsafe { before(Request::new(r), Phase::Location, |preceded| preceded.rewrite) }
-}
+const LOCATION: u8 = 1;
 
-unsafe extern "C" fn before_locations_first(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: NGINX passes a live request.
-    unsafe { before(Request::new(r), Phase::Location, |preceded| preceded.location) }
-}
+/// Before the rewrite module's handler.
+const REWRITE: u8 = 0;
+/// Before the handler that runs first.
+const FIRST: u8 = 1;
 
-enum Phase {
-    Server,
-    Location,
-}
+impl<const PHASE: u8, const PLACE: u8> Precede for Before<PHASE, PLACE> {
+    const WHAT: &'static str = "the rewrite handler";
 
-/// Prepares a redirected request for its rewrite phase, and lets that begin. Subrequests go on as they
-/// were begun. To do it twice changes nothing.
-///
-/// # Safety
-/// To be called from the phase whose preceded handler `next` names.
-unsafe fn before(
-    r: Request,
-    phase: Phase,
-    next: fn(&Preceded) -> ngx_http_handler_pt,
-) -> ngx_int_t {
-    if r.is_main() && r.is_internal() {
-        let prepare = || match (Ctx::find(r), phase) {
-            (None, _) => Ok(()),
-            (Some(ctx), Phase::Location) if !LocConf::of(r).judges() => put_on(r, ctx),
-            (Some(ctx), _) => put_back(r, ctx),
-        };
-        if guard::entry("the rewrite handler", || r.log(), Err(NoMemory), prepare).is_err() {
-            return INTERNAL_SERVER_ERROR;
+    fn prepare(r: Request) -> Result<(), NoMemory> {
+        let Some(mut ctx) = Ctx::find(&r) else { return Ok(()) };
+        if PHASE == LOCATION && !LocConf::of(r).judges() {
+            put_on(r, &mut ctx)
+        } else {
+            put_back(r, &mut ctx)
         }
     }
-    match next(&MainConf::of(r).preceded) {
-        // SAFETY: NGINX would have called it just now.
-        Some(next) => unsafe { next(r.as_ptr()) },
-        None => DECLINED,
+
+    fn displaced(r: &Request) -> &Displaced {
+        let preceded = &MainConf::of(*r).preceded;
+        match (PLACE, PHASE) {
+            (REWRITE, _) => &preceded.rewrite,
+            (_, SERVER) => &preceded.server,
+            _ => &preceded.location,
+        }
     }
 }

@@ -23,7 +23,9 @@ static RETRY_AFTER: [u8; 11] = *b"Retry-After";
 pub(crate) enum Refusal {
     /// 401: no Bearer token. The challenge has no error code (RFC 6750 §3.1).
     Missing,
-    /// 401: a token that is unusable, inactive or bound.
+    /// 401: a token that the authorization server does not call active.
+    Inactive,
+    /// 401: a token that is unusable, or that the location does not take.
     InvalidToken,
     /// 403.
     InsufficientScope,
@@ -33,6 +35,48 @@ pub(crate) enum Refusal {
     Unavailable { retry_after: u32 },
 }
 
+impl Refusal {
+    fn status(self) -> u32 {
+        match self {
+            Self::Missing | Self::Inactive | Self::InvalidToken => NGX_HTTP_UNAUTHORIZED,
+            Self::InsufficientScope => NGX_HTTP_FORBIDDEN,
+            Self::ServerError => NGX_HTTP_INTERNAL_SERVER_ERROR,
+            Self::Unavailable { .. } => NGX_HTTP_SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn body(self) -> &'static [u8] {
+        match self {
+            Self::Missing | Self::Inactive | Self::InvalidToken => challenge::UNAUTHORIZED_BODY,
+            Self::InsufficientScope => challenge::FORBIDDEN_BODY,
+            Self::ServerError | Self::Unavailable { .. } => challenge::SERVER_ERROR_BODY,
+        }
+    }
+
+    /// What the client is told to present; `None`: a token would not help.
+    fn challenge(self, policy: &Policy) -> Option<&[u8]> {
+        match self {
+            Self::Missing => Some(policy.challenge.missing()),
+            Self::Inactive | Self::InvalidToken => Some(policy.challenge.invalid_token()),
+            Self::InsufficientScope => Some(policy.challenge.insufficient_scope()),
+            Self::ServerError | Self::Unavailable { .. } => None,
+        }
+    }
+
+    /// Writes the log line of what a client did. Failures have lines of their own.
+    fn log(self, r: Request, ctx: &Ctx) {
+        match self {
+            Self::Missing => info!(r, "no access token in the request"),
+            Self::Inactive => info!(r, "the access token is not active"),
+            Self::InvalidToken => {
+                info!(r, "the access token is refused: {}{}", ctx.reason, ctx.detail);
+            }
+            Self::InsufficientScope => info!(r, "the access token lacks a required scope"),
+            Self::ServerError | Self::Unavailable { .. } => {}
+        }
+    }
+}
+
 /// Gives the status to NGINX, and readies what goes with it.
 pub(crate) fn give(
     r: Request,
@@ -40,59 +84,26 @@ pub(crate) fn give(
     policy: &Policy,
     refusal: Refusal,
 ) -> Result<ngx_int_t, NoMemory> {
-    let (status, body, challenge) = match refusal {
-        Refusal::Missing => {
-            info!(r.log(), "no access token in the request");
-            (NGX_HTTP_UNAUTHORIZED, challenge::UNAUTHORIZED_BODY, Some(policy.challenge.missing()))
-        }
-        Refusal::InvalidToken => {
-            if ctx.reason != "inactive" {
-                info!(r.log(), "the access token is refused: {}{}", ctx.reason, ctx.detail);
-            }
-            (
-                NGX_HTTP_UNAUTHORIZED,
-                challenge::UNAUTHORIZED_BODY,
-                Some(policy.challenge.invalid_token()),
-            )
-        }
-        Refusal::InsufficientScope => {
-            info!(r.log(), "the access token lacks a required scope");
-            (
-                NGX_HTTP_FORBIDDEN,
-                challenge::FORBIDDEN_BODY,
-                Some(policy.challenge.insufficient_scope()),
-            )
-        }
-        Refusal::ServerError => {
-            (NGX_HTTP_INTERNAL_SERVER_ERROR, challenge::SERVER_ERROR_BODY, None)
-        }
-        Refusal::Unavailable { .. } => {
-            (NGX_HTTP_SERVICE_UNAVAILABLE, challenge::SERVER_ERROR_BODY, None)
-        }
-    };
-
+    refusal.log(r, ctx);
     // What a refusal of an earlier pass said is not what this one says.
     if mem::replace(&mut ctx.refused, true) {
         r.hide_header_out(&WWW_AUTHENTICATE);
         r.hide_header_out(&RETRY_AFTER);
     }
-    if let Some(challenge) = challenge {
+    if let Some(challenge) = refusal.challenge(policy) {
         // The challenge is made with the configuration and lives as long as its cycle.
         let value = ngx_str_t { len: challenge.len(), data: challenge.as_ptr().cast_mut() };
         let header = r.set_header_out(&WWW_AUTHENTICATE, value)?;
-        // SAFETY: an element of the response's header list; "satisfy any" hides it through this.
-        unsafe { pt_set_www_authenticate(r.as_ptr(), header.as_ptr()) };
+        r.link_www_authenticate(header);
     }
     if let Refusal::Unavailable { retry_after } = refusal {
-        // SAFETY: a live pool.
-        let value = unsafe { pool_copy(r.pool(), retry_after.to_string().as_bytes()) };
-        r.set_header_out(&RETRY_AFTER, value.ok_or(NoMemory)?)?;
+        r.set_header_out(&RETRY_AFTER, r.copy(retry_after.to_string().as_bytes())?)?;
     }
-    // SAFETY: a live request. NGINX drops the connection of every 500, and would turn an outage of
-    // the authorization server into a storm of reconnections.
-    ctx.keepalive = status == NGX_HTTP_INTERNAL_SERVER_ERROR
-        && unsafe { pt_request_keepalive(r.as_ptr()) != 0 };
-    ctx.reply = Some(Reply { status, body, sending: false, sent: false });
+    let status = refusal.status();
+    // NGINX drops the connection of every 500, and would turn an outage of the authorization server into
+    // a storm of reconnections.
+    ctx.keepalive = status == NGX_HTTP_INTERNAL_SERVER_ERROR && r.keepalive();
+    ctx.reply = Some(Reply { status, body: refusal.body(), sending: false, sent: false });
     Ok(status as ngx_int_t)
 }
 
@@ -100,37 +111,8 @@ pub(crate) fn give(
 /// each 500, since NGINX may find a better reason to drop it later.
 pub(crate) fn keep_connection(r: Request, ctx: &mut Ctx) {
     if mem::take(&mut ctx.keepalive) {
-        // SAFETY: a live request.
-        unsafe { pt_request_set_keepalive(r.as_ptr(), 1) };
+        r.set_keepalive();
     }
-}
-
-/// While a request waits, notices when its client leaves (as ngx_http_limit_req_module.c does).
-pub(crate) fn watch_client(r: Request) -> Result<(), NoMemory> {
-    // SAFETY: a live request and its connection.
-    unsafe {
-        let read = (*(*r.as_ptr()).connection).read;
-        if pt_event_ready(read) != 0 {
-            pt_post_event(read);
-        } else if ngx_handle_read_event(read, 0) != OK {
-            return Err(NoMemory);
-        }
-        (*r.as_ptr()).read_event_handler = Some(ngx_http_test_reading);
-    }
-    Ok(())
-}
-
-/// The request goes on: what its client sends is read by whoever comes next.
-pub(crate) fn stop_watching_client(r: Request) -> Result<(), NoMemory> {
-    // SAFETY: a live request and its connection.
-    unsafe {
-        let read = (*(*r.as_ptr()).connection).read;
-        if ngx_handle_read_event(read, 0) != OK {
-            return Err(NoMemory);
-        }
-        (*r.as_ptr()).read_event_handler = Some(ngx_http_block_reading);
-    }
-    Ok(())
 }
 
 /// Hides the challenge of a request that was let in on other grounds ("satisfy any" hides only the

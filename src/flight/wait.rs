@@ -8,6 +8,7 @@ use phantom_token_engine::token::key::Key;
 use crate::flight::outcome::{Fail, Outcome, Why};
 use crate::flight::{Calls, Flight};
 use crate::nginx::guard;
+use crate::nginx::log::HasLog;
 use crate::nginx::pinned::Pinned;
 use crate::nginx::request::Request;
 use crate::nginx::sys::*;

@@ -19,19 +19,16 @@ pub(crate) fn send(
     }
     // SAFETY: a live request; the body is copied into its pool.
     unsafe {
-        let out = &raw mut (*r.as_ptr()).headers_out;
-        (*out).status = status as ngx_uint_t;
-        (*out).content_length_n = body.len() as off_t;
-        if !body.is_empty() {
-            (*out).content_type = str_of(content_type);
-            (*out).content_type_len = content_type.len();
-            (*out).content_type_lowcase = ptr::null_mut();
+        (*r.as_ptr()).headers_out.status = status as ngx_uint_t;
+        match body.is_empty() {
+            true => (*r.as_ptr()).headers_out.content_length_n = 0,
+            false => r.set_content(content_type, body.len()),
         }
         let rc = ngx_http_send_header(r.as_ptr());
         if rc == ERROR || rc > OK || pt_request_header_only(r.as_ptr()) != 0 {
             return Ok(rc);
         }
-        let copy = pool_copy(r.pool(), body).ok_or(NoMemory)?;
+        let copy = r.copy(body)?;
         let buf = pt_reply_buf(r.pool(), copy.data, copy.len, u32::from(r.is_main()) as ngx_uint_t);
         let link = ngx_alloc_chain_link(r.pool());
         if buf.is_null() || link.is_null() {

@@ -3,9 +3,17 @@
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
+pub(crate) use phantom_token_engine::memory::NoMemory;
+
+use crate::nginx::log::HasLog;
 use crate::nginx::sys::*;
 
 mod authorization;
+mod client;
+mod evaluated;
+mod headers;
+
+pub(crate) use evaluated::Evaluated;
 
 /// A request inside one of NGINX's callbacks.
 ///
@@ -14,13 +22,10 @@ mod authorization;
 #[derive(Clone, Copy)]
 pub(crate) struct Request(NonNull<ngx_http_request_t>);
 
-/// No memory left, in a pool or at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NoMemory;
-
-impl From<phantom_token_engine::memory::NoMemory> for NoMemory {
-    fn from(_: phantom_token_engine::memory::NoMemory) -> Self {
-        NoMemory
+impl HasLog for Request {
+    fn log(&self) -> *mut ngx_log_t {
+        // SAFETY: a live request has a connection, and a connection has a log.
+        unsafe { (*self.raw().connection).log }
     }
 }
 
@@ -46,11 +51,6 @@ impl Request {
         self.raw().pool
     }
 
-    pub(crate) fn log(self) -> *mut ngx_log_t {
-        // SAFETY: a live request has a connection, and a connection has a log.
-        unsafe { (*self.raw().connection).log }
-    }
-
     pub(crate) fn is_main(self) -> bool {
         ptr::eq(self.raw().main, self.as_ptr())
     }
@@ -65,15 +65,22 @@ impl Request {
         unsafe { *self.raw().loc_conf.add(ctx_index) }
     }
 
-    /// What the module with this `ctx_index` keeps for the request; NULL after a redirect.
-    pub(crate) fn ctx_slot(self, ctx_index: usize) -> *mut c_void {
+    /// What the module keeps for the request; NULL after a redirect.
+    #[inline]
+    pub(crate) fn ctx_slot(self) -> *mut c_void {
         // SAFETY: `ctx` has one slot for each HTTP module.
-        unsafe { *self.raw().ctx.add(ctx_index) }
+        unsafe { *self.raw().ctx.add(crate::ctx_index()) }
     }
 
-    pub(crate) fn set_ctx_slot(self, ctx_index: usize, ctx: *mut c_void) {
+    pub(crate) fn set_ctx_slot(self, ctx: *mut c_void) {
         // SAFETY: as above; NGINX only stores the pointer.
-        unsafe { *self.raw().ctx.add(ctx_index) = ctx }
+        unsafe { *self.raw().ctx.add(crate::ctx_index()) = ctx }
+    }
+
+    /// The request that this one is a subrequest of, or is.
+    pub(crate) fn main(self) -> Self {
+        // SAFETY: a live request has a live main request.
+        unsafe { Self::new(self.raw().main) }
     }
 
     pub(crate) fn is_internal(self) -> bool {
@@ -87,88 +94,46 @@ impl Request {
         unsafe { pt_satisfies_any(self.as_ptr()) != 0 }
     }
 
-    /// The value of any request header, by its lower-case name.
-    pub(crate) fn header<'a>(self, lowcase: &[u8]) -> Option<&'a [u8]> {
-        // SAFETY: the list of a live request; its elements were filled by NGINX's parsers.
-        unsafe {
-            let mut part: *const ngx_list_part_t =
-                &raw const (*self.as_ptr()).headers_in.headers.part;
-            while let Some(p) = part.as_ref() {
-                for i in 0..p.nelts {
-                    let h = &*p.elts.cast::<ngx_table_elt_t>().add(i);
-                    if bytes(&h.key).eq_ignore_ascii_case(lowcase) {
-                        return Some(bytes(&h.value));
-                    }
-                }
-                part = p.next;
-            }
-        }
-        None
+    /// Whether the request has not passed its access phase.
+    pub(crate) fn is_in_access_phase(self) -> bool {
+        // SAFETY: a live request.
+        unsafe { pt_request_in_access(self.as_ptr()) != 0 }
     }
 
-    /// Adds a response header. The value must live as long as the request.
-    pub(crate) fn add_header_out(
-        self,
-        key: &'static [u8],
-        value: ngx_str_t,
-    ) -> Result<NonNull<ngx_table_elt_t>, NoMemory> {
-        // SAFETY: a live request; a pushed element is filled at once.
-        unsafe {
-            let header = ngx_list_push(&raw mut (*self.as_ptr()).headers_out.headers)
-                .cast::<ngx_table_elt_t>();
-            let element = NonNull::new(header).ok_or(NoMemory)?;
-            (*header).hash = 1;
-            (*header).key = str_of(key);
-            (*header).value = value;
-            (*header).lowcase_key = ptr::null_mut();
-            pt_table_elt_unlinked(header);
-            Ok(element)
-        }
+    /// The response's status.
+    pub(crate) fn status(self) -> u32 {
+        self.raw().headers_out.status as u32
     }
 
-    /// Changes the value of the response header that was added under this very `key`, or adds one.
-    pub(crate) fn set_header_out(
-        self,
-        key: &'static [u8],
-        value: ngx_str_t,
-    ) -> Result<NonNull<ngx_table_elt_t>, NoMemory> {
-        let Some(header) = self.own_header_out(key) else {
-            return self.add_header_out(key, value);
-        };
-        // SAFETY: an element of the list.
-        unsafe {
-            (*header.as_ptr()).hash = 1;
-            (*header.as_ptr()).value = value;
-        }
-        Ok(header)
+    /// The status that NGINX ended the request with by itself; 0: it did not.
+    pub(crate) fn error_status(self) -> u32 {
+        // SAFETY: a live request.
+        unsafe { pt_request_err_status(self.as_ptr()) as u32 }
     }
 
-    /// Keeps the response header that was added under this very `key` from being sent.
-    pub(crate) fn hide_header_out(self, key: &'static [u8]) {
-        if let Some(header) = self.own_header_out(key) {
-            // SAFETY: an element of the list.
-            unsafe { (*header.as_ptr()).hash = 0 };
-        }
+    /// Whether the location's `server_tokens` lets the version be told.
+    pub(crate) fn tells_version(self) -> bool {
+        // SAFETY: a live request.
+        unsafe { pt_server_tokens(self.as_ptr()) != 0 }
     }
 
-    /// The response header that was added under this very `key`, wherever others of that name come
-    /// from. Looked for each time: NGINX empties the list when a filter fails, and fills it anew.
-    fn own_header_out(self, key: &'static [u8]) -> Option<NonNull<ngx_table_elt_t>> {
-        // SAFETY: the list of a live request, whose parts hold `nelts` elements each.
+    /// The query string, without the `?`.
+    pub(crate) fn args(&self) -> &[u8] {
+        // SAFETY: the arguments of a live request.
+        unsafe { bytes(&self.raw().args) }
+    }
+
+    /// What the response's body is: of a type, and of a length in bytes.
+    pub(crate) fn set_content(self, content_type: &'static [u8], len: usize) {
+        // SAFETY: a live request; the type is a constant of this binary.
         unsafe {
-            let mut part: *const ngx_list_part_t =
-                &raw const (*self.as_ptr()).headers_out.headers.part;
-            while let Some(p) = part.as_ref() {
-                for i in 0..p.nelts {
-                    let header = p.elts.cast::<ngx_table_elt_t>().add(i);
-                    if ptr::eq((*header).key.data, key.as_ptr()) {
-                        return NonNull::new(header);
-                    }
-                }
-                part = p.next;
-            }
+            let out = &raw mut (*self.as_ptr()).headers_out;
+            (*out).content_type = str_of(content_type);
+            (*out).content_type_len = content_type.len();
+            (*out).content_type_lowcase = ptr::null_mut();
+            (*out).charset = ngx_str_t { len: 0, data: ptr::null_mut() };
+            (*out).content_length_n = len as off_t;
         }
-        None
     }
 
     /// So many bytes, zeros, that live as long as the request.
@@ -185,58 +150,9 @@ impl Request {
         }
     }
 
-    /// Evaluates a complex value. The bytes live in the request's pool.
-    pub(crate) fn complex_value<'a>(
-        self,
-        value: *mut ngx_http_complex_value_t,
-    ) -> Result<&'a [u8], NoMemory> {
-        let mut out = ngx_str_t { len: 0, data: ptr::null_mut() };
-        // SAFETY: a compiled value of this configuration cycle and a live request.
-        unsafe {
-            if ngx_http_complex_value(self.as_ptr(), value, &mut out) != OK {
-                return Err(NoMemory);
-            }
-            Ok(bytes(&out))
-        }
-    }
-
-    /// An indexed variable's value, evaluated anew where NGINX says it may change; empty where it is
-    /// not found. The bytes live in the request.
-    pub(crate) fn variable<'a>(self, index: usize) -> &'a [u8] {
-        // SAFETY: the index was given by ngx_http_get_variable_index for this configuration.
-        unsafe {
-            let mut len = 0;
-            let value = ngx_http_get_flushed_variable(self.as_ptr(), index);
-            let data = pt_variable_data(value, &mut len);
-            bytes(&ngx_str_t { len, data })
-        }
-    }
-
-    /// Forgets an indexed variable's value, so that it is evaluated anew.
-    pub(crate) fn forget_variable(self, index: usize) {
-        // SAFETY: as above; a live request has all its variables' slots.
-        unsafe { pt_forget_variable(self.as_ptr(), index) }
-    }
-
-    /// What evaluating expressions has left behind so far, in the request's pool.
-    pub(crate) fn keep_evaluated(self) -> Result<NonNull<c_void>, NoMemory> {
-        // SAFETY: a live request.
-        NonNull::new(unsafe { pt_keep_evaluated(self.as_ptr()) }).ok_or(NoMemory)
-    }
-
-    /// Puts back what [`Self::keep_evaluated`] gave for this request, once; but variables of the
-    /// handlers `assigned` keep their value, and the captures of the location's own expression are made
-    /// anew.
-    pub(crate) fn restore_evaluated(
-        self,
-        kept: NonNull<c_void>,
-        assigned: &[ngx_http_get_variable_pt],
-    ) -> Result<(), NoMemory> {
-        let (handlers, count) = (assigned.as_ptr().cast_mut(), assigned.len());
-        // SAFETY: a live request, and what was kept for it, whose array it takes over; the handlers are
-        // only compared.
-        let restored =
-            unsafe { pt_restore_evaluated(self.as_ptr(), kept.as_ptr(), handlers, count) };
-        if restored == OK { Ok(()) } else { Err(NoMemory) }
+    /// A copy that lives as long as the request.
+    pub(crate) fn copy(self, bytes: &[u8]) -> Result<ngx_str_t, NoMemory> {
+        // SAFETY: a live pool.
+        unsafe { pool_copy(self.pool(), bytes) }.ok_or(NoMemory)
     }
 }

@@ -1,11 +1,10 @@
 //! `phantom_token_purge`: forgetting one token, or all.
 
 use phantom_token_engine::http::form::purge::{Purge, PurgeError};
-use phantom_token_engine::memory;
 
 use crate::conf::operate::Purger;
 use crate::conf::{LocConf, MainConf};
-use crate::nginx::guard;
+use crate::nginx::handlers::Handler;
 use crate::nginx::log::notice;
 use crate::nginx::reply;
 use crate::nginx::request::{NoMemory, Request};
@@ -13,16 +12,26 @@ use crate::nginx::sys::*;
 
 const NO_CONTENT: u32 = NGX_HTTP_NO_CONTENT;
 
-/// NGINX's content handler.
-pub(crate) unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: NGINX passes a live request.
-    let r = unsafe { Request::new(r) };
-    guard::entry(
-        "the purge handler",
-        || r.log(),
-        INTERNAL_SERVER_ERROR,
-        || begin(r).unwrap_or(INTERNAL_SERVER_ERROR),
-    )
+/// The content handler of a purge.
+pub(crate) struct PurgeHandler;
+
+impl Handler for PurgeHandler {
+    const WHAT: &'static str = "the purge handler";
+
+    fn handle(r: Request) -> Result<ngx_int_t, NoMemory> {
+        begin(r)
+    }
+}
+
+/// Goes on once the body is there.
+struct BodyIsThere;
+
+impl Handler for BodyIsThere {
+    const WHAT: &'static str = "the end of a purge's body";
+
+    fn handle(r: Request) -> Result<ngx_int_t, NoMemory> {
+        finish(r)
+    }
 }
 
 fn begin(r: Request) -> Result<ngx_int_t, NoMemory> {
@@ -31,43 +40,14 @@ fn begin(r: Request) -> Result<ngx_int_t, NoMemory> {
         return Ok(NGX_HTTP_NOT_ALLOWED as ngx_int_t);
     }
     let from_anywhere = LocConf::of(r).operate.purge.get() == Some(&Purger::Any);
-    if !(from_anywhere || is_local(r)) || is_cross_origin(r) {
+    if !(from_anywhere || r.is_local()) || is_cross_origin(r) {
         return Ok(NGX_HTTP_FORBIDDEN as ngx_int_t);
     }
     // A token must not reach a temporary file: only a body that fits into memory is read.
-    // SAFETY: a live request.
-    let (most, chunked) =
-        unsafe { (pt_client_body_buffer_size(r.as_ptr()), pt_request_is_chunked(r.as_ptr()) != 0) };
-    let length = r.raw().headers_in.content_length_n;
-    if chunked || usize::try_from(length).is_ok_and(|length| length > most) {
+    if r.body_may_exceed(r.body_buffer_size()) {
         return Ok(NGX_HTTP_REQUEST_ENTITY_TOO_LARGE as ngx_int_t);
     }
-    // SAFETY: a live request; NGINX calls back once the body is there.
-    let rc = unsafe {
-        pt_request_body_in_memory(r.as_ptr());
-        ngx_http_read_client_request_body(r.as_ptr(), Some(body_is_there))
-    };
-    Ok(if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t { rc } else { NGX_DONE as ngx_int_t })
-}
-
-/// A peer on this machine: a loopback address, or a UNIX-domain socket.
-fn is_local(r: Request) -> bool {
-    // SAFETY: a live request's connection has its peer's address, of the family's size.
-    unsafe {
-        let address = (*(*r.as_ptr()).connection).sockaddr.cast::<libc::sockaddr>();
-        match i32::from((*address).sa_family) {
-            libc::AF_UNIX => true,
-            libc::AF_INET => {
-                let v4 = &*address.cast::<libc::sockaddr_in>();
-                std::net::Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr)).is_loopback()
-            }
-            libc::AF_INET6 => {
-                let v6 = &*address.cast::<libc::sockaddr_in6>();
-                std::net::Ipv6Addr::from(v6.sin6_addr.s6_addr).to_canonical().is_loopback()
-            }
-            _ => false,
-        }
-    }
+    Ok(r.read_body::<BodyIsThere>())
 }
 
 /// A browser sent it for another site's page.
@@ -84,25 +64,12 @@ fn is_cross_origin(r: Request) -> bool {
     authority.is_none_or(|authority| host.is_empty() || !authority.eq_ignore_ascii_case(host))
 }
 
-unsafe extern "C" fn body_is_there(r: *mut ngx_http_request_t) {
-    // SAFETY: NGINX passes the request whose body it has read.
-    let request = unsafe { Request::new(r) };
-    let rc = guard::entry(
-        "the end of a purge's body",
-        || request.log(),
-        INTERNAL_SERVER_ERROR,
-        || finish(request).unwrap_or(INTERNAL_SERVER_ERROR),
-    );
-    // SAFETY: as NGINX's own content handlers end after reading a body.
-    unsafe { ngx_http_finalize_request(r, rc) };
-}
-
 fn finish(r: Request) -> Result<ngx_int_t, NoMemory> {
-    let Some(body) = body(r)? else {
+    let Some(body) = r.body()? else {
         return reply::problem(r, NGX_HTTP_BAD_REQUEST, "the body could not be read");
     };
     let purged = match Purge::parse(&body) {
-        Err(PurgeError::NoMemory(no_memory)) => return Err(no_memory.into()),
+        Err(PurgeError::NoMemory(no_memory)) => return Err(no_memory),
         Err(error) => {
             return reply::problem(r, NGX_HTTP_BAD_REQUEST, &error.to_string().replace('"', "'"));
         }
@@ -132,7 +99,7 @@ fn run(r: Request, purge: &Purge) -> bool {
                 done &= zone.locked(|locked| locked.clear()).is_some();
             }
             state.purge_all();
-            notice!(r.log(), "all cached tokens are purged");
+            notice!(r, "all cached tokens are purged");
         }
         Purge::Token(token) => {
             for zone in &main.cache.zones {
@@ -146,29 +113,4 @@ fn run(r: Request, purge: &Purge) -> bool {
     }
     state.announce_answer();
     done
-}
-
-/// The request's body, in one piece; `None` where some of it is not in memory.
-fn body(r: Request) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, NoMemory> {
-    // SAFETY: a live request.
-    let most = unsafe { pt_client_body_buffer_size(r.as_ptr()) };
-    // All of the room at once: what grows leaves copies behind.
-    let mut out = zeroize::Zeroizing::new(memory::with_room(most)?);
-    // SAFETY: the chain of buffers NGINX has read the body into, all in memory.
-    unsafe {
-        let Some(body) = (*r.as_ptr()).request_body.as_ref() else { return Ok(None) };
-        let mut link = body.bufs;
-        while let Some(part) = link.as_ref() {
-            if pt_buf_in_memory(part.buf) == 0 && pt_buf_size(part.buf) > 0 {
-                return Ok(None);
-            }
-            let (pos, last) = ((*part.buf).pos, (*part.buf).last);
-            if !pos.is_null() {
-                let len = last.offset_from(pos) as usize;
-                out.extend_from_slice(core::slice::from_raw_parts(pos, len));
-            }
-            link = part.next;
-        }
-    }
-    Ok(Some(out))
 }

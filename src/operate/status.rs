@@ -4,7 +4,7 @@ use phantom_token_engine::metrics::{Build, Snapshot, ZoneEntries, ZoneFacts};
 
 use crate::conf::operate::Format;
 use crate::conf::{LocConf, MainConf};
-use crate::nginx::guard;
+use crate::nginx::handlers::Handler;
 use crate::nginx::reply;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
@@ -13,16 +13,15 @@ use crate::nginx::sys::*;
 const PAGE: &[u8] = include_bytes!("status/page.html");
 const PAGE_POLICY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/page-policy.txt"));
 
-/// NGINX's content handler.
-pub(crate) unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: NGINX passes a live request.
-    let r = unsafe { Request::new(r) };
-    guard::entry(
-        "the status handler",
-        || r.log(),
-        INTERNAL_SERVER_ERROR,
-        || show(r).unwrap_or(INTERNAL_SERVER_ERROR),
-    )
+/// The content handler of the numbers.
+pub(crate) struct StatusHandler;
+
+impl Handler for StatusHandler {
+    const WHAT: &'static str = "the status handler";
+
+    fn handle(r: Request) -> Result<ngx_int_t, NoMemory> {
+        show(r)
+    }
 }
 
 fn show(r: Request) -> Result<ngx_int_t, NoMemory> {
@@ -30,8 +29,7 @@ fn show(r: Request) -> Result<ngx_int_t, NoMemory> {
         r.add_header_out(b"Allow", str_of(b"GET, HEAD"))?;
         return Ok(NGX_HTTP_NOT_ALLOWED as ngx_int_t);
     }
-    // SAFETY: a live request.
-    let rc = unsafe { ngx_http_discard_request_body(r.as_ptr()) };
+    let rc = r.discard_body();
     if rc != OK {
         return Ok(rc);
     }
@@ -69,9 +67,8 @@ fn show(r: Request) -> Result<ngx_int_t, NoMemory> {
 
 /// `?format=…`; an error where it names none of the formats.
 fn asked_format(r: Request) -> Result<Option<Format>, ()> {
-    // SAFETY: the arguments of a live request.
-    let args = unsafe { bytes(&r.raw().args) };
-    args.split(|byte| *byte == b'&')
+    r.args()
+        .split(|byte| *byte == b'&')
         .find_map(|arg| arg.strip_prefix(b"format="))
         .map_or(Ok(None), |name| Format::parse(name).map(Some).ok_or(()))
 }
@@ -97,9 +94,7 @@ fn numbers(r: Request, format: Format) -> Option<String> {
             })
         })
         .collect();
-    // SAFETY: a live request.
-    let tokens = unsafe { pt_server_tokens(r.as_ptr()) != 0 };
-    let build = tokens.then_some(Build {
+    let build = r.tells_version().then_some(Build {
         version: env!("CARGO_PKG_VERSION"),
         nginx: env!("PHANTOM_TOKEN_NGINX_VERSION"),
     });

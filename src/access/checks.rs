@@ -1,0 +1,49 @@
+//! What a location asks of a token besides that it is active: checks, in the order in which they answer.
+//!
+//! They are judged on every request, since two locations may ask different things of one token. A new
+//! check is a file in here and a line in [`CHECKS`].
+
+use phantom_token_engine::local::Cached;
+
+use crate::access::refusal::Refusal;
+use crate::conf::Policy;
+use crate::nginx::request::Request;
+use crate::operate::counters::Outcome as Status;
+
+mod binding;
+mod forwardable;
+mod kind;
+mod scope;
+
+/// A check: whether a token that a request presents, and of which the server said this, has what the
+/// location's policy asks for. It may evaluate variables.
+type Check = fn(&Request, &Policy, &Cached) -> Result<(), Unmet>;
+
+const CHECKS: [Check; 4] = [binding::check, kind::check, scope::check, forwardable::check];
+
+/// What a token does not meet.
+pub(crate) struct Unmet {
+    /// What the client is told.
+    pub(crate) refusal: Refusal,
+    /// The word for `$phantom_token_reason`.
+    pub(crate) reason: &'static str,
+    /// `$phantom_token_status`.
+    pub(crate) status: Status,
+    /// What the token lacks, for `$phantom_token_unmet`.
+    pub(crate) lacking: Vec<u8>,
+}
+
+impl Unmet {
+    /// The token is not good enough: it is denied.
+    fn denied(reason: &'static str, refusal: Refusal) -> Self {
+        Self { refusal, reason, status: Status::Denied, lacking: Vec::new() }
+    }
+}
+
+/// Applies all checks.
+///
+/// # Errors
+/// The first that is not met.
+pub(crate) fn apply(r: &Request, policy: &Policy, facts: &Cached) -> Result<(), Unmet> {
+    CHECKS.iter().try_for_each(|check| check(r, policy, facts))
+}
