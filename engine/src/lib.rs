@@ -11,6 +11,7 @@ pub mod arena;
 pub mod client;
 pub mod directive;
 #[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/judges.rs"]
 pub mod fuzz;
 pub mod guard;
 pub mod http;

@@ -5,6 +5,9 @@
 //! inputs kept in `fuzz/corpus` run through the same functions in every `cargo test`, so that what
 //! was found once is seen again. What is accepted is judged by other code than that under test:
 //! `serde_json`'s values, or a few plain lines.
+//!
+//! It is compiled as a module of the engine: two targets, `arena` and `http`, look into private parts.
+//! The other judges use what is public.
 
 mod authorization;
 mod cache_control;
