@@ -1,7 +1,7 @@
 //! A worker's event loop is given no large pieces of memory: the request that needs one gets 500,
 //! and the same worker serves on.
 //!
-//! Needs the module that `injected_module` finds; where it is not there, nothing is tested.
+//! Needs the module that `injected_module` finds, which says what it means where there is none.
 
 use std::fs;
 use std::path::PathBuf;

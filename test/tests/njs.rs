@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use phantom_token_test::nginx::skip;
 use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN};
 use phantom_token_test::{Api, AuthorizationServer, Gateway, Reply, Response, Script, port};
 
@@ -29,7 +30,7 @@ impl Guide {
     /// `None` where there is no njs for the NGINX under test.
     fn read() -> Option<Self> {
         let Some(njs) = std::env::var_os("NJS_MODULE").map(PathBuf::from) else {
-            eprintln!("skipped: NJS_MODULE names no njs");
+            skip("NJS_MODULE names no njs");
             return None;
         };
         assert!(njs.exists(), "{} is not there; `make setup` provides it", njs.display());

@@ -1,7 +1,7 @@
 //! A panic at each entry from C: the request fails closed, one `[crit]` line tells where, and the
 //! worker serves on.
 //!
-//! Needs the module that `injected_module` finds; where it is not there, nothing is tested.
+//! Needs the module that `injected_module` finds, which says what it means where there is none.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use phantom_token_test::nginx::{Builder, module};
+use phantom_token_test::nginx::{Builder, module, skip};
 use phantom_token_test::process::wait_until;
 use phantom_token_test::{Api, AuthorizationServer, Gateway, Rig};
 
@@ -224,7 +224,7 @@ fn a_server_without_a_location_runs_its_rewrites_once() {
 #[test]
 fn scripts_are_asked_anew_and_what_they_have_set_stays() {
     let Some(njs) = std::env::var_os("NJS_MODULE") else {
-        eprintln!("skipped: NJS_MODULE names no njs");
+        skip("NJS_MODULE names no njs");
         return;
     };
     let script = "function pick(r) { r.variables.picked = 'this'; r.internalRedirect('@target'); }\n\
@@ -264,7 +264,7 @@ fn scripts_are_asked_anew_and_what_they_have_set_stays() {
 #[test]
 fn beside_lua_every_pass_begins_anew_too() {
     let Some(lua) = std::env::var_os("LUA_ROOT").map(PathBuf::from) else {
-        eprintln!("skipped: LUA_ROOT names no Lua for NGINX");
+        skip("LUA_ROOT names no Lua for NGINX");
         return;
     };
     let load = |module: &Path| format!("load_module {};\n", module.display());

@@ -103,6 +103,25 @@ fn clients_see_idle_and_closed_connections() {
 }
 
 #[test]
+fn the_two_clocks_are_set_apart() {
+    let gateway = plain().count_calls().own_clock().start();
+    let day = |gateway: &Gateway| gateway.get("/", &[]).header("date").map(str::to_owned);
+    let (mut client, today) = (gateway.client(), day(&gateway));
+    assert_eq!(client.get("/", &[]).status, 200);
+    gateway.set_clock(10 * 24 * 60 * 60);
+    gateway.pass_time(Duration::from_secs(76));
+    assert_ne!(
+        day(&gateway).map(|day| day[..11].to_owned()),
+        today.map(|day| day[..11].to_owned())
+    );
+    assert!(client.closes(), "the monotonic clock has passed what a connection may rest");
+
+    let without = plain().start();
+    let passes = || without.pass_time(Duration::from_secs(1));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(passes)).is_err());
+}
+
+#[test]
 fn the_version_is_told() {
     assert!(phantom_token_test::nginx::version() >= (1, 22, 0));
 }

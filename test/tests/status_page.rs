@@ -1,5 +1,6 @@
 //! The status page for people, in headless Chromium.
 
+use phantom_token_test::nginx::skip;
 use phantom_token_test::{Browser, Rig, Script};
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ fn rig() -> Rig {
 
 fn open(rig: &Rig) -> Option<Browser> {
     let Some(mut browser) = Browser::open(1200, 900) else {
-        eprintln!("skipped: Chromium is not installed");
+        skip("Chromium is not installed");
         return None;
     };
     browser.go(&format!("{}/status", rig.gateway.url()));

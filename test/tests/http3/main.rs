@@ -5,7 +5,7 @@ mod client;
 use std::net::UdpSocket;
 
 use client::Connection;
-use phantom_token_test::nginx::{Builder, configured_with};
+use phantom_token_test::nginx::{Builder, configured_with, skip};
 use phantom_token_test::process::wait_for;
 use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN, SERVER_ERROR, UNAUTHORIZED};
 use phantom_token_test::tls::Authority;
@@ -21,7 +21,7 @@ struct Http3 {
 impl Http3 {
     fn start(change: impl FnOnce(Builder) -> Builder) -> Option<Self> {
         if !configured_with("--with-http_v3_module") {
-            eprintln!("skipped: this NGINX has no HTTP/3");
+            skip("this NGINX has no HTTP/3");
             return None;
         }
         let (port, authority) = (free_udp_port(), Authority::generate());
