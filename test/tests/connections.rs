@@ -5,7 +5,7 @@ use std::thread;
 use phantom_token_test::api::digest;
 use phantom_token_test::process::wait_until;
 use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN};
-use phantom_token_test::{AuthorizationServer, Mint, Reply, Rig, Script};
+use phantom_token_test::{AuthorizationServer, Client, Mint, Reply, Rig, Script};
 
 #[test]
 fn jwts_of_any_size_reach_the_api_whole() {
@@ -218,4 +218,76 @@ fn http_2_streams_share_a_connection_with_refusals() {
     let status = output.lines().find(|line| line.starts_with("status codes:"));
     assert_eq!(status, Some("status codes: 20 2xx, 0 3xx, 40 4xx, 20 5xx"), "{output}");
     assert!(output.contains(" 80 done,") && output.contains(" 0 errored,"), "{output}");
+}
+
+/// A request whose chunked body is none, and behind it what must not be taken for another request.
+fn malformed(path: &str, authorization: &str) -> Vec<u8> {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\n{authorization}Transfer-Encoding: chunked\r\n\r\n\
+         xyz\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// Reads one response, and asserts that the connection then ends without another.
+#[track_caller]
+fn assert_ends(mut client: Client) {
+    assert_eq!(client.pending(), b"", "nothing is answered behind it");
+    assert!(client.closes(), "the connection ends");
+}
+
+#[test]
+fn a_malformed_body_ends_the_connection() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder
+            .endpoint(&format!("{} max_fails=0", server.introspection_url()))
+            .location("/paged", "phantom_token on;\nerror_page 500 /page;\ntry_files /none =204;")
+            .location("/page", "return 200 \"page\\n\";")
+            .location("/checked", "phantom_token on;\nerror_page 500 /open;\ntry_files /none =204;")
+            .location("/open", "try_files /none =404;")
+            .location("/smuggled", "return 200 \"smuggled\\n\";")
+    });
+    rig.server.script("failing", Script::status(500));
+    for (path, authorization, status) in [
+        ("/api", "", 401),
+        ("/api", "Authorization: Bearer failing\r\n", 500),
+        ("/paged", "Authorization: Bearer failing\r\n", 400),
+        ("/checked", "Authorization: Bearer failing\r\n", 404),
+    ] {
+        let mut client = rig.gateway.client();
+        client.send(&malformed(path, authorization));
+        let response = client.read();
+        assert_eq!(response.status, status, "{path}");
+        assert_eq!(response.header("connection"), Some("close"), "{path} {status}");
+        assert_ends(client);
+    }
+}
+
+#[test]
+fn a_failure_keeps_the_connection_whose_body_is_read_or_to_be_dropped() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder
+            .endpoint(&format!("{} max_fails=0", server.introspection_url()))
+            .location("/paged", "phantom_token on;\nerror_page 500 /page;\ntry_files /none =204;")
+            .location("/page", "return 200 \"page\\n\";")
+            .location("/checked", "phantom_token on;\nerror_page 500 /open;\ntry_files /none =204;")
+            .location("/open", "try_files /none =404;")
+    });
+    rig.server.script("failing", Script::status(500));
+    let mut client = rig.gateway.client();
+    for path in ["/api", "/paged", "/checked"] {
+        for framing in [
+            "Content-Length: 3\r\n\r\nabc",
+            "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        ] {
+            client.send(
+                format!(
+                    "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer failing\r\n{framing}"
+                )
+                .as_bytes(),
+            );
+            let response = client.read();
+            assert_eq!(response.header("connection"), Some("keep-alive"), "{path} {framing}");
+        }
+    }
 }

@@ -388,3 +388,24 @@ fn a_flood_of_new_tokens_keeps_nobody_from_an_answer_and_rests_no_endpoint() {
     println!("{answered} answered, {in_vain} calls in vain, of {}", metrics.failures("timeout"));
     assert!(in_vain < answered / 4.0, "{answered} answered, {in_vain} calls in vain");
 }
+
+#[test]
+fn a_resting_endpoint_is_met_once_by_a_request() {
+    let nobody = port::free();
+    let rig = Rig::start(|builder| {
+        builder
+            .endpoint(&format!("http://127.0.0.1:{nobody}/ max_fails=1 fail_timeout=60s"))
+            .server("error_page 503 /protected;")
+            .location("/protected", "phantom_token on;\nreturn 200 \"never\\n\";")
+            .location("/status", "phantom_token_status;")
+    });
+    assert_eq!(rig.get_as("first").status, 500);
+    rig.gateway.wait_for_log(&["[warn]", "rests for"]);
+    assert_eq!(rig.get_as("other").status, 503);
+    let status = rig.gateway.get("/status", &[]).text();
+    let resting: Vec<_> = status
+        .lines()
+        .filter(|line| line.contains("failures") && line.contains("resting"))
+        .collect();
+    assert!(resting.iter().any(|line| line.ends_with(" 1")), "{resting:?}");
+}

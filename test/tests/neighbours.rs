@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use phantom_token_test::rig::{CHALLENGE, UNAUTHORIZED};
 use phantom_token_test::{AuthorizationServer, Mint, Rig, Script};
 
+/// `user:password`, for `auth_basic`.
+const BASIC: (&str, &str) = ("Authorization", "Basic dXNlcjpwYXNzd29yZA==");
+
 /// A gateway without a cache, so that every question is a call, and with `$api`.
 fn rig(
     change: impl FnOnce(phantom_token_test::nginx::Builder) -> phantom_token_test::nginx::Builder,
@@ -363,4 +366,49 @@ fn a_cache_behind_it_is_keyed_by_who_asks() {
     }
     assert_eq!(rig.api.count(), 3, "one answer for all, then one for each");
     assert_eq!(ask(&rig, "GET", "/plain", "Bearer unknown").status, 401, "judged all the same");
+}
+
+#[test]
+fn a_refusal_behind_the_access_phase_keeps_its_body() {
+    let rig = Rig::start(|builder| {
+        let basic = "satisfy any;\nauth_basic x;\nauth_basic_user_file users;";
+        builder
+            .file("users", "user:{PLAIN}password\n")
+            .directives(basic)
+            .location("/own", &format!("phantom_token on;\n{basic}\ntry_files /none =401;"))
+    });
+    // The API refuses what is no JWT.
+    let refused = rig.gateway.get("/api", &[BASIC]);
+    assert_eq!(refused.status, 401);
+    assert_ne!(refused.text(), UNAUTHORIZED);
+    assert_eq!(rig.api.last().authorization(), [BASIC.1]);
+    let own = rig.gateway.get("/own", &[BASIC]);
+    assert_eq!(own.status, 401);
+    assert!(own.text().contains("<html>"), "{own:?}");
+    // Neither of the two lets it in: the body is ours.
+    let refused = rig.gateway.get("/api", &[]);
+    assert_eq!((refused.status, refused.text().as_str()), (401, UNAUTHORIZED));
+    assert_eq!(refused.headers.all("www-authenticate").count(), 2);
+}
+
+#[test]
+fn what_options_loses_is_forgotten_everywhere() {
+    let rig = Rig::start(|builder| {
+        builder
+            .directives("if ($http_authorization = x) { return 418; }")
+            .directives("proxy_set_header X-Seen $http_authorization;")
+    });
+    let mut client = rig.gateway.client();
+    client.send_request("OPTIONS", "/api/echo", &[("Authorization", "Bearer opaque")], b"");
+    assert_eq!(client.read().status, 200);
+    let seen = rig.api.last();
+    assert_eq!(seen.head.headers.get("x-seen"), None);
+    assert!(seen.authorization().is_empty());
+}
+
+#[test]
+fn a_delayed_refusal_is_still_ours() {
+    let rig = Rig::start(|builder| builder.directives("auth_delay 50ms;"));
+    let refused = rig.gateway.get("/api", &[]);
+    assert_eq!((refused.status, refused.text().as_str()), (401, UNAUTHORIZED));
 }

@@ -497,3 +497,48 @@ fn a_refusal_after_a_response_that_was_given_up_is_whole() {
     assert_eq!(refused.header("x-added"), Some("1"));
     assert_eq!(refused.header("cache-control"), Some("no-store"));
 }
+
+#[test]
+fn a_hit_too_is_kept_for_its_request() {
+    let rig = Rig::start(|builder| {
+        builder
+            .directives("phantom_token_cache_valid 300s;")
+            .location(
+                "/first",
+                "phantom_token on;\nerror_page 404 /second;\ntry_files /none =404;\n",
+            )
+            .location(
+                "/second",
+                "phantom_token on;\nphantom_token_cache_valid 0;\ntry_files /none =204;",
+            )
+    });
+    let token = rig.server.issue();
+    rig.assert_passes(&token);
+    assert_eq!(rig.gateway.get_as("/first", &token.token).status, 204);
+    assert_eq!(rig.server.introspections(), 1);
+}
+
+#[test]
+fn a_second_refusal_takes_the_challenge_of_the_first_away() {
+    let nobody = port::free();
+    let rig = Rig::start(|builder| {
+        builder
+            .location(
+                "/first",
+                "phantom_token on;\nphantom_token_scope execute;\nerror_page 403 /second;\n\
+                 try_files /none =204;",
+            )
+            .location(
+                "/second",
+                &format!(
+                    "phantom_token on;\n\
+                     phantom_token_introspection_endpoint http://127.0.0.1:{nobody}/;\n\
+                     try_files /none =204;"
+                ),
+            )
+    });
+    let token = rig.server.issue();
+    let failed = rig.gateway.get_as("/first", &token.token);
+    assert_eq!(failed.status, 500);
+    assert_eq!(failed.header("www-authenticate"), None);
+}

@@ -457,3 +457,18 @@ fn the_trace_goes_on_to_the_authorization_server() {
         });
     }
 }
+
+#[test]
+fn a_token_from_a_variable_that_changes_is_the_last_one() {
+    let rig = Rig::start(|builder| {
+        builder.server("if ($arg_token = x) { return 418; }").location(
+            "/changed",
+            "phantom_token on token=$arg_token;\nset $args token=$http_x_token;\n\
+             try_files /none =204;",
+        )
+    });
+    let token = rig.server.issue();
+    let got = rig.gateway.get("/changed?token=other", &[("X-Token", &token.token)]);
+    assert_eq!(got.status, 204);
+    assert_eq!(rig.server.introspections_of("other"), 0);
+}

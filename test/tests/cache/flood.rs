@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use phantom_token_test::Client;
+use phantom_token_test::{Client, Rig};
 
 use crate::support::*;
 
@@ -45,4 +45,23 @@ fn made_up_tokens_push_no_good_entry_out() {
         assert_eq!(pass(&rig.gateway, "/shown", token), "HIT");
     }
     assert_eq!(rig.server.introspections(), calls);
+}
+
+#[test]
+fn too_many_calls_do_not_affect_what_the_zone_knows() {
+    let rig = Rig::start(|builder| {
+        builder.http("phantom_token_max_pending 1;\nphantom_token_worker_cache 0;")
+    });
+    let (known, slow) = (rig.server.issue(), rig.server.issue());
+    rig.assert_passes(&known);
+    let hold = rig.server.hold_token(&slow.token);
+    let mut client = rig.gateway.client();
+    client.send_request("GET", "/api", &[("Authorization", &slow.bearer())], b"");
+    rig.server.wait_for_introspections(2);
+    rig.assert_passes(&known);
+    assert_eq!(rig.get_as("another").status, 503);
+    drop(hold);
+    assert_eq!(client.read().status, 200);
+    // The refused one has left no mark behind that somebody would wait for.
+    assert_eq!(rig.get_as("another").status, 401);
 }

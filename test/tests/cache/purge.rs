@@ -270,3 +270,27 @@ fn a_connection_goes_on_after_every_answer() {
     }
     assert_eq!(client.get("/worker", &[]).status, 204);
 }
+
+#[test]
+fn a_purge_reaches_a_refreshing_call_too() {
+    let rig = Rig::start(|builder| {
+        builder
+            .directives("phantom_token_cache_bypass $arg_fresh;")
+            .location("/purge", "phantom_token_purge;")
+    });
+    let token = rig.server.issue();
+    let hold = rig.server.hold_token(&token.token);
+    let mut client = rig.gateway.client();
+    let bearer = token.bearer();
+    client.send_request("GET", "/api?fresh=1", &[("Authorization", &bearer)], b"");
+    rig.server.wait_for_introspections(1);
+    let mut purger = rig.gateway.client();
+    let body = format!("token={}", token.token);
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    purger.send_request("POST", "/purge", &form, body.as_bytes());
+    assert_eq!(purger.read().status, 204);
+    drop(hold);
+    assert_eq!(client.read().status, 200);
+    rig.assert_passes(&token);
+    assert_eq!(rig.server.introspections(), 2, "the answer from before the purge is not stored");
+}
