@@ -165,22 +165,15 @@ sanitize: setup-test nginx ## Run the tests under AddressSanitizer, ThreadSaniti
 	@$(MAKE) --no-print-directory build
 	@tools/sanitize valgrind '$(out)/nginx' '$(out)/$(MODULE)'
 
-# The programs are cargo fuzz's; how long they run is counted in their own processor time.
 FUZZ_SECONDS ?= 60
 FUZZ_ONLY ?=
-fuzz_programs := $(TARGET)/fuzz/$(ADDRESS_TARGET)/release
-.PHONY: fuzz-programs
-fuzz-programs: setup-fuzz
-	$(SAY) 'building the fuzz targets'
-	@$(CARGO) +nightly fuzz build --fuzz-dir fuzz --target-dir '$(TARGET)/fuzz'
-
 .PHONY: fuzz
-fuzz: fuzz-programs ## Feed the engine random input, FUZZ_SECONDS a target (FUZZ_ONLY): docs/fuzzing.md
-	@FUZZ_SECONDS='$(FUZZ_SECONDS)' tools/fuzz run '$(fuzz_programs)' $(FUZZ_ONLY)
+fuzz: setup-fuzz ## Feed the engine random input, FUZZ_SECONDS a target (FUZZ_ONLY): docs/fuzzing.md
+	@FUZZ_SECONDS='$(FUZZ_SECONDS)' tools/fuzz run $(FUZZ_ONLY)
 
 .PHONY: fuzz-minimise
-fuzz-minimise: fuzz-programs ## Keep in fuzz/corpus the fewest inputs that reach what was reached
-	@tools/fuzz minimise '$(fuzz_programs)' $(FUZZ_ONLY)
+fuzz-minimise: setup-fuzz ## Drop of what fuzzing found all that reaches nothing besides
+	@tools/fuzz minimise $(FUZZ_ONLY)
 
 .PHONY: nginx-tests
 nginx-tests: build ## Run NGINX's own tests, in NGINX_TESTS_DIR, with the module loaded and without
