@@ -125,7 +125,7 @@ test-servers: setup-servers build ## Test with real authorization servers, all t
 
 # Nothing of it runs at the same time as a measurement.
 .PHONY: bench
-bench: setup-bench build ## Measure what the module costs: docs/benchmarks.md
+bench: setup-bench build ## Measure what the module costs: docs/benchmarks.md, docs/results.md
 	$(SAY) 'building the benchmarks'
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-bench --profile bench --bins --benches
 	$(SAY) 'single steps of the engine'

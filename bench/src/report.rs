@@ -1,5 +1,5 @@
-//! The results as Markdown with charts beside it: in `build/bench`, or in the documentation between
-//! two marks.
+//! The results as Markdown with charts beside it: in `build/bench`, or between two marks of
+//! `docs/results.md` and of the README.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,6 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::settings::workspace;
+
+const BEGIN: &str = "<!-- make bench: begin -->";
+const END: &str = "<!-- make bench: end -->";
 
 /// What was measured so far.
 #[derive(Default)]
@@ -81,7 +84,7 @@ impl Report {
         let docs = workspace().join("docs");
         self.draw(&docs)?;
         between_marks(&workspace().join("README.md"), &table(&SHORT, &self.short))?;
-        let path = docs.join("benchmarks.md");
+        let path = docs.join("results.md");
         between_marks(&path, self.text.trim_end())?;
         Ok(path)
     }
@@ -108,12 +111,72 @@ fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 fn between_marks(path: &Path, text: &str) -> io::Result<()> {
-    const BEGIN: &str = "<!-- make bench: begin -->";
-    const END: &str = "<!-- make bench: end -->";
     let old = fs::read_to_string(path)?;
-    let (Some(begin), Some(end)) = (old.find(BEGIN), old.find(END)) else {
+    let Some((before, after)) = around_marks(&old) else {
         return Err(io::Error::other(format!("{} has no marks {BEGIN}", path.display())));
     };
-    let (before, after) = (&old[..begin], &old[end + END.len()..]);
     fs::write(path, format!("{before}{BEGIN}\n\n{text}\n\n{END}{after}"))
+}
+
+/// What stands before and after the marks.
+fn around_marks(text: &str) -> Option<(&str, &str)> {
+    let (before, rest) = text.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some((before, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(name: &str) -> String {
+        fs::read_to_string(workspace().join(name)).expect("a page of the documentation")
+    }
+
+    /// The lines between the marks.
+    fn measured(page: &str) -> &str {
+        let (before, after) = around_marks(page).expect("the marks");
+        &page[before.len()..page.len() - after.len()]
+    }
+
+    /// The cells of a table's row.
+    fn cells(row: &str) -> Vec<&str> {
+        row.trim_matches('|').split('|').map(str::trim).collect()
+    }
+
+    #[test]
+    fn the_readme_says_what_the_results_say() {
+        let (readme, results) = (page("README.md"), page("docs/results.md"));
+        let results = measured(&results);
+        let rows = |section: &str| -> Vec<Vec<&str>> {
+            let (_, rest) = results.split_once(section).expect("the section");
+            let section = rest.split("\n### ").next().unwrap_or(rest);
+            section.lines().filter(|line| line.starts_with("| ")).map(cells).collect()
+        };
+        let (warm, cold) = (rows("### Warm cache"), rows("### Cold cache"));
+        let burst = rows("### Many at once");
+        let find = |rows: &[Vec<&str>], gateway: &str, column: usize| {
+            let row = rows.iter().find(|row| row[0] == gateway);
+            row.and_then(|row| row.get(column)).map_or("", |cell| cell).to_owned()
+        };
+        let mut compared = 0;
+        for row in measured(&readme).lines().filter(|line| line.starts_with("| ")).skip(2) {
+            let row = cells(row);
+            let long = [
+                find(&warm, row[0], 1),
+                find(&warm, row[0], 2),
+                find(&cold, row[0], 1),
+                find(&burst, row[0], 1),
+            ];
+            for (short, long) in row[1..].iter().zip(&long) {
+                let same = match *short {
+                    "–" => long.is_empty(),
+                    short => long == short || long.contains(&format!("({short}, ")),
+                };
+                assert!(same, "{} in the README: {short}, in the results: {long}", row[0]);
+                compared += 1;
+            }
+        }
+        assert!(compared >= 4 * SHORT.len(), "only {compared} cells were compared");
+    }
 }
