@@ -1,10 +1,15 @@
 //! Who makes our own call.
 
+use std::time::{Duration, Instant};
+
 use super::super::turn::{Turn, TurnTaken};
 use super::*;
 use crate::shared::state::testing::{alive, at, interrupted, killed, spawn_children, wait};
 
 const CLIENT: u64 = 7;
+
+/// For how long a process waits for another one before the test has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn everyone(_: u32) -> bool {
     true
@@ -119,8 +124,12 @@ fn of_many_processes_one_has_it_and_a_killed_one_is_replaced() {
         now += 1000;
         let children = spawn_children(6, |_| {
             let me = std::process::id();
+            let asked = Instant::now();
             // Until the one that has it is seen.
             loop {
+                if asked.elapsed() >= PATIENCE {
+                    return 2;
+                }
                 match state.turns().take(CLIENT, 1 << 40, at(me, now, &alive)) {
                     TurnTaken::Mine(_) => break,
                     TurnTaken::Busy | TurnTaken::Early { .. } => {
@@ -132,16 +141,17 @@ fn of_many_processes_one_has_it_and_a_killed_one_is_replaced() {
                 }
             }
             // As if in the middle of the call.
-            loop {
-                std::thread::yield_now();
-            }
+            std::thread::sleep(PATIENCE);
+            1
         });
+        let asked = Instant::now();
         let holder = loop {
             let word = state.turns().0.find(CLIENT).map_or(0, |slot| slot.words[1].get());
             let holder = (word >> 42) as u32;
             if children.contains(&holder) {
                 break holder;
             }
+            assert!(asked.elapsed() < PATIENCE, "nobody has the turn: {word:#x} of {children:?}");
             std::thread::yield_now();
         };
         let others: Vec<_> = children.into_iter().filter(|child| *child != holder).collect();
