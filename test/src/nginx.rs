@@ -1,7 +1,8 @@
 //! The gateway under test: the real NGINX with the built module.
 //!
 //! `NGINX_BINARY` and `NGINX_MODULE` say which ones; as they come, `make build`'s. A [`Gateway`] has
-//! a prefix directory and a port of its own. When it is dropped, NGINX is ended and its error log
+//! a prefix directory and a port of its own; with `PHANTOM_TOKEN_KEEP` set the directories stay and their
+//! names are printed. When it is dropped, NGINX is ended and its error log
 //! read: an alert, a process that died by a signal, a panic, or a secret in a line of the module
 //! fails the test.
 
@@ -492,8 +493,13 @@ fn on_free_ports<T>(
 
 /// A directory for NGINX to run in, the module and the builder's files in it.
 fn prefix(builder: &Builder) -> TempDir {
-    let prefix =
-        tempfile::Builder::new().prefix("phantom-token-test-").tempdir().expect("a directory");
+    let keep = std::env::var_os("PHANTOM_TOKEN_KEEP").is_some();
+    let mut directory = tempfile::Builder::new();
+    directory.prefix("phantom-token-test-").disable_cleanup(keep);
+    let prefix = directory.tempdir().expect("a directory");
+    if keep {
+        println!("kept: {}", prefix.path().display());
+    }
     // Workers of a master that runs as root may give its rights up and must still get in.
     fs::set_permissions(prefix.path(), fs::Permissions::from_mode(0o755)).expect("a directory");
     for name in ["logs", "modules"] {
