@@ -13,6 +13,7 @@ use core::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::memory::{self, NoMemory};
 use phantom_token_engine::shared::health::form::Form;
 use phantom_token_engine::shared::state::{Generation, Notice};
@@ -22,22 +23,22 @@ use zeroize::Zeroizing;
 use crate::cache::{self, Found};
 use crate::conf::policy::Policy;
 use crate::conf::request::Values;
-use crate::flight::outcome::{Fail, Outcome, Why};
+use crate::flight::finding::Finding;
 use crate::nginx::guard;
 use crate::nginx::log::{debug, error};
 use crate::nginx::pinned::Pinned;
 use crate::nginx::sys::*;
 use crate::nginx::zone::Owed;
-use crate::operate::counters::{self, FailureReason, UncachedReason};
+use crate::operate::counters::{self, UncachedReason};
 use crate::worker::Worker;
 
 mod attempt;
 pub(crate) mod call;
 mod failures;
+pub(crate) mod finding;
 mod follow;
 mod idle;
 mod made;
-pub(crate) mod outcome;
 pub(crate) mod own_calls;
 mod poller;
 mod publish;
@@ -72,7 +73,7 @@ pub(crate) struct Question<'a> {
 /// What became of a question.
 pub(crate) enum Asked {
     /// Known already.
-    Known(Outcome),
+    Known(Finding),
     /// The request waits.
     Waiting(Pinned<Wait>),
 }
@@ -105,7 +106,7 @@ pub(crate) struct Flight {
     /// In which form the credentials go with the attempt, where they are Basic.
     form: Form,
     /// The failure that stands if no endpoint is left.
-    failed: Option<Fail>,
+    failed: Option<Failure>,
     /// Those made so far, and the one that is out.
     calls: Calls,
     /// Why the active answer was not kept.
@@ -139,8 +140,8 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         let callers = unsafe { flight.as_ref() }.policy.cache;
         if let Some(zone) = &question.policy.zone {
             match cache::kept_longer(worker, zone, &key, &question.policy.cache, &callers) {
-                Some(Found::Granted(cached)) => return Asked::Known(Outcome::Granted(cached)),
-                Some(Found::Inactive) => return Asked::Known(Outcome::Inactive),
+                Some(Found::Granted(cached)) => return Asked::Known(Finding::Active(cached)),
+                Some(Found::Inactive) => return Asked::Known(Finding::Inactive),
                 _ => {}
             }
         }
@@ -166,8 +167,8 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
             let (found, current) = cache::shared(worker, zone, &key, times, id, question.deadline);
             generation = current;
             match found {
-                Found::Granted(cached) => return Asked::Known(Outcome::Granted(cached)),
-                Found::Inactive => return Asked::Known(Outcome::Inactive),
+                Found::Granted(cached) => return Asked::Known(Finding::Active(cached)),
+                Found::Inactive => return Asked::Known(Finding::Inactive),
                 Found::Lead { marked: true } => (Role::Leader, id),
                 Found::Lead { marked: false } => (Role::Alone, id),
                 Found::Follow { flight } => (Role::Follower, flight),
@@ -178,13 +179,15 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     // Only now: what is known, or asked for by another worker, takes no call of ours.
     let refused = if role != Role::Follower && worker.pending >= worker.max_pending {
         overflow(worker, question.log, "too many introspection calls are pending");
-        Some(Why::Overflow)
+        Some(FailureKind::Overflow)
     } else {
-        reserve(worker).is_err().then_some(Why::Internal)
+        reserve(worker).is_err().then_some(FailureKind::Internal)
     };
     let (log, policy, deadline) = (question.log, question.policy, question.deadline);
     let begun = match refused {
-        None => Flight::begin(question, role, id, generation).map_err(|NoMemory| Why::Internal),
+        None => {
+            Flight::begin(question, role, id, generation).map_err(|NoMemory| FailureKind::Internal)
+        }
         Some(why) => Err(why),
     };
     let flight = match begun {
@@ -197,7 +200,7 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
                 }
                 _ => {}
             }
-            return Asked::Known(Outcome::Failed(Fail::of(why)));
+            return Asked::Known(Finding::Failed(why.into()));
         }
     };
     debug!(log, "introspection flight {id} begins, for token {}", key.token);
@@ -214,7 +217,7 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         match flight.attempt(worker) {
             Ok(()) => waiting,
             Err(fail) => {
-                let outcome = Outcome::Failed(fail);
+                let outcome = Finding::Failed(fail);
                 flight.resolve(worker, &outcome, Keeping::Leave);
                 Asked::Known(outcome)
             }
@@ -232,7 +235,7 @@ fn reserve(worker: &mut Worker) -> Result<(), NoMemory> {
 }
 
 fn overflow(worker: &Worker, log: *mut ngx_log_t, what: &str) {
-    counters::failure(worker, None, FailureReason::Overflow);
+    counters::failure(worker, None, FailureKind::Overflow);
     if worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
         error!(
             log,
@@ -286,10 +289,10 @@ impl Flight {
     fn join(&mut self, worker: &mut Worker, deadline: u64, first: bool) -> Asked {
         if self.waiters.len() >= MAX_WAITERS {
             overflow(worker, guard::cycle_log(), "too many requests wait for one token");
-            return Asked::Known(Outcome::Failed(Fail::of(Why::Overflow)));
+            return Asked::Known(Finding::Failed(Failure::from(FailureKind::Overflow)));
         }
         if self.waiters.try_reserve(1).is_err() {
-            return Asked::Known(Outcome::Failed(Fail::of(Why::Internal)));
+            return Asked::Known(Finding::Failed(Failure::from(FailureKind::Internal)));
         }
         let wait = Wait::new(self.this, self.waiters.len(), self.key, deadline, first);
         self.waiters.push(wait.pointer());

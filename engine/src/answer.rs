@@ -2,7 +2,7 @@
 //! pattern's `application/jwt`).
 //!
 //! The answer decides, not what was asked for: its status and content type say how the body is
-//! read. Whatever is not understood is a [`Failure`], never a grant.
+//! read. Whatever is not understood is a [`NoVerdict`], never a grant.
 
 pub mod cause;
 pub mod claims;
@@ -17,7 +17,7 @@ pub mod scope;
 use zeroize::Zeroizing;
 
 pub use cause::Cause;
-pub use failure::Failure;
+pub use failure::NoVerdict;
 
 use crate::answer::grant::Grant;
 use crate::answer::json::{JsonError, Object, Value};
@@ -71,7 +71,7 @@ pub enum Answer {
     /// The token is not good; with a [`Skew`] where the server thought otherwise.
     Inactive(Option<Skew>),
     /// Nothing was learnt about the token.
-    Failed(Failure),
+    Failed(NoVerdict),
 }
 
 /// Reads an answer. `now` is in seconds since the Unix epoch.
@@ -92,10 +92,10 @@ pub fn read(response: &Response, terms: impl Into<Terms>, now: u64) -> Answer {
         200 => read_ok(response, terms.forward),
         204 => Ok(Judged::Inactive),
         400..=499 => read_refusal(response, terms, now),
-        503 => Err(Failure::Unavailable {
+        503 => Err(NoVerdict::Unavailable {
             retry_after: failure::retry_after(response.retry_after.as_deref(), now),
         }),
-        status => Err(Failure::Status(status)),
+        status => Err(NoVerdict::Status(status)),
     };
     match outcome {
         Ok(Judged::Active(grant)) => match grant.exp {
@@ -133,7 +133,7 @@ impl MediaType {
     }
 }
 
-fn read_ok(response: &Response, forward: Forward) -> Result<Judged, Failure> {
+fn read_ok(response: &Response, forward: Forward) -> Result<Judged, NoVerdict> {
     if !is_identity(response.content_encoding.as_deref()) {
         return Err(Cause::ContentEncoding.into());
     }
@@ -158,7 +158,7 @@ fn read_ok(response: &Response, forward: Forward) -> Result<Judged, Failure> {
 }
 
 /// 4xx: most say nothing about the token, but some servers say there that it is inactive.
-fn read_refusal(response: &Response, terms: Terms, now: u64) -> Result<Judged, Failure> {
+fn read_refusal(response: &Response, terms: Terms, now: u64) -> Result<Judged, NoVerdict> {
     let readable =
         is_identity(response.content_encoding.as_deref()) && response.body.len() <= MAX_BODY;
     let answer =
@@ -172,16 +172,18 @@ fn read_refusal(response: &Response, terms: Terms, now: u64) -> Result<Judged, F
     let unsupported = error.as_deref() == Some("unsupported_token_type");
     match response.status {
         400 if unsupported && !terms.other_hint => Ok(Judged::Inactive),
-        status @ (400 | 401 | 403) if unsupported && terms.other_hint => Err(Failure::Hint(status)),
-        status @ (401 | 403) => Err(Failure::Credentials(status)),
+        status @ (400 | 401 | 403) if unsupported && terms.other_hint => {
+            Err(NoVerdict::Hint(status))
+        }
+        status @ (401 | 403) => Err(NoVerdict::Credentials(status)),
         // RFC 6749 §5.2 asks for 401 only where Basic was used.
         400 if matches!(error.as_deref(), Some("invalid_client" | "unauthorized_client")) => {
-            Err(Failure::Credentials(400))
+            Err(NoVerdict::Credentials(400))
         }
-        429 => Err(Failure::RateLimited {
+        429 => Err(NoVerdict::RateLimited {
             retry_after: failure::retry_after(response.retry_after.as_deref(), now),
         }),
-        status => Err(Failure::Status(status)),
+        status => Err(NoVerdict::Status(status)),
     }
 }
 
@@ -299,9 +301,9 @@ fn trim(mut body: &[u8]) -> &[u8] {
     body
 }
 
-impl From<JsonError> for Failure {
-    fn from(error: JsonError) -> Failure {
-        Failure::NotUnderstood(error.into())
+impl From<JsonError> for NoVerdict {
+    fn from(error: JsonError) -> NoVerdict {
+        NoVerdict::NotUnderstood(error.into())
     }
 }
 

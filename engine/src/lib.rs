@@ -10,6 +10,7 @@ pub mod answer;
 pub mod arena;
 pub mod client;
 pub mod directive;
+pub mod failure;
 #[cfg(any(test, fuzzing))]
 #[path = "../tests/fuzz/judges.rs"]
 pub mod fuzz;

@@ -5,6 +5,7 @@
 //! stored, counted out on the other one ([`Expiry`]).
 
 use crate::http::cache_control::{CacheControl, Caching};
+use crate::shared::counters::UncachedReason;
 
 /// What the server's `Cache-Control` may do (`phantom_token_cache_control`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -102,16 +103,15 @@ pub enum Uncached {
     MaxAge,
 }
 
-impl Uncached {
-    /// Returns the word for `$phantom_token_reason` and `phantom_token_uncached_total`.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Uncached::CacheValidZero => "cache_valid_zero",
-            Uncached::Expired => "expired",
-            Uncached::NoStore => "no_store",
-            Uncached::NoCache => "no_cache",
-            Uncached::Private => "private",
-            Uncached::MaxAge => "max_age",
+impl From<Uncached> for UncachedReason {
+    fn from(uncached: Uncached) -> Self {
+        match uncached {
+            Uncached::CacheValidZero => Self::CacheValidZero,
+            Uncached::Expired => Self::Expired,
+            Uncached::NoStore => Self::NoStore,
+            Uncached::NoCache => Self::NoCache,
+            Uncached::Private => Self::Private,
+            Uncached::MaxAge => Self::MaxAge,
         }
     }
 }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use phantom_token_engine::answer::claims::{self, ClaimValue};
 use phantom_token_engine::answer::grant::Grant;
 use phantom_token_engine::answer::scope;
-use phantom_token_engine::answer::{self, Answer, Cause, Failure, Forward, Terms};
+use phantom_token_engine::answer::{self, Answer, Cause, Forward, NoVerdict, Terms};
 use phantom_token_engine::http::cache_control::{self, CacheControl};
 use phantom_token_engine::http::response::Response;
 use phantom_token_engine::lifetime::{self, CacheControlPolicy, Keep, Overruled, Uncached};
@@ -51,7 +51,7 @@ fn read(response: &Response, forward: Forward) -> Answer {
 }
 
 fn not_understood(cause: Cause) -> Answer {
-    Answer::Failed(Failure::NotUnderstood(cause))
+    Answer::Failed(NoVerdict::NotUnderstood(cause))
 }
 
 fn active(response: &Response, forward: Forward) -> Grant {
@@ -149,7 +149,7 @@ mod curity {
             "HTTP/1.1 401 Unauthorized\nContent-Type: application/json\n\
              WWW-Authenticate: Basic realm=\"x\"\n\n{\"error\":\"invalid_client\"}",
         );
-        assert_eq!(read(&response, Forward::Jwt), Answer::Failed(Failure::Credentials(401)));
+        assert_eq!(read(&response, Forward::Jwt), Answer::Failed(NoVerdict::Credentials(401)));
     }
 }
 
@@ -218,10 +218,10 @@ mod keycloak {
     #[test]
     fn refused_requests() {
         for (status, error, expected) in [
-            (401, "invalid_client", Failure::Credentials(401)),
-            (403, "access_denied", Failure::Credentials(403)),
-            (400, "invalid_request", Failure::Status(400)),
-            (406, "not_acceptable", Failure::Status(406)),
+            (401, "invalid_client", NoVerdict::Credentials(401)),
+            (403, "access_denied", NoVerdict::Credentials(403)),
+            (400, "invalid_request", NoVerdict::Status(400)),
+            (406, "not_acceptable", NoVerdict::Status(406)),
         ] {
             let response = http(&format!(
                 "HTTP/1.1 {status} X\nCache-Control: no-store\nContent-Type: application/json\n\n\
@@ -294,10 +294,10 @@ mod duende {
     #[test]
     fn refused_requests() {
         for (status, expected) in [
-            (401, Failure::Credentials(401)),
-            (400, Failure::Status(400)),
-            (405, Failure::Status(405)),
-            (415, Failure::Status(415)),
+            (401, NoVerdict::Credentials(401)),
+            (400, NoVerdict::Status(400)),
+            (405, NoVerdict::Status(405)),
+            (415, NoVerdict::Status(415)),
         ] {
             let response = http(&format!("HTTP/1.1 {status} X\nContent-Length: 0\n\n"));
             assert_eq!(read(&response, Forward::None), Answer::Failed(expected));
@@ -342,7 +342,7 @@ mod hydra {
             "HTTP/1.1 400 Bad Request\nContent-Type: application/json;charset=UTF-8\n\n\
              {\"error\":\"invalid_request\",\"error_description\":\"The POST body is empty.\"}",
         );
-        assert_eq!(read(&response, Forward::None), Answer::Failed(Failure::Status(400)));
+        assert_eq!(read(&response, Forward::None), Answer::Failed(NoVerdict::Status(400)));
     }
 }
 
@@ -407,9 +407,9 @@ mod oidc_provider {
     #[test]
     fn refused_requests() {
         for (status, error, expected) in [
-            (401, "invalid_client", Failure::Credentials(401)),
-            (400, "invalid_request", Failure::Status(400)),
-            (500, "server_error", Failure::Status(500)),
+            (401, "invalid_client", NoVerdict::Credentials(401)),
+            (400, "invalid_request", NoVerdict::Status(400)),
+            (500, "server_error", NoVerdict::Status(500)),
         ] {
             let response = http(&format!(
                 "HTTP/1.1 {status} X\ncontent-type: application/json; charset=utf-8\n\n\
@@ -454,7 +454,7 @@ mod spring {
             "HTTP/1.1 401 \nContent-Type: application/json;charset=UTF-8\n\n\
              {\"error\":\"invalid_client\"}",
         );
-        assert_eq!(read(&response, Forward::None), Answer::Failed(Failure::Credentials(401)));
+        assert_eq!(read(&response, Forward::None), Answer::Failed(NoVerdict::Credentials(401)));
     }
 }
 
@@ -486,7 +486,7 @@ mod glewlwyd {
     #[test]
     fn inactive_where_rfc_9701_was_asked_for() {
         let response = http("HTTP/1.1 400 Bad Request\nContent-Length: 0\n\n");
-        assert_eq!(read(&response, Forward::None), Answer::Failed(Failure::Status(400)));
+        assert_eq!(read(&response, Forward::None), Answer::Failed(NoVerdict::Status(400)));
     }
 }
 
@@ -540,7 +540,7 @@ mod hints {
     fn jmondi_and_authlib() {
         for status in [400, 401] {
             let unknown = ask(status, Some(b"refresh_token"));
-            assert_eq!(unknown, Answer::Failed(Failure::Hint(status)));
+            assert_eq!(unknown, Answer::Failed(NoVerdict::Hint(status)));
         }
         assert_eq!(ask(400, Some(b"access_token")), Answer::Inactive(None));
         assert_eq!(ask(400, None), Answer::Inactive(None));
@@ -553,9 +553,9 @@ mod in_front_of_a_server {
     #[test]
     fn load_balancer_without_a_server() {
         for (status, failure) in [
-            (502, Failure::Status(502)),
-            (503, Failure::Unavailable { retry_after: None }),
-            (504, Failure::Status(504)),
+            (502, NoVerdict::Status(502)),
+            (503, NoVerdict::Unavailable { retry_after: None }),
+            (504, NoVerdict::Status(504)),
         ] {
             let response = http(&format!(
                 "HTTP/1.1 {status} X\nContent-Type: text/html\n\n<html><body>x</body></html>"
@@ -570,13 +570,13 @@ mod in_front_of_a_server {
             http("HTTP/1.1 200 OK\nContent-Type: text/html; charset=utf-8\n\n<html>Sign in</html>");
         assert_eq!(read(&response, Forward::Jwt), not_understood(Cause::ContentType));
         let response = http("HTTP/1.1 302 Found\nLocation: /login\n\n");
-        assert_eq!(read(&response, Forward::Jwt), Answer::Failed(Failure::Status(302)));
+        assert_eq!(read(&response, Forward::Jwt), Answer::Failed(NoVerdict::Status(302)));
     }
 
     #[test]
     fn rate_limit() {
         let response = http("HTTP/1.1 429 Too Many Requests\nRetry-After: 30\n\n");
-        let expected = Failure::RateLimited { retry_after: Some(30) };
+        let expected = NoVerdict::RateLimited { retry_after: Some(30) };
         assert_eq!(read(&response, Forward::Jwt), Answer::Failed(expected));
     }
 

@@ -276,7 +276,7 @@ impl<'a> Worker<'a> {
     fn count(&mut self) {
         let slot = self.me.slot;
         self.state.slots().waiting_add(slot, 1);
-        self.state.shard(slot).count_request(counters::Outcome::ALL[0]);
+        self.state.shard(slot).count_request(counters::RequestResult::ALL[0]);
         self.state.shard(slot).count_uncached(UncachedReason::ALL[0]);
         self.state.slots().waiting_add(slot, -1);
         let stats = self.arena.stats();

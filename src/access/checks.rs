@@ -5,10 +5,11 @@
 
 use phantom_token_engine::local::Cached;
 
+use crate::access::ctx::Reason;
 use crate::access::refusal::Refusal;
 use crate::conf::Policy;
 use crate::nginx::request::Request;
-use crate::operate::counters::Outcome as Status;
+use crate::operate::counters::RequestResult;
 
 mod binding;
 mod forwardable;
@@ -25,18 +26,18 @@ const CHECKS: [Check; 4] = [binding::check, kind::check, scope::check, forwardab
 pub(crate) struct Unmet {
     /// What the client is told.
     pub(crate) refusal: Refusal,
-    /// The word for `$phantom_token_reason`.
-    pub(crate) reason: &'static str,
+    /// `$phantom_token_reason`.
+    pub(crate) reason: Reason,
     /// `$phantom_token_status`.
-    pub(crate) status: Status,
+    pub(crate) status: RequestResult,
     /// What the token lacks, for `$phantom_token_unmet`.
     pub(crate) lacking: Vec<u8>,
 }
 
 impl Unmet {
     /// The token is not good enough: it is denied.
-    fn denied(reason: &'static str, refusal: Refusal) -> Self {
-        Self { refusal, reason, status: Status::Denied, lacking: Vec::new() }
+    fn denied(reason: Reason, refusal: Refusal) -> Self {
+        Self { refusal, reason, status: RequestResult::Denied, lacking: Vec::new() }
     }
 }
 

@@ -3,18 +3,19 @@
 use core::cell::RefMut;
 use std::rc::Rc;
 
+use phantom_token_engine::failure::FailureKind;
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::token::key::{Key, TokenHash};
 use smallvec::SmallVec;
 
 use crate::access::pass::{Original, Rewrite};
 use crate::conf::Policy;
-use crate::flight::outcome::Outcome;
+use crate::flight::finding::Finding;
 use crate::flight::{Calls, Wait};
 use crate::nginx::context::{Context, Contexts};
 use crate::nginx::pinned::Pinned;
 use crate::nginx::request::{NoMemory, Request};
-use crate::operate::counters::{self, Outcome as Status, UncachedReason};
+use crate::operate::counters::{self, RequestResult, UncachedReason};
 use crate::worker;
 
 static CONTEXTS: Contexts<Ctx> = Contexts::new();
@@ -23,8 +24,8 @@ static CONTEXTS: Contexts<Ctx> = Contexts::new();
 pub(crate) struct Learnt {
     pub(crate) policy: Rc<Policy>,
     pub(crate) key: Key,
-    pub(crate) outcome: Outcome,
-    pub(crate) status: Status,
+    pub(crate) finding: Finding,
+    pub(crate) status: RequestResult,
 }
 
 /// A request's context.
@@ -52,8 +53,8 @@ pub(crate) struct Ctx {
     pub(crate) counted: bool,
     /// The end of the request ends the wait.
     pub(crate) has_cleanup: bool,
-    pub(crate) status: Option<Status>,
-    pub(crate) reason: &'static str,
+    pub(crate) status: Option<RequestResult>,
+    pub(crate) reason: Reason,
     /// What the log line of a refusal says besides.
     pub(crate) detail: &'static str,
     /// Why the answer the request waited for was not kept.
@@ -66,6 +67,50 @@ pub(crate) struct Ctx {
     pub(crate) token: Option<TokenHash>,
     /// What the token lacks.
     pub(crate) unmet: Vec<u8>,
+}
+
+/// Why the last decision came out as it did (`$phantom_token_reason`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// There is nothing to say.
+    #[default]
+    None,
+    /// No token in the request.
+    Missing,
+    /// What is presented, or goes along with it, cannot be sent.
+    Malformed,
+    /// The token is bound to a key of its client's.
+    Bound,
+    /// The token is of another kind.
+    Kind,
+    /// The token lacks a scope.
+    Scope,
+    /// The token is not active.
+    Inactive,
+    /// The client left first.
+    ClientClosed,
+    /// Nothing was learnt about the token.
+    Failed(FailureKind),
+    /// The request went on, and its answer was not kept.
+    Uncached(UncachedReason),
+}
+
+impl Reason {
+    /// The variable's value; empty for [`Self::None`].
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Bound => "bound",
+            Self::Kind => "kind",
+            Self::Scope => "scope",
+            Self::Inactive => "inactive",
+            Self::ClientClosed => "client_closed",
+            Self::Failed(kind) => kind.word(),
+            Self::Uncached(reason) => reason.word(),
+        }
+    }
 }
 
 /// A reply of ours: the status given to NGINX, and the body that goes with it.
@@ -118,7 +163,7 @@ impl Ctx {
 
     /// Forgets what the last decision said, before the next one.
     pub(crate) fn begin_decision(&mut self) {
-        self.reason = "";
+        self.reason = Reason::None;
         self.detail = "";
         self.status = None;
         self.token = None;
@@ -150,8 +195,8 @@ impl Context for Ctx {
         if let Some(wait) = self.wait.take() {
             self.calls.push(wait.calls());
             // The client has left before its token was judged.
-            self.status = Some(Status::Error);
-            self.reason = "client_closed";
+            self.status = Some(RequestResult::Error);
+            self.reason = Reason::ClientClosed;
             self.count();
         }
         // NGINX has emptied the list this was on.

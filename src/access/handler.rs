@@ -6,26 +6,27 @@
 use std::rc::Rc;
 
 use phantom_token_engine::answer::Forward;
+use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::token::bearer::Credentials;
 use phantom_token_engine::token::key::{Key, hash_of};
 
 use crate::access::checks;
-use crate::access::ctx::{Ctx, Learnt};
+use crate::access::ctx::{Ctx, Learnt, Reason};
 use crate::access::inputs;
 use crate::access::pass::{self, Rewrite};
 use crate::access::refusal::{self, Refusal};
 use crate::cache;
 use crate::conf::{LocConf, Policy};
-use crate::flight::outcome::{Fail, Outcome, Why};
+use crate::flight::finding::Finding;
 use crate::flight::{self, Asked, Question, Wait};
 use crate::nginx::handlers::Handler;
 use crate::nginx::log::{HasLog, warning};
 use crate::nginx::pinned::Pinned;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
-use crate::operate::counters::{Outcome as Status, UncachedReason};
+use crate::operate::counters::RequestResult;
 use crate::worker;
 
 /// What becomes of a request. The only way to the upstream carries a grant, or was opened by the
@@ -93,19 +94,19 @@ fn start(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
     drop(ctx);
 
     if inputs::any_set(r, &policy.bypass)? {
-        Ctx::of(&r)?.status = Some(Status::Bypass);
+        Ctx::of(&r)?.status = Some(RequestResult::Bypass);
         return Ok(Decision::Bypass);
     }
     if inputs::passes_as_options(r, policy) {
-        Ctx::of(&r)?.status = Some(Status::Bypass);
+        Ctx::of(&r)?.status = Some(RequestResult::Bypass);
         return Ok(Decision::Options);
     }
     let token = match inputs::token(r, policy)? {
-        Credentials::Absent => return denied(r, "missing", "", Refusal::Missing),
-        Credentials::Unusable => return denied(r, "malformed", "", Refusal::InvalidToken),
+        Credentials::Absent => return denied(r, Reason::Missing, "", Refusal::Missing),
+        Credentials::Unusable => return denied(r, Reason::Malformed, "", Refusal::InvalidToken),
         Credentials::Respelt => {
             let detail = ", a JOSE token that is not canonically spelt";
-            return denied(r, "malformed", detail, Refusal::InvalidToken);
+            return denied(r, Reason::Malformed, detail, Refusal::InvalidToken);
         }
         Credentials::Token(token) => token,
     };
@@ -118,8 +119,8 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
     let refresh = inputs::any_set(r, &policy.cache_bypass)?;
     let (headers, params) = match values {
         Ok(Some(values)) => values,
-        Ok(None) => return denied(r, "malformed", "", Refusal::ServerError),
-        Err(NoMemory) => return failed(r, "internal"),
+        Ok(None) => return denied(r, Reason::Malformed, "", Refusal::ServerError),
+        Err(NoMemory) => return failed(r, FailureKind::Internal),
     };
     let mut ctx = Ctx::of(&r)?;
     ctx.refresh = refresh;
@@ -134,13 +135,13 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
 
         let key_as_of = |other: &Policy| policy.key_as_of(other, &hash_key, token, values);
         if let Some(learnt) = ctx.learnt(key_as_of) {
-            return (key, Asked::Known(learnt.outcome.clone()), learnt.status);
+            return (key, Asked::Known(learnt.finding.clone()), learnt.status);
         }
         if !refresh
             && let Some(zone) = &policy.zone
             && let Some(cached) = cache::nearest(worker, zone, &key, &policy.cache)
         {
-            return (key, Asked::Known(Outcome::Granted(cached)), Status::Hit);
+            return (key, Asked::Known(Finding::Active(cached)), RequestResult::Hit);
         }
         let question = Question {
             key,
@@ -152,12 +153,12 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
             deadline: now_ms() + policy.timeout_ms,
             log: r.log(),
         };
-        (key, flight::ask(worker, question), Status::Hit)
+        (key, flight::ask(worker, question), RequestResult::Hit)
     });
     match asked {
-        Some((key, Asked::Known(outcome), status)) => {
+        Some((key, Asked::Known(finding), status)) => {
             drop(ctx);
-            conclude(r, policy, key, outcome, status)
+            conclude(r, policy, key, finding, status)
         }
         Some((_, Asked::Waiting(wait), _)) => {
             ctx.wait = Some(wait);
@@ -165,7 +166,7 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
         }
         None => {
             drop(ctx);
-            failed(r, "internal")
+            failed(r, FailureKind::Internal)
         }
     }
 }
@@ -178,9 +179,9 @@ fn resume(r: Request, policy: &Rc<Policy>, mut wait: Pinned<Wait>) -> Result<Dec
     ctx.calls.push(wait.calls());
     ctx.uncached = wait.uncached();
     drop(ctx);
-    let outcome = wait.take().unwrap_or(Outcome::Failed(Fail::of(Why::Internal)));
-    let status = if wait.is_first() { Status::Miss } else { Status::Wait };
-    conclude(r, policy, wait.key(), outcome, status)
+    let finding = wait.take().unwrap_or(Finding::Failed(FailureKind::Internal.into()));
+    let status = if wait.is_first() { RequestResult::Miss } else { RequestResult::Wait };
+    conclude(r, policy, wait.key(), finding, status)
 }
 
 /// Concludes from what is known of a request's token.
@@ -188,43 +189,43 @@ fn conclude(
     r: Request,
     policy: &Rc<Policy>,
     key: Key,
-    outcome: Outcome,
-    status: Status,
+    finding: Finding,
+    status: RequestResult,
 ) -> Result<Decision, NoMemory> {
     let mut ctx = Ctx::of(&r)?;
     // As it was learnt: whether a stale answer may stand in is for each location to say.
     if ctx.learnt.iter().all(|learnt| learnt.key != key) {
         let policy = Rc::clone(policy);
-        ctx.learnt.push(Learnt { policy, key, outcome: outcome.clone(), status });
+        ctx.learnt.push(Learnt { policy, key, finding: finding.clone(), status });
     }
     // Who must not rely on what is kept must not rely on what has run out.
-    let (outcome, status) = match outcome {
-        Outcome::Failed(fail) if !ctx.refresh => match stale(r, policy, &key, fail) {
-            Some(grant) => (Outcome::Granted(grant), Status::Stale),
-            None => (outcome, status),
+    let (finding, status) = match finding {
+        Finding::Failed(failure) if !ctx.refresh => match stale(r, policy, &key, failure) {
+            Some(grant) => (Finding::Active(grant), RequestResult::Stale),
+            None => (finding, status),
         },
         // Learnt before a redirect, it may be over by now.
-        Outcome::Granted(grant) if grant.life.has_expired(now_ms(), now_secs()) => {
-            (Outcome::Inactive, status)
+        Finding::Active(grant) if grant.life.has_expired(now_ms(), now_secs()) => {
+            (Finding::Inactive, status)
         }
-        _ => (outcome, status),
+        _ => (finding, status),
     };
     ctx.status = Some(status);
-    match outcome {
-        Outcome::Granted(grant) => {
+    match finding {
+        Finding::Active(grant) => {
             drop(ctx);
             check_grant(r, policy, grant)
         }
-        Outcome::Inactive => {
-            ctx.status = Some(Status::Inactive);
-            ctx.reason = "inactive";
+        Finding::Inactive => {
+            ctx.status = Some(RequestResult::Inactive);
+            ctx.reason = Reason::Inactive;
             Ok(Decision::Refuse(Refusal::Inactive))
         }
-        Outcome::Failed(fail) => {
-            ctx.status = Some(Status::Error);
-            ctx.reason = fail.reason();
-            Ok(Decision::Refuse(match fail.is_unavailable() {
-                true => Refusal::Unavailable { retry_after: fail.retry_after.max(1) },
+        Finding::Failed(failure) => {
+            ctx.status = Some(RequestResult::Error);
+            ctx.reason = Reason::Failed(failure.kind);
+            Ok(Decision::Refuse(match failure.kind.is_unavailable() {
+                true => Refusal::Unavailable { retry_after: failure.retry_after.max(1) },
                 false => Refusal::ServerError,
             }))
         }
@@ -241,8 +242,8 @@ fn check_grant(r: Request, policy: &Policy, grant: Rc<Cached>) -> Result<Decisio
         ctx.unmet = unmet.lacking;
         return Ok(Decision::Refuse(unmet.refusal));
     }
-    if matches!(ctx.status, Some(Status::Miss | Status::Wait)) {
-        ctx.reason = ctx.uncached.map_or("", UncachedReason::word);
+    if matches!(ctx.status, Some(RequestResult::Miss | RequestResult::Wait)) {
+        ctx.reason = ctx.uncached.map_or(Reason::None, Reason::Uncached);
     }
     Ok(Decision::Forward(grant))
 }
@@ -291,29 +292,29 @@ fn switched_off(r: Request) -> Result<ngx_int_t, NoMemory> {
 /// goes on.
 fn denied(
     r: Request,
-    reason: &'static str,
+    reason: Reason,
     detail: &'static str,
     refusal: Refusal,
 ) -> Result<Decision, NoMemory> {
     let mut ctx = Ctx::of(&r)?;
-    ctx.status = Some(Status::Denied);
+    ctx.status = Some(RequestResult::Denied);
     ctx.reason = reason;
     ctx.detail = detail;
     Ok(Decision::Refuse(refusal))
 }
 
 /// The token could not be judged.
-fn failed(r: Request, reason: &'static str) -> Result<Decision, NoMemory> {
+fn failed(r: Request, kind: FailureKind) -> Result<Decision, NoMemory> {
     let mut ctx = Ctx::of(&r)?;
-    ctx.status = Some(Status::Error);
-    ctx.reason = reason;
+    ctx.status = Some(RequestResult::Error);
+    ctx.reason = Reason::Failed(kind);
     Ok(Decision::Refuse(Refusal::ServerError))
 }
 
 /// An entry that ran out may serve while the server cannot be asked (`phantom_token_cache_stale`).
-fn stale(r: Request, policy: &Policy, key: &Key, fail: Fail) -> Option<Rc<Cached>> {
+fn stale(r: Request, policy: &Policy, key: &Key, failure: Failure) -> Option<Rc<Cached>> {
     let zone = policy.zone.as_ref()?;
-    if policy.cache.stale_ms == 0 || !fail.allows_stale() {
+    if policy.cache.stale_ms == 0 || !failure.kind.allows_stale() {
         return None;
     }
     worker::with(|worker| {
@@ -322,7 +323,11 @@ fn stale(r: Request, policy: &Policy, key: &Key, fail: Fail) -> Option<Rc<Cached
         let label = policy.introspection.endpoints.first()?.endpoint.label();
         let hash = hash_of(&[label.as_bytes()]);
         if worker.state.once(Notice::Stale, hash, now_ms(), Some(60_000)) {
-            warning!(r, "stale answers serve: \"{label}\" cannot be asked ({})", fail.reason());
+            warning!(
+                r,
+                "stale answers serve: \"{label}\" cannot be asked ({})",
+                failure.kind.word()
+            );
         }
         Some(grant)
     })?

@@ -69,7 +69,7 @@ impl Refusal {
             Self::Missing => info!(r, "no access token in the request"),
             Self::Inactive => info!(r, "the access token is not active"),
             Self::InvalidToken => {
-                info!(r, "the access token is refused: {}{}", ctx.reason, ctx.detail);
+                info!(r, "the access token is refused: {}{}", ctx.reason.word(), ctx.detail);
             }
             Self::InsufficientScope => info!(r, "the access token lacks a required scope"),
             Self::ServerError | Self::Unavailable { .. } => {}

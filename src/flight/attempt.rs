@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_engine::answer::grant::Grant;
-use phantom_token_engine::answer::{Answer, Failure};
+use phantom_token_engine::answer::{Answer, NoVerdict};
 use phantom_token_engine::client::CallError;
+use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::lifetime::{self, Expiry, Keep, Life, Uncached};
 use phantom_token_engine::memory::NoMemory;
 use phantom_token_engine::shared::health::form::Form;
@@ -21,7 +22,7 @@ use crate::cache::{self, Texts};
 use crate::conf::endpoints::PolicyEndpoint;
 use crate::flight::call::{self, About};
 use crate::flight::failures::Cause;
-use crate::flight::outcome::{Fail, Outcome, Why};
+use crate::flight::finding::Finding;
 use crate::flight::own_calls::{self, Doubt};
 use crate::flight::publish::Keeping;
 use crate::flight::work::{self, Attempt, Done, Time, Work};
@@ -29,16 +30,16 @@ use crate::flight::{Flight, made};
 use crate::nginx::guard;
 use crate::nginx::log::{debug, notice, warning};
 use crate::nginx::sys::*;
-use crate::operate::counters::{self, CallResult, FailureReason, UncachedReason};
+use crate::operate::counters::{self, CallResult, UncachedReason};
 use crate::worker::{self, Worker};
 
 impl Flight {
     /// Posts one attempt at the next endpoint that is not resting.
-    pub(super) fn attempt(&mut self, worker: &mut Worker) -> Result<(), Fail> {
+    pub(super) fn attempt(&mut self, worker: &mut Worker) -> Result<(), Failure> {
         let now = now_ms();
         let left = self.deadline.saturating_sub(now);
         if left == 0 {
-            return Err(self.failed.unwrap_or(Fail::of(Why::Timeout)));
+            return Err(self.failed.unwrap_or(Failure::from(FailureKind::Timeout)));
         }
         let policy = Rc::clone(&self.policy);
         while let Some(endpoint) = policy.introspection.endpoints.get(self.next) {
@@ -57,8 +58,8 @@ impl Flight {
                 Gate::Few => self.doubt(worker, gate, Doubt::Looked),
                 Gate::Shut => {
                     self.doubt(worker, gate, Doubt::Looked);
-                    counters::failure(worker, id, FailureReason::Credentials);
-                    return Err(Fail::of(Why::Credentials));
+                    counters::failure(worker, id, FailureKind::Credentials);
+                    return Err(Failure::from(FailureKind::Credentials));
                 }
             }
             self.form = match policy.introspection.credentials.common_raw {
@@ -70,8 +71,8 @@ impl Flight {
             return self.post(worker, endpoint, left);
         }
         Err(self.failed.unwrap_or_else(|| {
-            counters::failure(worker, None, FailureReason::Resting);
-            Fail::of(Why::Resting)
+            counters::failure(worker, None, FailureKind::Resting);
+            Failure::from(FailureKind::Resting)
         }))
     }
 
@@ -93,7 +94,7 @@ impl Flight {
         worker: &mut Worker,
         endpoint: &PolicyEndpoint,
         left: u64,
-    ) -> Result<(), Fail> {
+    ) -> Result<(), Failure> {
         let policy = &self.policy;
         let endpoints = &policy.introspection.endpoints;
         let time = Time {
@@ -113,8 +114,8 @@ impl Flight {
             deadline: time.end,
             connect_timeout: time.connect,
         };
-        let call =
-            call::make(policy, endpoint, &about).map_err(|NoMemory| Fail::of(Why::Internal))?;
+        let call = call::make(policy, endpoint, &about)
+            .map_err(|NoMemory| Failure::from(FailureKind::Internal))?;
         let work = Arc::new(Work::new(call, call::terms(policy, &self.params), time));
         let task = self.task.pointer().as_ptr();
         // SAFETY: no thread has the task. It and its work live as long as this flight, which lives until
@@ -131,8 +132,8 @@ impl Flight {
         };
         if !posted {
             self.work = None;
-            counters::failure(worker, None, FailureReason::Overflow);
-            return Err(Fail::of(Why::Overflow));
+            counters::failure(worker, None, FailureKind::Overflow);
+            return Err(Failure::from(FailureKind::Overflow));
         }
         self.calls.begin(&endpoint.endpoint);
         worker.pending += 1;
@@ -157,19 +158,19 @@ impl Flight {
         let endpoint = &policy.introspection.endpoints[self.next - 1];
         worker.idle.watch(&endpoint.connections);
         let (fail, again) = match self.settle(worker, endpoint, done) {
-            Settled::Outcome(outcome, keeping) => {
+            Settled::Finding(outcome, keeping) => {
                 return self.resolve(worker, &outcome, keeping);
             }
             Settled::NextEndpoint(fail) => {
                 self.failed = Some(fail);
                 (fail, None)
             }
-            Settled::Again(form) => (Fail::of(Why::Credentials), Some(form)),
+            Settled::Again(form) => (Failure::from(FailureKind::Credentials), Some(form)),
         };
         if self.waiters.is_empty() && !self.is_followed(worker) {
             // Nobody waits for another word; who comes just now asks anew.
             self.unmark(worker);
-            return self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
+            return self.resolve(worker, &Finding::Failed(fail), Keeping::Leave);
         }
         let next = match again {
             None => self.attempt(worker),
@@ -182,7 +183,7 @@ impl Flight {
             }
         };
         if let Err(fail) = next {
-            self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
+            self.resolve(worker, &Finding::Failed(fail), Keeping::Leave);
         }
     }
 
@@ -198,7 +199,7 @@ impl Flight {
             _ => Verdict::NOTHING,
         };
         self.learn_health(worker, endpoint, verdict, done.began);
-        if let Attempt::Answered(Answer::Failed(Failure::Credentials(_)), _) = done.result
+        if let Attempt::Answered(Answer::Failed(NoVerdict::Credentials(_)), _) = done.result
             && self.form == Form::Encoded
             && self.policy.introspection.credentials.common_raw.is_some()
             && worker
@@ -207,31 +208,34 @@ impl Flight {
                 .try_raw(self.policy.introspection.form(&worker.state, endpoint), now_ms())
         {
             counters::introspection(worker, id, CallResult::Failed);
-            counters::failure(worker, id, FailureReason::Credentials);
+            counters::failure(worker, id, FailureKind::Credentials);
             self.doubt(worker, self.gate(worker, endpoint), Doubt::Anyway);
             return Settled::Again(Form::Raw);
         }
         self.learn_credentials(worker, endpoint, verdict, &done.result);
         match done.result {
             Attempt::Unsent => {
-                let fail = Fail::of(Why::Timeout);
+                let fail = Failure::from(FailureKind::Timeout);
                 if !self.waiters.is_empty() || self.out_of_time {
                     self.say_not_begun(worker);
                 }
-                Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
+                Settled::Finding(Finding::Failed(fail), Keeping::Leave)
             }
             Attempt::Skipped => {
                 self.say_not_begun(worker);
-                Settled::NextEndpoint(Fail::of(Why::Timeout))
+                Settled::NextEndpoint(Failure::from(FailureKind::Timeout))
             }
             Attempt::Panicked(place) => {
                 crate::nginx::log::crit!(log, "caught a panic in introspection at {place}");
-                Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave)
+                Settled::Finding(
+                    Finding::Failed(Failure::from(FailureKind::Internal)),
+                    Keeping::Leave,
+                )
             }
             Attempt::Failed(error) => {
-                let fail = Fail::of_call(&error);
+                let fail = Failure::from(&error);
                 counters::introspection(worker, id, CallResult::Failed);
-                counters::failure(worker, id, fail.label());
+                counters::failure(worker, id, fail.kind);
                 if let CallError::Timeout(_) = error {
                     endpoint.pace.update(|pace| pace.timed_out(done.took));
                 }
@@ -239,11 +243,11 @@ impl Flight {
                 Settled::NextEndpoint(fail)
             }
             Attempt::Answered(Answer::Failed(failure), _) => {
-                let fail = Fail::of_answer(failure);
+                let fail = Failure::from(failure);
                 counters::introspection(worker, id, CallResult::Failed);
-                counters::failure(worker, id, fail.label());
+                counters::failure(worker, id, fail.kind);
                 let cause = match (failure, &self.policy.introspection.extras.token_type_hint) {
-                    (Failure::Hint(_), Some(hint)) => Cause::Hint { failure, hint: hint.clone() },
+                    (NoVerdict::Hint(_), Some(hint)) => Cause::Hint { failure, hint: hint.clone() },
                     _ => {
                         let mut hints = self.policy.introspection.credentials.hints;
                         hints.encoded &= self.form == Form::Encoded;
@@ -254,7 +258,7 @@ impl Flight {
                 if failure.is_outage() && !alone {
                     return Settled::NextEndpoint(fail);
                 }
-                Settled::Outcome(Outcome::Failed(fail), Keeping::Leave)
+                Settled::Finding(Finding::Failed(fail), Keeping::Leave)
             }
             Attempt::Answered(Answer::Inactive(skew), _) => {
                 endpoint.pace.update(|pace| pace.answered(done.took));
@@ -278,7 +282,7 @@ impl Flight {
                     0 => Keeping::Forget,
                     valid_ms => Keeping::Store(Life::of_inactive(now_ms(), valid_ms)),
                 };
-                Settled::Outcome(Outcome::Inactive, keeping)
+                Settled::Finding(Finding::Inactive, keeping)
             }
             Attempt::Answered(Answer::Active(grant), caching) => {
                 endpoint.pace.update(|pace| pace.answered(done.took));
@@ -321,12 +325,10 @@ impl Flight {
             }
             // Its time has run out on the way here.
             Keep::No(Uncached::Expired) => {
-                return Settled::Outcome(Outcome::Inactive, Keeping::Forget);
+                return Settled::Finding(Finding::Inactive, Keeping::Forget);
             }
             Keep::No(why) => {
-                if let Some(reason) = UncachedReason::from_word(why.reason()) {
-                    self.not_kept(worker, reason);
-                }
+                self.not_kept(worker, why.into());
                 let exp = grant.exp.map(|exp| Expiry::new(exp, now_ms(), now_secs()));
                 let life = Life::of_none(now_ms(), exp);
                 let keeping = match why {
@@ -339,8 +341,11 @@ impl Flight {
         };
         let texts = Texts { jwt: &grant.jwt, scope: &grant.scope, claims: &grant.claims };
         match cache::cached(texts, grant.nature, life, self.generation) {
-            Some(cached) => Settled::Outcome(Outcome::Granted(cached), keeping),
-            None => Settled::Outcome(Outcome::Failed(Fail::of(Why::Internal)), Keeping::Leave),
+            Some(cached) => Settled::Finding(Finding::Active(cached), keeping),
+            None => Settled::Finding(
+                Finding::Failed(Failure::from(FailureKind::Internal)),
+                Keeping::Leave,
+            ),
         }
     }
 
@@ -358,7 +363,7 @@ impl Flight {
         else {
             return;
         };
-        counters::failure(worker, endpoint.id(&worker.state), FailureReason::Timeout);
+        counters::failure(worker, endpoint.id(&worker.state), FailureKind::Timeout);
         worker.failures.say(endpoint, Cause::NotBegun);
     }
 
@@ -426,9 +431,9 @@ impl Flight {
 /// How an attempt leaves its flight.
 enum Settled {
     /// It is over.
-    Outcome(Outcome, Keeping),
+    Finding(Finding, Keeping),
     /// Another endpoint may know better.
-    NextEndpoint(Fail),
+    NextEndpoint(Failure),
     /// The same one may take the credentials in this form.
     Again(Form),
 }

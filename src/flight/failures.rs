@@ -5,13 +5,13 @@ use core::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use phantom_token_engine::answer::Failure;
-use phantom_token_engine::client::{CallError, Endpoint};
+use phantom_token_engine::answer::NoVerdict;
+use phantom_token_engine::client::{CallError, Endpoint, TlsCause};
+use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::log_limit::Repeats;
 
 use crate::conf::credentials::Hints;
 use crate::conf::endpoints::PolicyEndpoint;
-use crate::flight::outcome::Fail;
 use crate::nginx::guard;
 use crate::nginx::log::error;
 use crate::nginx::pinned::Pinned;
@@ -32,9 +32,9 @@ pub(super) enum Cause {
     /// There was no answer.
     Call(CallError),
     /// The answer said nothing about the token; what may be wrong where our credentials are.
-    Answer { failure: Failure, hints: Hints },
+    Answer { failure: NoVerdict, hints: Hints },
     /// The server does not know this hint of `phantom_token_token_type_hint`.
-    Hint { failure: Failure, hint: Rc<Vec<u8>> },
+    Hint { failure: NoVerdict, hint: Rc<Vec<u8>> },
 }
 
 /// The two causes of a refusal, that of credentials said before.
@@ -60,27 +60,73 @@ impl fmt::Display for Line {
             Cause::NotBegun => f.write_str(
                 "was not begun in time: the thread pool's queue is long, give the pool more threads",
             ),
-            Cause::Call(error) => write!(f, "failed: {error}; {}", Fail::advice_on(error)),
+            Cause::Call(error) => write!(f, "failed: {error}; {}", advice_on(error)),
             Cause::Hint { failure, hint } => write!(
                 f,
                 "failed: {failure}; \"{}\" is not what it knows: write \"phantom_token_token_type_hint access_token\", or none",
                 hint.escape_ascii()
             ),
             Cause::Answer { failure, hints } => {
-                write!(f, "failed: {failure}; {}", Fail::of_answer(*failure).advice())?;
-                if let Failure::Credentials(_) = failure {
+                write!(f, "failed: {failure}; {}", advice(Failure::from(*failure).kind))?;
+                if let NoVerdict::Credentials(_) = failure {
                     f.write_str(CREDENTIALS_OR_TOKEN)?;
                     write!(f, "{hints}")?;
                 }
                 match failure {
                     // Some servers call credentials that they cannot decode a bad request.
-                    Failure::Credentials(400) | Failure::Status(400) if hints.raw => {
+                    NoVerdict::Credentials(400) | NoVerdict::Status(400) if hints.raw => {
                         f.write_str("; try \"phantom_token_client_auth basic\"")
                     }
                     _ => Ok(()),
                 }
             }
         }
+    }
+}
+
+/// What to look at, for the line that tells of the failure.
+fn advice(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Connect => "check that the server runs and can be reached from here",
+        FailureKind::Tls => {
+            "check the server's certificate, phantom_token_ssl_trusted_certificate and both clocks"
+        }
+        FailureKind::Timeout => {
+            "the server is slow or cannot be reached: see phantom_token_timeout and phantom_token_connect_timeout"
+        }
+        FailureKind::ServerStatus | FailureKind::Status | FailureKind::Unavailable => {
+            "see the server's own log"
+        }
+        FailureKind::RateLimited => "ask less often: see phantom_token_cache_valid",
+        FailureKind::Credentials => {
+            "check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect"
+        }
+        FailureKind::Answer => {
+            "check the endpoint's URL, phantom_token_introspection_accept and what the server gives this client"
+        }
+        FailureKind::Resting | FailureKind::Overflow | FailureKind::Internal => {
+            "see the lines before"
+        }
+    }
+}
+
+/// What to look at where a call had no answer.
+fn advice_on(error: &CallError) -> &'static str {
+    let CallError::Tls(cause) = error else { return advice(Failure::from(error).kind) };
+    match cause {
+        TlsCause::NoName | TlsCause::OldVersion => {
+            "have it issued as version 3 with the host in subjectAltName, or name the server's own certificate in phantom_token_ssl_trusted_certificate"
+        }
+        TlsCause::ClientCertificateRequired => {
+            "set phantom_token_ssl_certificate and phantom_token_ssl_certificate_key"
+        }
+        TlsCause::ClientCertificateRefused => {
+            "check phantom_token_ssl_certificate, whose file may have to hold the issuing CA's certificate too"
+        }
+        TlsCause::UnknownName | TlsCause::NotTls => {
+            "check the endpoint's URL: its scheme, host and port"
+        }
+        _ => advice(Failure::from(error).kind),
     }
 }
 
@@ -107,7 +153,7 @@ impl Failures {
     /// Logs that a call failed, or counts it.
     pub(super) fn say(&mut self, endpoint: &PolicyEndpoint, mut cause: Cause) {
         if let Cause::Answer {
-            failure: Failure::RateLimited { retry_after } | Failure::Unavailable { retry_after },
+            failure: NoVerdict::RateLimited { retry_after } | NoVerdict::Unavailable { retry_after },
             ..
         } = &mut cause
         {

@@ -2,10 +2,11 @@
 use std::rc::Rc;
 
 use phantom_token_engine::arena::{Answer as Mark, Kind, Poll};
+use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::shared::process::Here;
 
 use crate::cache::{self, Found};
-use crate::flight::outcome::{Fail, Outcome, Why};
+use crate::flight::finding::Finding;
 use crate::flight::publish::Keeping;
 use crate::flight::{Flight, Role, overflow};
 use crate::nginx::guard;
@@ -41,22 +42,22 @@ impl Flight {
             // Nor is there memory for it now.
             Some(Poll::Waiting | Poll::NeedSpace(_)) => {}
             Some(Poll::Answer(Mark::Failed { code, retry_after })) => {
-                let fail = Fail { why: Why::of_code(code), retry_after };
-                self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
+                let fail = Failure { kind: FailureKind::of_code(code), retry_after };
+                self.resolve(worker, &Finding::Failed(fail), Keeping::Leave);
             }
             Some(Poll::Answer(Mark::Inactive)) => {
-                self.resolve(worker, &Outcome::Inactive, Keeping::Leave)
+                self.resolve(worker, &Finding::Inactive, Keeping::Leave)
             }
             Some(Poll::Answer(mark)) => {
                 let outcome = match cache::cached_of(&worker.record, self.generation) {
-                    Some(cached) => Outcome::Granted(cached),
+                    Some(cached) => Finding::Active(cached),
                     None if worker.record.kind() == Kind::Active => {
-                        Outcome::Failed(Fail::of(Why::Internal))
+                        Finding::Failed(Failure::from(FailureKind::Internal))
                     }
                     // Stored, and replaced by a later answer.
-                    None => Outcome::Inactive,
+                    None => Finding::Inactive,
                 };
-                if let (Mark::Stored, Outcome::Granted(cached)) = (mark, &outcome) {
+                if let (Mark::Stored, Finding::Active(cached)) = (mark, &outcome) {
                     worker.local.insert(key, cached);
                 }
                 self.resolve(worker, &outcome, Keeping::Leave);
@@ -83,9 +84,9 @@ impl Flight {
         self.generation = generation;
         match found {
             Found::Granted(cached) => {
-                self.resolve(worker, &Outcome::Granted(cached), Keeping::Leave)
+                self.resolve(worker, &Finding::Active(cached), Keeping::Leave)
             }
-            Found::Inactive => self.resolve(worker, &Outcome::Inactive, Keeping::Leave),
+            Found::Inactive => self.resolve(worker, &Finding::Inactive, Keeping::Leave),
             Found::Lead { marked: true } => self.take_lead(worker, Role::Leader, id),
             Found::Lead { marked: false } => self.take_lead(worker, Role::Alone, id),
             Found::Follow { flight } => self.id = flight,
@@ -101,10 +102,10 @@ impl Flight {
             // The mark goes first: it is no failure for those who wait in other workers.
             self.unmark(worker);
             overflow(worker, guard::cycle_log(), "too many introspection calls are pending");
-            let outcome = Outcome::Failed(Fail::of(Why::Overflow));
+            let outcome = Finding::Failed(Failure::from(FailureKind::Overflow));
             self.resolve(worker, &outcome, Keeping::Leave);
         } else if let Err(fail) = self.attempt(worker) {
-            self.resolve(worker, &Outcome::Failed(fail), Keeping::Leave);
+            self.resolve(worker, &Finding::Failed(fail), Keeping::Leave);
         }
     }
 

@@ -8,7 +8,7 @@ use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::token::key::hash_of;
 
-use crate::flight::outcome::Outcome;
+use crate::flight::finding::Finding;
 use crate::flight::{Flight, Role, Wait};
 use crate::nginx::guard;
 use crate::nginx::log::warning;
@@ -19,13 +19,13 @@ use crate::worker::Worker;
 
 impl Flight {
     /// Tells everyone, stores what may be stored, and frees the flight.
-    pub(super) fn resolve(&mut self, worker: &mut Worker, outcome: &Outcome, keeping: Keeping) {
+    pub(super) fn resolve(&mut self, worker: &mut Worker, outcome: &Finding, keeping: Keeping) {
         self.detach(worker);
         if self.role == Role::Follower {
             self.unfollow(worker);
         } else if let Some(zone) = &Rc::clone(&self.policy).zone {
             self.publish(worker, zone, outcome, keeping);
-        } else if matches!(outcome, Outcome::Inactive) {
+        } else if matches!(outcome, Finding::Inactive) {
             worker.state.called_inactive(&self.key.token, self.generation);
         }
         for wait in self.waiters.drain(..) {
@@ -41,11 +41,11 @@ impl Flight {
         &mut self,
         worker: &mut Worker,
         zone: &ZoneRef,
-        outcome: &Outcome,
+        outcome: &Finding,
         keeping: Keeping,
     ) {
         if self.refresh
-            && matches!(outcome, Outcome::Granted(_))
+            && matches!(outcome, Finding::Active(_))
             && let Some(renewed) = worker.state.renew(&self.key.token, self.generation)
         {
             // What other workers keep near must not outlive the new answer. Where the token was
@@ -59,7 +59,7 @@ impl Flight {
             // Under the lock: a purge has either not walked the chain yet, or has raised the
             // generation before it did.
             let mut ended_early = false;
-            let current = if matches!(outcome, Outcome::Inactive) {
+            let current = if matches!(outcome, Finding::Inactive) {
                 let before = locked.remove_active(&key);
                 // Nor is it active any more for workers that keep it near, or by a call that is out.
                 let current = state.called_inactive(&key.token, generation).is_some();
@@ -71,15 +71,15 @@ impl Flight {
                 state.generation(&key.token) == generation
             };
             let stored = match (outcome, &keeping) {
-                (Outcome::Granted(_), Keeping::Store(_)) if !current => Stored::Purged,
-                (Outcome::Granted(cached), Keeping::Store(life)) => {
+                (Finding::Active(_), Keeping::Store(_)) if !current => Stored::Purged,
+                (Finding::Active(cached), Keeping::Store(life)) => {
                     locked.store(&key, &entry_of(cached, *life)).into()
                 }
-                (Outcome::Inactive, Keeping::Store(life)) if current => {
+                (Finding::Inactive, Keeping::Store(life)) if current => {
                     locked.store(&key, &Entry::inactive(*life)).into()
                 }
                 // What another location keeps of an inactive token for its moment is no less true.
-                (Outcome::Granted(_), Keeping::Forget) => {
+                (Finding::Active(_), Keeping::Forget) => {
                     locked.remove(&key);
                     Stored::No
                 }
@@ -103,7 +103,7 @@ impl Flight {
                 if others {
                     worker.state.announce_answer();
                 }
-                if let (Stored::Yes, Outcome::Granted(cached)) = (&stored, outcome) {
+                if let (Stored::Yes, Finding::Active(cached)) = (&stored, outcome) {
                     worker.local.insert(key, cached);
                 }
                 self.report(worker, zone, &stored, outcome);
@@ -114,14 +114,14 @@ impl Flight {
     /// The zone's lock could not be had: what must not stay there goes as soon as it can. Those who
     /// wait in other workers find the mark gone and ask anew; the answer itself would come late, when
     /// others have come that it must not be given to.
-    fn owe(&self, worker: &mut Worker, zone: &ZoneRef, outcome: &Outcome, keeping: &Keeping) {
+    fn owe(&self, worker: &mut Worker, zone: &ZoneRef, outcome: &Finding, keeping: &Keeping) {
         let (key, state) = (self.key, worker.state);
-        if matches!(outcome, Outcome::Inactive) {
+        if matches!(outcome, Finding::Inactive) {
             state.called_inactive(&key.token, self.generation);
         }
         let entry = match (outcome, keeping) {
-            (Outcome::Inactive, _) => Some(Owed::forget_active(key, state)),
-            (Outcome::Granted(_), Keeping::Store(_) | Keeping::Forget) => Some(Owed::forget(key)),
+            (Finding::Inactive, _) => Some(Owed::forget_active(key, state)),
+            (Finding::Active(_), Keeping::Store(_) | Keeping::Forget) => Some(Owed::forget(key)),
             _ => None,
         };
         // What is added last is made first: nobody begins anew before the entry is gone.
@@ -132,8 +132,8 @@ impl Flight {
     }
 
     /// Says why an active answer that was to be kept is not.
-    fn report(&mut self, worker: &Worker, zone: &ZoneRef, stored: &Stored, outcome: &Outcome) {
-        let (Outcome::Granted(cached), None) = (outcome, self.uncached) else { return };
+    fn report(&mut self, worker: &Worker, zone: &ZoneRef, stored: &Stored, outcome: &Finding) {
+        let (Finding::Active(cached), None) = (outcome, self.uncached) else { return };
         let reason = match stored {
             Stored::Yes | Stored::No => return,
             Stored::Locked => UncachedReason::ZoneLocked,
@@ -199,14 +199,14 @@ fn entry_of(cached: &Cached, life: Life) -> Entry<'_> {
 }
 
 /// What is left at the mark for requests of other workers.
-fn mark_of<'a>(outcome: &'a Outcome, stored: &Stored) -> arena::Outcome<'a> {
+fn mark_of<'a>(outcome: &'a Finding, stored: &Stored) -> arena::Outcome<'a> {
     use arena::Outcome as Mark;
     match (outcome, stored) {
-        (Outcome::Granted(_), Stored::Yes) => Mark::Stored,
-        (Outcome::Granted(cached), _) => Mark::Active(entry_of(cached, cached.life)),
-        (Outcome::Inactive, _) => Mark::Inactive,
-        (Outcome::Failed(fail), _) => {
-            Mark::Failed { code: fail.why as u16, retry_after: fail.retry_after }
+        (Finding::Active(_), Stored::Yes) => Mark::Stored,
+        (Finding::Active(cached), _) => Mark::Active(entry_of(cached, cached.life)),
+        (Finding::Inactive, _) => Mark::Inactive,
+        (Finding::Failed(fail), _) => {
+            Mark::Failed { code: fail.kind.code(), retry_after: fail.retry_after }
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use core::ptr::{self, NonNull};
 
+use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::shared::counters::UncachedReason;
 use phantom_token_engine::token::key::Key;
 
-use crate::flight::outcome::{Fail, Outcome, Why};
+use crate::flight::finding::Finding;
 use crate::flight::{Calls, Flight};
 use crate::nginx::guard;
 use crate::nginx::log::HasLog;
@@ -28,7 +29,7 @@ pub(crate) struct Wait {
     /// This request caused the call.
     first: bool,
     key: Key,
-    outcome: Option<Outcome>,
+    outcome: Option<Finding>,
     uncached: Option<UncachedReason>,
     /// The flight's calls, once it is over for this request.
     calls: Calls,
@@ -60,7 +61,7 @@ impl Wait {
     }
 
     /// The outcome, once there is one.
-    pub(crate) fn take(&mut self) -> Option<Outcome> {
+    pub(crate) fn take(&mut self) -> Option<Finding> {
         self.outcome.take()
     }
 
@@ -110,7 +111,7 @@ impl Wait {
     /// `this` must be live, and linked to the flight that calls.
     pub(super) unsafe fn resolve(
         this: NonNull<Self>,
-        outcome: Outcome,
+        outcome: Finding,
         uncached: Option<UncachedReason>,
         calls: &Calls,
     ) {
@@ -189,7 +190,7 @@ unsafe extern "C" fn resume(event: *mut ngx_event_t) {
         unsafe {
             if pt_take_timedout(event) != 0 {
                 (*wait).unlink(true);
-                (*wait).outcome = Some(Outcome::Failed(Fail::of(Why::Timeout)));
+                (*wait).outcome = Some(Finding::Failed(Failure::from(FailureKind::Timeout)));
             }
         }
         true

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use phantom_token_engine::failure::FailureKind;
 use phantom_token_engine::shared::counters::ConnectionCount;
 pub(crate) use phantom_token_engine::shared::counters::{
-    CallResult, FailureReason, Outcome, UncachedReason,
+    CallResult, RequestResult, UncachedReason,
 };
 use phantom_token_engine::shared::endpoint::EndpointId;
 
@@ -17,7 +18,7 @@ fn share(worker: &Worker) -> u8 {
 }
 
 /// A request met the module and came out so.
-pub(crate) fn request(worker: &Worker, outcome: Outcome) {
+pub(crate) fn request(worker: &Worker, outcome: RequestResult) {
     worker.state.shard(share(worker)).count_request(outcome);
 }
 
@@ -27,8 +28,10 @@ pub(crate) fn introspection(worker: &Worker, endpoint: Option<EndpointId>, resul
 }
 
 /// A call failed or could not be made.
-pub(crate) fn failure(worker: &Worker, endpoint: Option<EndpointId>, reason: FailureReason) {
-    worker.state.calls(endpoint).count_failure(reason);
+pub(crate) fn failure(worker: &Worker, endpoint: Option<EndpointId>, kind: FailureKind) {
+    if let Some(reason) = kind.label() {
+        worker.state.calls(endpoint).count_failure(reason);
+    }
 }
 
 /// A token was called inactive before its time.

@@ -18,7 +18,7 @@ pub(crate) struct OwnVariables;
 impl Variables for OwnVariables {
     const NAMED: &'static [Named] = &[
         (b"phantom_token_status", |r| of(r, |ctx| Some(ctx.status?.status().as_bytes().to_vec()))),
-        (b"phantom_token_reason", |r| of(r, |ctx| nonempty(ctx.reason.as_bytes()))),
+        (b"phantom_token_reason", |r| of(r, |ctx| nonempty(ctx.reason.word().as_bytes()))),
         (b"phantom_token_unmet", |r| of(r, |ctx| nonempty(&ctx.unmet))),
         (b"phantom_token_id", |r| of(r, |ctx| Some(ctx.token?.id().into_bytes()))),
         (b"phantom_token_introspection_time", |r| {

@@ -9,7 +9,7 @@ pub const MAX_RETRY_AFTER: u32 = 3_600;
 
 /// Why an answer decided nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum NoVerdict {
     /// A status that has no meaning here.
     #[error("the authorization server answered with status {0}")]
     Status(u16),
@@ -22,7 +22,7 @@ pub enum Failure {
     /// 503 (RFC 9110 §15.6.4).
     #[error("the authorization server answered with status 503")]
     Unavailable {
-        /// As of [`Failure::RateLimited`].
+        /// As of [`NoVerdict::RateLimited`].
         retry_after: Option<u32>,
     },
     /// 401, 403, or 400 with RFC 6749 §5.2's `invalid_client` or `unauthorized_client`: the server
@@ -37,49 +37,11 @@ pub enum Failure {
     NotUnderstood(#[from] Cause),
 }
 
-impl Failure {
-    /// The cause in fixed words.
-    pub fn cause(self) -> &'static str {
-        match self {
-            Failure::Status(300..=399) => "it is a redirect, and redirects are not followed",
-            Failure::Status(400..=499) => "the server refused the introspection request",
-            Failure::Status(500..=599) | Failure::Unavailable { .. } => "the server failed",
-            Failure::Status(_) => "its status has no meaning here",
-            Failure::RateLimited { .. } => "the server gets too many requests",
-            Failure::Credentials(400 | 401) => {
-                "the server does not accept the client's credentials"
-            }
-            Failure::Credentials(_) => "the server does not let this client introspect",
-            Failure::Hint(_) => "the server does not know the token type hint",
-            Failure::NotUnderstood(cause) => cause.words(),
-        }
-    }
-
-    /// The label of `phantom_token_failures_total`.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Failure::Status(_)
-            | Failure::RateLimited { .. }
-            | Failure::Unavailable { .. }
-            | Failure::Hint(_) => "status",
-            Failure::Credentials(_) => "credentials",
-            Failure::NotUnderstood(_) => "answer",
-        }
-    }
-
-    /// Whether an entry that ran out may serve in its place (`phantom_token_cache_stale`): the
-    /// server is overloaded or broken, and said nothing else.
-    pub fn allows_stale(self) -> bool {
-        matches!(
-            self,
-            Failure::RateLimited { .. } | Failure::Unavailable { .. } | Failure::Status(500..=599)
-        )
-    }
-
+impl NoVerdict {
     /// Whether the endpoint is out of order, so that the next one is asked and, where there is
     /// another, the failure counts towards its rest. An odd token must not bring this about.
     pub fn is_outage(self) -> bool {
-        matches!(self, Failure::Unavailable { .. } | Failure::Status(502..=504))
+        matches!(self, NoVerdict::Unavailable { .. } | NoVerdict::Status(502..=504))
     }
 }
 
@@ -136,29 +98,26 @@ mod tests {
     }
 
     #[test]
-    fn what_a_failure_brings_about() {
-        let rate_limited = Failure::RateLimited { retry_after: None };
-        for (failure, reason, stale, outage) in [
-            (Failure::Status(201), "status", false, false),
-            (Failure::Status(302), "status", false, false),
-            (Failure::Status(400), "status", false, false),
-            (Failure::Status(404), "status", false, false),
-            (Failure::Status(500), "status", true, false),
-            (Failure::Status(501), "status", true, false),
-            (Failure::Status(502), "status", true, true),
-            (Failure::Unavailable { retry_after: None }, "status", true, true),
-            (Failure::Status(504), "status", true, true),
-            (rate_limited, "status", true, false),
-            (Failure::Credentials(400), "credentials", false, false),
-            (Failure::Credentials(401), "credentials", false, false),
-            (Failure::Credentials(403), "credentials", false, false),
-            (Failure::Hint(400), "status", false, false),
-            (Failure::NotUnderstood(Cause::Json), "answer", false, false),
+    fn an_outage_is_502_503_or_504() {
+        let rate_limited = NoVerdict::RateLimited { retry_after: None };
+        for (failure, outage) in [
+            (NoVerdict::Status(201), false),
+            (NoVerdict::Status(302), false),
+            (NoVerdict::Status(400), false),
+            (NoVerdict::Status(404), false),
+            (NoVerdict::Status(500), false),
+            (NoVerdict::Status(501), false),
+            (NoVerdict::Status(502), true),
+            (NoVerdict::Unavailable { retry_after: None }, true),
+            (NoVerdict::Status(504), true),
+            (rate_limited, false),
+            (NoVerdict::Credentials(400), false),
+            (NoVerdict::Credentials(401), false),
+            (NoVerdict::Credentials(403), false),
+            (NoVerdict::Hint(400), false),
+            (NoVerdict::NotUnderstood(Cause::Json), false),
         ] {
-            assert_eq!(failure.reason(), reason, "{failure}");
-            assert_eq!(failure.allows_stale(), stale, "{failure}");
             assert_eq!(failure.is_outage(), outage, "{failure}");
-            assert!(!failure.cause().is_empty());
         }
     }
 

@@ -37,11 +37,11 @@ fn active(answer: Answer) -> Grant {
 }
 
 fn not_understood(cause: Cause) -> Answer {
-    Answer::Failed(Failure::NotUnderstood(cause))
+    Answer::Failed(NoVerdict::NotUnderstood(cause))
 }
 
 fn status(status: u16) -> Answer {
-    Answer::Failed(Failure::Status(status))
+    Answer::Failed(NoVerdict::Status(status))
 }
 
 /// An active JSON answer with `jwt` and more members, written as JSON.

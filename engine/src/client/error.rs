@@ -28,23 +28,6 @@ pub enum CallError {
     Request(RequestCause),
 }
 
-impl CallError {
-    /// The `reason` label of the failure counters: `connect`, `tls`, `timeout` or `answer`.
-    ///
-    /// A connection that is lost before the answer is complete counts as `connect`: that is how a
-    /// server that stops takes its leave. A request that could not be written counts as `answer`:
-    /// like it, it says nothing about whether the server is there.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            CallError::Connect(_) => "connect",
-            CallError::Answer(AnswerCause::Closed | AnswerCause::Io(_)) => "connect",
-            CallError::Tls(_) => "tls",
-            CallError::Timeout(_) => "timeout",
-            CallError::Answer(_) | CallError::Request(_) => "answer",
-        }
-    }
-}
-
 /// Why there is no TCP connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ConnectCause {
@@ -281,23 +264,6 @@ pub enum RequestCause {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_reason_is_a_label_of_the_failure_counters() {
-        let cases = [
-            (CallError::Connect(ConnectCause::Refused), "connect"),
-            (CallError::Tls(TlsCause::Expired), "tls"),
-            (CallError::Timeout(Phase::Wait), "timeout"),
-            (CallError::Answer(AnswerCause::Closed), "connect"),
-            (CallError::Answer(AnswerCause::Io(io::ErrorKind::TimedOut)), "connect"),
-            (CallError::Answer(AnswerCause::NotHttp), "answer"),
-            (CallError::Answer(AnswerCause::NoMemory), "answer"),
-            (CallError::Request(RequestCause::Header), "answer"),
-        ];
-        for (error, label) in cases {
-            assert_eq!(error.reason(), label);
-        }
-    }
 
     #[test]
     fn messages_are_fixed_words() {

@@ -8,7 +8,7 @@ use serde::ser::{SerializeMap, Serializer};
 
 use super::HistogramSnapshot;
 use crate::shared::counters::{
-    CallResult, ConnectionState, FailureReason, Outcome, OwnResult, UncachedReason, read,
+    CallResult, ConnectionState, FailureReason, OwnResult, RequestResult, UncachedReason, read,
 };
 use crate::shared::endpoint::EndpointId;
 use crate::shared::process::Here;
@@ -181,7 +181,7 @@ impl<'a> Snapshot<'a> {
         in_use: impl Fn(EndpointId) -> bool,
         here: Here<'_>,
     ) -> Snapshot<'a> {
-        let mut requests = Counts::zero(Outcome::ALL.iter().map(|one| one.word()));
+        let mut requests = Counts::zero(RequestResult::ALL.iter().map(|one| one.word()));
         let mut uncached = Counts::zero(UncachedReason::ALL.iter().map(|one| one.word()));
         for shard in state.slots().shards() {
             requests.add(&shard.requests);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::shared::counters::{
-    CallResult, Counted, FailureReason, Outcome, OwnResult, UncachedReason,
+    CallResult, Counted, FailureReason, OwnResult, RequestResult, UncachedReason,
 };
 use crate::shared::endpoint::EndpointId;
 use crate::shared::health::{Availability, Health, Limits, OwnCall};
@@ -40,7 +40,7 @@ fn nobody(_: u32) -> bool {
 /// A state in which everything has happened.
 fn busy() -> State {
     let state = state();
-    for (times, outcome) in (1..).zip(Outcome::ALL) {
+    for (times, outcome) in (1..).zip(RequestResult::ALL) {
         for slot in 0..times {
             state.shard(slot).count_request(*outcome);
         }
@@ -326,7 +326,7 @@ fn nothing_is_lost_between_workers() {
                 start.wait();
                 for step in 0..1_000_000_u64 {
                     // Two workers without a slot of their own share one.
-                    state.shard(worker / 2).count_request(Outcome::Hit);
+                    state.shard(worker / 2).count_request(RequestResult::Hit);
                     state.shard(worker).observe_queue(Duration::from_micros(step % 3000));
                 }
             });
@@ -334,7 +334,7 @@ fn nothing_is_lost_between_workers() {
     });
     let codes = in_children(4, |worker| {
         for _ in 0..10_000 {
-            state.shard(worker as u8).count_request(Outcome::Hit);
+            state.shard(worker as u8).count_request(RequestResult::Hit);
             state.calls(None).count(CallResult::Active);
         }
         0
@@ -350,7 +350,7 @@ fn nothing_is_lost_between_workers() {
 fn totals_outlive_the_worker_that_counted_them() {
     let state = state();
     let slot = state.slots().claim(at(1, 0, &|_| true)).unwrap();
-    state.shard(slot).count_request(Outcome::Miss);
+    state.shard(slot).count_request(RequestResult::Miss);
     state.shard(slot).observe_queue(Duration::from_secs(1));
     assert_eq!(state.slots().claim(at(2, 0, &nobody)), Some(slot));
     let snapshot = take(&state, &[], None, nobody);
@@ -376,16 +376,12 @@ fn a_bound_belongs_to_its_bucket() {
 
 #[test]
 fn words_stand_for_what_they_say() {
-    for outcome in Outcome::ALL {
-        assert_eq!(Outcome::from_word(outcome.word()), Some(*outcome));
+    for outcome in RequestResult::ALL {
         assert_eq!(outcome.status().to_lowercase(), outcome.word());
     }
     for (number, reason) in UncachedReason::ALL.iter().enumerate() {
-        assert_eq!(UncachedReason::from_word(reason.word()), Some(*reason));
         assert_eq!(*reason as usize, number);
     }
-    assert_eq!(FailureReason::from_word("tls"), Some(FailureReason::Tls));
-    assert_eq!(FailureReason::from_word("TLS"), None);
 }
 
 /// Prometheus' own linter, where it is installed (`PROMTOOL` names another one).

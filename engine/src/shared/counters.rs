@@ -13,12 +13,14 @@ mod labels;
 pub use connections::ConnectionCount;
 pub(crate) use connections::Counted;
 pub(crate) use histogram::{BOUNDS, Histogram};
-pub use labels::{CallResult, ConnectionState, FailureReason, Outcome, OwnResult, UncachedReason};
+pub use labels::{
+    CallResult, ConnectionState, FailureReason, OwnResult, RequestResult, UncachedReason,
+};
 
 /// One worker's share of the totals.
 #[repr(C)]
 pub struct Shard {
-    pub(crate) requests: [AtomicU64; Outcome::ALL.len()],
+    pub(crate) requests: [AtomicU64; RequestResult::ALL.len()],
     pub(crate) uncached: [AtomicU64; UncachedReason::ALL.len()],
     pub(crate) calls: Histogram,
     pub(crate) queue: Histogram,
@@ -35,7 +37,7 @@ pub struct EndpointCalls {
 
 impl Shard {
     /// Counts a request that met the module.
-    pub fn count_request(&self, outcome: Outcome) {
+    pub fn count_request(&self, outcome: RequestResult) {
         add(&self.requests[outcome as usize]);
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use phantom_token_engine::client::{
     AnswerCause, CallError, Tls, TlsCause, TlsConfigError, TlsOptions, introspect,
 };
+use phantom_token_engine::failure::{Failure, FailureKind};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, date_time_ymd};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -337,7 +338,7 @@ fn servers_without_tls_or_without_anything_in_common_are_named() {
     let authority = Authority::new();
     let server = Server::start_tls(authority.server(&["as.example"]), echo);
     let error = error(introspect(&call(&server.url())));
-    assert_eq!(error.reason(), "answer");
+    assert_eq!(Failure::from(&error).kind, FailureKind::Answer);
 
     let mut http2_only = authority.issue(&params(&["as.example"])).server();
     http2_only.alpn_protocols = vec![b"h2".to_vec()];
@@ -352,7 +353,8 @@ fn a_refused_connection_is_not_a_tls_failure() {
     };
     let call = call(&format!("https://127.0.0.1:{port}/i"));
     let refused = error(introspect(&call));
-    assert_eq!((refused.reason(), refused.to_string().as_str()), ("connect", "connection refused"));
+    assert_eq!(Failure::from(&refused).kind, FailureKind::Connect);
+    assert_eq!(refused.to_string(), "connection refused");
 }
 
 #[test]

@@ -16,7 +16,8 @@ use super::jose::{self, Jose};
 use crate::answer::claims::{self, ClaimValue};
 use crate::answer::failure::MAX_RETRY_AFTER;
 use crate::answer::grant::Grant;
-use crate::answer::{self, Answer, Failure, Forward, Skew, Terms};
+use crate::answer::{self, Answer, Forward, NoVerdict, Skew, Terms};
+use crate::failure::Failure;
 use crate::http::response::{MAX_BODY, Response};
 
 /// Only an answer that says so in every respect is a grant, and the grant says what the answer
@@ -244,7 +245,7 @@ fn says_inactive(response: &Response, forward: Forward, hint: Option<&[u8]>) -> 
     }
 }
 
-fn failed(response: &Response, failure: Failure, hint: Option<&[u8]>) {
+fn failed(response: &Response, failure: NoVerdict, hint: Option<&[u8]>) {
     let status = response.status;
     let error = || {
         let json = serde_json::from_slice::<Value>(trimmed(response)).unwrap_or_default();
@@ -254,26 +255,26 @@ fn failed(response: &Response, failure: Failure, hint: Option<&[u8]>) {
         assert!(retry_after.is_none_or(|seconds| (1..=MAX_RETRY_AFTER).contains(&seconds)));
     };
     let fits = match failure {
-        Failure::NotUnderstood(_) => status == 200,
-        Failure::Credentials(given) => {
+        NoVerdict::NotUnderstood(_) => status == 200,
+        NoVerdict::Credentials(given) => {
             let refused = ["invalid_client", "unauthorized_client"].contains(&error().as_str());
             given == status && (status == 401 || status == 403 || (status == 400 && refused))
         }
-        Failure::RateLimited { retry_after } => {
+        NoVerdict::RateLimited { retry_after } => {
             in_time(retry_after);
             status == 429
         }
-        Failure::Hint(given) => {
+        NoVerdict::Hint(given) => {
             given == status && hint.is_some() && [400, 401, 403].contains(&status)
         }
-        Failure::Unavailable { retry_after } => {
+        NoVerdict::Unavailable { retry_after } => {
             in_time(retry_after);
             status == 503
         }
-        Failure::Status(given) => {
+        NoVerdict::Status(given) => {
             given == status && ![200, 204, 401, 403, 429, 503].contains(&status)
         }
     };
     assert!(fits, "{failure:?} for {status}");
-    assert!(!failure.is_outage() || failure.allows_stale());
+    assert!(!failure.is_outage() || Failure::from(failure).kind.allows_stale());
 }

@@ -4,6 +4,7 @@
 use phantom_token_engine::local::Cached;
 
 use crate::access::checks::Unmet;
+use crate::access::ctx::Reason;
 use crate::access::refusal::Refusal;
 use crate::conf::Policy;
 use crate::conf::demands::BoundTokens;
@@ -12,7 +13,7 @@ use crate::nginx::request::Request;
 pub(super) fn check(_: &Request, policy: &Policy, facts: &Cached) -> Result<(), Unmet> {
     let unchecked = facts.nature.binding.is_unchecked(policy.forward);
     if unchecked && policy.bound_tokens == BoundTokens::Reject {
-        return Err(Unmet::denied("bound", Refusal::InvalidToken));
+        return Err(Unmet::denied(Reason::Bound, Refusal::InvalidToken));
     }
     Ok(())
 }

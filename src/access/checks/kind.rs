@@ -4,13 +4,14 @@
 use phantom_token_engine::local::Cached;
 
 use crate::access::checks::Unmet;
+use crate::access::ctx::Reason;
 use crate::access::refusal::Refusal;
 use crate::conf::Policy;
 use crate::nginx::request::Request;
 
 pub(super) fn check(_: &Request, policy: &Policy, facts: &Cached) -> Result<(), Unmet> {
     if !policy.kind.takes(facts.nature.kind) {
-        return Err(Unmet::denied("kind", Refusal::InvalidToken));
+        return Err(Unmet::denied(Reason::Kind, Refusal::InvalidToken));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use phantom_token_engine::answer::scope;
 use phantom_token_engine::local::Cached;
 
 use crate::access::checks::Unmet;
+use crate::access::ctx::Reason;
 use crate::access::refusal::Refusal;
 use crate::conf::Policy;
 use crate::nginx::request::Request;
@@ -14,5 +15,5 @@ pub(super) fn check(_: &Request, policy: &Policy, facts: &Cached) -> Result<(), 
     }
     // Without memory the log says less.
     let lacking = scope::missing(facts.scope(), &policy.scope).unwrap_or_default();
-    Err(Unmet { lacking, ..Unmet::denied("scope", Refusal::InsufficientScope) })
+    Err(Unmet { lacking, ..Unmet::denied(Reason::Scope, Refusal::InsufficientScope) })
 }

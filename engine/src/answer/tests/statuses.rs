@@ -39,11 +39,11 @@ fn unsupported_token_type_may_mean_another_hint() {
     };
     for hint in [None, Some("access_token")] {
         assert_eq!(with(hint, 400), Answer::Inactive(None));
-        assert_eq!(with(hint, 401), Answer::Failed(Failure::Credentials(401)));
+        assert_eq!(with(hint, 401), Answer::Failed(NoVerdict::Credentials(401)));
     }
     for hint in ["refresh_token", "Access_token", "made-up"] {
         for code in [400, 401, 403] {
-            let expected = Answer::Failed(Failure::Hint(code));
+            let expected = Answer::Failed(NoVerdict::Hint(code));
             assert_eq!(with(Some(hint), code), expected, "{hint}");
         }
         assert_eq!(with(Some(hint), 404), status(404), "{hint}");
@@ -109,7 +109,7 @@ fn other_statuses_are_failures() {
         for body in ["", r#"{"error":"invalid_client"}"#, &body] {
             assert_eq!(
                 read(&response(code, JSON, body), Forward::Jwt, NOW),
-                Answer::Failed(Failure::Credentials(code))
+                Answer::Failed(NoVerdict::Credentials(code))
             );
         }
     }
@@ -120,7 +120,7 @@ fn refused_credentials_are_told_by_their_error_where_the_status_is_400() {
     let read = |status, body: &str| read(&response(status, JSON, body), Forward::Jwt, NOW);
     for error in ["invalid_client", "unauthorized_client"] {
         let body = format!(r#"{{"error":"{error}","error_description":"x"}}"#);
-        assert_eq!(read(400, &body), Answer::Failed(Failure::Credentials(400)));
+        assert_eq!(read(400, &body), Answer::Failed(NoVerdict::Credentials(400)));
         for other in [402, 404, 405, 500] {
             assert_eq!(read(other, &body), status(other));
         }
@@ -141,8 +141,8 @@ fn refused_credentials_are_told_by_their_error_where_the_status_is_400() {
 fn too_many_requests_and_unavailable_hand_on_when_to_come_back() {
     for status in [429, 503] {
         let failure = |retry_after| match status {
-            429 => Failure::RateLimited { retry_after },
-            _ => Failure::Unavailable { retry_after },
+            429 => NoVerdict::RateLimited { retry_after },
+            _ => NoVerdict::Unavailable { retry_after },
         };
         let mut response = response(status, JSON, r#"{"active":true}"#);
         let failed = |retry_after| Answer::Failed(failure(retry_after));

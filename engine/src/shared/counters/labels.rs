@@ -20,18 +20,13 @@ macro_rules! words {
                     $($name::$variant => $word,)*
                 }
             }
-
-            /// Returns what a word stands for; `None` for one that is not among them.
-            pub fn from_word(word: &str) -> Option<$name> {
-                Self::ALL.iter().copied().find(|one| one.word() == word)
-            }
         }
     };
 }
 
 words! {
     /// How a request that met the module came out.
-    Outcome {
+    RequestResult {
         /// The cache answered.
         Hit = "hit",
         /// A call of its own answered.
@@ -51,18 +46,18 @@ words! {
     }
 }
 
-impl Outcome {
+impl RequestResult {
     /// Returns the word of `$phantom_token_status`.
     pub const fn status(self) -> &'static str {
         match self {
-            Outcome::Hit => "HIT",
-            Outcome::Miss => "MISS",
-            Outcome::Wait => "WAIT",
-            Outcome::Stale => "STALE",
-            Outcome::Bypass => "BYPASS",
-            Outcome::Inactive => "INACTIVE",
-            Outcome::Denied => "DENIED",
-            Outcome::Error => "ERROR",
+            RequestResult::Hit => "HIT",
+            RequestResult::Miss => "MISS",
+            RequestResult::Wait => "WAIT",
+            RequestResult::Stale => "STALE",
+            RequestResult::Bypass => "BYPASS",
+            RequestResult::Inactive => "INACTIVE",
+            RequestResult::Denied => "DENIED",
+            RequestResult::Error => "ERROR",
         }
     }
 }

@@ -2,7 +2,7 @@
 //! any other token. The same for clients' calls and the gateway's own.
 
 use super::Health;
-use crate::answer::{Answer, Failure};
+use crate::answer::{Answer, NoVerdict};
 use crate::client::{AnswerCause, CallError, ConnectCause};
 use crate::shared::counters::OwnResult;
 
@@ -37,15 +37,15 @@ pub fn judge(end: Result<&Answer, &CallError>, alone: bool, had_time: bool) -> V
     Verdict { health, credentials }
 }
 
-fn of_failure(failure: Failure, alone: bool) -> (Health, Credentials) {
+fn of_failure(failure: NoVerdict, alone: bool) -> (Health, Credentials) {
     match failure {
-        Failure::Credentials(_) => (Health::Answered, Credentials::Refused),
+        NoVerdict::Credentials(_) => (Health::Answered, Credentials::Refused),
         // Of an only endpoint it says that it is there, and begins and ends no rest: a server that
         // is starting says so for seconds, and one that sheds its load to some only.
         _ if failure.is_outage() && alone => (Health::Nothing, Credentials::Nothing),
         _ if failure.is_outage() => (Health::Failed, Credentials::Nothing),
         // Servers limit how often a wrong secret is tried.
-        Failure::RateLimited { .. } => (Health::Answered, Credentials::Nothing),
+        NoVerdict::RateLimited { .. } => (Health::Answered, Credentials::Nothing),
         _ => (Health::Answered, Credentials::Good),
     }
 }
@@ -88,8 +88,8 @@ mod tests {
     fn what_an_answer_says() {
         use Credentials::{Good, Nothing, Refused};
         let inactive = Answer::Inactive(None);
-        let status = |status| Answer::Failed(Failure::Status(status));
-        let limited = Answer::Failed(Failure::RateLimited { retry_after: None });
+        let status = |status| Answer::Failed(NoVerdict::Status(status));
+        let limited = Answer::Failed(NoVerdict::RateLimited { retry_after: None });
         for (answer, credentials) in [
             (inactive, Good),
             (status(302), Good),
@@ -97,11 +97,11 @@ mod tests {
             (status(404), Good),
             (status(500), Good),
             (status(501), Good),
-            (Answer::Failed(Failure::NotUnderstood(Cause::Json)), Good),
+            (Answer::Failed(NoVerdict::NotUnderstood(Cause::Json)), Good),
             (limited, Nothing),
-            (Answer::Failed(Failure::Credentials(400)), Refused),
-            (Answer::Failed(Failure::Credentials(401)), Refused),
-            (Answer::Failed(Failure::Credentials(403)), Refused),
+            (Answer::Failed(NoVerdict::Credentials(400)), Refused),
+            (Answer::Failed(NoVerdict::Credentials(401)), Refused),
+            (Answer::Failed(NoVerdict::Credentials(403)), Refused),
         ] {
             for alone in [true, false] {
                 let verdict = judge(Ok(&answer), alone, true);
@@ -116,8 +116,8 @@ mod tests {
 
     #[test]
     fn an_outage_counts_where_another_endpoint_may_know_better() {
-        let unavailable = Failure::Unavailable { retry_after: Some(1) };
-        for failure in [Failure::Status(502), unavailable, Failure::Status(504)] {
+        let unavailable = NoVerdict::Unavailable { retry_after: Some(1) };
+        for failure in [NoVerdict::Status(502), unavailable, NoVerdict::Status(504)] {
             let answer = Answer::Failed(failure);
             assert_eq!(judge(Ok(&answer), true, true), Verdict::NOTHING);
             let credentials = Credentials::Nothing;
@@ -156,10 +156,10 @@ mod tests {
     fn own_calls_are_counted_as_what_they_say() {
         let result = |failure| judge(Ok(&Answer::Failed(failure)), true, true).own_result();
         assert_eq!(judge(Ok(&Answer::Inactive(None)), true, true).own_result(), OwnResult::Good);
-        assert_eq!(result(Failure::Status(500)), OwnResult::Good);
-        assert_eq!(result(Failure::RateLimited { retry_after: None }), OwnResult::Good);
-        assert_eq!(result(Failure::Credentials(401)), OwnResult::Refused);
-        assert_eq!(result(Failure::Status(502)), OwnResult::Failed);
+        assert_eq!(result(NoVerdict::Status(500)), OwnResult::Good);
+        assert_eq!(result(NoVerdict::RateLimited { retry_after: None }), OwnResult::Good);
+        assert_eq!(result(NoVerdict::Credentials(401)), OwnResult::Refused);
+        assert_eq!(result(NoVerdict::Status(502)), OwnResult::Failed);
         let refused = CallError::Connect(ConnectCause::Refused);
         assert_eq!(judge(Err(&refused), true, true).own_result(), OwnResult::Failed);
         assert_eq!(Verdict::NOTHING.own_result(), OwnResult::Failed);
