@@ -192,6 +192,10 @@ lint: setup-lint nginx ## Check formatting, clippy, documentation, links, licenc
 	@tools/check-dependencies
 	$(SAY) 'lint: all that was checked is clean'
 
+.PHONY: dependencies
+dependencies: setup-lint ## Check licences, sources and known vulnerabilities of dependencies
+	@tools/check-dependencies
+
 .PHONY: package
 package: build debian setup-package ## Make a .deb for the distribution's NGINX, tarballs, checksums: build/package
 	@tools/package tarball stable build/nginx 'build/$(MODULE)'

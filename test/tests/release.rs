@@ -49,6 +49,7 @@ fn files_agree_on_the_versions_of_rust() {
         ("tools/check-image", "rust:", tested),
         (".github/workflows/ci.yaml", "RUST_VERSION: \"", tested),
         (".github/workflows/ci.yaml", "rust:", tested),
+        (".github/workflows/scheduled.yaml", "rust:", tested),
     ] {
         let text = read(file);
         let found = versions_behind(&text, mark);
