@@ -1,11 +1,14 @@
 //! Clients of the gateway: one that speaks HTTP/1.1 byte by byte, and `curl`.
 
+use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::http::{Headers, ResponseHead, Wire};
+use crate::process::wait_until;
+use crate::server::is_delivered;
 
 /// How long an answer may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -88,6 +91,26 @@ impl Client {
     /// Where the connection is closed.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.wire.stream().write_all(bytes)
+    }
+
+    /// Waits until the server has read all that was sent.
+    ///
+    /// # Panics
+    /// Where it does not.
+    pub fn wait_until_read(&mut self) {
+        let (stream, server) = (self.wire.stream(), format!(":{:04X}", self.port));
+        let client = format!(":{:04X}", stream.local_addr().expect("a connection").port());
+        wait_until("what was sent to be read", || {
+            // proc(5): addresses of both sides, state, bytes not yet sent and not yet read.
+            let table = fs::read_to_string("/proc/net/tcp").expect("a table of sockets");
+            let read = table.lines().any(|line| {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                fields[1].ends_with(&server)
+                    && fields[2].ends_with(&client)
+                    && fields[4].ends_with(":00000000")
+            });
+            is_delivered(stream) && read
+        });
     }
 
     /// Sends a request's head, and a body with its length where it is not empty.

@@ -17,6 +17,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::http::{RequestHead, Wire, reason};
 use crate::port;
+use crate::process::wait_until;
 
 /// What answers the requests of a [`Server`].
 pub trait Service: Send + Sync + 'static {
@@ -135,15 +136,27 @@ impl Exchange<'_> {
         stream.flush()
     }
 
+    /// Waits until the peer's kernel has everything that was written, or the connection is gone.
+    ///
+    /// # Panics
+    /// Where it takes longer than [`PATIENCE`](crate::process::PATIENCE).
+    pub fn wait_until_delivered(&mut self) {
+        wait_until("what was written to arrive", || is_delivered(self.socket()));
+    }
+
+    fn socket(&mut self) -> &TcpStream {
+        match self.wire.stream() {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => &stream.sock,
+        }
+    }
+
     /// Resets the connection, as a server that crashes: no TLS goodbye, no end of the stream.
     ///
     /// # Errors
     /// Where the system will not.
     pub fn reset(&mut self) -> io::Result<()> {
-        let socket = match self.wire.stream() {
-            Stream::Plain(stream) => stream.as_raw_fd(),
-            Stream::Tls(stream) => stream.sock.as_raw_fd(),
-        };
+        let socket = self.socket().as_raw_fd();
         // SAFETY: an address of no family is all zeros; it is valid for the length of the call.
         let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
         let length = size_of::<libc::sockaddr>() as libc::socklen_t;
@@ -160,10 +173,7 @@ impl Exchange<'_> {
     /// # Errors
     /// Those of the connection.
     pub fn hang_up(&mut self) -> io::Result<()> {
-        match self.wire.stream() {
-            Stream::Plain(stream) => stream.shutdown(Shutdown::Both),
-            Stream::Tls(stream) => stream.sock.shutdown(Shutdown::Both),
-        }
+        self.socket().shutdown(Shutdown::Both)
     }
 
     /// Reads what the client sends beyond the request; empty when it closes.
@@ -173,6 +183,16 @@ impl Exchange<'_> {
     pub fn read_some(&mut self) -> io::Result<Vec<u8>> {
         self.wire.read_some()
     }
+}
+
+/// Whether the peer's kernel has everything that was written to this socket (tcp(7), SIOCOUTQ), or
+/// will never take it.
+pub(crate) fn is_delivered(socket: &TcpStream) -> bool {
+    let mut unsent: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int through the pointer, which is valid for it.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut unsent) };
+    assert_eq!(done, 0, "an open socket");
+    unsent == 0 || !matches!(socket.take_error(), Ok(None))
 }
 
 /// A status line and header fields, without the empty line.

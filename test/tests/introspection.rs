@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use phantom_token_test::process::{descriptors, threads, wait_until};
@@ -18,6 +17,10 @@ fn response(jwt: &str) -> String {
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/jwt\r\nContent-Length: {length}\r\n\r\n{jwt}"
     )
+}
+
+fn event() -> Arc<AtomicBool> {
+    Arc::default()
 }
 
 #[test]
@@ -46,14 +49,12 @@ fn a_surplus_response_that_comes_late_answers_no_other_token() {
         let token = rig.server.issue();
         let answer = response(&token.jwt);
         // The answer in one piece, the surplus in another that arrives once it has been read.
-        let sent = Arc::new(AtomicBool::new(false));
-        let script =
-            Script::raw(answer).then_raw(Duration::from_millis(20), response(&stolen.jwt), &sent);
-        rig.server.script(&token.token, script);
+        let (read, arrived) = (event(), event());
+        let script = Script::raw(answer).then_raw(&read, response(&stolen.jwt));
+        rig.server.script(&token.token, script.delivered(&arrived));
         rig.get_as(&token.token);
-        wait_until("the surplus", || sent.load(Ordering::Relaxed));
-        // Time for it to arrive.
-        thread::sleep(Duration::from_millis(20));
+        read.store(true, Ordering::Relaxed);
+        wait_until("the surplus", || arrived.load(Ordering::Relaxed));
         rig.assert_passes(&rig.server.issue());
         assert_eq!(rig.get_as("unknown").status, 401);
     }
@@ -65,12 +66,11 @@ fn an_answer_that_comes_too_late_answers_no_other_token() {
     let rig = Rig::start(|builder| one_thread(builder).location("/impatient", impatient));
     for _ in 0..3 {
         let slow = rig.server.mint(Mint::new().claim("sub", "slow"));
-        let late = Arc::new(AtomicBool::new(false));
-        rig.server.script(&slow.token, Script::jwt(&slow.jwt).after(&late));
+        let (late, arrived) = (event(), event());
+        rig.server.script(&slow.token, Script::jwt(&slow.jwt).after(&late).delivered(&arrived));
         assert_eq!(rig.gateway.get_as("/impatient", &slow.token).status, 500);
         late.store(true, Ordering::Relaxed);
-        // Time for it to arrive.
-        thread::sleep(Duration::from_millis(50));
+        wait_until("the late answer", || arrived.load(Ordering::Relaxed));
         rig.assert_passes(&rig.server.issue());
         assert_eq!(rig.get_as("unknown").status, 401);
     }

@@ -341,7 +341,9 @@ fn the_zone_is_shown_as_it_fills() {
 
 #[test]
 fn the_time_a_call_waits_for_a_thread_is_shown() {
-    let rig = rig("max_fails=0", |builder| builder.main("thread_pool phantom_token threads=1;"));
+    let rig = rig("max_fails=0", |builder| {
+        builder.count_calls().main("thread_pool phantom_token threads=1;")
+    });
     let hold = rig.server.hold();
     let mut clients: Vec<Client> = (0..3).map(|_| rig.gateway.client()).collect();
     for client in &mut clients {
@@ -350,7 +352,7 @@ fn the_time_a_call_waits_for_a_thread_is_shown() {
     }
     rig.gateway.wait_for_metrics("three calls", |m| m.get("introspections_pending") == 3.0);
     // So long, at least, two of them wait for the third's thread.
-    std::thread::sleep(Duration::from_millis(100));
+    rig.gateway.pass_time(Duration::from_millis(100));
     drop(hold);
     assert!(clients.iter_mut().all(|client| client.read().status == 200));
     let metrics = rig.gateway.metrics();

@@ -144,7 +144,11 @@ fn time_in_the_queue_counts_and_what_is_late_is_not_sent() {
 #[test]
 fn one_that_times_out_costs_those_after_it_no_answer() {
     let rig = Rig::start(|builder| {
-        builder.main("thread_pool phantom_token threads=1;").http("phantom_token_timeout 5s;")
+        builder
+            .count_calls()
+            .main("thread_pool phantom_token threads=1;")
+            .http("phantom_token_timeout 5s;")
+            .location("/metrics", "phantom_token_status;")
     });
     rig.assert_passes(&rig.server.issue());
     rig.server.script("odd", Script::hang());
@@ -156,7 +160,8 @@ fn one_that_times_out_costs_those_after_it_no_answer() {
     let mut running = send(&rig, "/api", &held.token);
     rig.server.wait_for_introspections(3);
     let mut queued: Vec<_> = tokens.iter().map(|token| send(&rig, "/api", &token.token)).collect();
-    thread::sleep(Duration::from_secs(2));
+    rig.gateway.wait_for_metrics("six in the queue", |m| m.get("introspections_pending") == 7.0);
+    rig.gateway.pass_time(Duration::from_secs(2));
     drop(hold);
     assert_eq!(running.read().status, 200);
     for client in &mut queued {

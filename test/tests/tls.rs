@@ -248,22 +248,17 @@ fn a_surplus_answer_over_tls_answers_no_other_token() {
     };
     for round in 0..10 {
         let token = rig.server.issue();
-        let sent = Arc::new(AtomicBool::new(round % 3 != 2));
+        let (read, arrived) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let script = match round % 3 {
             // In one TLS record, in a record of its own, and once the answer has been read.
             0 => Script::raw(answer(&token.jwt) + &answer(&stolen.jwt)),
             1 => Script::jwt(&token.jwt).surplus(answer(&stolen.jwt)).drip(4096, Duration::ZERO),
-            _ => Script::raw(answer(&token.jwt)).then_raw(
-                Duration::from_millis(10),
-                answer(&stolen.jwt),
-                &sent,
-            ),
+            _ => Script::raw(answer(&token.jwt)).then_raw(&read, answer(&stolen.jwt)),
         };
-        rig.server.script(&token.token, script);
+        rig.server.script(&token.token, script.delivered(&arrived));
         assert!(!rig.get_as(&token.token).text().contains(&stolen.jwt));
-        wait_until("the surplus", || sent.load(Ordering::Relaxed));
-        // Time for it to arrive.
-        std::thread::sleep(Duration::from_millis(20));
+        read.store(true, Ordering::Relaxed);
+        wait_until("the surplus", || arrived.load(Ordering::Relaxed));
         rig.assert_passes(&rig.server.issue());
         assert_eq!(rig.get_as(&format!("unknown-{round}")).status, 401);
     }

@@ -18,19 +18,12 @@ pub struct Script {
     act: Act,
     delay: Duration,
     after: Option<Arc<AtomicBool>>,
-    late: Option<Late>,
+    late: Option<(Arc<AtomicBool>, Vec<u8>)>,
+    delivered: Option<Arc<AtomicBool>>,
     close: bool,
     reset: bool,
     hang_up: bool,
     times: Option<usize>,
-}
-
-/// Bytes nobody asked for.
-#[derive(Clone)]
-struct Late {
-    after: Duration,
-    bytes: Vec<u8>,
-    sent: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -107,6 +100,7 @@ impl Script {
             delay: Duration::ZERO,
             after: None,
             late: None,
+            delivered: None,
             close: false,
             reset: false,
             hang_up: false,
@@ -174,14 +168,15 @@ impl Script {
         self
     }
 
-    /// And these bytes so long after it, unasked; `sent` is set once they are.
-    pub fn then_raw(
-        mut self,
-        after: Duration,
-        bytes: impl Into<Vec<u8>>,
-        sent: &Arc<AtomicBool>,
-    ) -> Self {
-        self.late = Some(Late { after, bytes: bytes.into(), sent: sent.clone() });
+    /// And these bytes, unasked, once this is set.
+    pub fn then_raw(mut self, event: &Arc<AtomicBool>, bytes: impl Into<Vec<u8>>) -> Self {
+        self.late = Some((event.clone(), bytes.into()));
+        self
+    }
+
+    /// Sets this once all of it has arrived, or the gateway has closed the connection.
+    pub fn delivered(mut self, event: &Arc<AtomicBool>) -> Self {
+        self.delivered = Some(event.clone());
         self
     }
 
@@ -210,6 +205,15 @@ impl Script {
     }
 
     pub(super) fn play(&self, exchange: &mut Exchange<'_>) -> io::Result<After> {
+        let played = self.perform(exchange);
+        if let Some(event) = &self.delivered {
+            exchange.wait_until_delivered();
+            event.store(true, Ordering::Relaxed);
+        }
+        played
+    }
+
+    fn perform(&self, exchange: &mut Exchange<'_>) -> io::Result<After> {
         thread::sleep(self.delay);
         if let Some(event) = &self.after {
             wait_until("what a script waits for", || event.load(Ordering::Relaxed));
@@ -237,11 +241,9 @@ impl Script {
                 }
             }
         }
-        if let Some(late) = &self.late {
-            thread::sleep(late.after);
-            let written = exchange.write(&late.bytes);
-            late.sent.store(true, Ordering::Relaxed);
-            written?;
+        if let Some((event, bytes)) = &self.late {
+            wait_until("what a script waits for", || event.load(Ordering::Relaxed));
+            exchange.write(bytes)?;
         }
         if self.reset {
             exchange.reset()?;

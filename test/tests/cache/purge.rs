@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use phantom_token_test::{Response, Rig, Script};
 
@@ -246,7 +245,7 @@ fn a_body_that_could_reach_a_file_is_not_read() {
     let mut client = rig.gateway.client();
     client.send_request("POST", "/purge", &[("Content-Length", "5")], b"");
     client.send(b"al");
-    std::thread::sleep(Duration::from_millis(20));
+    client.wait_until_read();
     client.send(b"l=1");
     assert_eq!(client.read().status, 204);
     assert_eq!(post(&rig, "/file", &[], b"token=secret-token").status, 204);

@@ -1,6 +1,5 @@
 //! A worker's own cache hides nothing from the zone: what it serves stays in use there.
 
-use std::thread;
 use std::time::Duration;
 
 use phantom_token_test::{Client, Mint};
@@ -11,6 +10,7 @@ use crate::support::*;
 fn what_a_worker_serves_itself_is_not_evicted_from_the_zone() {
     let rig = rig(2, |builder| {
         builder
+            .count_calls()
             .listen("reuseport")
             .http("phantom_token_cache_zone zone=small:100k;\nphantom_token_cache small;")
     });
@@ -30,7 +30,7 @@ fn what_a_worker_serves_itself_is_not_evicted_from_the_zone() {
     // Half of what the zone holds at a time, with more than a second between.
     for _ in 0..3 {
         fill(25, &mut first);
-        thread::sleep(Duration::from_millis(1_050));
+        rig.gateway.pass_time(Duration::from_millis(1_050));
         assert_eq!(outcome(&first.get_as("/shown", &hot.token)), "HIT");
     }
     assert!(evicted() > 0, "the zone was full");

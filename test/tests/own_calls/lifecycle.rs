@@ -1,8 +1,8 @@
 //! When own calls begin, how many there are, and what ends them.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use phantom_token_test::authorization_server::{Hold, INTROSPECTION_PATH};
@@ -137,15 +137,25 @@ fn blocks_signals(rig: &Rig) -> bool {
 
 #[test]
 fn an_own_call_that_hangs_is_the_only_one() {
-    // The rig waits for a minute; the gateway's clock stands where it is not pushed.
-    let (rig, hold) = with_a_hanging_own_call(|builder| builder);
-    let threads = || rig.gateway.workers().into_iter().map(process::threads).sum::<usize>();
-    let before = threads();
+    let (rig, hold) = with_a_hanging_own_call(|builder| {
+        builder.listen("reuseport").location("= /worker", "return 200 $pid;")
+    });
+    let workers = rig.gateway.workers();
+    let threads = || workers.iter().copied().map(process::threads).sum::<usize>();
+    let (before, started) = (threads(), rig.gateway.calls(b't'));
     for n in 0..100 {
         Reply::unavailable("1").assert(&rig.get_as(&format!("token-{n}")));
     }
-    thread::sleep(Duration::from_secs(3));
-    assert_eq!((rig.server.own_calls(), threads()), (1, before));
+    for _ in 0..3 {
+        rig.gateway.pass_time(Duration::from_secs(1));
+        // A worker that answers has been through its timers.
+        let mut answered = HashSet::new();
+        wait_until("an answer of each worker", || {
+            answered.insert(rig.gateway.get("/worker", &[]).text());
+            answered.len() == workers.len()
+        });
+    }
+    assert_eq!((rig.server.own_calls(), rig.gateway.calls(b't')), (1, started));
     assert!(blocks_signals(&rig), "NGINX's signals are for the event loop");
     drop(hold);
     rig.gateway.wait_for_log(&["[warn]", "is up again"]);
