@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::cache::{self, Found};
 use crate::conf::policy::Policy;
 use crate::conf::request::Values;
+use crate::flight::desk::Desk;
 use crate::flight::finding::Finding;
 use crate::nginx::guard;
 use crate::nginx::log::{debug, error};
@@ -30,10 +31,10 @@ use crate::nginx::pinned::Pinned;
 use crate::nginx::sys::*;
 use crate::nginx::zone::Owed;
 use crate::operate::counters::{self, UncachedReason};
-use crate::worker::Worker;
 
 mod attempt;
 pub(crate) mod call;
+pub(crate) mod desk;
 mod failures;
 pub(crate) mod finding;
 mod follow;
@@ -130,16 +131,17 @@ enum Role {
 }
 
 /// Asks for the answer to a question: from the zone, from a call under way, or by a new call.
-pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
+pub(crate) fn ask(desk: &mut Desk, question: Question<'_>) -> Asked {
     let key = question.key;
-    let mut generation = worker.state.generation(&key.token);
+    let mut generation = desk.worker.state.generation(&key.token);
     let shares = question.policy.zone.is_some() && !question.refresh;
 
-    if shares && let Some(flight) = worker.flights.get(&question.key).copied() {
+    if shares && let Some(flight) = desk.flights.get(&question.key).copied() {
         // SAFETY: the map holds live flights only.
         let callers = unsafe { flight.as_ref() }.policy.cache;
         if let Some(zone) = &question.policy.zone {
-            match cache::kept_longer(worker, zone, &key, &question.policy.cache, &callers) {
+            match cache::kept_longer(&mut desk.worker, zone, &key, &question.policy.cache, &callers)
+            {
                 Some(Found::Granted(cached)) => return Asked::Known(Finding::Active(cached)),
                 Some(Found::Inactive) => return Asked::Known(Finding::Inactive),
                 _ => {}
@@ -147,11 +149,11 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         }
         let join = |flight: &mut Flight| {
             if flight.generation.has_purges_of(generation) && flight.deadline > now_ms() {
-                return Some(flight.join(worker, question.deadline, false));
+                return Some(flight.join(desk, question.deadline, false));
             }
             // Purged or called inactive since, or out of time: those who came before keep it, nobody
             // else gets it.
-            flight.detach(worker);
+            flight.detach(desk);
             None
         };
         // SAFETY: the map holds live flights only; each is removed before it is freed.
@@ -160,11 +162,12 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         }
     }
 
-    let id = worker.state.next_flight_id();
+    let id = desk.worker.state.next_flight_id();
     let (role, id) = match &question.policy.zone {
         Some(zone) if shares => {
             let times = &question.policy.cache;
-            let (found, current) = cache::shared(worker, zone, &key, times, id, question.deadline);
+            let (found, current) =
+                cache::shared(&mut desk.worker, zone, &key, times, id, question.deadline);
             generation = current;
             match found {
                 Found::Granted(cached) => return Asked::Known(Finding::Active(cached)),
@@ -177,11 +180,11 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
         _ => (Role::Alone, id),
     };
     // Only now: what is known, or asked for by another worker, takes no call of ours.
-    let refused = if role != Role::Follower && worker.pending >= worker.max_pending {
-        overflow(worker, question.log, "too many introspection calls are pending");
+    let refused = if role != Role::Follower && desk.pending >= desk.max_pending {
+        overflow(desk, question.log, "too many introspection calls are pending");
         Some(FailureKind::Overflow)
     } else {
-        reserve(worker).is_err().then_some(FailureKind::Internal)
+        reserve(desk).is_err().then_some(FailureKind::Internal)
     };
     let (log, policy, deadline) = (question.log, question.policy, question.deadline);
     let begun = match refused {
@@ -193,10 +196,10 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     let flight = match begun {
         Ok(flight) => flight,
         Err(why) => {
-            match (role, &policy.zone, worker.slot) {
-                (Role::Leader, Some(zone), _) => worker.settle(zone, Owed::cancel(key, id)),
+            match (role, &policy.zone, desk.worker.slot) {
+                (Role::Leader, Some(zone), _) => zone.settle(Owed::cancel(key, id)),
                 (Role::Follower, Some(zone), Some(slot)) => {
-                    worker.settle(zone, Owed::leave(key, id, slot));
+                    zone.settle(Owed::leave(key, id, slot));
                 }
                 _ => {}
             }
@@ -205,20 +208,20 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
     };
     debug!(log, "introspection flight {id} begins, for token {}", key.token);
     if shares {
-        worker.flights.insert(key, flight);
+        desk.flights.insert(key, flight);
     }
     let depart = |flight: &mut Flight| {
         flight.joinable = shares;
         if role == Role::Follower {
-            flight.follow(worker);
-            return flight.join(worker, deadline, false);
+            flight.follow(desk);
+            return flight.join(desk, deadline, false);
         }
-        let waiting = flight.join(worker, deadline, true);
-        match flight.attempt(worker) {
+        let waiting = flight.join(desk, deadline, true);
+        match flight.attempt(desk) {
             Ok(()) => waiting,
             Err(fail) => {
                 let outcome = Finding::Failed(fail);
-                flight.resolve(worker, &outcome, Keeping::Leave);
+                flight.resolve(desk, &outcome, Keeping::Leave);
                 Asked::Known(outcome)
             }
         }
@@ -228,15 +231,15 @@ pub(crate) fn ask(worker: &mut Worker, question: Question<'_>) -> Asked {
 }
 
 /// Room for one more flight in the worker's lists.
-fn reserve(worker: &mut Worker) -> Result<(), NoMemory> {
-    worker.followers.try_reserve(1)?;
-    worker.flights.try_reserve(1)?;
+fn reserve(desk: &mut Desk) -> Result<(), NoMemory> {
+    desk.followers.try_reserve(1)?;
+    desk.flights.try_reserve(1)?;
     Ok(())
 }
 
-fn overflow(worker: &Worker, log: *mut ngx_log_t, what: &str) {
-    counters::failure(worker, None, FailureKind::Overflow);
-    if worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
+fn overflow(desk: &Desk, log: *mut ngx_log_t, what: &str) {
+    counters::failure(&desk.worker, None, FailureKind::Overflow);
+    if desk.worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
         error!(
             log,
             "{what}: answering 503; see phantom_token_max_pending, thread_pool and the authorization server's answering time"
@@ -286,9 +289,9 @@ impl Flight {
     }
 
     /// Makes a request wait for this flight.
-    fn join(&mut self, worker: &mut Worker, deadline: u64, first: bool) -> Asked {
+    fn join(&mut self, desk: &mut Desk, deadline: u64, first: bool) -> Asked {
         if self.waiters.len() >= MAX_WAITERS {
-            overflow(worker, guard::cycle_log(), "too many requests wait for one token");
+            overflow(desk, guard::cycle_log(), "too many requests wait for one token");
             return Asked::Known(Finding::Failed(Failure::from(FailureKind::Overflow)));
         }
         if self.waiters.try_reserve(1).is_err() {
@@ -296,15 +299,15 @@ impl Flight {
         }
         let wait = Wait::new(self.this, self.waiters.len(), self.key, deadline, first);
         self.waiters.push(wait.pointer());
-        counters::waiting(worker, 1);
+        counters::waiting(&desk.worker, 1);
         Asked::Waiting(wait)
     }
 
     /// A request leaves: its client has gone, or its deadline has passed.
-    fn leave(&mut self, worker: &mut Worker, index: usize, out_of_time: bool) {
+    fn leave(&mut self, desk: &mut Desk, index: usize, out_of_time: bool) {
         self.out_of_time |= out_of_time;
         self.waiters.swap_remove(index);
-        counters::waiting(worker, -1);
+        counters::waiting(&desk.worker, -1);
         if let Some(moved) = self.waiters.get(index) {
             // SAFETY: a waiter is unlinked before it is freed.
             unsafe { (*moved.as_ptr()).set_index(index) };
@@ -314,50 +317,50 @@ impl Flight {
         }
         if self.role == Role::Follower {
             let (key, id) = (self.key, self.id);
-            if let (Some(zone), Some(slot)) = (&self.policy.zone, worker.slot) {
-                worker.settle(zone, Owed::leave(key, id, slot));
+            if let (Some(zone), Some(slot)) = (&self.policy.zone, desk.worker.slot) {
+                zone.settle(Owed::leave(key, id, slot));
             }
-            self.detach(worker);
-            self.unfollow(worker);
+            self.detach(desk);
+            self.unfollow(desk);
             self.over = true;
-        } else if !self.is_followed(worker)
+        } else if !self.is_followed(desk)
             && self.work.as_ref().is_some_and(|work| work.drop_unsent())
         {
             // Nobody waits, and nothing was sent. The flight is freed when the pool hands its task
             // back.
             if std::mem::take(&mut self.out_of_time) {
-                self.say_not_begun(worker);
+                self.say_not_begun(desk);
             }
-            self.detach(worker);
-            self.unmark(worker);
+            self.detach(desk);
+            self.unmark();
         }
     }
 
     /// No further request joins.
-    fn detach(&mut self, worker: &mut Worker) {
+    fn detach(&mut self, desk: &mut Desk) {
         if self.joinable {
             self.joinable = false;
-            if worker.flights.get(&self.key).is_some_and(|known| ptr::eq(known.as_ptr(), self)) {
-                worker.flights.remove(&self.key);
+            if desk.flights.get(&self.key).is_some_and(|known| ptr::eq(known.as_ptr(), self)) {
+                desk.flights.remove(&self.key);
             }
         }
     }
 
     /// Looks after another worker's call from now on.
-    fn follow(&mut self, worker: &mut Worker) {
-        worker.followers.push(self.this);
-        worker.poller.run();
+    fn follow(&mut self, desk: &mut Desk) {
+        desk.followers.push(self.this);
+        desk.poller.run();
     }
 
-    fn unfollow(&mut self, worker: &mut Worker) {
-        worker.followers.retain(|flight| !ptr::eq(flight.as_ptr(), self));
+    fn unfollow(&mut self, desk: &mut Desk) {
+        desk.followers.retain(|flight| !ptr::eq(flight.as_ptr(), self));
     }
 
     /// Whether requests of other workers wait for this flight.
-    fn is_followed(&self, worker: &Worker) -> bool {
+    fn is_followed(&self, desk: &Desk) -> bool {
         let (key, id) = (self.key, self.id);
         match &self.policy.zone {
-            Some(zone) if self.role == Role::Leader && worker.slot.is_some() => {
+            Some(zone) if self.role == Role::Leader && desk.worker.slot.is_some() => {
                 // Without the lock nobody knows.
                 zone.locked(|locked| locked.followers(&key, id))
                     .is_none_or(|followers| followers.is_some_and(|count| count > 0))
@@ -367,11 +370,11 @@ impl Flight {
     }
 
     /// Takes this flight's mark out of the zone without an answer.
-    fn unmark(&mut self, worker: &mut Worker) {
+    fn unmark(&mut self) {
         if self.role == Role::Leader {
             self.role = Role::Alone;
             if let Some(zone) = &self.policy.zone {
-                worker.settle(zone, Owed::cancel(self.key, self.id));
+                zone.settle(Owed::cancel(self.key, self.id));
             }
         }
     }

@@ -24,6 +24,7 @@ use phantom_token_engine::client;
 use access::{filter, handler, pass};
 use conf::operate::ContentHandlers;
 use conf::{LocConf, MainConf, calls};
+use flight::desk;
 use nginx::command::Configuration;
 use nginx::guard;
 use nginx::log::Cycle;
@@ -293,7 +294,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
                 return OK;
             }
             if let Some(main) = MainConf::of_cycle(cycle) {
-                worker::start(main);
+                desk::start(main);
             }
         }
         OK
@@ -320,11 +321,11 @@ unsafe extern "C" fn stop_calls(_: *mut ngx_cycle_t) {
     /// A thread that is in the system's hands for longer is waited for by its pool.
     const WITHIN: Duration = Duration::from_secs(1);
     guard::entry("the end of calls", Cycle, (), || {
-        worker::with(|worker| worker.idle.close_all());
+        desk::close_connections();
         client::stop(WITHIN);
     });
 }
 
 unsafe extern "C" fn exit_process(_: *mut ngx_cycle_t) {
-    guard::entry("the end of a worker", Cycle, (), worker::stop);
+    guard::entry("the end of a worker", Cycle, (), desk::stop);
 }

@@ -3,6 +3,7 @@
 pub(crate) mod assigned;
 pub(crate) mod command;
 pub(crate) mod context;
+mod event;
 pub(crate) mod filters;
 pub(crate) mod guard;
 pub(crate) mod handlers;

@@ -10,13 +10,13 @@ use smallvec::SmallVec;
 
 use crate::access::pass::{Original, Rewrite};
 use crate::conf::Policy;
+use crate::flight::desk;
 use crate::flight::finding::Finding;
 use crate::flight::{Calls, Wait};
 use crate::nginx::context::{Context, Contexts};
 use crate::nginx::pinned::Pinned;
 use crate::nginx::request::{NoMemory, Request};
 use crate::operate::counters::{self, RequestResult, UncachedReason};
-use crate::worker;
 
 static CONTEXTS: Contexts<Ctx> = Contexts::new();
 
@@ -176,7 +176,7 @@ impl Ctx {
     pub(crate) fn count(&mut self) {
         if let (Some(status), false) = (self.status, self.counted) {
             self.counted = true;
-            worker::with(|worker| counters::request(worker, status));
+            desk::with(|desk| counters::request(&desk.worker, status));
         }
     }
 

@@ -19,6 +19,7 @@ use crate::access::pass::{self, Rewrite};
 use crate::access::refusal::{self, Refusal};
 use crate::cache;
 use crate::conf::{LocConf, Policy};
+use crate::flight::desk;
 use crate::flight::finding::Finding;
 use crate::flight::{self, Asked, Question, Wait};
 use crate::nginx::handlers::Handler;
@@ -27,7 +28,6 @@ use crate::nginx::pinned::Pinned;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
 use crate::operate::counters::RequestResult;
-use crate::worker;
 
 /// What becomes of a request. The only way to the upstream carries a grant, or was opened by the
 /// operator's own configuration.
@@ -124,10 +124,10 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
     };
     let mut ctx = Ctx::of(&r)?;
     ctx.refresh = refresh;
-    let asked = worker::with(|worker| {
+    let asked = desk::with(|desk| {
         let hash_key = match policy.zone.as_ref().and_then(|zone| zone.arena()) {
             Some(arena) => arena.hash_key(),
-            None => worker.hash_key,
+            None => desk.worker.hash_key,
         };
         let values = [&headers, &params];
         let key = policy.key(&hash_key, token, values);
@@ -139,7 +139,7 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
         }
         if !refresh
             && let Some(zone) = &policy.zone
-            && let Some(cached) = cache::nearest(worker, zone, &key, &policy.cache)
+            && let Some(cached) = cache::nearest(&mut desk.worker, zone, &key, &policy.cache)
         {
             return (key, Asked::Known(Finding::Active(cached)), RequestResult::Hit);
         }
@@ -153,7 +153,7 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
             deadline: now_ms() + policy.timeout_ms,
             log: r.log(),
         };
-        (key, flight::ask(worker, question), RequestResult::Hit)
+        (key, flight::ask(desk, question), RequestResult::Hit)
     });
     match asked {
         Some((key, Asked::Known(finding), status)) => {
@@ -317,12 +317,12 @@ fn stale(r: Request, policy: &Policy, key: &Key, failure: Failure) -> Option<Rc<
     if policy.cache.stale_ms == 0 || !failure.kind.allows_stale() {
         return None;
     }
-    worker::with(|worker| {
-        let grant = cache::stale(worker, zone, key, &policy.cache)?;
+    desk::with(|desk| {
+        let grant = cache::stale(&mut desk.worker, zone, key, &policy.cache)?;
         // The first endpoint names the server.
         let label = policy.introspection.endpoints.first()?.endpoint.label();
         let hash = hash_of(&[label.as_bytes()]);
-        if worker.state.once(Notice::Stale, hash, now_ms(), Some(60_000)) {
+        if desk.worker.state.once(Notice::Stale, hash, now_ms(), Some(60_000)) {
             warning!(
                 r,
                 "stale answers serve: \"{label}\" cannot be asked ({})",

@@ -12,11 +12,11 @@ use phantom_token_engine::token::key::hash_of;
 use crate::conf::Policy;
 use crate::conf::access::AllowOptions;
 use crate::conf::request::{Extra, Values};
+use crate::flight::desk;
 use crate::nginx::log::warning;
 use crate::nginx::parser::ComplexValue;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
-use crate::worker;
 
 /// The token that the client presents.
 pub(crate) fn token(r: Request, policy: &Policy) -> Result<Credentials<'static>, NoMemory> {
@@ -95,8 +95,8 @@ fn is_sendable(r: Request, value: &[u8], directive: &str, extra: &Extra) -> bool
     }
     let name = &extra.name;
     let hash = hash_of(&[directive.as_bytes(), name.as_bytes()]);
-    let first = worker::with(|worker| {
-        worker.state.once(Notice::UnsendableValue, hash, now_ms(), Some(60_000))
+    let first = desk::with(|desk| {
+        desk.worker.state.once(Notice::UnsendableValue, hash, now_ms(), Some(60_000))
     });
     if first == Some(true) {
         warning!(

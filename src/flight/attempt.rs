@@ -21,6 +21,7 @@ use phantom_token_engine::shared::state::Notice;
 use crate::cache::{self, Texts};
 use crate::conf::endpoints::PolicyEndpoint;
 use crate::flight::call::{self, About};
+use crate::flight::desk::{self, Desk};
 use crate::flight::failures::Cause;
 use crate::flight::finding::Finding;
 use crate::flight::own_calls::{self, Doubt};
@@ -31,11 +32,10 @@ use crate::nginx::guard;
 use crate::nginx::log::{debug, notice, warning};
 use crate::nginx::sys::*;
 use crate::operate::counters::{self, CallResult, UncachedReason};
-use crate::worker::{self, Worker};
 
 impl Flight {
     /// Posts one attempt at the next endpoint that is not resting.
-    pub(super) fn attempt(&mut self, worker: &mut Worker) -> Result<(), Failure> {
+    pub(super) fn attempt(&mut self, desk: &mut Desk) -> Result<(), Failure> {
         let now = now_ms();
         let left = self.deadline.saturating_sub(now);
         if left == 0 {
@@ -45,53 +45,55 @@ impl Flight {
         while let Some(endpoint) = policy.introspection.endpoints.get(self.next) {
             let index = self.next;
             self.next += 1;
-            let id = endpoint.id(&worker.state);
-            if worker.state.endpoints().available(id, &endpoint.limits, now)
+            let id = endpoint.id(&desk.worker.state);
+            if desk.worker.state.endpoints().available(id, &endpoint.limits, now)
                 == Availability::Resting
             {
-                own_calls::look_after(worker, &policy, index);
+                own_calls::look_after(desk, &policy, index);
                 continue;
             }
-            let gate = self.gate(worker, endpoint);
-            match worker.state.gates().admit(gate, now) {
+            let gate = self.gate(desk, endpoint);
+            match desk.worker.state.gates().admit(gate, now) {
                 Gate::Open => {}
-                Gate::Few => self.doubt(worker, gate, Doubt::Looked),
+                Gate::Few => self.doubt(desk, gate, Doubt::Looked),
                 Gate::Shut => {
-                    self.doubt(worker, gate, Doubt::Looked);
-                    counters::failure(worker, id, FailureKind::Credentials);
+                    self.doubt(desk, gate, Doubt::Looked);
+                    counters::failure(&desk.worker, id, FailureKind::Credentials);
                     return Err(Failure::from(FailureKind::Credentials));
                 }
             }
             self.form = match policy.introspection.credentials.common_raw {
-                Some(_) => {
-                    worker.state.forms().of(policy.introspection.form(&worker.state, endpoint))
-                }
+                Some(_) => desk
+                    .worker
+                    .state
+                    .forms()
+                    .of(policy.introspection.form(&desk.worker.state, endpoint)),
                 None => Form::Encoded,
             };
-            return self.post(worker, endpoint, left);
+            return self.post(desk, endpoint, left);
         }
         Err(self.failed.unwrap_or_else(|| {
-            counters::failure(worker, None, FailureKind::Resting);
+            counters::failure(&desk.worker, None, FailureKind::Resting);
             Failure::from(FailureKind::Resting)
         }))
     }
 
     /// The gate of the credentials this flight is made with.
-    fn gate(&self, worker: &Worker, endpoint: &PolicyEndpoint) -> u64 {
+    fn gate(&self, desk: &Desk, endpoint: &PolicyEndpoint) -> u64 {
         let introspection = &self.policy.introspection;
-        introspection.gate(&worker.state, endpoint, &self.headers, &self.params)
+        introspection.gate(&desk.worker.state, endpoint, &self.headers, &self.params)
     }
 
     /// The gate of the endpoint that was asked last is in doubt.
-    fn doubt(&self, worker: &mut Worker, gate: u64, doubt: Doubt) {
+    fn doubt(&self, desk: &mut Desk, gate: u64, doubt: Doubt) {
         let values = (&self.headers, &self.params);
-        own_calls::doubt(worker, &self.policy, self.next - 1, gate, values, doubt);
+        own_calls::doubt(desk, &self.policy, self.next - 1, gate, values, doubt);
     }
 
     /// Hands one attempt to the thread pool.
     fn post(
         &mut self,
-        worker: &mut Worker,
+        desk: &mut Desk,
         endpoint: &PolicyEndpoint,
         left: u64,
     ) -> Result<(), Failure> {
@@ -99,7 +101,7 @@ impl Flight {
         let endpoints = &policy.introspection.endpoints;
         let time = Time {
             end: Instant::now() + Duration::from_millis(left),
-            others: endpoints[self.next..].iter().filter(|one| !is_resting(worker, one)).count()
+            others: endpoints[self.next..].iter().filter(|one| !is_resting(desk, one)).count()
                 as u32,
             connect: Duration::from_millis(policy.connect_timeout_ms),
             blame_after: Duration::from_millis(policy.timeout_ms) / (2 * endpoints.len() as u32),
@@ -109,7 +111,7 @@ impl Flight {
             token: &self.token,
             headers: &self.headers,
             params: &self.params,
-            count: counters::connections(worker, endpoint.id(&worker.state)),
+            count: counters::connections(&desk.worker, endpoint.id(&desk.worker.state)),
             form: self.form,
             deadline: time.end,
             connect_timeout: time.connect,
@@ -132,34 +134,34 @@ impl Flight {
         };
         if !posted {
             self.work = None;
-            counters::failure(worker, None, FailureKind::Overflow);
+            counters::failure(&desk.worker, None, FailureKind::Overflow);
             return Err(Failure::from(FailureKind::Overflow));
         }
         self.calls.begin(&endpoint.endpoint);
-        worker.pending += 1;
-        counters::pending(worker, 1);
+        desk.pending += 1;
+        counters::pending(&desk.worker, 1);
         Ok(())
     }
 
     /// One attempt has ended: tries the next endpoint, or tells everyone.
-    fn complete(&mut self, worker: &mut Worker) {
-        worker.pending = worker.pending.saturating_sub(1);
-        counters::pending(worker, -1);
+    fn complete(&mut self, desk: &mut Desk) {
+        desk.pending = desk.pending.saturating_sub(1);
+        counters::pending(&desk.worker, -1);
         let Some(work) = self.work.take() else { return };
         let done = work.take();
         self.calls.end(made::status(&done.result, work.answered()));
         drop(work);
-        counters::queued(worker, done.queued);
+        counters::queued(&desk.worker, done.queued);
         if !matches!(done.result, Attempt::Unsent | Attempt::Skipped) {
-            counters::observe_call(worker, done.took);
+            counters::observe_call(&desk.worker, done.took);
         }
 
         let policy = Rc::clone(&self.policy);
         let endpoint = &policy.introspection.endpoints[self.next - 1];
-        worker.idle.watch(&endpoint.connections);
-        let (fail, again) = match self.settle(worker, endpoint, done) {
+        desk.idle.watch(&endpoint.connections);
+        let (fail, again) = match self.settle(desk, endpoint, done) {
             Settled::Finding(outcome, keeping) => {
-                return self.resolve(worker, &outcome, keeping);
+                return self.resolve(desk, &outcome, keeping);
             }
             Settled::NextEndpoint(fail) => {
                 self.failed = Some(fail);
@@ -167,62 +169,63 @@ impl Flight {
             }
             Settled::Again(form) => (Failure::from(FailureKind::Credentials), Some(form)),
         };
-        if self.waiters.is_empty() && !self.is_followed(worker) {
+        if self.waiters.is_empty() && !self.is_followed(desk) {
             // Nobody waits for another word; who comes just now asks anew.
-            self.unmark(worker);
-            return self.resolve(worker, &Finding::Failed(fail), Keeping::Leave);
+            self.unmark();
+            return self.resolve(desk, &Finding::Failed(fail), Keeping::Leave);
         }
         let next = match again {
-            None => self.attempt(worker),
+            None => self.attempt(desk),
             Some(form) => {
                 self.form = form;
                 match self.deadline.saturating_sub(now_ms()) {
                     0 => Err(fail),
-                    left => self.post(worker, endpoint, left),
+                    left => self.post(desk, endpoint, left),
                 }
             }
         };
         if let Err(fail) = next {
-            self.resolve(worker, &Finding::Failed(fail), Keeping::Leave);
+            self.resolve(desk, &Finding::Failed(fail), Keeping::Leave);
         }
     }
 
     /// What an attempt's end means: for the endpoint's health, the logs, the counters and the flight.
-    fn settle(&mut self, worker: &mut Worker, endpoint: &PolicyEndpoint, done: Done) -> Settled {
+    fn settle(&mut self, desk: &mut Desk, endpoint: &PolicyEndpoint, done: Done) -> Settled {
         let log = guard::cycle_log();
         let label = endpoint.endpoint.label();
-        let id = endpoint.id(&worker.state);
+        let id = endpoint.id(&desk.worker.state);
         let alone = self.policy.introspection.endpoints.len() == 1;
         let verdict = match &done.result {
             Attempt::Answered(answer, _) => judge(Ok(answer), alone, done.had_time),
             Attempt::Failed(error) => judge(Err(error), alone, done.had_time),
             _ => Verdict::NOTHING,
         };
-        self.learn_health(worker, endpoint, verdict, done.began);
+        self.learn_health(desk, endpoint, verdict, done.began);
         if let Attempt::Answered(Answer::Failed(NoVerdict::Credentials(_)), _) = done.result
             && self.form == Form::Encoded
             && self.policy.introspection.credentials.common_raw.is_some()
-            && worker
+            && desk
+                .worker
                 .state
                 .forms()
-                .try_raw(self.policy.introspection.form(&worker.state, endpoint), now_ms())
+                .try_raw(self.policy.introspection.form(&desk.worker.state, endpoint), now_ms())
         {
-            counters::introspection(worker, id, CallResult::Failed);
-            counters::failure(worker, id, FailureKind::Credentials);
-            self.doubt(worker, self.gate(worker, endpoint), Doubt::Anyway);
+            counters::introspection(&desk.worker, id, CallResult::Failed);
+            counters::failure(&desk.worker, id, FailureKind::Credentials);
+            self.doubt(desk, self.gate(desk, endpoint), Doubt::Anyway);
             return Settled::Again(Form::Raw);
         }
-        self.learn_credentials(worker, endpoint, verdict, &done.result);
+        self.learn_credentials(desk, endpoint, verdict, &done.result);
         match done.result {
             Attempt::Unsent => {
                 let fail = Failure::from(FailureKind::Timeout);
                 if !self.waiters.is_empty() || self.out_of_time {
-                    self.say_not_begun(worker);
+                    self.say_not_begun(desk);
                 }
                 Settled::Finding(Finding::Failed(fail), Keeping::Leave)
             }
             Attempt::Skipped => {
-                self.say_not_begun(worker);
+                self.say_not_begun(desk);
                 Settled::NextEndpoint(Failure::from(FailureKind::Timeout))
             }
             Attempt::Panicked(place) => {
@@ -234,18 +237,18 @@ impl Flight {
             }
             Attempt::Failed(error) => {
                 let fail = Failure::from(&error);
-                counters::introspection(worker, id, CallResult::Failed);
-                counters::failure(worker, id, fail.kind);
+                counters::introspection(&desk.worker, id, CallResult::Failed);
+                counters::failure(&desk.worker, id, fail.kind);
                 if let CallError::Timeout(_) = error {
                     endpoint.pace.update(|pace| pace.timed_out(done.took));
                 }
-                worker.failures.say(endpoint, Cause::Call(error));
+                desk.failures.say(endpoint, Cause::Call(error));
                 Settled::NextEndpoint(fail)
             }
             Attempt::Answered(Answer::Failed(failure), _) => {
                 let fail = Failure::from(failure);
-                counters::introspection(worker, id, CallResult::Failed);
-                counters::failure(worker, id, fail.kind);
+                counters::introspection(&desk.worker, id, CallResult::Failed);
+                counters::failure(&desk.worker, id, fail.kind);
                 let cause = match (failure, &self.policy.introspection.extras.token_type_hint) {
                     (NoVerdict::Hint(_), Some(hint)) => Cause::Hint { failure, hint: hint.clone() },
                     _ => {
@@ -254,7 +257,7 @@ impl Flight {
                         Cause::Answer { failure, hints }
                     }
                 };
-                worker.failures.say(endpoint, cause);
+                desk.failures.say(endpoint, cause);
                 if failure.is_outage() && !alone {
                     return Settled::NextEndpoint(fail);
                 }
@@ -262,9 +265,9 @@ impl Flight {
             }
             Attempt::Answered(Answer::Inactive(skew), _) => {
                 endpoint.pace.update(|pace| pace.answered(done.took));
-                counters::introspection(worker, id, CallResult::Inactive);
+                counters::introspection(&desk.worker, id, CallResult::Inactive);
                 if let Some(skew) = skew
-                    && worker.state.once(
+                    && desk.worker.state.once(
                         Notice::ClockSkew,
                         endpoint.client_hash,
                         now_ms(),
@@ -286,7 +289,7 @@ impl Flight {
             }
             Attempt::Answered(Answer::Active(grant), caching) => {
                 endpoint.pace.update(|pace| pace.answered(done.took));
-                counters::introspection(worker, id, CallResult::Active);
+                counters::introspection(&desk.worker, id, CallResult::Active);
                 let times = self.policy.cache;
                 let (keep, overruled) = lifetime::keep(
                     &caching,
@@ -298,7 +301,7 @@ impl Flight {
                 );
                 if overruled.0
                     && self.policy.zone.is_some()
-                    && worker.state.once(
+                    && desk.worker.state.once(
                         Notice::CacheControlOverruled,
                         endpoint.client_hash,
                         now_ms(),
@@ -310,17 +313,17 @@ impl Flight {
                         "\"{label}\" forbids caching by Cache-Control, which is overruled: see phantom_token_cache_control"
                     );
                 }
-                self.granted(worker, grant, keep)
+                self.granted(desk, grant, keep)
             }
         }
     }
 
     /// An active answer, and whether it is kept.
-    fn granted(&mut self, worker: &mut Worker, grant: Grant, keep: Keep) -> Settled {
+    fn granted(&mut self, desk: &mut Desk, grant: Grant, keep: Keep) -> Settled {
         let (life, keeping) = match keep {
             Keep::Yes(life) if self.policy.zone.is_some() => (life, Keeping::Store(life)),
             Keep::Yes(life) => {
-                self.not_kept(worker, UncachedReason::CacheOff);
+                self.not_kept(desk, UncachedReason::CacheOff);
                 (life, Keeping::Leave)
             }
             // Its time has run out on the way here.
@@ -328,7 +331,7 @@ impl Flight {
                 return Settled::Finding(Finding::Inactive, Keeping::Forget);
             }
             Keep::No(why) => {
-                self.not_kept(worker, why.into());
+                self.not_kept(desk, why.into());
                 let exp = grant.exp.map(|exp| Expiry::new(exp, now_ms(), now_secs()));
                 let life = Life::of_none(now_ms(), exp);
                 let keeping = match why {
@@ -350,43 +353,43 @@ impl Flight {
     }
 
     /// An active answer is not kept: counted, and told to those who wait for it.
-    pub(super) fn not_kept(&mut self, worker: &Worker, reason: UncachedReason) {
+    pub(super) fn not_kept(&mut self, desk: &Desk, reason: UncachedReason) {
         self.uncached = Some(reason);
-        counters::uncached(worker, reason);
+        counters::uncached(&desk.worker, reason);
         let token = self.key.token;
         debug!(guard::cycle_log(), "an answer for token {token} is not cached: {}", reason.word());
     }
 
     /// The call waited in the pool's queue until its time was over.
-    pub(super) fn say_not_begun(&self, worker: &mut Worker) {
+    pub(super) fn say_not_begun(&self, desk: &mut Desk) {
         let Some(endpoint) = self.policy.introspection.endpoints.get(self.next.wrapping_sub(1))
         else {
             return;
         };
-        counters::failure(worker, endpoint.id(&worker.state), FailureKind::Timeout);
-        worker.failures.say(endpoint, Cause::NotBegun);
+        counters::failure(&desk.worker, endpoint.id(&desk.worker.state), FailureKind::Timeout);
+        desk.failures.say(endpoint, Cause::NotBegun);
     }
 
     /// What the call's end says of the endpoint.
     fn learn_health(
         &self,
-        worker: &mut Worker,
+        desk: &mut Desk,
         endpoint: &PolicyEndpoint,
         verdict: Verdict,
         began: Instant,
     ) {
-        let (id, now) = (endpoint.id(&worker.state), now_ms());
+        let (id, now) = (endpoint.id(&desk.worker.state), now_ms());
         match verdict.health {
             Health::Answered => {
-                if worker.state.endpoints().answered(id, now) == Transition::CameUp {
+                if desk.worker.state.endpoints().answered(id, now) == Transition::CameUp {
                     own_calls::say_up(endpoint);
                 }
             }
             Health::Failed => {
                 let began = now.saturating_sub(began.elapsed().as_millis() as u64);
-                let left = worker.state.endpoints().failed(id, &endpoint.limits, began, now);
+                let left = desk.worker.state.endpoints().failed(id, &endpoint.limits, began, now);
                 if left == Availability::InDoubt {
-                    own_calls::look_after(worker, &self.policy, self.next - 1);
+                    own_calls::look_after(desk, &self.policy, self.next - 1);
                 }
             }
             Health::Nothing => {}
@@ -396,7 +399,7 @@ impl Flight {
     /// What the call's end says of the client's credentials, and of the form they are sent in.
     fn learn_credentials(
         &self,
-        worker: &mut Worker,
+        desk: &mut Desk,
         endpoint: &PolicyEndpoint,
         verdict: Verdict,
         end: &Attempt,
@@ -404,25 +407,25 @@ impl Flight {
         if verdict.credentials == Credentials::Nothing {
             return;
         }
-        let gate = self.gate(worker, endpoint);
+        let gate = self.gate(desk, endpoint);
         let introspection = &self.policy.introspection;
         let form = introspection.credentials.common_raw.as_ref();
-        let form = form.map(|_| introspection.form(&worker.state, endpoint));
+        let form = form.map(|_| introspection.form(&desk.worker.state, endpoint));
         if verdict.credentials == Credentials::Refused {
             // Where nobody knows the form, what was not refused of late says nothing.
             let doubt = match form {
-                Some(form) if !worker.state.forms().is_encoded(form) => Doubt::Anyway,
+                Some(form) if !desk.worker.state.forms().is_encoded(form) => Doubt::Anyway,
                 _ => Doubt::Refused,
             };
-            return self.doubt(worker, gate, doubt);
+            return self.doubt(desk, gate, doubt);
         }
-        own_calls::passed(worker, endpoint, gate);
+        own_calls::passed(desk, endpoint, gate);
         let (Some(form), Attempt::Answered(answer, _)) = (form, end) else { return };
         match (self.form, answer) {
             (Form::Encoded, Answer::Active(_) | Answer::Inactive(_)) => {
-                worker.state.forms().encoded_answered(form);
+                desk.worker.state.forms().encoded_answered(form);
             }
-            (Form::Raw, Answer::Active(_)) => own_calls::remember_raw(worker, endpoint, form),
+            (Form::Raw, Answer::Active(_)) => own_calls::remember_raw(desk, endpoint, form),
             _ => {}
         }
     }
@@ -438,9 +441,9 @@ enum Settled {
     Again(Form),
 }
 
-fn is_resting(worker: &Worker, endpoint: &PolicyEndpoint) -> bool {
-    let id = endpoint.id(&worker.state);
-    worker.state.endpoints().available(id, &endpoint.limits, now_ms()) == Availability::Resting
+fn is_resting(desk: &Desk, endpoint: &PolicyEndpoint) -> bool {
+    let id = endpoint.id(&desk.worker.state);
+    desk.worker.state.endpoints().available(id, &endpoint.limits, now_ms()) == Availability::Resting
 }
 
 /// The thread pool hands a task back, on the event loop.
@@ -451,7 +454,7 @@ unsafe extern "C" fn completed(event: *mut ngx_event_t) {
         unsafe {
             let flight = NonNull::new((*event).data.cast::<Flight>());
             if let Some(flight) = flight {
-                worker::with(|worker| Flight::with(flight, |flight| flight.complete(worker)));
+                desk::with(|desk| Flight::with(flight, |flight| flight.complete(desk)));
             }
         }
     });

@@ -12,15 +12,15 @@ use phantom_token_engine::log_limit::Repeats;
 
 use crate::conf::credentials::Hints;
 use crate::conf::endpoints::PolicyEndpoint;
+use crate::flight::desk;
 use crate::nginx::guard;
 use crate::nginx::log::error;
-use crate::nginx::pinned::Pinned;
 use crate::nginx::sys::*;
 use crate::nginx::timer::Timer;
 
 /// The failures of this worker's calls, and the timer that sums them up.
 pub(crate) struct Failures {
-    timer: Pinned<Timer>,
+    timer: Timer,
     repeats: Repeats<Line>,
 }
 
@@ -146,7 +146,9 @@ impl fmt::Display for Hints {
 
 impl Failures {
     pub(crate) fn new() -> Self {
-        let timer = Timer::new("summing up failures", |worker| worker.failures.sum_up(false));
+        let timer = Timer::new("summing up failures", || {
+            desk::with(|desk| desk.failures.sum_up(false));
+        });
         Self { timer, repeats: Repeats::default() }
     }
 

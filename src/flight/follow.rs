@@ -6,6 +6,7 @@ use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::shared::process::Here;
 
 use crate::cache::{self, Found};
+use crate::flight::desk::Desk;
 use crate::flight::finding::Finding;
 use crate::flight::publish::Keeping;
 use crate::flight::{Flight, Role, overflow};
@@ -13,21 +14,20 @@ use crate::nginx::guard;
 use crate::nginx::log::debug;
 use crate::nginx::sys::*;
 use crate::nginx::zone::ZoneRef;
-use crate::worker::Worker;
 
 impl Flight {
     /// Looks whether the other worker has answered, or is no longer `alive`; `false` where the zone's
     /// lock could not be had.
-    pub(crate) fn poll(&mut self, worker: &mut Worker, alive: impl Fn(u32) -> bool) -> bool {
+    pub(crate) fn poll(&mut self, desk: &mut Desk, alive: impl Fn(u32) -> bool) -> bool {
         let policy = Rc::clone(&self.policy);
-        let (Some(zone), Some(slot)) = (&policy.zone, worker.slot) else { return true };
+        let (Some(zone), Some(slot)) = (&policy.zone, desk.worker.slot) else { return true };
         let (key, id) = (self.key, self.id);
         // Before the lock: where the call is taken over, it begins after.
-        let generation = worker.state.generation(&key.token);
-        let flight = worker.state.next_flight_id();
+        let generation = desk.worker.state.generation(&key.token);
+        let flight = desk.worker.state.next_flight_id();
         let mine = cache::mark(flight, slot, self.latest_deadline(), generation);
         let polled = loop {
-            let record = &mut worker.record;
+            let record = &mut desk.worker.record;
             let polled = zone.locked(|locked| {
                 locked.poll(&key, id, &mine, Here { alive: &alive, ..here() }, record)
             });
@@ -43,24 +43,24 @@ impl Flight {
             Some(Poll::Waiting | Poll::NeedSpace(_)) => {}
             Some(Poll::Answer(Mark::Failed { code, retry_after })) => {
                 let fail = Failure { kind: FailureKind::of_code(code), retry_after };
-                self.resolve(worker, &Finding::Failed(fail), Keeping::Leave);
+                self.resolve(desk, &Finding::Failed(fail), Keeping::Leave);
             }
             Some(Poll::Answer(Mark::Inactive)) => {
-                self.resolve(worker, &Finding::Inactive, Keeping::Leave)
+                self.resolve(desk, &Finding::Inactive, Keeping::Leave)
             }
             Some(Poll::Answer(mark)) => {
-                let outcome = match cache::cached_of(&worker.record, self.generation) {
+                let outcome = match cache::cached_of(&desk.worker.record, self.generation) {
                     Some(cached) => Finding::Active(cached),
-                    None if worker.record.kind() == Kind::Active => {
+                    None if desk.worker.record.kind() == Kind::Active => {
                         Finding::Failed(Failure::from(FailureKind::Internal))
                     }
                     // Stored, and replaced by a later answer.
                     None => Finding::Inactive,
                 };
                 if let (Mark::Stored, Finding::Active(cached)) = (mark, &outcome) {
-                    worker.local.insert(key, cached);
+                    desk.worker.local.insert(key, cached);
                 }
-                self.resolve(worker, &outcome, Keeping::Leave);
+                self.resolve(desk, &outcome, Keeping::Leave);
             }
             Some(Poll::Lead) => {
                 let token = self.key.token;
@@ -69,43 +69,42 @@ impl Flight {
                     "introspection flight {id} is taken over, for token {token}"
                 );
                 self.generation = generation;
-                self.take_lead(worker, Role::Leader, mine.id);
+                self.take_lead(desk, Role::Leader, mine.id);
             }
-            Some(Poll::Gone) => self.lead_anew(worker, zone),
+            Some(Poll::Gone) => self.lead_anew(desk, zone),
         }
         true
     }
 
     /// The mark is gone (purged, called inactive, given up, or the zone was emptied): begins anew.
-    fn lead_anew(&mut self, worker: &mut Worker, zone: &ZoneRef) {
-        let id = worker.state.next_flight_id();
+    fn lead_anew(&mut self, desk: &mut Desk, zone: &ZoneRef) {
+        let id = desk.worker.state.next_flight_id();
         let (times, deadline) = (self.policy.cache, self.latest_deadline());
-        let (found, generation) = cache::shared(worker, zone, &self.key, &times, id, deadline);
+        let (found, generation) =
+            cache::shared(&mut desk.worker, zone, &self.key, &times, id, deadline);
         self.generation = generation;
         match found {
-            Found::Granted(cached) => {
-                self.resolve(worker, &Finding::Active(cached), Keeping::Leave)
-            }
-            Found::Inactive => self.resolve(worker, &Finding::Inactive, Keeping::Leave),
-            Found::Lead { marked: true } => self.take_lead(worker, Role::Leader, id),
-            Found::Lead { marked: false } => self.take_lead(worker, Role::Alone, id),
+            Found::Granted(cached) => self.resolve(desk, &Finding::Active(cached), Keeping::Leave),
+            Found::Inactive => self.resolve(desk, &Finding::Inactive, Keeping::Leave),
+            Found::Lead { marked: true } => self.take_lead(desk, Role::Leader, id),
+            Found::Lead { marked: false } => self.take_lead(desk, Role::Alone, id),
             Found::Follow { flight } => self.id = flight,
         }
     }
 
-    fn take_lead(&mut self, worker: &mut Worker, role: Role, id: u64) {
-        self.unfollow(worker);
+    fn take_lead(&mut self, desk: &mut Desk, role: Role, id: u64) {
+        self.unfollow(desk);
         self.role = role;
         self.id = id;
         self.deadline = self.latest_deadline();
-        if worker.pending >= worker.max_pending {
+        if desk.pending >= desk.max_pending {
             // The mark goes first: it is no failure for those who wait in other workers.
-            self.unmark(worker);
-            overflow(worker, guard::cycle_log(), "too many introspection calls are pending");
+            self.unmark();
+            overflow(desk, guard::cycle_log(), "too many introspection calls are pending");
             let outcome = Finding::Failed(Failure::from(FailureKind::Overflow));
-            self.resolve(worker, &outcome, Keeping::Leave);
-        } else if let Err(fail) = self.attempt(worker) {
-            self.resolve(worker, &Finding::Failed(fail), Keeping::Leave);
+            self.resolve(desk, &outcome, Keeping::Leave);
+        } else if let Err(fail) = self.attempt(desk) {
+            self.resolve(desk, &Finding::Failed(fail), Keeping::Leave);
         }
     }
 

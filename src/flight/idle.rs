@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use phantom_token_engine::client::Connections;
 
-use crate::nginx::pinned::Pinned;
+use crate::flight::desk;
 use crate::nginx::timer::Timer;
 
 /// How often they are looked at while there are any, in milliseconds.
@@ -14,14 +14,16 @@ const EVERY_MS: u64 = 5_000;
 
 /// The timer, and what it looks at.
 pub(crate) struct Idle {
-    timer: Pinned<Timer>,
+    timer: Timer,
     /// Those that may hold a connection.
     watched: Vec<Arc<Connections>>,
 }
 
 impl Idle {
     pub(crate) fn new() -> Self {
-        let timer = Timer::new("closing connections", |worker| worker.idle.close_ended());
+        let timer = Timer::new("closing connections", || {
+            desk::with(|desk| desk.idle.close_ended());
+        });
         Self { timer, watched: Vec::new() }
     }
 

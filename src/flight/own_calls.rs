@@ -25,13 +25,12 @@ use crate::conf::Policy;
 use crate::conf::endpoints::PolicyEndpoint;
 use crate::conf::request::Values;
 use crate::flight::call::{self, About};
+use crate::flight::desk::{self, Desk};
 use crate::nginx::guard;
 use crate::nginx::log::{crit, error, notice, warning};
-use crate::nginx::pinned::Pinned;
 use crate::nginx::sys::*;
 use crate::nginx::timer::Timer;
 use crate::operate::counters;
-use crate::worker::Worker;
 
 mod thread;
 
@@ -74,7 +73,7 @@ pub(crate) enum Doubt {
 
 /// The doubts of a worker, and the timer that looks at them.
 pub(crate) struct OwnCalls {
-    timer: Pinned<Timer>,
+    timer: Timer,
     /// Those that wait longest for a call first.
     cases: Vec<Case>,
 }
@@ -110,47 +109,47 @@ enum Begun {
 }
 
 /// The endpoint rests, or is in doubt.
-pub(crate) fn look_after(worker: &mut Worker, policy: &Rc<Policy>, index: usize) {
+pub(crate) fn look_after(desk: &mut Desk, policy: &Rc<Policy>, index: usize) {
     let endpoint = &policy.introspection.endpoints[index];
-    if health(worker, endpoint) == Availability::Up {
+    if health(desk, endpoint) == Availability::Up {
         return;
     }
     let varies = policy.introspection.gate_varies();
     let none = Values::new();
-    let gate = policy.introspection.gate(&worker.state, endpoint, &none, &none);
+    let gate = policy.introspection.gate(&desk.worker.state, endpoint, &none, &none);
     let gate = (!varies).then_some(gate);
-    meet(worker, policy, index, gate, None, Doubt::Looked);
+    meet(desk, policy, index, gate, None, Doubt::Looked);
 }
 
 /// The gate of a request with these values of extra headers and parameters is in doubt, or shut.
 pub(crate) fn doubt(
-    worker: &mut Worker,
+    desk: &mut Desk,
     policy: &Rc<Policy>,
     index: usize,
     gate: u64,
     values: (&Values, &Values),
     doubt: Doubt,
 ) {
-    if doubt == Doubt::Refused && worker.state.gates().is_kept_open(gate, now_ms()) {
+    if doubt == Doubt::Refused && desk.worker.state.gates().is_kept_open(gate, now_ms()) {
         return;
     }
     let values = Some(values).filter(|_| policy.introspection.gate_varies());
-    meet(worker, policy, index, Some(gate), values, doubt);
+    meet(desk, policy, index, Some(gate), values, doubt);
 }
 
 fn meet(
-    worker: &mut Worker,
+    desk: &mut Desk,
     policy: &Rc<Policy>,
     index: usize,
     gate: Option<u64>,
     values: Option<(&Values, &Values)>,
     doubt: Doubt,
 ) {
-    let cases = &mut worker.own_calls.cases;
+    let cases = &mut desk.own_calls.cases;
     match cases.iter_mut().find(|case| case.gate == gate && case.is_of(policy, index)) {
         // The timer looks at it; set again where a panic has kept it from being.
         Some(case) if case.doubt >= doubt => {
-            return worker.own_calls.timer.set_cancelable(TURN_LOOK_MS);
+            return desk.own_calls.timer.set_cancelable(TURN_LOOK_MS);
         }
         Some(case) => case.doubt = doubt,
         None => {
@@ -167,7 +166,7 @@ fn meet(
             cases.push(Case { policy, index, gate, values, doubt, out: None });
         }
     }
-    look(worker);
+    look(desk);
 }
 
 fn copied((headers, params): (&Values, &Values)) -> Result<(Values, Values), NoMemory> {
@@ -181,13 +180,22 @@ fn copied((headers, params): (&Values, &Values)) -> Result<(Values, Values), NoM
     Ok((copied(headers)?, copied(params)?))
 }
 
-fn health(worker: &Worker, endpoint: &PolicyEndpoint) -> Availability {
-    worker.state.endpoints().available(endpoint.id(&worker.state), &endpoint.limits, now_ms())
+fn health(desk: &Desk, endpoint: &PolicyEndpoint) -> Availability {
+    desk.worker.state.endpoints().available(
+        endpoint.id(&desk.worker.state),
+        &endpoint.limits,
+        now_ms(),
+    )
 }
 
 impl OwnCalls {
     pub(crate) fn new() -> Self {
-        Self { timer: Timer::new("looking after doubts", look), cases: Vec::new() }
+        Self {
+            timer: Timer::new("looking after doubts", || {
+                desk::with(look);
+            }),
+            cases: Vec::new(),
+        }
     }
 }
 
@@ -203,15 +211,15 @@ impl Case {
     }
 
     /// Whether there is something to ask.
-    fn is_open(&self, worker: &Worker) -> bool {
+    fn is_open(&self, desk: &Desk) -> bool {
         let now = now_ms();
         let about_health =
-            self.values.is_none() && health(worker, self.endpoint()) != Availability::Up;
+            self.values.is_none() && health(desk, self.endpoint()) != Availability::Up;
         about_health
             || self.gate.is_some_and(|gate| match self.doubt {
                 Doubt::Anyway => true,
-                Doubt::Refused => !worker.state.gates().is_kept_open(gate, now),
-                Doubt::Looked => worker.state.gates().is_shut(gate, now),
+                Doubt::Refused => !desk.worker.state.gates().is_kept_open(gate, now),
+                Doubt::Looked => desk.worker.state.gates().is_shut(gate, now),
             })
     }
 
@@ -228,19 +236,19 @@ impl Case {
     }
 
     /// Makes the call, where it is not out and it is this worker's turn.
-    fn try_to_begin(&mut self, worker: &Worker, too_many: bool) -> Begun {
+    fn try_to_begin(&mut self, desk: &Desk, too_many: bool) -> Begun {
         if self.out.is_some() || too_many {
             return Begun::Not { look_ms: None };
         }
-        if self.values.is_some() && health(worker, self.endpoint()) != Availability::Up {
+        if self.values.is_some() && health(desk, self.endpoint()) != Availability::Up {
             // A client may have chosen values that the server does not answer. The turn is for what
             // decides for all, then.
             return Begun::Not { look_ms: Some(TURN_LOOK_MS) };
         }
         let now = now_ms();
         let (hash, deadline) = (self.endpoint().client_hash, now + self.may_take_ms());
-        let look_ms = match worker.state.turns().take(hash, deadline, here()) {
-            TurnTaken::Mine(turn) => match self.begin(worker, turn) {
+        let look_ms = match desk.worker.state.turns().take(hash, deadline, here()) {
+            TurnTaken::Mine(turn) => match self.begin(desk, turn) {
                 Ok(out) => {
                     self.out = Some(out);
                     self.doubt = Doubt::Looked;
@@ -248,7 +256,7 @@ impl Case {
                 }
                 // No memory, or no thread: another time.
                 Err(turn) => {
-                    worker.state.turns().ended(turn);
+                    desk.worker.state.turns().ended(turn);
                     TURN_LOOK_MS
                 }
             },
@@ -259,14 +267,14 @@ impl Case {
     }
 
     /// Makes the call.
-    fn begin(&mut self, worker: &Worker, turn: Turn) -> Result<Out, Turn> {
-        let made = self.calls(worker, Instant::now() + self.timeout());
+    fn begin(&mut self, desk: &Desk, turn: Turn) -> Result<Out, Turn> {
+        let made = self.calls(desk, Instant::now() + self.timeout());
         let running = made.ok().and_then(|made| thread::begin(made).ok()).ok_or(turn)?;
         Ok(Out { call: running, turn, began_ms: now_ms() })
     }
 
     /// The call in the form that is used now, and in the other where there are two.
-    fn calls(&self, worker: &Worker, deadline: Instant) -> Result<Made, NoMemory> {
+    fn calls(&self, desk: &Desk, deadline: Instant) -> Result<Made, NoMemory> {
         let introspection = &self.policy.introspection;
         let mut random = [0; question::LEN];
         if !crate::nginx::zone::random(&mut random) {
@@ -276,7 +284,7 @@ impl Case {
         let given = |which: fn(&(Values, Values)) -> &Values| self.values.as_ref().map(which);
         let headers = call::own_values(&introspection.extras.headers, given(|values| &values.0))?;
         let params = call::own_values(&introspection.extras.params, given(|values| &values.1))?;
-        let count = counters::connections(worker, self.endpoint().id(&worker.state));
+        let count = counters::connections(&desk.worker, self.endpoint().id(&desk.worker.state));
         let make = |form| {
             let (token, headers, params) = (&token[..], &headers, &params);
             let own = Duration::from_millis(self.policy.connect_timeout_ms);
@@ -298,17 +306,17 @@ impl Case {
     }
 
     /// The call has ended.
-    fn settle(&mut self, worker: &mut Worker, out: Out, ended: Ended) {
-        let (now, state) = (now_ms(), worker.state);
+    fn settle(&mut self, desk: &mut Desk, out: Out, ended: Ended) {
+        let (now, state) = (now_ms(), desk.worker.state);
         state.turns().ended(out.turn);
         let endpoint = self.endpoint();
-        worker.idle.watch(&endpoint.connections);
+        desk.idle.watch(&endpoint.connections);
         if let Some(place) = &ended.panicked {
             crit!(guard::cycle_log(), "caught a panic in a call of the gateway's own at {place}");
         }
         let id = endpoint.id(&state);
         state.calls(id).count_own(ended.verdict.own_result());
-        self.learn_form(worker, &ended);
+        self.learn_form(desk, &ended);
 
         let Verdict { health, credentials } = ended.verdict;
         let call = OwnCall {
@@ -327,7 +335,7 @@ impl Case {
             Transition::CameUp => say_up(endpoint),
         }
         match (self.gate, credentials) {
-            (Some(gate), Credentials::Good) => passed(worker, endpoint, gate),
+            (Some(gate), Credentials::Good) => passed(desk, endpoint, gate),
             (Some(gate), Credentials::Refused)
                 if state.gates().refused(gate, id, now) == GateChange::Shut =>
             {
@@ -338,18 +346,18 @@ impl Case {
     }
 
     /// Which form of the credentials was answered, where there are two.
-    fn learn_form(&self, worker: &Worker, ended: &Ended) {
+    fn learn_form(&self, desk: &Desk, ended: &Ended) {
         let (introspection, endpoint) = (&self.policy.introspection, self.endpoint());
         if introspection.credentials.common_raw.is_none() {
             return;
         }
-        let form = introspection.form(&worker.state, endpoint);
+        let form = introspection.form(&desk.worker.state, endpoint);
         match ended.answered {
-            Some(Form::Encoded) => worker.state.forms().encoded_answered(form),
+            Some(Form::Encoded) => desk.worker.state.forms().encoded_answered(form),
             // The encoded one was refused before.
-            Some(Form::Raw) => remember_raw(worker, endpoint, form),
+            Some(Form::Raw) => remember_raw(desk, endpoint, form),
             None if ended.verdict.credentials == Credentials::Refused => {
-                worker.state.forms().raw_refused(form);
+                desk.worker.state.forms().raw_refused(form);
             }
             None => {}
         }
@@ -357,31 +365,31 @@ impl Case {
 }
 
 /// Looks at all doubts: what has ended, what is to be asked, and when to look again.
-fn look(worker: &mut Worker) {
-    let mut cases = std::mem::take(&mut worker.own_calls.cases);
+fn look(desk: &mut Desk) {
+    let mut cases = std::mem::take(&mut desk.own_calls.cases);
     for case in &mut cases {
         if let Some(out) = case.out.take_if(|out| out.call.has_ended()) {
             let ended = out.call.end();
-            case.settle(worker, out, ended);
+            case.settle(desk, out, ended);
         }
     }
-    cases.retain(|case| case.out.is_some() || case.is_open(worker));
+    cases.retain(|case| case.out.is_some() || case.is_open(desk));
 
-    let mut next = begin_due(worker, &mut cases);
+    let mut next = begin_due(desk, &mut cases);
     let now = now_ms();
     for out in cases.iter().filter_map(|case| case.out.as_ref()) {
         let look = now.saturating_sub(out.began_ms).clamp(QUICK_LOOK_MS, SLOW_LOOK_MS);
         next = Some(next.map_or(look, |next| next.min(look)));
     }
-    worker.own_calls.cases = cases;
+    desk.own_calls.cases = cases;
     if let Some(ms) = next {
-        worker.own_calls.timer.reset_cancelable(ms);
+        desk.own_calls.timer.reset_cancelable(ms);
     }
 }
 
 /// Begins the calls that are due and whose turn is to be had; when the next one may be, in
 /// milliseconds.
-fn begin_due(worker: &Worker, cases: &mut Vec<Case>) -> Option<u64> {
+fn begin_due(desk: &Desk, cases: &mut Vec<Case>) -> Option<u64> {
     if exiting() {
         // What is left is the next workers' to ask.
         return None;
@@ -392,7 +400,7 @@ fn begin_due(worker: &Worker, cases: &mut Vec<Case>) -> Option<u64> {
     let mut out = cases.iter().filter(|case| case.out.is_some()).count();
     let mut at = 0;
     for _ in 0..cases.len() {
-        let left = match cases[at].try_to_begin(worker, out >= MAX_OUT) {
+        let left = match cases[at].try_to_begin(desk, out >= MAX_OUT) {
             Begun::Now => {
                 out += 1;
                 // Behind those that wait, since the cases of one client have one turn together.
@@ -411,9 +419,9 @@ fn begin_due(worker: &Worker, cases: &mut Vec<Case>) -> Option<u64> {
 }
 
 /// A call was not refused.
-pub(crate) fn passed(worker: &Worker, endpoint: &PolicyEndpoint, gate: u64) {
-    let id = endpoint.id(&worker.state);
-    if worker.state.gates().passed(gate, id, now_ms()) == GateChange::Opened {
+pub(crate) fn passed(desk: &Desk, endpoint: &PolicyEndpoint, gate: u64) {
+    let id = endpoint.id(&desk.worker.state);
+    if desk.worker.state.gates().passed(gate, id, now_ms()) == GateChange::Opened {
         warning!(
             guard::cycle_log(),
             "\"{}\" takes this client's credentials again",
@@ -423,8 +431,8 @@ pub(crate) fn passed(worker: &Worker, endpoint: &PolicyEndpoint, gate: u64) {
 }
 
 /// The server takes Basic credentials as they are, and not form-urlencoded.
-pub(crate) fn remember_raw(worker: &Worker, endpoint: &PolicyEndpoint, form: u64) {
-    let state = worker.state;
+pub(crate) fn remember_raw(desk: &Desk, endpoint: &PolicyEndpoint, form: u64) {
+    let state = desk.worker.state;
     if state.forms().raw_answered(form) && state.once(Notice::RawCredentials, form, now_ms(), None)
     {
         notice!(

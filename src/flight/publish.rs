@@ -8,6 +8,7 @@ use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::token::key::hash_of;
 
+use crate::flight::desk::Desk;
 use crate::flight::finding::Finding;
 use crate::flight::{Flight, Role, Wait};
 use crate::nginx::guard;
@@ -15,21 +16,20 @@ use crate::nginx::log::warning;
 use crate::nginx::sys::*;
 use crate::nginx::zone::{Owed, ZoneRef};
 use crate::operate::counters::{self, UncachedReason};
-use crate::worker::Worker;
 
 impl Flight {
     /// Tells everyone, stores what may be stored, and frees the flight.
-    pub(super) fn resolve(&mut self, worker: &mut Worker, outcome: &Finding, keeping: Keeping) {
-        self.detach(worker);
+    pub(super) fn resolve(&mut self, desk: &mut Desk, outcome: &Finding, keeping: Keeping) {
+        self.detach(desk);
         if self.role == Role::Follower {
-            self.unfollow(worker);
+            self.unfollow(desk);
         } else if let Some(zone) = &Rc::clone(&self.policy).zone {
-            self.publish(worker, zone, outcome, keeping);
+            self.publish(desk, zone, outcome, keeping);
         } else if matches!(outcome, Finding::Inactive) {
-            worker.state.called_inactive(&self.key.token, self.generation);
+            desk.worker.state.called_inactive(&self.key.token, self.generation);
         }
         for wait in self.waiters.drain(..) {
-            counters::waiting(worker, -1);
+            counters::waiting(&desk.worker, -1);
             // SAFETY: a waiter is unlinked before it is freed.
             unsafe { Wait::resolve(wait, outcome.clone(), self.uncached, &self.calls) };
         }
@@ -37,23 +37,17 @@ impl Flight {
     }
 
     /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
-    fn publish(
-        &mut self,
-        worker: &mut Worker,
-        zone: &ZoneRef,
-        outcome: &Finding,
-        keeping: Keeping,
-    ) {
+    fn publish(&mut self, desk: &mut Desk, zone: &ZoneRef, outcome: &Finding, keeping: Keeping) {
         if self.refresh
             && matches!(outcome, Finding::Active(_))
-            && let Some(renewed) = worker.state.renew(&self.key.token, self.generation)
+            && let Some(renewed) = desk.worker.state.renew(&self.key.token, self.generation)
         {
             // What other workers keep near must not outlive the new answer. Where the token was
             // purged since the call began, the answer is from before, and is not kept.
             self.generation = renewed;
         }
         let (key, id, generation) = (self.key, self.id, self.generation);
-        let state = worker.state;
+        let state = desk.worker.state;
         let leads = self.role == Role::Leader;
         let done = zone.locked(|locked| {
             // Under the lock: a purge has either not walked the chain yet, or has raised the
@@ -91,22 +85,22 @@ impl Flight {
         });
         match done {
             None => {
-                self.owe(worker, zone, outcome, &keeping);
-                self.report(worker, zone, &Stored::Locked, outcome);
+                self.owe(desk, zone, outcome, &keeping);
+                self.report(desk, zone, &Stored::Locked, outcome);
             }
             Some((stored, others, ended_early)) => {
                 if ended_early {
                     let asked = self.policy.introspection.endpoints.get(self.next.wrapping_sub(1));
-                    let id = asked.and_then(|endpoint| endpoint.id(&worker.state));
-                    counters::ended_early(worker, id);
+                    let id = asked.and_then(|endpoint| endpoint.id(&desk.worker.state));
+                    counters::ended_early(&desk.worker, id);
                 }
                 if others {
-                    worker.state.announce_answer();
+                    desk.worker.state.announce_answer();
                 }
                 if let (Stored::Yes, Finding::Active(cached)) = (&stored, outcome) {
-                    worker.local.insert(key, cached);
+                    desk.worker.local.insert(key, cached);
                 }
-                self.report(worker, zone, &stored, outcome);
+                self.report(desk, zone, &stored, outcome);
             }
         }
     }
@@ -114,8 +108,8 @@ impl Flight {
     /// The zone's lock could not be had: what must not stay there goes as soon as it can. Those who
     /// wait in other workers find the mark gone and ask anew; the answer itself would come late, when
     /// others have come that it must not be given to.
-    fn owe(&self, worker: &mut Worker, zone: &ZoneRef, outcome: &Finding, keeping: &Keeping) {
-        let (key, state) = (self.key, worker.state);
+    fn owe(&self, desk: &mut Desk, zone: &ZoneRef, outcome: &Finding, keeping: &Keeping) {
+        let (key, state) = (self.key, desk.worker.state);
         if matches!(outcome, Finding::Inactive) {
             state.called_inactive(&key.token, self.generation);
         }
@@ -127,12 +121,12 @@ impl Flight {
         // What is added last is made first: nobody begins anew before the entry is gone.
         let mark = (self.role == Role::Leader).then(|| Owed::cancel(key, self.id));
         for owed in mark.into_iter().chain(entry) {
-            worker.owe(zone, owed);
+            zone.owe(owed);
         }
     }
 
     /// Says why an active answer that was to be kept is not.
-    fn report(&mut self, worker: &Worker, zone: &ZoneRef, stored: &Stored, outcome: &Finding) {
+    fn report(&mut self, desk: &Desk, zone: &ZoneRef, stored: &Stored, outcome: &Finding) {
         let (Finding::Active(cached), None) = (outcome, self.uncached) else { return };
         let reason = match stored {
             Stored::Yes | Stored::No => return,
@@ -141,10 +135,10 @@ impl Flight {
             Stored::NoRoom => UncachedReason::NoRoom,
             Stored::TooLarge => UncachedReason::TooLarge,
         };
-        self.not_kept(worker, reason);
+        self.not_kept(desk, reason);
         if reason == UncachedReason::TooLarge {
             let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
-            if worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
+            if desk.worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
                 warning!(
                     guard::cycle_log(),
                     "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",

@@ -6,6 +6,7 @@ use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::shared::counters::UncachedReason;
 use phantom_token_engine::token::key::Key;
 
+use crate::flight::desk;
 use crate::flight::finding::Finding;
 use crate::flight::{Calls, Flight};
 use crate::nginx::guard;
@@ -13,7 +14,6 @@ use crate::nginx::log::HasLog;
 use crate::nginx::pinned::Pinned;
 use crate::nginx::request::Request;
 use crate::nginx::sys::*;
-use crate::worker;
 
 /// One request's wait. It is owned by the request's context, and dropped with it or once the
 /// request goes on; dropping it unlinks it from its flight, its timer and NGINX's queue.
@@ -142,9 +142,9 @@ impl Wait {
         if let Some(flight) = self.flight.take() {
             let index = self.index;
             // SAFETY: a flight lives as long as a waiter is linked to it.
-            worker::with(|worker| unsafe {
+            desk::with(|desk| unsafe {
                 Flight::with(flight, |flight| {
-                    flight.leave(worker, index, out_of_time);
+                    flight.leave(desk, index, out_of_time);
                 });
             });
         }

@@ -23,7 +23,7 @@ use crate::nginx::sys::*;
 mod owed;
 
 use owed::Debts;
-pub(crate) use owed::Owed;
+pub(crate) use owed::{Owed, pay_all};
 
 /// A zone of cached answers (`phantom_token_cache_zone`).
 pub(crate) struct Zone {
@@ -124,24 +124,6 @@ impl Zone {
         let mut locked = arena.locked(&mut guard);
         self.debts.pay(&mut locked);
         Some(work(&mut locked))
-    }
-
-    /// Makes a change under the lock; whether it could be had.
-    pub(crate) fn settle(&self, owed: Owed) -> bool {
-        self.locked(|locked| owed.pay(locked)).is_some()
-    }
-
-    /// Has a change made as soon as the lock can be had.
-    pub(crate) fn owe(&self, owed: Owed) {
-        self.debts.add(owed);
-    }
-
-    /// Makes what is owed, where the lock is free; whether nothing is owed any more. `wait`: it is
-    /// waited for, and taken from an owner that is dead.
-    pub(crate) fn pay(&self, wait: bool) -> bool {
-        let nothing = |_: &mut Locked<'_>| ();
-        let _ = if wait { self.locked(nothing) } else { self.if_unlocked(nothing) };
-        self.debts.are_paid()
     }
 }
 

@@ -6,11 +6,11 @@ use phantom_token_engine::token::key::hash_of;
 
 use crate::access::ctx::Ctx;
 use crate::flight::Made;
+use crate::flight::desk;
 use crate::nginx::log::info;
 use crate::nginx::request::Request;
 use crate::nginx::sys::now_ms;
 use crate::nginx::variables::{Named, Variables};
-use crate::worker;
 
 /// The variables of `phantom_token_…`.
 pub(crate) struct OwnVariables;
@@ -65,9 +65,9 @@ fn claim(r: Request, ctx: &Ctx, name: &[u8]) -> Option<Vec<u8>> {
         ClaimValue::Absent => None,
         ClaimValue::Text(text) => Some(text),
         ClaimValue::Unprintable => {
-            let first = worker::with(|worker| {
+            let first = desk::with(|desk| {
                 let hash = hash_of(&[name]);
-                worker.state.once(Notice::UnprintableClaim, hash, now_ms(), Some(60_000))
+                desk.worker.state.once(Notice::UnprintableClaim, hash, now_ms(), Some(60_000))
             });
             if first == Some(true) {
                 info!(r, "a claim asked for as a variable holds a control byte, and is left empty");
