@@ -21,6 +21,7 @@ use phantom_token_engine::token::key::Key;
 use zeroize::Zeroizing;
 
 use crate::cache::{self, Found};
+use crate::conf::MainConf;
 use crate::conf::policy::Policy;
 use crate::conf::request::Values;
 use crate::flight::desk::Desk;
@@ -40,7 +41,7 @@ pub(crate) mod finding;
 mod follow;
 mod idle;
 mod made;
-pub(crate) mod own_calls;
+mod own_calls;
 mod poller;
 mod publish;
 mod wait;
@@ -49,6 +50,7 @@ mod work;
 pub(crate) use failures::Failures;
 pub(crate) use idle::Idle;
 pub(crate) use made::{Calls, Made};
+pub(crate) use own_calls::OwnCalls;
 pub(crate) use poller::Poller;
 use publish::Keeping;
 pub(crate) use wait::Wait;
@@ -128,6 +130,17 @@ enum Role {
     Leader,
     /// Another worker.
     Follower,
+}
+
+/// Takes up a worker's work: called once in each new worker process.
+pub(crate) fn start(conf: &MainConf) {
+    desk::open(conf);
+    // Those that rested before the worker began.
+    desk::with(|desk| {
+        for (policy, index) in &conf.endpoints {
+            own_calls::look_after(desk, policy, *index);
+        }
+    });
 }
 
 /// Asks for the answer to a question: from the zone, from a call under way, or by a new call.

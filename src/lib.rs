@@ -294,7 +294,7 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
                 return OK;
             }
             if let Some(main) = MainConf::of_cycle(cycle) {
-                desk::start(main);
+                flight::start(main);
             }
         }
         OK

@@ -11,8 +11,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use phantom_token_engine::token::key::Key;
 
 use crate::conf::MainConf;
-use crate::flight::own_calls::{self, OwnCalls};
-use crate::flight::{Failures, Flight, Idle, Poller};
+use crate::flight::{Failures, Flight, Idle, OwnCalls, Poller};
 use crate::nginx::zone;
 use crate::worker::Worker;
 
@@ -64,8 +63,8 @@ pub(crate) fn with<T>(work: impl FnOnce(&mut Desk) -> T) -> Option<T> {
     DESK.with(|desk| Some(work(&mut *desk.get()?.try_borrow_mut().ok()?)))
 }
 
-/// Takes up a worker's work: called once in each new worker process.
-pub(crate) fn start(conf: &MainConf) {
+/// Sets it up: called once in each new worker process.
+pub(super) fn open(conf: &MainConf) {
     let Some(worker) = Worker::new(conf) else { return };
     // Shown from the start: what is first seen when it fails is no alert's rise.
     for endpoint in conf.endpoints() {
@@ -85,12 +84,6 @@ pub(crate) fn start(conf: &MainConf) {
     let desk = Box::leak(Box::new(RefCell::new(desk)));
     let first = DESK.with(|slot| slot.set(desk).is_ok());
     debug_assert!(first, "a process is one worker");
-    // Those that rested before the worker began.
-    with(|desk| {
-        for (policy, index) in &conf.endpoints {
-            own_calls::look_after(desk, policy, *index);
-        }
-    });
 }
 
 /// Closes connections while that can still be said to servers: the worker process ends.
