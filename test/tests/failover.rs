@@ -279,6 +279,7 @@ fn a_server_that_answers_nobody_rests_however_long_the_queue_is() {
         let bearer = format!("Bearer token-{}", clients.len());
         client.send_request("GET", "/api", &[("Authorization", &bearer)], b"");
         clients.push(client);
+        // Each look is one more client: not too many of them.
         thread::sleep(Duration::from_millis(100));
         rig.gateway.error_log().contains("rests for")
     });

@@ -1,4 +1,5 @@
-//! Nothing waits longer than `phantom_token_timeout`, and what nobody waits for is not sent.
+//! Nothing waits longer than `phantom_token_timeout`, and what nobody waits for is not sent. What a call
+//! may hang in is tested in the engine (`engine/tests/client/time_limits.rs`).
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd as _;
@@ -25,6 +26,7 @@ fn assert_times_out(rig: &Rig, token: &str, words: &str) {
             match lines[before..].iter().find(|line| line.contains("[error]")) {
                 Some(line) => return line.contains(words),
                 None if Instant::now() > end => return false,
+                // Between two looks at the log.
                 None => thread::sleep(Duration::from_millis(2)),
             }
         }
@@ -35,7 +37,6 @@ fn assert_times_out(rig: &Rig, token: &str, words: &str) {
 fn asking(endpoint: &str, change: impl FnOnce(Builder) -> Builder) -> Rig {
     Rig::start(|builder| {
         change(builder.endpoint(&format!("{endpoint} max_fails=0")).directives(SHORT))
-            .directives("phantom_token_ssl_verify off;")
     })
 }
 
@@ -56,29 +57,19 @@ fn black_hole() -> (TcpListener, Vec<TcpStream>) {
 #[test]
 fn a_black_hole() {
     let (listener, _fill) = black_hole();
-    let address = listener.local_addr().unwrap();
-    for scheme in ["http", "https"] {
-        let rig = asking(&format!("{scheme}://{address}/"), |builder| builder);
-        assert_times_out(&rig, "opaque", "timed out while connecting");
+    let endpoint = format!("http://{}/", listener.local_addr().unwrap());
+    let rig = asking(&endpoint, |builder| {
         // The limit for connecting alone.
-        let rig = asking(&format!("{scheme}://{address}/"), |builder| {
-            builder.directives("phantom_token_connect_timeout 100ms;").location(
-                "/patient",
-                "phantom_token on;\nphantom_token_timeout 60s;\n\
-                 phantom_token_connect_timeout 200ms;\ntry_files /none =204;",
-            )
-        });
-        let begin = Instant::now();
-        Reply::failure().assert(&rig.gateway.get_as("/patient", "opaque"));
-        assert!(begin.elapsed() < Duration::from_secs(50), "its own limit is a minute");
-    }
-}
-
-#[test]
-fn tls_that_stalls() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let rig = asking(&format!("https://{}/", listener.local_addr().unwrap()), |builder| builder);
-    assert_times_out(&rig, "opaque", "timed out in the TLS handshake");
+        builder.directives("phantom_token_connect_timeout 100ms;").location(
+            "/patient",
+            "phantom_token on;\nphantom_token_timeout 60s;\n\
+             phantom_token_connect_timeout 200ms;\ntry_files /none =204;",
+        )
+    });
+    assert_times_out(&rig, "opaque", "timed out while connecting");
+    let begin = Instant::now();
+    Reply::failure().assert(&rig.gateway.get_as("/patient", "opaque"));
+    assert!(begin.elapsed() < Duration::from_secs(50), "its own limit is a minute");
 }
 
 #[test]
@@ -96,21 +87,16 @@ fn answers_that_never_end() {
         builder.endpoint(&format!("{} max_fails=0", server.introspection_url())).directives(SHORT)
     });
     let jwt = rig.server.issue().jwt;
-    let every = Duration::from_millis(50);
-    let waiting = "timed out while waiting for the answer";
-    let reading = "timed out while reading the answer";
-    for (name, script, words) in [
-        ("silent", Script::hang(), waiting),
-        ("slow", Script::jwt(&jwt).delay(Duration::from_secs(2)), waiting),
-        ("byte by byte", Script::jwt(&jwt).drip(1, every), reading),
-        ("head alone", Script::raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), reading),
-        ("endless body", Script::jwt(&"x".repeat(60_000)).drip(100, every), reading),
-        ("endless chunks", Script::jwt(&"x".repeat(60_000)).chunked().drip(100, every), reading),
-        ("endless lines", Script::jwt("").header("X", &"x".repeat(9_000)).drip(50, every), reading),
+    for (token, script, words) in [
+        ("silent", Script::hang(), "timed out while waiting for the answer"),
+        (
+            "byte-by-byte",
+            Script::jwt(&jwt).drip(1, Duration::from_millis(50)),
+            "timed out while reading the answer",
+        ),
     ] {
-        let token = name.replace(' ', "-");
-        rig.server.script(&token, script);
-        assert_times_out(&rig, &token, words);
+        rig.server.script(token, script);
+        assert_times_out(&rig, token, words);
     }
 }
 

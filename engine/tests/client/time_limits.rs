@@ -86,12 +86,16 @@ fn dripping(start: &'static str, piece: &'static str) -> impl Fn(Peer) + Clone {
 
 #[test]
 fn answers_end_at_the_deadline_however_they_drip() {
-    let silent = |mut peer: Peer| {
-        peer.request();
-        peer.wait_for_end();
-    };
-    let mut call = call(&Server::start(silent).url());
-    times_out(&mut call, Phase::Wait);
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
+    for (start, phase) in [("", Phase::Wait), (head, Phase::Read)] {
+        let then_silent = move |mut peer: Peer| {
+            peer.request();
+            peer.send(start);
+            peer.wait_for_end();
+        };
+        let mut call = call(&Server::start(then_silent).url());
+        times_out(&mut call, phase);
+    }
 
     for (start, piece) in [
         ("HTTP/1.1 200 OK\r\nX: ", "y"),
@@ -100,7 +104,7 @@ fn answers_end_at_the_deadline_however_they_drip() {
         ("HTTP/1.1 200 OK\r\n\r\n", "z"),
         ("", "HTTP/1.1 103 Early Hints\r\n\r\n"),
     ] {
-        let mut call = crate::call(&Server::start(dripping(start, piece)).url());
+        let mut call = call(&Server::start(dripping(start, piece)).url());
         times_out(&mut call, Phase::Read);
     }
 
@@ -115,14 +119,18 @@ fn answers_end_at_the_deadline_however_they_drip() {
 
 #[test]
 fn sending_ends_at_the_deadline() {
-    let server = Server::start(|peer| {
-        // Reads nothing and keeps the connection until the client is long gone.
-        thread::sleep(Duration::from_secs(20));
+    let over = Arc::new(parking_lot::Mutex::new(()));
+    let held = over.lock();
+    let gate = over.clone();
+    let server = Server::start(move |peer| {
+        // Reads nothing and keeps the connection until the client is gone.
+        drop(gate.lock());
         drop(peer);
     });
     let mut call = call(&server.url());
     call.body = Zeroizing::new(vec![b'x'; 32 * 1024 * 1024]);
     times_out(&mut call, Phase::Send);
+    drop(held);
 }
 
 #[test]

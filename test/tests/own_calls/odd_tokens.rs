@@ -230,6 +230,7 @@ fn unanswered_tokens_rest_nobody() {
             while round % 2 == 0 && hanging.load(Ordering::Relaxed) > 0 {
                 asked += 1;
                 passed += let_in(&rig, 1);
+                // A client now and then, for as long as the calls hang.
                 thread::sleep(Duration::from_millis(50));
             }
         });
