@@ -2,10 +2,9 @@
 
 use std::rc::Rc;
 
-use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{Find, Flight, Joined, Kind, Locked, Owner, Record};
-use phantom_token_engine::lifetime::{self, Freshness, Life};
-use phantom_token_engine::local::{Cached, Facts};
+use phantom_token_engine::lifetime::{self, Freshness};
+use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::process::{self, Here};
 use phantom_token_engine::shared::state::Generation;
 use phantom_token_engine::token::key::Key;
@@ -164,7 +163,7 @@ pub(crate) fn stale(
 ) -> Option<Rc<Cached>> {
     let generation = worker.state.generation(&key.token);
     find(worker, zone, key)?;
-    let life = worker.record.times();
+    let life = &worker.record.facts().life;
     let usable = lifetime::freshness(life, times.valid_ms, times.stale_ms, now_ms(), now_secs());
     if worker.record.kind() != Kind::Active || usable == Freshness::Gone {
         return None;
@@ -189,7 +188,7 @@ fn is_fresh(record: &Record, times: &CacheTimes, now_ms: u64, now: u64) -> bool 
         Kind::Active => times.valid_ms,
         Kind::Inactive => times.inactive_ms,
     };
-    lifetime::freshness(record.times(), valid, 0, now_ms, now) == Freshness::Fresh
+    lifetime::freshness(&record.facts().life, valid, 0, now_ms, now) == Freshness::Fresh
 }
 
 /// Takes what the zone gave into the worker's own cache.
@@ -208,24 +207,5 @@ pub(crate) fn cached_of(record: &Record, generation: Generation) -> Option<Rc<Ca
     if record.kind() != Kind::Active {
         return None;
     }
-    let texts = Texts { jwt: record.jwt(), scope: record.scope(), claims: record.claims() };
-    cached(texts, record.nature(), *record.times(), generation)
-}
-
-/// The texts of an answer.
-pub(crate) struct Texts<'a> {
-    pub(crate) jwt: &'a [u8],
-    pub(crate) scope: &'a [u8],
-    pub(crate) claims: &'a [u8],
-}
-
-/// An answer in this worker's own memory.
-pub(crate) fn cached(
-    texts: Texts<'_>,
-    nature: Nature,
-    life: Life,
-    generation: Generation,
-) -> Option<Rc<Cached>> {
-    let facts = Facts { jwt: texts.jwt, scope: texts.scope, claims: texts.claims, nature, life };
-    Cached::new(&facts, generation, now_ms())
+    Cached::new(&record.facts(), generation, now_ms())
 }

@@ -5,13 +5,14 @@ use std::hint::black_box;
 use std::ptr::NonNull;
 
 use divan::Bencher;
+use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::answer::scope;
 use phantom_token_engine::answer::{self, Forward};
 use phantom_token_engine::http::cache_control::Caching;
 use phantom_token_engine::http::response::Response;
 use phantom_token_engine::lifetime::Life;
-use phantom_token_engine::local::{Cached, Facts, Local};
+use phantom_token_engine::local::{Cached, Local};
 use phantom_token_engine::shared::state::{self, State};
 use phantom_token_engine::token::bearer::{self, TokenSyntax};
 use phantom_token_engine::token::key::{HashKey, Key};

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{Arena, Entry, Find, Kind, Record, Stored};
 use phantom_token_engine::lifetime::Life;
@@ -125,7 +126,8 @@ impl View<'_> {
 fn entry(jwt: &[u8]) -> Entry<'_> {
     let times = Life { stored: 1, until: None, exp: None, may_stale: false };
     let kind = Kind::Active;
-    Entry { kind, times, nature: Nature::default(), jwt, scope: b"read write", claims: b"" }
+    let nature = Nature::default();
+    Entry { kind, facts: Facts { jwt, scope: b"read write", claims: b"", nature, life: times } }
 }
 
 /// Pseudo-random numbers below a bound (xorshift), the same at every run.

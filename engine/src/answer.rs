@@ -6,6 +6,7 @@
 
 pub mod cause;
 pub mod claims;
+pub mod facts;
 pub mod failure;
 pub mod grant;
 pub mod json;

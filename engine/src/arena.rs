@@ -9,7 +9,7 @@
 //!
 //! Every operation's work is bounded by the size of the value at hand, never by that of the zone;
 //! emptying is the raising of an epoch. Nothing here panics, allocates or logs while the lock is
-//! held. Times are passed in; whether an entry may still serve is the caller's matter.
+//! held. Life are passed in; whether an entry may still serve is the caller's matter.
 //!
 //! ```text
 //! let mut guard = lock::acquire(word, here)?;
@@ -44,7 +44,7 @@ pub use self::layout::MIN_SIZE;
 use self::layout::{BLOCK_COST, Geometry, LAYOUT_VERSION, MAGIC, NIL, header};
 use self::list::List;
 use self::memory::{Memory, Sound};
-pub use self::record::{Entry, Kind, Record, Times};
+pub use self::record::{Entry, Kind, Record};
 use crate::shared::lock::Guard;
 use crate::token::key::HashKey;
 

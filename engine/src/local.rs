@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use lru::LruCache;
 
+use crate::answer::facts::Facts;
 use crate::answer::nature::Nature;
 use crate::lifetime::Life;
 use crate::shared::state::Generation;
@@ -24,24 +25,6 @@ mod tests;
 
 /// What an entry costs besides its texts, in bytes: itself, its key and its place in the list.
 const OVERHEAD: usize = size_of::<Cached>() + size_of::<Key>() + 64;
-
-/// How many locations' scope verdicts an entry remembers.
-const VERDICTS: usize = 4;
-
-/// An active token's facts, as given to [`Cached::new`].
-#[derive(Clone, Copy)]
-pub struct Facts<'a> {
-    /// The phantom token; empty where there is none to forward.
-    pub jwt: &'a [u8],
-    /// The granted scope, values joined by single spaces.
-    pub scope: &'a [u8],
-    /// The server's JSON answer without the phantom token in it.
-    pub claims: &'a [u8],
-    /// What kind of token it is, and to what it is bound.
-    pub nature: Nature,
-    /// How long it may serve.
-    pub life: Life,
-}
 
 /// One entry. Its texts never move or change while a share of it is kept, and are wiped with the
 /// last one.
@@ -58,7 +41,6 @@ pub struct Cached {
     pub generation: Generation,
     /// When the shared zone was last told that the entry is in use, in monotonic milliseconds.
     pub touched: Cell<u64>,
-    verdicts: Cell<[Option<(u32, bool)>; VERDICTS]>,
 }
 
 impl Cached {
@@ -88,7 +70,6 @@ impl Cached {
             life: facts.life,
             generation,
             touched: Cell::new(now_ms),
-            verdicts: Cell::default(),
         }))
     }
 
@@ -113,19 +94,15 @@ impl Cached {
         &self.bytes[self.header_len + self.scope_len..]
     }
 
-    /// Whether the scope covers what a location requires: remembered, or found out by `judge` and
-    /// remembered. `location` names the required scope, in this worker, for good.
-    pub fn verdict(&self, location: u32, judge: impl FnOnce(&[u8]) -> bool) -> bool {
-        let mut verdicts = self.verdicts.get();
-        if let Some((_, verdict)) = verdicts.iter().flatten().find(|(known, _)| *known == location)
-        {
-            return *verdict;
+    /// Returns what is known of the token.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts {
+            jwt: self.jwt(),
+            scope: self.scope(),
+            claims: self.claims(),
+            nature: self.nature,
+            life: self.life,
         }
-        let verdict = judge(self.scope());
-        verdicts.rotate_right(1);
-        verdicts[0] = Some((location, verdict));
-        self.verdicts.set(verdicts);
-        verdict
     }
 
     fn cost(&self) -> usize {

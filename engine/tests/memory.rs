@@ -4,12 +4,13 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::Record;
 use phantom_token_engine::http::form::introspection_body;
 use phantom_token_engine::http::form::purge::{Purge, PurgeError};
 use phantom_token_engine::lifetime::Life;
-use phantom_token_engine::local::{Cached, Facts, Local};
+use phantom_token_engine::local::{Cached, Local};
 use phantom_token_engine::log_limit::{Repeats, SAID};
 use phantom_token_engine::memory::{NoMemory, copied, with_room, zeroed};
 use phantom_token_engine::shared::state::{Generation, SIZE, State};

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{
-    Answer, Arena, Entry, Find, Flight, Joined, Kind, Locked, Outcome, Owner, Poll, Record, Times,
+    Answer, Arena, Entry, Find, Flight, Joined, Kind, Locked, Outcome, Owner, Poll, Record,
 };
-use phantom_token_engine::local::{Cached, Facts, Local};
+use phantom_token_engine::lifetime::Life;
+use phantom_token_engine::local::{Cached, Local};
 use phantom_token_engine::metrics::Snapshot;
 use phantom_token_engine::shared::counters::{
     self, CallResult, FailureReason, OwnResult, UncachedReason,
@@ -84,8 +86,11 @@ fn is_of(jwt: &[u8], token: u64) -> bool {
 }
 
 fn entry(jwt: &[u8]) -> Entry<'_> {
-    let (kind, times) = (Kind::Active, Times::default());
-    Entry { kind, times, nature: Nature::default(), jwt, scope: b"read", claims: b"{}" }
+    let (kind, times) = (Kind::Active, Life::default());
+    Entry {
+        kind,
+        facts: Facts { life: times, nature: Nature::default(), jwt, scope: b"read", claims: b"{}" },
+    }
 }
 
 /// One worker: what the module does on its event loop.
@@ -149,15 +154,8 @@ impl<'a> Worker<'a> {
         }
         let found = self.locked(|locked, record| locked.find(&key, record));
         if found == Some(Find::Hit) && self.record.kind() == Kind::Active {
-            assert!(is_of(self.record.jwt(), token), "another token's JWT in the zone");
-            let facts = Facts {
-                jwt: self.record.jwt(),
-                scope: self.record.scope(),
-                claims: self.record.claims(),
-                nature: Nature::default(),
-                life: *self.record.times(),
-            };
-            let cached = Cached::new(&facts, generation, 0).unwrap();
+            assert!(is_of(self.record.facts().jwt, token), "another token's JWT in the zone");
+            let cached = Cached::new(&self.record.facts(), generation, 0).unwrap();
             self.local.insert(key, &cached);
         }
     }
@@ -213,7 +211,7 @@ impl<'a> Worker<'a> {
         match polled {
             Some(Poll::Answer(Answer::Active | Answer::Stored)) => {
                 let active = self.record.kind() == Kind::Active;
-                assert!(!active || is_of(self.record.jwt(), token), "another token's answer");
+                assert!(!active || is_of(self.record.facts().jwt, token), "another token's answer");
             }
             Some(Poll::Lead) => self.followed = Some((token, mine.id, true)),
             Some(Poll::Waiting) => {

@@ -11,6 +11,7 @@ use phantom_token_engine::answer::{Answer, NoVerdict};
 use phantom_token_engine::client::CallError;
 use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::lifetime::{self, Expiry, Keep, Life, Uncached};
+use phantom_token_engine::local::Cached;
 use phantom_token_engine::memory::NoMemory;
 use phantom_token_engine::shared::health::form::Form;
 use phantom_token_engine::shared::health::gate::Gate;
@@ -18,7 +19,6 @@ use phantom_token_engine::shared::health::judge::{Credentials, Verdict, judge};
 use phantom_token_engine::shared::health::{Availability, Health, Transition};
 use phantom_token_engine::shared::state::Notice;
 
-use crate::cache::{self, Texts};
 use crate::conf::endpoints::PolicyEndpoint;
 use crate::flight::call::{self, About};
 use crate::flight::desk::{self, Desk};
@@ -342,8 +342,7 @@ impl Flight {
                 (life, keeping)
             }
         };
-        let texts = Texts { jwt: &grant.jwt, scope: &grant.scope, claims: &grant.claims };
-        match cache::cached(texts, grant.nature, life, self.generation) {
+        match Cached::new(&grant.facts(life), self.generation, now_ms()) {
             Some(cached) => Settled::Finding(Finding::Active(cached), keeping),
             None => Settled::Finding(
                 Finding::Failed(Failure::from(FailureKind::Internal)),

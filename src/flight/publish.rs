@@ -2,6 +2,7 @@
 //! who wait.
 use std::rc::Rc;
 
+use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::arena::{self, AnsweredFor, Entry};
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::Cached;
@@ -182,14 +183,7 @@ impl From<arena::Stored> for Stored {
 }
 
 fn entry_of(cached: &Cached, life: Life) -> Entry<'_> {
-    Entry {
-        kind: arena::Kind::Active,
-        times: life,
-        jwt: cached.jwt(),
-        scope: cached.scope(),
-        claims: cached.claims(),
-        nature: cached.nature,
-    }
+    Entry::active(Facts { life, ..cached.facts() })
 }
 
 /// What is left at the mark for requests of other workers.

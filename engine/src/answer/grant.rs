@@ -2,13 +2,13 @@
 
 use std::fmt;
 
+use crate::answer::facts::Facts;
 use crate::answer::nature::Nature;
+use crate::lifetime::Life;
 use crate::wipe::wipe_vec;
 
-/// An active token's facts, as answered by the authorization server and as kept in the cache.
-///
-/// Scope, kind and binding are judged anew on every request, because two locations may ask different
-/// things of the same answer. Dropping it wipes the phantom token.
+/// An active token's facts as read from an answer, before it is known how long they may serve.
+/// Dropping it wipes the phantom token.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Grant {
     /// The phantom token: a compact JWS or JWE. Empty where the server gave none and the location
@@ -24,6 +24,14 @@ pub struct Grant {
     pub exp: Option<u64>,
     /// What kind of token it is, and to what it is bound.
     pub nature: Nature,
+}
+
+impl Grant {
+    /// Returns the facts, which may serve for as long as `life` says.
+    pub fn facts(&self, life: Life) -> Facts<'_> {
+        let Grant { jwt, scope, claims, exp: _, nature } = self;
+        Facts { jwt, scope, claims, nature: *nature, life }
+    }
 }
 
 impl Drop for Grant {

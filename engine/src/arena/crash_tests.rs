@@ -6,7 +6,9 @@ use std::panic::{self, AssertUnwindSafe};
 use super::memory::crash;
 use super::tests::{Zone, flight, key};
 use super::*;
+use crate::answer::facts::Facts;
 use crate::answer::nature::Nature;
+use crate::lifetime::Life;
 use crate::shared::state::testing::at;
 use crate::token::key::Key;
 
@@ -21,16 +23,18 @@ fn jwt(token: u32) -> Vec<u8> {
 fn entry(jwt: &[u8]) -> Entry<'_> {
     Entry {
         kind: Kind::Active,
-        times: Times { stored: 10, until: Some(20), ..Times::default() },
-        nature: Nature::default(),
-        jwt,
-        scope: b"read write",
-        claims: b"",
+        facts: Facts {
+            life: Life { stored: 10, until: Some(20), ..Life::default() },
+            nature: Nature::default(),
+            jwt,
+            scope: b"read write",
+            claims: b"",
+        },
     }
 }
 
 fn inactive() -> Entry<'static> {
-    Entry::inactive(Times { stored: 10, until: Some(20), ..Times::default() })
+    Entry::inactive(Life { stored: 10, until: Some(20), ..Life::default() })
 }
 
 /// A zone that is full, with everything in it that there can be.
@@ -71,7 +75,7 @@ fn nothing_wrong(zone: &Zone) {
     let mut record = Record::with_room(4096);
     let right = |key: &Key, token: u32, record: &Record| {
         let expected = if token == 50 { b"jwt 50".to_vec() } else { jwt(token) };
-        assert!(record.kind() == Kind::Inactive || record.jwt() == expected, "{key:?}");
+        assert!(record.kind() == Kind::Inactive || record.facts().jwt == expected, "{key:?}");
     };
     for token in 0..300 {
         for identity in 0..if token == 50 { 10 } else { 1 } {
@@ -152,8 +156,11 @@ fn in_store() {
         arena.store(&key(15, 0), &entry(&[b'j'; LEN]));
     });
     survives("when others have run out", |arena| {
-        let times = Times { stored: 30, ..Times::default() };
-        arena.store(&key(61, 0), &Entry { times, ..entry(&jwt(61)) });
+        let times = Life { stored: 30, ..Life::default() };
+        let jwt = jwt(61);
+        let mut entry = entry(&jwt);
+        entry.facts.life = times;
+        arena.store(&key(61, 0), &entry);
     });
 }
 

@@ -10,10 +10,10 @@ use super::bucket::words;
 use super::layout::{BLOCK, ITEM_HEADER, MAX_PAYLOAD, blocks_for, header, item};
 use super::list::List;
 use super::memory::{Block, Corrupt, Sound};
-use super::record::{Entry, Kind, Record, Times};
+use super::record::{Entry, Kind, Record};
 use super::{Find, Locked, Stored};
 use crate::answer::nature::{Binding, Nature, TokenKind};
-use crate::lifetime::Expiry;
+use crate::lifetime::{Expiry, Life};
 use crate::token::key::{Key, TokenHash};
 
 /// Entries of one token, whatever the identity; the oldest goes.
@@ -90,10 +90,10 @@ impl Head {
         blocks_for(self.payload())
     }
 
-    fn times(&self) -> Times {
+    fn life(&self) -> Life {
         let has = |flag| self.meta & flag != 0;
         let [stored, until, exp, end_ms] = self.times;
-        Times {
+        Life {
             stored,
             until: has(HAS_UNTIL).then_some(until),
             exp: has(HAS_EXP).then_some(Expiry { exp, end_ms }),
@@ -136,10 +136,10 @@ impl Locked<'_> {
 
     /// Forgets the entry of a key where it is an active one, and tells how long it was to serve;
     /// `None` where it is not.
-    pub fn remove_active(&mut self, key: &Key) -> Option<Times> {
+    pub fn remove_active(&mut self, key: &Key) -> Option<Life> {
         self.sound(None, |arena| match arena.entry(key)? {
             Some(block) if arena.tag(block)? == Tag::Active => {
-                let times = arena.head(block)?.times();
+                let times = arena.head(block)?.life();
                 arena.change(|arena| arena.drop_entry(block)).map(|()| Some(times))
             }
             _ => Ok(None),
@@ -172,7 +172,7 @@ impl Locked<'_> {
         if let Some(old) = self.entry(key)? {
             self.drop_entry(old)?;
         }
-        self.reap_inactive(entry.times.stored)?;
+        self.reap_inactive(entry.facts.life.stored)?;
 
         let payload = entry.payload();
         if payload > MAX_PAYLOAD {
@@ -205,13 +205,13 @@ impl Locked<'_> {
     ) -> Sound<Block> {
         let memory = &self.memory;
         let (first, last) = memory.take_blocks(blocks)?;
-        let times = &entry.times;
+        let times = &entry.facts.life;
         let meta = tag as u32
-            | nature_bits(entry.nature)
+            | nature_bits(entry.facts.nature)
             | if times.may_stale { MAY_STALE } else { 0 }
             | if times.until.is_some() { HAS_UNTIL } else { 0 }
             | if times.exp.is_some() { HAS_EXP } else { 0 };
-        let lens = entry.parts().map(|part| part.len() as u32);
+        let lens = entry.facts.texts().map(|part| part.len() as u32);
         let (exp, exp_end) = times.exp.map_or((0, 0), |expiry| (expiry.exp, expiry.end_ms));
         let times = [times.stored, times.until.unwrap_or(0), exp, exp_end];
 
@@ -223,7 +223,7 @@ impl Locked<'_> {
         for (field, len) in LENS.into_iter().zip(lens) {
             memory.store32(memory.field(first, field), len);
         }
-        self.fill(first, &entry.parts())?;
+        self.fill(first, &entry.facts.texts())?;
 
         if tag == Tag::Held {
             // Only its mark knows it; the key is there for the seal.
@@ -235,7 +235,7 @@ impl Locked<'_> {
         }
         let head = Head { tag, meta, times, lens, tail: last.raw(), seal: 0 };
         let mut seal = self.seal_head(first, &head);
-        seal.write_u64(self.digest(entry.parts()));
+        seal.write_u64(self.digest(entry.facts.texts()));
         memory.store64(memory.field(first, item::SEAL), seal.finish());
         Ok(first)
     }
@@ -273,7 +273,7 @@ impl Locked<'_> {
             return Err(Corrupt);
         }
         out.kind = if head.tag == Tag::Inactive { Kind::Inactive } else { Kind::Active };
-        out.times = head.times();
+        out.life = head.life();
         out.nature = nature_of(head.meta);
         out.lens = head.lens.map(|len| len as usize);
         Ok(Ok(()))

@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::layout::{BLOCK, ITEM_HEADER, MAX_PAYLOAD, header};
 use super::memory::crash;
 use super::*;
+use crate::answer::facts::Facts;
 use crate::answer::nature::{Binding, Nature, TokenKind};
-use crate::lifetime::Expiry;
+use crate::lifetime::{Expiry, Life};
 use crate::shared::lock;
 use crate::shared::process::Here;
 use crate::token::key::Key;
@@ -207,9 +208,9 @@ impl World {
         (self.serial, jwt)
     }
 
-    fn times(&self, serial: u64) -> Times {
+    fn times(&self, serial: u64) -> Life {
         let until = Some(self.now + 300);
-        Times {
+        Life {
             stored: self.now,
             until,
             exp: Some(Expiry { exp: serial, end_ms: !serial }),
@@ -272,8 +273,16 @@ impl World {
         let (serial, jwt) = self.give(id, kind, len);
         let key = self.key(id);
         let times = self.times(serial);
-        let active =
-            Entry { kind, times, nature: nature(serial), jwt: &jwt, scope: b"a b", claims: b"{}" };
+        let active = Entry {
+            kind,
+            facts: Facts {
+                life: times,
+                nature: nature(serial),
+                jwt: &jwt,
+                scope: b"a b",
+                claims: b"{}",
+            },
+        };
         let entry = if kind == Kind::Active { active } else { Entry::inactive(times) };
         match self.with(|arena, _| arena.store(&key, &entry)) {
             None => self.kept.entry(id).or_default().push(serial),
@@ -311,15 +320,18 @@ impl World {
 
     /// What is in the record was given for this key; its serial number.
     fn right(&self, id: Id) -> u64 {
-        let expiry = self.record.times().exp.expect("a serial number");
+        let expiry = self.record.facts().life.exp.expect("a serial number");
         let serial = expiry.exp;
         assert_eq!(expiry.end_ms, !serial);
         let given = self.given.get(&serial).expect("an answer that was given");
         assert_eq!((given.id, given.kind), (id, self.record.kind()), "another's answer");
-        assert_eq!(self.record.jwt(), given.jwt(serial));
+        assert_eq!(self.record.facts().jwt, given.jwt(serial));
         if given.kind == Kind::Active {
-            assert_eq!((self.record.scope(), self.record.claims()), (&b"a b"[..], &b"{}"[..]));
-            assert_eq!(self.record.nature(), nature(serial));
+            assert_eq!(
+                (self.record.facts().scope, self.record.facts().claims),
+                (&b"a b"[..], &b"{}"[..])
+            );
+            assert_eq!(self.record.facts().nature, nature(serial));
         }
         serial
     }
@@ -407,8 +419,16 @@ impl World {
         let (key, (serial, jwt)) = (self.key(id), self.give(id, Kind::Active, len));
         let times = self.times(serial);
         let kind = Kind::Active;
-        let entry =
-            Entry { kind, times, nature: nature(serial), jwt: &jwt, scope: b"a b", claims: b"{}" };
+        let entry = Entry {
+            kind,
+            facts: Facts {
+                life: times,
+                nature: nature(serial),
+                jwt: &jwt,
+                scope: b"a b",
+                claims: b"{}",
+            },
+        };
         let outcome = match how {
             0 => Outcome::Stored,
             1 => Outcome::Active(entry),
@@ -537,8 +557,16 @@ impl World {
         let (serial, jwt) = self.give((0, 0), Kind::Active, most.min(MAX_PAYLOAD - 5));
         let times = self.times(serial);
         let kind = Kind::Active;
-        let entry =
-            Entry { kind, times, nature: nature(serial), jwt: &jwt, scope: b"a b", claims: b"{}" };
+        let entry = Entry {
+            kind,
+            facts: Facts {
+                life: times,
+                nature: nature(serial),
+                jwt: &jwt,
+                scope: b"a b",
+                claims: b"{}",
+            },
+        };
         let key = self.key((0, 0));
         let stored = self.with(|arena, _| arena.store(&key, &entry));
         assert_eq!(stored, Some(Stored::Yes { evicted: 0 }));

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use super::memory::Block;
 use super::tests::{Zone, key};
 use super::*;
+use crate::answer::facts::Facts;
 use crate::answer::nature::Nature;
+use crate::lifetime::Life;
 use crate::shared::state::testing::at;
 
 type Id = (u32, u32);
@@ -291,8 +293,11 @@ fn run(ops: &[Op], len: usize) {
     let mut record = Record::with_room(20_100);
     let same = |record: &Record, item: &Item| {
         assert_eq!(record.kind(), item.kind);
-        assert!(record.jwt().len() == item.len && record.jwt().iter().all(|b| *b == item.fill));
-        assert_eq!(record.times().until, Some(item.until));
+        assert!(
+            record.facts().jwt.len() == item.len
+                && record.facts().jwt.iter().all(|b| *b == item.fill)
+        );
+        assert_eq!(record.facts().life.until, Some(item.until));
     };
     for op in ops {
         model.serial += 1;
@@ -315,9 +320,17 @@ fn run(ops: &[Op], len: usize) {
                 let jwt = vec![fill; len];
                 let scope = if kind == Kind::Active { &b"read"[..] } else { b"" };
                 let until = now + until;
-                let times = Times { stored: now, until: Some(until), ..Times::default() };
-                let entry =
-                    Entry { kind, times, nature: Nature::default(), jwt: &jwt, scope, claims: b"" };
+                let times = Life { stored: now, until: Some(until), ..Life::default() };
+                let entry = Entry {
+                    kind,
+                    facts: Facts {
+                        life: times,
+                        nature: Nature::default(),
+                        jwt: &jwt,
+                        scope,
+                        claims: b"",
+                    },
+                };
                 let stored = zone.with(|arena| arena.store(&id_key(id), &entry));
                 assert_eq!(stored, model.store(item(id, kind, len, until)));
             }
@@ -358,16 +371,18 @@ fn run(ops: &[Op], len: usize) {
             Op::Answer { id, flight, how, len } => {
                 let jwt = vec![fill; len];
                 let until = now + 7;
-                let times = Times { stored: now, until: Some(until), ..Times::default() };
+                let times = Life { stored: now, until: Some(until), ..Life::default() };
                 let outcome = match how {
                     0 => Outcome::Stored,
                     1 => Outcome::Active(Entry {
                         kind: Kind::Active,
-                        times,
-                        nature: Nature::default(),
-                        jwt: &jwt,
-                        scope: b"read",
-                        claims: b"",
+                        facts: Facts {
+                            life: times,
+                            nature: Nature::default(),
+                            jwt: &jwt,
+                            scope: b"read",
+                            claims: b"",
+                        },
                     }),
                     2 => Outcome::Inactive,
                     _ => Outcome::Failed { code: 500, retry_after: 3 },

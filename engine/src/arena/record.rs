@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use crate::answer::facts::Facts;
 use crate::answer::nature::Nature;
-pub use crate::lifetime::Life as Times;
+use crate::lifetime::Life;
 use crate::memory::{self, NoMemory};
 use crate::wipe::wipe;
 
@@ -18,49 +19,28 @@ pub enum Kind {
 }
 
 /// An answer to be kept.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// Active or inactive.
     pub kind: Kind,
-    /// How long it may serve.
-    pub times: Times,
-    /// What kind of token it is, and to what it is bound.
-    pub nature: Nature,
-    /// The phantom token; may be empty.
-    pub jwt: &'a [u8],
-    /// The granted scope; may be empty.
-    pub scope: &'a [u8],
-    /// The answer's claims, a JSON object; may be empty.
-    pub claims: &'a [u8],
+    /// What is known of the token; of an inactive one, how long the answer may serve.
+    pub facts: Facts<'a>,
 }
 
 impl<'a> Entry<'a> {
-    /// The entry that keeps an inactive answer.
-    pub fn inactive(times: Times) -> Self {
-        let (kind, nature) = (Kind::Inactive, Nature::default());
-        Self { kind, times, nature, jwt: &[], scope: &[], claims: &[] }
+    /// Makes the entry that keeps an active token's facts.
+    pub fn active(facts: Facts<'a>) -> Self {
+        Self { kind: Kind::Active, facts }
     }
 
-    /// The payload's parts, in the order they are laid down.
-    pub(super) fn parts(&self) -> [&'a [u8]; 3] {
-        [self.jwt, self.scope, self.claims]
+    /// Makes the entry that keeps an inactive answer.
+    pub fn inactive(life: Life) -> Self {
+        Self { kind: Kind::Inactive, facts: Facts { life, ..Facts::default() } }
     }
 
-    /// The payload's length, bytes.
+    /// Returns the payload's length in bytes.
     pub(super) fn payload(&self) -> usize {
-        self.parts().iter().fold(0, |sum, part| sum.saturating_add(part.len()))
-    }
-}
-
-impl fmt::Debug for Entry<'_> {
-    /// Says everything but the phantom token and the claims.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry")
-            .field("kind", &self.kind)
-            .field("times", &self.times)
-            .field("nature", &self.nature)
-            .field("lens", &self.parts().map(<[u8]>::len))
-            .finish()
+        self.facts.texts().iter().fold(0, |sum, text| sum.saturating_add(text.len()))
     }
 }
 
@@ -69,7 +49,7 @@ impl fmt::Debug for Entry<'_> {
 #[derive(Default)]
 pub struct Record {
     pub(super) kind: Kind,
-    pub(super) times: Times,
+    pub(super) life: Life,
     pub(super) nature: Nature,
     /// Lengths of JWT, scope and claims at the buffer's front; their sum is inside it.
     pub(super) lens: [usize; 3],
@@ -103,7 +83,7 @@ impl Record {
         wipe(&mut self.room[..used]);
         self.lens = [0; 3];
         self.kind = Kind::Inactive;
-        self.times = Times::default();
+        self.life = Life::default();
         self.nature = Nature::default();
     }
 
@@ -112,29 +92,11 @@ impl Record {
         self.kind
     }
 
-    /// How long it may serve.
-    pub fn times(&self) -> &Times {
-        &self.times
-    }
-
-    /// What kind of token it is, and to what it is bound.
-    pub fn nature(&self) -> Nature {
-        self.nature
-    }
-
-    /// The phantom token.
-    pub fn jwt(&self) -> &[u8] {
-        &self.room[..self.lens[0]]
-    }
-
-    /// The granted scope.
-    pub fn scope(&self) -> &[u8] {
-        &self.room[self.lens[0]..self.lens[0] + self.lens[1]]
-    }
-
-    /// The answer's claims, a JSON object or nothing.
-    pub fn claims(&self) -> &[u8] {
-        &self.room[self.lens[0] + self.lens[1]..self.used()]
+    /// Returns what is known of the token: of an inactive one only how long the answer may serve.
+    pub fn facts(&self) -> Facts<'_> {
+        let (jwt, rest) = self.room[..self.used()].split_at(self.lens[0]);
+        let (scope, claims) = rest.split_at(self.lens[1]);
+        Facts { jwt, scope, claims, nature: self.nature, life: self.life }
     }
 
     pub(super) fn used(&self) -> usize {
@@ -153,7 +115,7 @@ impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
             .field("kind", &self.kind)
-            .field("times", &self.times)
+            .field("life", &self.life)
             .field("nature", &self.nature)
             .field("lens", &self.lens)
             .finish()

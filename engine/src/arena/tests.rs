@@ -4,8 +4,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
+use crate::answer::facts::Facts;
 use crate::answer::nature::{Binding, Nature, TokenKind};
-use crate::lifetime::Expiry;
+use crate::lifetime::{Expiry, Life};
 use crate::shared::lock;
 use crate::shared::state::testing::at;
 use crate::token::key::{IdentityHash, Key, TokenHash};
@@ -55,23 +56,26 @@ const NATURE: Nature =
     Nature { kind: TokenKind::Named, binding: Binding { dpop: true, other: false } };
 
 fn active(jwt: &[u8]) -> Entry<'_> {
-    let times = Times {
+    let times = Life {
         stored: 1,
         until: Some(2),
         exp: Some(Expiry { exp: 3, end_ms: 4 }),
         may_stale: true,
     };
-    Entry { kind: Kind::Active, times, nature: NATURE, jwt, scope: b"read", claims: b"{}" }
+    Entry {
+        kind: Kind::Active,
+        facts: Facts { life: times, nature: NATURE, jwt, scope: b"read", claims: b"{}" },
+    }
 }
 
 fn inactive(until: u64) -> Entry<'static> {
-    Entry::inactive(Times { stored: 0, until: Some(until), ..Times::default() })
+    Entry::inactive(Life { stored: 0, until: Some(until), ..Life::default() })
 }
 
 fn find(zone: &Zone, key: &Key) -> Option<Vec<u8>> {
     let mut record = Record::with_room(4096);
     match zone.with(|arena| arena.find(key, &mut record)) {
-        Find::Hit => Some(record.jwt().to_vec()),
+        Find::Hit => Some(record.facts().jwt.to_vec()),
         Find::Miss => None,
         Find::NeedSpace(_) => panic!("no room"),
     }
@@ -89,9 +93,12 @@ fn what_goes_in_comes_out() {
     assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::NeedSpace(1006));
     record.reserve(1006).unwrap();
     assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
-    assert_eq!((record.jwt(), record.scope(), record.claims()), (&*jwt, &b"read"[..], &b"{}"[..]));
-    assert_eq!(*record.times(), active(&jwt).times);
-    assert_eq!(record.nature(), NATURE);
+    assert_eq!(
+        (record.facts().jwt, record.facts().scope, record.facts().claims),
+        (&*jwt, &b"read"[..], &b"{}"[..])
+    );
+    assert_eq!(record.facts().life, active(&jwt).facts.life);
+    assert_eq!(record.facts().nature, NATURE);
     assert_eq!(format!("{record:?}").matches("jjj").count(), 0);
 
     for other in [key(1, 2), key(2, 1)] {
@@ -99,7 +106,7 @@ fn what_goes_in_comes_out() {
     }
     zone.with(|arena| arena.store(&key(1, 1), &inactive(9)));
     assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
-    assert_eq!((record.kind(), record.jwt()), (Kind::Inactive, &b""[..]));
+    assert_eq!((record.kind(), record.facts().jwt), (Kind::Inactive, &b""[..]));
     zone.check();
 }
 
@@ -111,20 +118,21 @@ fn every_nature_comes_out_as_it_went_in() {
     for kind in [TokenKind::Unnamed, TokenKind::Named, TokenKind::Other] {
         for (dpop, other) in [(false, false), (false, true), (true, false), (true, true)] {
             let nature = Nature { kind, binding: Binding { dpop, other } };
-            let entry = Entry { nature, ..active(b"jwt") };
+            let mut entry = active(b"jwt");
+            entry.facts.nature = nature;
             zone.with(|arena| arena.store(&key(1, 1), &entry));
             assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
-            assert_eq!((record.nature(), record.kind()), (nature, Kind::Active));
-            assert_eq!(*record.times(), entry.times);
+            assert_eq!((record.facts().nature, record.kind()), (nature, Kind::Active));
+            assert_eq!(record.facts().life, entry.facts.life);
             record.clear();
-            assert_eq!(record.nature(), Nature::default());
+            assert_eq!(record.facts().nature, Nature::default());
             seen += 1;
         }
     }
     assert_eq!(seen, 12);
     zone.with(|arena| arena.store(&key(1, 1), &inactive(9)));
     assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
-    assert_eq!(record.nature(), Nature::default());
+    assert_eq!(record.facts().nature, Nature::default());
 }
 
 #[test]
@@ -156,7 +164,7 @@ fn another_process_finds_it_and_other_blocks_are_refused() {
         let mut guard = lock::acquire(&word, at(2, 0, &EVERYBODY)).unwrap();
         let mut record = Record::with_room(64);
         assert_eq!(arena.locked(&mut guard).find(&key(1, 1), &mut record), Find::Hit);
-        assert_eq!(record.jwt(), b"a.b.c");
+        assert_eq!(record.facts().jwt, b"a.b.c");
     }
 }
 
@@ -175,7 +183,7 @@ fn a_token_has_eight_entries_and_a_purge_takes_them_all() {
 
     assert!(zone.with(|arena| arena.remove(&key(1, 8))));
     let removed = zone.with(|arena| arena.remove_active(&key(1, 7)));
-    assert_eq!(removed, Some(active(b"").times));
+    assert_eq!(removed, Some(active(b"").facts.life));
     assert_eq!(zone.with(|arena| arena.remove_active(&key(1, 7))), None);
     zone.with(|arena| arena.store(&key(1, 7), &inactive(9)));
     assert_eq!(zone.with(|arena| arena.remove_active(&key(1, 7))), None);
@@ -201,7 +209,8 @@ fn an_answer_too_large_also_ends_the_one_before_it() {
     let zone = Zone::new(1 << 20);
     let jwt = vec![b'j'; layout::MAX_PAYLOAD];
     assert_eq!(zone.with(|arena| arena.store(&key(1, 1), &active(&jwt))), Stored::TooLarge);
-    let fits = Entry { scope: b"", claims: b"", ..active(&jwt) };
+    let mut fits = active(&jwt);
+    (fits.facts.scope, fits.facts.claims) = (b"", b"");
     assert_eq!(zone.with(|arena| arena.store(&key(1, 1), &fits)), Stored::Yes { evicted: 0 });
     zone.check();
 }
@@ -246,7 +255,7 @@ fn inactive_entries_that_ran_out_go_in_passing() {
     for token in 0..10 {
         zone.with(|arena| arena.store(&key(token, 1), &inactive(100)));
     }
-    let now = |stored| Entry::inactive(Times { stored, until: Some(200), ..Times::default() });
+    let now = |stored| Entry::inactive(Life { stored, until: Some(200), ..Life::default() });
     zone.with(|arena| arena.store(&key(10, 1), &now(99)));
     assert_eq!(zone.check().inactive, 11);
     for token in 11..16 {
@@ -312,7 +321,7 @@ fn an_answer_that_may_not_be_kept_reaches_those_who_waited() {
     record.reserve(506).unwrap();
     for slot in 2..=3 {
         assert_eq!(poll(&mut record, slot), Poll::Answer(Answer::Active));
-        assert_eq!((record.kind(), record.jwt()), (Kind::Active, &[b'j'; 500][..]));
+        assert_eq!((record.kind(), record.facts().jwt), (Kind::Active, &[b'j'; 500][..]));
     }
     assert_eq!(zone.check(), Counts::default());
     assert_eq!(zone.arena.stats().used_bytes, 0);

@@ -98,32 +98,6 @@ fn a_purged_entry_is_not_given() {
 }
 
 #[test]
-fn a_scope_verdict_is_found_out_once_for_each_location() {
-    let entry = entry(&state(), &key("t"), JWT);
-    let asked = Cell::new(0);
-    let judge = |verdict| {
-        let asked = &asked;
-        move |scope: &[u8]| {
-            assert_eq!(scope, b"read write");
-            asked.set(asked.get() + 1);
-            verdict
-        }
-    };
-    for _ in 0..3 {
-        assert!(entry.verdict(0, judge(true)));
-        assert!(!entry.verdict(1, judge(false)));
-    }
-    assert_eq!(asked.get(), 2);
-    // More locations than are remembered: judged again, never mixed up.
-    for round in 0..3 {
-        for location in 0..10 {
-            assert_eq!(entry.verdict(location, judge(location % 2 == 0)), location % 2 == 0);
-        }
-        assert!(asked.get() >= 10 * round);
-    }
-}
-
-#[test]
 fn the_least_recently_used_goes_first() {
     let state = state();
     let mut local = Local::new(3, 1 << 20);

@@ -33,7 +33,7 @@ pub mod turn;
 /// Bytes of a label that are kept for the metrics.
 pub const MAX_LABEL: usize = 200;
 
-/// Times of failures that are kept of each endpoint.
+/// Life of failures that are kept of each endpoint.
 const FAILURES: usize = 64;
 
 /// When an endpoint is in doubt, as the asking location has it.

@@ -3,8 +3,10 @@
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicUsize;
 
+use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::answer::nature::Nature;
-use phantom_token_engine::arena::{Arena, Entry, Kind, Locked, Times};
+use phantom_token_engine::arena::{Arena, Entry, Kind, Locked};
+use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::shared::lock;
 use phantom_token_engine::shared::process::Here;
 use phantom_token_engine::token::key::{HashKey, Key};
@@ -106,9 +108,12 @@ pub(crate) fn key(token: u64) -> Key {
 
 pub(crate) fn active<'a>(jwt: &'a [u8], scope: &'a [u8]) -> Entry<'a> {
     let kind = Kind::Active;
-    Entry { kind, times: Times::default(), nature: Nature::default(), jwt, scope, claims: b"" }
+    Entry {
+        kind,
+        facts: Facts { life: Life::default(), nature: Nature::default(), jwt, scope, claims: b"" },
+    }
 }
 
 pub(crate) fn inactive() -> Entry<'static> {
-    Entry::inactive(Times::default())
+    Entry::inactive(Life::default())
 }

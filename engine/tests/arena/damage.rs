@@ -3,9 +3,9 @@
 
 use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{
-    Answer, AnsweredFor, Entry, Find, Flight, Kind, MIN_SIZE, Outcome, Owner, Poll, Record, Times,
+    Answer, AnsweredFor, Find, Flight, Kind, MIN_SIZE, Outcome, Owner, Poll, Record,
 };
-use phantom_token_engine::lifetime::Expiry;
+use phantom_token_engine::lifetime::{Expiry, Life};
 
 use crate::block::{Block, Random, active, everybody_runs, inactive, key};
 
@@ -27,8 +27,10 @@ fn made() -> Block {
     block.with(|arena| {
         for token in 0..16 {
             let jwt = jwt(token);
-            let times = Times { until: Some(token), exp: Some(EXPIRY), ..Times::default() };
-            arena.store(&key(token), &Entry { times, ..active(&jwt, b"read") });
+            let times = Life { until: Some(token), exp: Some(EXPIRY), ..Life::default() };
+            let mut entry = active(&jwt, b"read");
+            entry.facts.life = times;
+            arena.store(&key(token), &entry);
         }
         for token in 20..40 {
             arena.store(&key(token), &inactive());
@@ -51,13 +53,13 @@ fn made() -> Block {
 
 fn right(token: u64, record: &Record) {
     if record.kind() == Kind::Active {
-        assert_eq!(record.jwt(), jwt(token), "{token}");
-        assert_eq!(record.scope(), b"read");
-        let times = record.times();
+        assert_eq!(record.facts().jwt, jwt(token), "{token}");
+        assert_eq!(record.facts().scope, b"read");
+        let times = record.facts().life;
         let as_made = times.until == Some(token) && times.exp == Some(EXPIRY);
-        assert!(as_made || *times == Times::default(), "{times:?}");
+        assert!(as_made || times == Life::default(), "{times:?}");
     } else {
-        assert!(record.jwt().is_empty());
+        assert!(record.facts().jwt.is_empty());
     }
 }
 
@@ -195,9 +197,9 @@ fn every_flipped_bit_of_an_entry_is_seen_or_harmless() {
             block.overwrite(&damaged);
             match block.with(|arena| arena.find(&key(2), &mut record)) {
                 Find::Hit => {
-                    assert_eq!((record.jwt(), record.scope()), (&*jwt, &b"read"[..]));
-                    assert_eq!(*record.times(), Times::default());
-                    assert_eq!(record.nature(), Nature::default());
+                    assert_eq!((record.facts().jwt, record.facts().scope), (&*jwt, &b"read"[..]));
+                    assert_eq!(record.facts().life, Life::default());
+                    assert_eq!(record.facts().nature, Nature::default());
                 }
                 Find::Miss => seen += 1,
                 Find::NeedSpace(_) => {}

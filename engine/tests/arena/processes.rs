@@ -11,12 +11,12 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{
     Answer, Arena, Counts, Entry, Find, Flight, Joined, Kind, Locked, Outcome, Owner, Poll, Record,
-    Times,
 };
-use phantom_token_engine::lifetime::Expiry;
+use phantom_token_engine::lifetime::{Expiry, Life};
 use phantom_token_engine::shared::lock;
 use phantom_token_engine::shared::process::{self, Here};
 
@@ -112,15 +112,18 @@ fn expiry(token: u64) -> Expiry {
 }
 
 fn entry<'a>(token: u64, jwt: &'a [u8], scope: &'a [u8]) -> Entry<'a> {
-    let times = Times { stored: token, exp: Some(expiry(token)), ..Times::default() };
-    Entry { kind: Kind::Active, times, nature: Nature::default(), jwt, scope, claims: b"" }
+    let times = Life { stored: token, exp: Some(expiry(token)), ..Life::default() };
+    Entry {
+        kind: Kind::Active,
+        facts: Facts { life: times, nature: Nature::default(), jwt, scope, claims: b"" },
+    }
 }
 
 fn right(token: u64, record: &Record) {
     if record.kind() == Kind::Active {
-        assert!(is_of(record.jwt(), token), "another token's value");
-        assert_eq!(record.scope(), token.to_string().as_bytes());
-        assert_eq!(record.times().exp, Some(expiry(token)));
+        assert!(is_of(record.facts().jwt, token), "another token's value");
+        assert_eq!(record.facts().scope, token.to_string().as_bytes());
+        assert_eq!(record.facts().life.exp, Some(expiry(token)));
     }
 }
 
