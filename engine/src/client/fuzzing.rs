@@ -1,12 +1,5 @@
-//! The client's reading of HTTP, fed from a socket whose other end plays a server (`crate::fuzz`).
-//!
-//! ```text
-//! 12 1 500                      bytes in each piece the answer comes in
-//! 40 10 3                       repeat 10 bytes from 40 on 3 times more
-//! HTTP/1.1 200 OK …
-//! ----
-//! HTTP/1.1 200 OK …             what the next call on the same connection is answered
-//! ```
+//! The client's reading of HTTP, fed from a socket whose other end plays a server (`crate::fuzz`). What
+//! an input looks like, `crate::fuzz::input::answers` says.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -26,7 +19,7 @@ use super::socket::Socket;
 use super::transport::{Exchange, Failure, Link};
 use super::{Call, Common, Connections, Endpoint, Servers, Tls, TlsOptions};
 use crate::answer::Forward;
-use crate::fuzz::input::{line, split, word};
+use crate::fuzz::input::answers;
 use crate::fuzz::introspection;
 use crate::http::cache_control::{self, CacheControl, Caching};
 use crate::http::response::{MAX_BODY, Response};
@@ -35,24 +28,13 @@ mod plain;
 
 use plain::{Plain, plainly};
 
-/// The most that a server sends in all, in bytes.
-const MOST: usize = 160 * 1024;
-
 /// What a connection is answered that is made where the first was not used again.
 const FRESH: &[u8] = b"HTTP/1.1 204 No Content\r\nAge: 77\r\n\r\n";
 
 /// An answer that a plain reader understands is read as it reads it; one that is cut off or too
 /// long is an error; and what stands behind an answer is never taken for the next one.
 pub fn http(input: &[u8]) {
-    let mut rest = input;
-    let pieces: Vec<usize> =
-        line(&mut rest).split(|byte| *byte == b' ').map(|size| word(size, 0)).collect();
-    let mut repeat = line(&mut rest).split(|byte| *byte == b' ').map(|number| word(number, 0));
-    let mut next = || repeat.next().unwrap_or(0);
-    let (from, len, times): (usize, usize, usize) = (next(), next(), next());
-    let (first, second) = split(rest, b"\n----\n");
-    let (first, second) = (lines_end_in_crlf(first), lines_end_in_crlf(second));
-    let first = repeated(&first, from, len, times);
+    let (pieces, first, second) = answers(input);
 
     let (ours, mut theirs) = socket_pair();
     let sent = send(&mut theirs, &first, &pieces);
@@ -137,33 +119,6 @@ fn judge(plain: &Plain, sent: &[u8], answer: &Result<Response, Failure>) {
         assert!(answer.body.len() <= MAX_BODY);
         introspection::check(answer, Forward::Jwt, None, 1_700_000_000);
     }
-}
-
-/// A header is written in lines: what ends in LF alone ends in CRLF, so that inputs can be read. A
-/// backslash in front of the LF keeps it bare.
-fn lines_end_in_crlf(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 32);
-    for &byte in text {
-        match (byte, out.last()) {
-            (b'\n', Some(b'\\')) => {
-                out.pop();
-                out.push(b'\n');
-            }
-            (b'\n', Some(b'\r')) => out.push(b'\n'),
-            (b'\n', _) => out.extend_from_slice(b"\r\n"),
-            _ => out.push(byte),
-        }
-    }
-    out
-}
-
-fn repeated(text: &[u8], from: usize, len: usize, times: usize) -> Vec<u8> {
-    let from = from.min(text.len());
-    let to = from.saturating_add(len).min(text.len());
-    let times = times.min(MOST / (to - from).max(1));
-    let mut out = [&text[..from], &text[from..to].repeat(times), &text[from..]].concat();
-    out.truncate(MOST);
-    out
 }
 
 /// Sends in pieces, and what they leave in large ones; how many bytes there was room for.

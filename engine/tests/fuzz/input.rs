@@ -1,4 +1,5 @@
-//! How an input is taken apart: as text where a person should be able to write one.
+//! How an input is taken apart: as text where a person should be able to write one. The rig, which sends
+//! the corpus' answers to a gateway, includes this file.
 
 use std::str::FromStr;
 
@@ -52,13 +53,51 @@ pub(crate) fn expand(template: &[u8]) -> Vec<u8> {
     out
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The most that a server sends in all, in bytes.
+const MOST: usize = 160 * 1024;
 
-    #[test]
-    fn brackets_are_base64url() {
-        assert_eq!(expand(b"<{}>.<a<b>>.c"), b"e30.YVln.c");
-        assert_eq!(expand(b"a>b<c"), b"a>b<c");
+/// Takes an input of the target `http` apart: pieces, first answer, second answer.
+///
+/// ```text
+/// 12 1 500                      bytes in each piece the answer comes in
+/// 40 10 3                       repeat 10 bytes from 40 on 3 times more
+/// HTTP/1.1 200 OK …
+/// ----
+/// HTTP/1.1 200 OK …             what the next call on the same connection is answered
+/// ```
+pub(crate) fn answers(mut input: &[u8]) -> (Vec<usize>, Vec<u8>, Vec<u8>) {
+    let mut numbers = || line(&mut input).split(|byte| *byte == b' ').map(|text| word(text, 0));
+    let pieces = numbers().collect();
+    let mut repeat = numbers();
+    let [from, len, times] = [(); 3].map(|()| repeat.next().unwrap_or(0));
+    let (first, second) = split(input, b"\n----\n");
+    (pieces, repeated(&lines_end_in_crlf(first), from, len, times), lines_end_in_crlf(second))
+}
+
+/// A header is written in lines: what ends in LF alone ends in CRLF, so that inputs can be read. A
+/// backslash in front of the LF keeps it bare.
+fn lines_end_in_crlf(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 32);
+    for &byte in text {
+        match (byte, out.last()) {
+            (b'\n', Some(b'\\')) => {
+                out.pop();
+                out.push(b'\n');
+            }
+            (b'\n', Some(b'\r')) => out.push(b'\n'),
+            (b'\n', _) => out.extend_from_slice(b"\r\n"),
+            _ => out.push(byte),
+        }
     }
+    out
+}
+
+/// Repeats `len` bytes from `from` on so many times more, as far as there is room.
+fn repeated(text: &[u8], from: usize, len: usize, times: usize) -> Vec<u8> {
+    let from = from.min(text.len());
+    let to = from.saturating_add(len).min(text.len());
+    let times = times.min(MOST / (to - from).max(1));
+    let mut out = [&text[..from], &text[from..to].repeat(times), &text[from..]].concat();
+    out.truncate(MOST);
+    out
 }

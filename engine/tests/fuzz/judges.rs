@@ -32,6 +32,8 @@ mod tests {
     use std::path::Path;
     use std::{fs, panic};
 
+    use super::input;
+
     /// Runs all kept inputs of a target, and a little of each: what ends early must hold too.
     fn run_kept(name: &str, target: fn(&[u8])) {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
@@ -60,4 +62,10 @@ mod tests {
     }
 
     kept!(arena, authorization, cache_control, claims, directives, http, introspection, purge);
+
+    #[test]
+    fn brackets_are_base64url() {
+        assert_eq!(input::expand(b"<{}>.<a<b>>.c"), b"e30.YVln.c");
+        assert_eq!(input::expand(b"a>b<c"), b"a>b<c");
+    }
 }

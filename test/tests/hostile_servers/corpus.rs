@@ -12,11 +12,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use phantom_token_test::process::wait_until;
 use phantom_token_test::{Api, AuthorizationServer, Gateway, Rig, Script};
 
+#[path = "../../../engine/tests/fuzz/input.rs"]
+mod input;
+
+use input::{answers, expand, split};
+
 /// When the corpus' tokens are good, in seconds since the Unix epoch.
 const THEN: i64 = 1_700_000_000;
-
-/// The most that an answer of the target `http` has, in bytes.
-const MOST: usize = 160 * 1024;
 
 /// The inputs kept for a fuzz target, by name.
 fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -31,30 +33,6 @@ fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
         .collect();
     inputs.sort();
     inputs
-}
-
-/// The part in front of a separator, and what follows it.
-fn split<'a>(input: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
-    match input.windows(separator.len()).position(|window| window == separator) {
-        Some(at) => (&input[..at], &input[at + separator.len()..]),
-        None => (input, b""),
-    }
-}
-
-/// Writes `<…>` in base64url, nested ones from within.
-fn expand(template: &[u8]) -> Vec<u8> {
-    let mut open: Vec<Vec<u8>> = vec![Vec::new()];
-    for &byte in template {
-        match byte {
-            b'<' => open.push(Vec::new()),
-            b'>' if open.len() > 1 => {
-                let encoded = URL_SAFE_NO_PAD.encode(open.pop().unwrap_or_default());
-                open.last_mut().expect("the outermost").extend(encoded.bytes());
-            }
-            _ => open.last_mut().expect("the outermost").push(byte),
-        }
-    }
-    open.join(&b'<')
 }
 
 /// An input of the target `introspection`: status, header fields and body.
@@ -73,46 +51,6 @@ fn answer_of(input: &[u8]) -> Vec<u8> {
     bytes.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes());
     bytes.extend(body);
     bytes
-}
-
-/// An input of the target `http`: the first answer, a part of it repeated, and what would come next
-/// on the connection.
-fn bytes_of(input: &[u8]) -> [Vec<u8>; 2] {
-    let (_, rest) = split(input, b"\n");
-    let (repeat, rest) = split(rest, b"\n");
-    let mut numbers = repeat.split(|byte| *byte == b' ').map(|number| {
-        std::str::from_utf8(number).ok().and_then(|number| number.parse().ok()).unwrap_or(0)
-    });
-    let [from, len, times] = [(); 3].map(|()| numbers.next().unwrap_or(0));
-    let (first, second) = split(rest, b"\n----\n");
-    [repeated(&lines_end_in_crlf(first), from, len, times), lines_end_in_crlf(second)]
-}
-
-/// Ends lines in CRLF, but for those whose LF stands behind a backslash: that one stays bare.
-fn lines_end_in_crlf(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for &byte in text {
-        match (byte, out.last()) {
-            (b'\n', Some(b'\\')) => {
-                out.pop();
-                out.push(b'\n');
-            }
-            (b'\n', Some(b'\r')) => out.push(b'\n'),
-            (b'\n', _) => out.extend_from_slice(b"\r\n"),
-            _ => out.push(byte),
-        }
-    }
-    out
-}
-
-/// Repeats `len` bytes from `from` on so many times more, as far as the target does.
-fn repeated(text: &[u8], from: usize, len: usize, times: usize) -> Vec<u8> {
-    let from = from.min(text.len());
-    let to = from.saturating_add(len).min(text.len());
-    let times = times.min(MOST / (to - from).max(1));
-    let mut out = [&text[..from], &text[from..to].repeat(times), &text[from..]].concat();
-    out.truncate(MOST);
-    out
 }
 
 /// Whether a JWT stands in some bytes, or in a segment of a JWT there.
@@ -243,7 +181,7 @@ fn every_kept_answer_over_a_real_socket() {
     }
     let mut longest = 0;
     for (name, input) in kept("http") {
-        let [first, second] = bytes_of(&input);
+        let (_, first, second) = answers(&input);
         longest = longest.max(first.len());
         see(format!("http/{name}"), "/odd", &first, true);
         // As if the second were sent unasked.
