@@ -1,8 +1,9 @@
-//! Where an answer may already be: this worker's own cache, then the zone.
+//! Where an answer may already be: this worker's own cache, then the zone, then the call that is under
+//! way. [`look`] asks all of them.
 
 use std::rc::Rc;
 
-use phantom_token_engine::arena::{Find, Flight, Joined, Kind, Locked, Owner, Record};
+use phantom_token_engine::arena::{Find, Joined, Kind, Locked, Record};
 use phantom_token_engine::lifetime::{self, Freshness};
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::process::{self, Here};
@@ -10,42 +11,78 @@ use phantom_token_engine::shared::state::Generation;
 use phantom_token_engine::token::key::Key;
 
 use crate::conf::cache::CacheTimes;
+use crate::finding::Finding;
 use crate::nginx::sys::*;
-use crate::nginx::zone::Zone;
+use crate::nginx::zone::{Zone, ZoneRef};
 use crate::worker::Worker;
+
+mod permit;
+
+pub(crate) use permit::{Follow, Lead, Polled};
 
 /// How often a worker's own hits tell the zone that an entry is in use, in milliseconds.
 const TOUCH_MS: u64 = 1_000;
 
-/// How long a call that has run out of time is still left to its worker, which is alive and is
-/// about to say so, in milliseconds. Others would begin it anew in that moment.
-const HANDOVER_MS: u64 = 1_000;
+/// What is looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Query<'a> {
+    pub(crate) zone: &'a ZoneRef,
+    pub(crate) key: &'a Key,
+    pub(crate) times: &'a CacheTimes,
+    /// When the call ends at the latest that would be begun now, in monotonic milliseconds.
+    pub(crate) deadline: u64,
+}
 
-/// What the zone knows of a key.
-pub(crate) enum Found {
-    /// A fresh active answer.
-    Granted(Rc<Cached>),
-    /// A fresh inactive one.
-    Inactive,
-    /// Nothing: this worker is to ask, under its mark in the zone where it could set one.
-    Lead { marked: bool },
-    /// Nothing yet: another worker is asking, under this mark.
-    Follow { flight: u64 },
+/// What there is of a key. `C` names a call of this worker's.
+pub(crate) enum Look<C> {
+    /// A fresh answer, active or inactive.
+    Known(Finding),
+    /// Nothing yet: this worker is asking.
+    Join(C),
+    /// Nothing yet: another worker is asking. The generation is that of the look.
+    Follow(Follow, Generation),
+    /// Nothing: this worker is to ask, under its mark in the zone where it could set one. The generation
+    /// is that of the look.
+    Lead(Option<Lead>, Generation),
+}
+
+/// Looks for a fresh answer, from the nearest place to the farthest, and for the call under way, so that
+/// exactly one is. `joinable` names this worker's own call, where requests of this generation may wait
+/// for it, and how long its location keeps answers.
+#[inline]
+pub(crate) fn look<C>(
+    worker: &mut Worker,
+    query: &Query<'_>,
+    joinable: impl FnOnce(Generation) -> Option<(C, CacheTimes)>,
+) -> Look<C> {
+    let generation = worker.state.generation(&query.key.token);
+    if let Some(cached) = near(worker, query, generation) {
+        return Look::Known(Finding::Active(cached));
+    }
+    match joinable(generation) {
+        None => shared(worker, query, generation),
+        Some((call, callers)) => match kept_longer(worker, query, &callers, generation) {
+            Some(finding) => Look::Known(finding),
+            None => Look::Join(call),
+        },
+    }
+}
+
+/// Looks again, where the mark of the call that was followed is gone.
+pub(crate) fn look_again<C>(worker: &mut Worker, query: &Query<'_>) -> Look<C> {
+    let generation = worker.state.generation(&query.key.token);
+    shared(worker, query, generation)
 }
 
 /// This worker's own cache: no copy, and no lock that could be waited for.
-pub(crate) fn nearest(
-    worker: &mut Worker,
-    zone: &Zone,
-    key: &Key,
-    times: &CacheTimes,
-) -> Option<Rc<Cached>> {
-    let generation = worker.state.generation(&key.token);
+#[inline]
+fn near(worker: &mut Worker, query: &Query<'_>, generation: Generation) -> Option<Rc<Cached>> {
+    let key = query.key;
     let cached = worker.local.get(key, generation)?;
     let (now_ms, now) = (now_ms(), now_secs());
     let fresh_within =
         |valid_ms| lifetime::freshness(&cached.life, valid_ms, 0, now_ms, now) == Freshness::Fresh;
-    if !fresh_within(times.valid_ms) {
+    if !fresh_within(query.times.valid_ms) {
         // What is too old for this location may do for another.
         if !fresh_within(u64::MAX) {
             worker.local.remove(key);
@@ -56,32 +93,24 @@ pub(crate) fn nearest(
     if now_ms.wrapping_sub(cached.touched.get()) >= TOUCH_MS {
         // The zone must know that it is in use, or it would go as the least recently used. Where
         // the lock is taken, the next hit says so.
-        if zone.if_unlocked(|locked| locked.touch(key)).is_some() {
+        if query.zone.if_unlocked(|locked| locked.touch(key)).is_some() {
             cached.touched.set(now_ms);
         }
     }
     Some(cached)
 }
 
-/// The zone: looks for a fresh answer and, in the same breath, for the call that is under way, so
-/// that exactly one is. `flight` and `deadline` (milliseconds) are those of the one that would lead.
-/// Tells the token's generation of that moment, too.
-pub(crate) fn shared(
-    worker: &mut Worker,
-    zone: &Zone,
-    key: &Key,
-    times: &CacheTimes,
-    flight: u64,
-    deadline: u64,
-) -> (Found, Generation) {
+/// The zone: a fresh answer and, in the same breath, the call that is under way.
+fn shared<C>(worker: &mut Worker, query: &Query<'_>, mut generation: Generation) -> Look<C> {
+    let Query { zone, key, times, deadline } = *query;
     let (state, slot) = (worker.state, worker.slot);
-    let mut generation = state.generation(&key.token);
+    let call = state.next_flight_id();
     let (now_ms, now) = (now_ms(), now_secs());
     loop {
         let record = &mut worker.record;
         let step = zone.locked(|locked| {
-            // Under the lock, as inactive answers count: a call that is begun now comes after all of
-            // those whose marks are gone.
+            // Anew under the lock, as inactive answers count: a call that is begun now comes after all
+            // of those whose marks are gone.
             generation = state.generation(&key.token);
             match locked.find(key, record) {
                 Find::NeedSpace(bytes) => return Step::NeedSpace(bytes),
@@ -89,60 +118,26 @@ pub(crate) fn shared(
                 Find::Hit | Find::Miss => {}
             }
             let Some(slot) = slot else { return Step::Alone };
-            let mine = mark(flight, slot, deadline, generation);
+            let mine = permit::call(call, slot, deadline, generation);
             match locked.join_or_lead(key, &mine, Here { alive: &process::exists, ..here() }) {
                 Joined::Lead => Step::Lead,
-                Joined::Follow { flight, .. } => Step::Follow(flight),
+                Joined::Follow { flight, .. } => Step::Follow { call: flight, slot },
                 Joined::Full => Step::Alone,
             }
         });
-        let found = match step {
+        return match step {
             Some(Step::NeedSpace(bytes)) if record.reserve(bytes).is_ok() => continue,
-            Some(Step::Hit) if record.kind() == Kind::Inactive => Found::Inactive,
             Some(Step::Hit) => match keep_near(worker, key, generation) {
-                Some(cached) => Found::Granted(cached),
-                None => Found::Lead { marked: false },
+                Some(finding) => Look::Known(finding),
+                None => Look::Lead(None, generation),
             },
-            Some(Step::Lead) => Found::Lead { marked: true },
-            Some(Step::Follow(flight)) => Found::Follow { flight },
+            Some(Step::Lead) => Look::Lead(Some(Lead::new(zone, key, call)), generation),
+            Some(Step::Follow { call, slot }) => {
+                Look::Follow(Follow::new(zone, key, call, slot), generation)
+            }
             // No lock in time, or no memory: the request goes on as an uncached miss.
-            Some(Step::Alone | Step::NeedSpace(_)) | None => Found::Lead { marked: false },
+            Some(Step::Alone | Step::NeedSpace(_)) | None => Look::Lead(None, generation),
         };
-        return (found, generation);
-    }
-}
-
-/// What the zone holds for a location that keeps answers longer than the one whose call is under
-/// way: it need not wait for that call.
-pub(crate) fn kept_longer(
-    worker: &mut Worker,
-    zone: &Zone,
-    key: &Key,
-    times: &CacheTimes,
-    callers: &CacheTimes,
-) -> Option<Found> {
-    if times.valid_ms <= callers.valid_ms && times.inactive_ms <= callers.inactive_ms {
-        return None;
-    }
-    let generation = worker.state.generation(&key.token);
-    find(worker, zone, key)?;
-    if !is_fresh(&worker.record, times, now_ms(), now_secs()) {
-        return None;
-    }
-    match worker.record.kind() {
-        Kind::Inactive => Some(Found::Inactive),
-        Kind::Active => keep_near(worker, key, generation).map(Found::Granted),
-    }
-}
-
-/// This worker's mark for a call that begins under this generation and ends by `deadline`, in
-/// monotonic milliseconds.
-pub(crate) fn mark(flight: u64, slot: u8, deadline: u64, generation: Generation) -> Flight {
-    Flight {
-        id: flight,
-        owner: Owner { pid: pid(), slot },
-        deadline: deadline.saturating_add(HANDOVER_MS),
-        purges: generation.purges(),
     }
 }
 
@@ -150,8 +145,27 @@ enum Step {
     Hit,
     NeedSpace(usize),
     Lead,
-    Follow(u64),
+    Follow { call: u64, slot: u8 },
     Alone,
+}
+
+/// What the zone holds for a location that keeps answers longer than the one whose call is under
+/// way: it need not wait for that call.
+fn kept_longer(
+    worker: &mut Worker,
+    query: &Query<'_>,
+    callers: &CacheTimes,
+    generation: Generation,
+) -> Option<Finding> {
+    let times = query.times;
+    if times.valid_ms <= callers.valid_ms && times.inactive_ms <= callers.inactive_ms {
+        return None;
+    }
+    find(worker, query.zone, query.key)?;
+    if !is_fresh(&worker.record, times, now_ms(), now_secs()) {
+        return None;
+    }
+    keep_near(worker, query.key, generation)
 }
 
 /// An entry that ran out, but may serve while the server cannot be asked.
@@ -172,7 +186,7 @@ pub(crate) fn stale(
 }
 
 /// Copies the entry of a key into the worker's record, whatever its age.
-pub(crate) fn find(worker: &mut Worker, zone: &Zone, key: &Key) -> Option<()> {
+fn find(worker: &mut Worker, zone: &Zone, key: &Key) -> Option<()> {
     loop {
         let record = &mut worker.record;
         match zone.locked(|locked: &mut Locked<'_>| locked.find(key, record))? {
@@ -191,19 +205,18 @@ fn is_fresh(record: &Record, times: &CacheTimes, now_ms: u64, now: u64) -> bool 
     lifetime::freshness(&record.facts().life, valid, 0, now_ms, now) == Freshness::Fresh
 }
 
-/// Takes what the zone gave into the worker's own cache.
-pub(crate) fn keep_near(
-    worker: &mut Worker,
-    key: &Key,
-    generation: Generation,
-) -> Option<Rc<Cached>> {
+/// What the zone gave, which the worker keeps near where it is active. `None` without memory for it.
+fn keep_near(worker: &mut Worker, key: &Key, generation: Generation) -> Option<Finding> {
+    if worker.record.kind() == Kind::Inactive {
+        return Some(Finding::Inactive);
+    }
     let cached = cached_of(&worker.record, generation)?;
     worker.local.insert(*key, &cached);
-    Some(cached)
+    Some(Finding::Active(cached))
 }
 
 /// The worker's record as an answer of its own; `None` where it holds none, or there is no memory.
-pub(crate) fn cached_of(record: &Record, generation: Generation) -> Option<Rc<Cached>> {
+fn cached_of(record: &Record, generation: Generation) -> Option<Rc<Cached>> {
     if record.kind() != Kind::Active {
         return None;
     }

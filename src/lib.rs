@@ -14,6 +14,7 @@ use core::time::Duration;
 mod access;
 mod cache;
 mod conf;
+mod finding;
 mod flight;
 mod nginx;
 mod operate;

@@ -14,7 +14,10 @@ pub(crate) mod reply;
 pub(crate) mod request;
 #[cfg(feature = "inject-faults")]
 pub(crate) mod scarce;
+pub(crate) mod suspension;
 pub(crate) mod sys;
+pub(crate) mod task;
+pub(crate) mod thread;
 pub(crate) mod thread_pool;
 pub(crate) mod timer;
 pub(crate) mod variables;

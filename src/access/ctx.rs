@@ -10,11 +10,10 @@ use smallvec::SmallVec;
 
 use crate::access::pass::{Original, Rewrite};
 use crate::conf::Policy;
+use crate::finding::Finding;
 use crate::flight::desk;
-use crate::flight::finding::Finding;
 use crate::flight::{Calls, Wait};
 use crate::nginx::context::{Context, Contexts};
-use crate::nginx::pinned::Pinned;
 use crate::nginx::request::{NoMemory, Request};
 use crate::operate::counters::{self, RequestResult, UncachedReason};
 
@@ -32,7 +31,7 @@ pub(crate) struct Learnt {
 #[derive(Default)]
 pub(crate) struct Ctx {
     /// The introspection the request waits for.
-    pub(crate) wait: Option<Pinned<Wait>>,
+    pub(crate) wait: Option<Wait>,
     /// What was learnt so far, latest last: nothing is asked twice for one request and identity.
     pub(crate) learnt: SmallVec<[Learnt; 1]>,
     /// What the last decision made of the request's `Authorization`; `None`: nothing.

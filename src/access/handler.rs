@@ -19,12 +19,11 @@ use crate::access::pass::{self, Rewrite};
 use crate::access::refusal::{self, Refusal};
 use crate::cache;
 use crate::conf::{LocConf, Policy};
+use crate::finding::Finding;
 use crate::flight::desk;
-use crate::flight::finding::Finding;
 use crate::flight::{self, Asked, Question, Wait};
 use crate::nginx::handlers::Handler;
 use crate::nginx::log::{HasLog, warning};
-use crate::nginx::pinned::Pinned;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
 use crate::operate::counters::RequestResult;
@@ -137,12 +136,6 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
         if let Some(learnt) = ctx.learnt(key_as_of) {
             return (key, Asked::Known(learnt.finding.clone()), learnt.status);
         }
-        if !refresh
-            && let Some(zone) = &policy.zone
-            && let Some(cached) = cache::nearest(&mut desk.worker, zone, &key, &policy.cache)
-        {
-            return (key, Asked::Known(Finding::Active(cached)), RequestResult::Hit);
-        }
         let question = Question {
             key,
             token,
@@ -172,14 +165,14 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
 }
 
 /// Goes on with a request whose introspection has ended.
-fn resume(r: Request, policy: &Rc<Policy>, mut wait: Pinned<Wait>) -> Result<Decision, NoMemory> {
+fn resume(r: Request, policy: &Rc<Policy>, wait: Wait) -> Result<Decision, NoMemory> {
     r.stop_watching_client()?;
     let mut ctx = Ctx::of(&r)?;
     ctx.introspection_ms = Some(ctx.introspection_ms.unwrap_or(0) + wait.elapsed_ms());
     ctx.calls.push(wait.calls());
     ctx.uncached = wait.uncached();
     drop(ctx);
-    let finding = wait.take().unwrap_or(Finding::Failed(FailureKind::Internal.into()));
+    let finding = wait.finding().unwrap_or(Finding::Failed(FailureKind::Internal.into()));
     let status = if wait.is_first() { RequestResult::Miss } else { RequestResult::Wait };
     conclude(r, policy, wait.key(), finding, status)
 }
@@ -271,7 +264,7 @@ fn forward(
 fn suspend(r: Request, ctx: &mut Ctx) -> Result<ngx_int_t, NoMemory> {
     ctx.end_wait_with_request(&r)?;
     r.watch_client()?;
-    if let Some(wait) = &mut ctx.wait {
+    if let Some(wait) = &ctx.wait {
         wait.suspend(r);
     }
     Ok(AGAIN)

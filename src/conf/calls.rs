@@ -6,6 +6,7 @@ use crate::conf::settings::{M, MSL, Setting, inherit, nonempty, positive_time_ms
 use crate::nginx::command::Command;
 use crate::nginx::parser::{Cf, ConfError, invalid, number};
 use crate::nginx::sys::*;
+use crate::nginx::thread_pool::ThreadPool;
 
 /// The pool of a location that names none.
 pub(crate) const OWN_THREAD_POOL: &[u8] = b"phantom_token";
@@ -39,7 +40,7 @@ impl Settings {
     }
 
     /// NGINX's thread pool; the module's own where none is named.
-    pub(super) fn thread_pool(&self, cf: &mut Cf<'_>) -> Result<*mut ngx_thread_pool_t, ConfError> {
+    pub(super) fn thread_pool(&self, cf: &mut Cf<'_>) -> Result<ThreadPool, ConfError> {
         cf.add_thread_pool(self.thread_pool.get().map_or(OWN_THREAD_POOL, |name| name))
     }
 }
@@ -49,13 +50,13 @@ impl Settings {
 pub(crate) struct Main {
     pub(crate) max_pending: Setting<usize>,
     /// Thread pools of locations that are on, and those of `aio threads` in any location.
-    pub(crate) thread_pools: Vec<*mut ngx_thread_pool_t>,
-    aio_thread_pools: Vec<*mut ngx_thread_pool_t>,
+    pub(crate) thread_pools: Vec<ThreadPool>,
+    aio_thread_pools: Vec<ThreadPool>,
 }
 
 impl Cf<'_> {
     /// At the end of a location that introspects in the thread pool `own`, or not at all.
-    pub(super) fn warn_of_shared_thread_pool(&mut self, own: Option<*mut ngx_thread_pool_t>) {
+    pub(super) fn warn_of_shared_thread_pool(&mut self, own: Option<ThreadPool>) {
         let aio = self.aio_thread_pool();
         let main = &mut self.main_conf().calls;
         for (pools, pool) in [(&mut main.thread_pools, own), (&mut main.aio_thread_pools, aio)] {

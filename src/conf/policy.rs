@@ -17,7 +17,7 @@ use crate::conf::introspection::{Introspection, Server};
 use crate::conf::request::Values;
 use crate::conf::settings::inherit;
 use crate::nginx::parser::{Cf, ComplexValue, ConfError};
-use crate::nginx::sys::ngx_thread_pool_t;
+use crate::nginx::thread_pool::ThreadPool;
 use crate::nginx::zone::ZoneRef;
 
 /// What locations inherit.
@@ -56,7 +56,7 @@ pub(crate) struct Policy {
     /// From the moment a request asks, in milliseconds.
     pub(crate) timeout_ms: u64,
     pub(crate) connect_timeout_ms: u64,
-    pub(crate) thread_pool: *mut ngx_thread_pool_t,
+    pub(crate) thread_pool: ThreadPool,
     /// H(identity) of what does not vary from request to request, once a worker has computed it.
     identity_hash: OnceCell<IdentityHash>,
 }

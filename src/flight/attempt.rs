@@ -1,9 +1,6 @@
 //! One attempt at one endpoint: choosing it, posting the call, and what its end means for the
 //! endpoint's health, the logs, the counters and the flight.
-use core::ffi::c_void;
-use core::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_engine::answer::grant::Grant;
@@ -20,17 +17,18 @@ use phantom_token_engine::shared::health::{Availability, Health, Transition};
 use phantom_token_engine::shared::state::Notice;
 
 use crate::conf::endpoints::PolicyEndpoint;
+use crate::finding::Finding;
 use crate::flight::call::{self, About};
-use crate::flight::desk::{self, Desk};
+use crate::flight::desk::Desk;
 use crate::flight::failures::Cause;
-use crate::flight::finding::Finding;
 use crate::flight::own_calls::{self, Doubt};
 use crate::flight::publish::Keeping;
-use crate::flight::work::{self, Attempt, Done, Time, Work};
-use crate::flight::{Flight, made};
+use crate::flight::work::{Attempt, Done, Time, Work};
+use crate::flight::{Flight, Role, made};
 use crate::nginx::guard;
 use crate::nginx::log::{debug, notice, warning};
 use crate::nginx::sys::*;
+use crate::nginx::task::Task;
 use crate::operate::counters::{self, CallResult, UncachedReason};
 
 impl Flight {
@@ -118,50 +116,35 @@ impl Flight {
         };
         let call = call::make(policy, endpoint, &about)
             .map_err(|NoMemory| Failure::from(FailureKind::Internal))?;
-        let work = Arc::new(Work::new(call, call::terms(policy, &self.params), time));
-        let task = self.task.pointer().as_ptr();
-        // SAFETY: no thread has the task. It and its work live as long as this flight, which lives until
-        // completion, and that is handled on the event loop; a zeroed task is how NGINX begins.
-        let posted = unsafe {
-            task.write(core::mem::zeroed());
-            (*task).handler = Some(work::run);
-            (*task).ctx = Arc::as_ptr(&work).cast_mut().cast::<c_void>();
-            (*task).event.data = self.this.as_ptr().cast();
-            (*task).event.handler = Some(completed);
-            (*task).event.log = guard::cycle_log();
-            self.work = Some(work);
-            ngx_thread_task_post(self.policy.thread_pool, task) == OK
-        };
-        if !posted {
-            self.work = None;
+        let work = Work::new(self.id, call, call::terms(policy, &self.params), time);
+        self.work = Task::post(policy.thread_pool, work);
+        if self.work.is_none() {
             counters::failure(&desk.worker, None, FailureKind::Overflow);
             return Err(Failure::from(FailureKind::Overflow));
         }
         self.calls.begin(&endpoint.endpoint);
-        desk.pending += 1;
-        counters::pending(&desk.worker, 1);
+        desk.posted();
         Ok(())
     }
 
-    /// One attempt has ended: tries the next endpoint, or tells everyone.
-    fn complete(&mut self, desk: &mut Desk) {
-        desk.pending = desk.pending.saturating_sub(1);
-        counters::pending(&desk.worker, -1);
-        let Some(work) = self.work.take() else { return };
-        let done = work.take();
-        self.calls.end(made::status(&done.result, work.answered()));
-        drop(work);
-        counters::queued(&desk.worker, done.queued);
-        if !matches!(done.result, Attempt::Unsent | Attempt::Skipped) {
-            counters::observe_call(&desk.worker, done.took);
-        }
+    /// One attempt has ended, with this status where it was answered: tries the next endpoint, or tells
+    /// everyone.
+    pub(super) fn complete(
+        mut self: Box<Self>,
+        desk: &mut Desk,
+        done: Done,
+        answered: u16,
+    ) -> Option<Box<Self>> {
+        self.work = None;
+        self.calls.end(made::status(&done.result, answered));
 
         let policy = Rc::clone(&self.policy);
         let endpoint = &policy.introspection.endpoints[self.next - 1];
         desk.idle.watch(&endpoint.connections);
         let (fail, again) = match self.settle(desk, endpoint, done) {
             Settled::Finding(outcome, keeping) => {
-                return self.resolve(desk, &outcome, keeping);
+                self.resolve(desk, &outcome, keeping);
+                return None;
             }
             Settled::NextEndpoint(fail) => {
                 self.failed = Some(fail);
@@ -169,10 +152,11 @@ impl Flight {
             }
             Settled::Again(form) => (Failure::from(FailureKind::Credentials), Some(form)),
         };
-        if self.waiters.is_empty() && !self.is_followed(desk) {
+        if self.waiters.is_empty() && !self.is_followed() {
             // Nobody waits for another word; who comes just now asks anew.
-            self.unmark();
-            return self.resolve(desk, &Finding::Failed(fail), Keeping::Leave);
+            self.role = Role::Alone;
+            self.resolve(desk, &Finding::Failed(fail), Keeping::Leave);
+            return None;
         }
         let next = match again {
             None => self.attempt(desk),
@@ -184,8 +168,12 @@ impl Flight {
                 }
             }
         };
-        if let Err(fail) = next {
-            self.resolve(desk, &Finding::Failed(fail), Keeping::Leave);
+        match next {
+            Ok(()) => Some(self),
+            Err(failure) => {
+                self.resolve(desk, &Finding::Failed(failure), Keeping::Leave);
+                None
+            }
         }
     }
 
@@ -443,18 +431,4 @@ enum Settled {
 fn is_resting(desk: &Desk, endpoint: &PolicyEndpoint) -> bool {
     let id = endpoint.id(&desk.worker.state);
     desk.worker.state.endpoints().available(id, &endpoint.limits, now_ms()) == Availability::Resting
-}
-
-/// The thread pool hands a task back, on the event loop.
-unsafe extern "C" fn completed(event: *mut ngx_event_t) {
-    guard::entry("the end of an introspection", guard::cycle_log, (), || {
-        // SAFETY: `post` put the flight there; it lives until it is resolved, which only happens
-        // on the event loop and not while its task is out.
-        unsafe {
-            let flight = NonNull::new((*event).data.cast::<Flight>());
-            if let Some(flight) = flight {
-                desk::with(|desk| Flight::with(flight, |flight| flight.complete(desk)));
-            }
-        }
-    });
 }

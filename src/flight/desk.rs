@@ -3,16 +3,17 @@
 //! Everything here runs on the worker's event loop. Nothing in it calls back into NGINX's request
 //! processing, so it is never entered twice: requests are resumed by posted events.
 
-use core::ptr::NonNull;
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
-use phantom_token_engine::token::key::Key;
+use phantom_token_engine::failure::FailureKind;
 
 use crate::conf::MainConf;
-use crate::flight::{Failures, Flight, Idle, OwnCalls, Poller};
+use crate::finding::Finding;
+use crate::flight::flights::{FlightId, Flights};
+use crate::flight::work::{Attempt, Work};
+use crate::flight::{Asked, Failures, Idle, OwnCalls, Poller};
 use crate::nginx::zone;
+use crate::operate::counters;
 use crate::worker::Worker;
 
 /// Calls queued or running in one worker, where `phantom_token_max_pending` does not say.
@@ -26,10 +27,9 @@ thread_local! {
 /// A worker's flights.
 pub(crate) struct Desk {
     pub(crate) worker: Worker,
-    /// The flights that requests of this worker may join.
-    pub(super) flights: HashMap<Key, NonNull<Flight>, BuildHasherDefault<KeyHasher>>,
+    pub(super) flights: Flights,
     /// Those that follow another worker's call.
-    pub(super) followers: Vec<NonNull<Flight>>,
+    pub(super) followers: Vec<FlightId>,
     /// Calls queued or running.
     pub(super) pending: usize,
     pub(super) max_pending: usize,
@@ -39,23 +39,60 @@ pub(crate) struct Desk {
     pub(super) own_calls: OwnCalls,
 }
 
-/// Keys are keyed hashes already: any eight bytes of them will do.
-#[derive(Default)]
-pub(crate) struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
+impl Desk {
+    /// Whether as many calls are queued or running as may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.pending >= self.max_pending
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk::<8>() {
-            self.0 ^= u64::from_le_bytes(*first);
+    /// A call was handed to the thread pool.
+    pub(super) fn posted(&mut self) {
+        self.pending += 1;
+        counters::pending(&self.worker, 1);
+    }
+
+    /// The thread pool hands a call back.
+    pub(super) fn has_run(&mut self, work: &Work) {
+        self.pending = self.pending.saturating_sub(1);
+        counters::pending(&self.worker, -1);
+        let done = work.take();
+        counters::queued(&self.worker, done.queued);
+        if !matches!(done.result, Attempt::Unsent | Attempt::Skipped) {
+            counters::observe_call(&self.worker, done.took);
+        }
+        if let Some(flight) = self.flights.take(work.flight) {
+            let flight = flight.complete(self, done, work.answered());
+            self.flights.put_back(work.flight, flight);
         }
     }
 
-    // Lengths are the same for all keys.
-    fn write_usize(&mut self, _: usize) {}
+    /// Makes a request wait for a flight.
+    pub(super) fn join(&mut self, id: FlightId, deadline: u64) -> Asked {
+        let Some(mut flight) = self.flights.take(id) else {
+            return Asked::Known(Finding::Failed(FailureKind::Internal.into()));
+        };
+        let asked = flight.join(self, deadline, false);
+        self.flights.put_back(id, Some(flight));
+        asked
+    }
+
+    /// A request leaves the flight it waited for: its client has gone, or its deadline has passed.
+    pub(super) fn leave(&mut self, id: FlightId, index: usize, out_of_time: bool) {
+        if let Some(flight) = self.flights.take(id) {
+            let flight = flight.leave(self, index, out_of_time);
+            self.flights.put_back(id, flight);
+        }
+    }
+
+    /// Looks after another worker's call from now on; there is room for the flight.
+    pub(super) fn follow(&mut self, id: FlightId) {
+        self.followers.push(id);
+        self.poller.run();
+    }
+
+    pub(super) fn unfollow(&mut self, id: FlightId) {
+        self.followers.retain(|follower| *follower != id);
+    }
 }
 
 /// Runs `work` with this worker's desk. `None` outside a worker, or where the module is unused.
@@ -72,7 +109,7 @@ pub(super) fn open(conf: &MainConf) {
     }
     let desk = Desk {
         worker,
-        flights: HashMap::default(),
+        flights: Flights::default(),
         followers: Vec::new(),
         pending: 0,
         max_pending: conf.calls.max_pending.or(MAX_PENDING),

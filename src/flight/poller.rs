@@ -5,7 +5,6 @@
 
 use phantom_token_engine::shared::process::{self, Running};
 
-use crate::flight::Flight;
 use crate::flight::desk::{self, Desk};
 use crate::nginx::timer::Timer;
 
@@ -75,22 +74,30 @@ fn tick(desk: &mut Desk) {
 fn poll_all(desk: &mut Desk, alive: impl Fn(u32) -> bool) {
     let mut at = 0;
     let (mut out_of_reach, mut misses) = (None, 0);
-    while let Some(flight) = desk.followers.get(at).copied() {
-        let mut look = |flight: &mut Flight| {
-            let zone = flight.policy.zone.clone();
-            // Each of those in the same zone would wait for its lock as long.
-            if (out_of_reach.is_none() || out_of_reach != zone) && !flight.poll(desk, &alive) {
-                out_of_reach = zone;
-                misses += 1;
+    while let Some(id) = desk.followers.get(at).copied() {
+        let Some(flight) = desk.flights.take(id) else {
+            desk.followers.remove(at); // lost to a panic
+            continue;
+        };
+        let zone = flight.policy.zone.clone();
+        // Each of those in the same zone would wait for its lock as long.
+        let flight = match out_of_reach.is_some() && out_of_reach == zone {
+            true => Some(flight),
+            false => {
+                let (flight, reached) = flight.poll(desk, &alive);
+                if !reached {
+                    out_of_reach = zone;
+                    misses += 1;
+                }
+                flight
             }
         };
-        // SAFETY: the list holds live flights only, and polling one frees no other.
-        unsafe { Flight::with(flight, &mut look) };
+        desk.flights.put_back(id, flight);
         if misses > 1 {
             return; // of several zones: requests wait meanwhile
         }
         // One that was answered has left the list, and the next has taken its place.
-        if desk.followers.get(at) == Some(&flight) {
+        if desk.followers.get(at) == Some(&id) {
             at += 1;
         }
     }

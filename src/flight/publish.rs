@@ -1,17 +1,19 @@
 //! The end of a flight: its answer is stored, left at its mark for other workers, and told to those
 //! who wait.
+use std::mem;
 use std::rc::Rc;
 
 use phantom_token_engine::answer::facts::Facts;
-use phantom_token_engine::arena::{self, AnsweredFor, Entry};
+use phantom_token_engine::arena::{self, Entry};
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::token::key::hash_of;
 
+use crate::cache::Lead;
+use crate::finding::Finding;
 use crate::flight::desk::Desk;
-use crate::flight::finding::Finding;
-use crate::flight::{Flight, Role, Wait};
+use crate::flight::{Flight, Role};
 use crate::nginx::guard;
 use crate::nginx::log::warning;
 use crate::nginx::sys::*;
@@ -19,26 +21,46 @@ use crate::nginx::zone::{Owed, ZoneRef};
 use crate::operate::counters::{self, UncachedReason};
 
 impl Flight {
-    /// Tells everyone, stores what may be stored, and frees the flight.
-    pub(super) fn resolve(&mut self, desk: &mut Desk, outcome: &Finding, keeping: Keeping) {
-        self.detach(desk);
-        if self.role == Role::Follower {
-            self.unfollow(desk);
-        } else if let Some(zone) = &Rc::clone(&self.policy).zone {
-            self.publish(desk, zone, outcome, keeping);
-        } else if matches!(outcome, Finding::Inactive) {
+    /// Ends the flight: tells everyone, and stores what may be stored.
+    pub(super) fn resolve(
+        mut self: Box<Self>,
+        desk: &mut Desk,
+        finding: &Finding,
+        keeping: Keeping,
+    ) {
+        desk.flights.detach(&self.key, self.id);
+        let lead = match mem::replace(&mut self.role, Role::Alone) {
+            Role::Follower(_) => {
+                desk.unfollow(self.id);
+                return self.tell(desk, finding);
+            }
+            Role::Leader(lead) => Some(lead),
+            Role::Alone => None,
+        };
+        if let Some(zone) = &Rc::clone(&self.policy).zone {
+            self.publish(desk, zone, lead, finding, keeping);
+        } else if matches!(finding, Finding::Inactive) {
             desk.worker.state.called_inactive(&self.key.token, self.generation);
         }
-        for wait in self.waiters.drain(..) {
+        self.tell(desk, finding);
+    }
+
+    fn tell(&mut self, desk: &Desk, finding: &Finding) {
+        for waiter in self.waiters.drain(..) {
             counters::waiting(&desk.worker, -1);
-            // SAFETY: a waiter is unlinked before it is freed.
-            unsafe { Wait::resolve(wait, outcome.clone(), self.uncached, &self.calls) };
+            waiter.tell(finding.clone(), self.uncached, &self.calls);
         }
-        self.over = true;
     }
 
     /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
-    fn publish(&mut self, desk: &mut Desk, zone: &ZoneRef, outcome: &Finding, keeping: Keeping) {
+    fn publish(
+        &mut self,
+        desk: &mut Desk,
+        zone: &ZoneRef,
+        mut lead: Option<Lead>,
+        outcome: &Finding,
+        keeping: Keeping,
+    ) {
         if self.refresh
             && matches!(outcome, Finding::Active(_))
             && let Some(renewed) = desk.worker.state.renew(&self.key.token, self.generation)
@@ -47,9 +69,8 @@ impl Flight {
             // purged since the call began, the answer is from before, and is not kept.
             self.generation = renewed;
         }
-        let (key, id, generation) = (self.key, self.id, self.generation);
+        let (key, generation) = (self.key, self.generation);
         let state = desk.worker.state;
-        let leads = self.role == Role::Leader;
         let done = zone.locked(|locked| {
             // Under the lock: a purge has either not walked the chain yet, or has raised the
             // generation before it did.
@@ -81,12 +102,12 @@ impl Flight {
                 _ => Stored::No,
             };
             let others =
-                leads && locked.answer(&key, id, mark_of(outcome, &stored)) == AnsweredFor::Others;
+                lead.as_mut().is_some_and(|lead| lead.answer(locked, mark_of(outcome, &stored)));
             (stored, others, ended_early)
         });
         match done {
             None => {
-                self.owe(desk, zone, outcome, &keeping);
+                self.owe(desk, zone, lead, outcome, &keeping);
                 self.report(desk, zone, &Stored::Locked, outcome);
             }
             Some((stored, others, ended_early)) => {
@@ -109,7 +130,14 @@ impl Flight {
     /// The zone's lock could not be had: what must not stay there goes as soon as it can. Those who
     /// wait in other workers find the mark gone and ask anew; the answer itself would come late, when
     /// others have come that it must not be given to.
-    fn owe(&self, desk: &mut Desk, zone: &ZoneRef, outcome: &Finding, keeping: &Keeping) {
+    fn owe(
+        &self,
+        desk: &Desk,
+        zone: &ZoneRef,
+        lead: Option<Lead>,
+        outcome: &Finding,
+        keeping: &Keeping,
+    ) {
         let (key, state) = (self.key, desk.worker.state);
         if matches!(outcome, Finding::Inactive) {
             state.called_inactive(&key.token, self.generation);
@@ -120,9 +148,11 @@ impl Flight {
             _ => None,
         };
         // What is added last is made first: nobody begins anew before the entry is gone.
-        let mark = (self.role == Role::Leader).then(|| Owed::cancel(key, self.id));
-        for owed in mark.into_iter().chain(entry) {
-            zone.owe(owed);
+        if let Some(lead) = lead {
+            lead.owe();
+        }
+        if let Some(entry) = entry {
+            zone.owe(entry);
         }
     }
 

@@ -1,10 +1,8 @@
 //! The part of a flight a pool thread touches: one attempt at one endpoint.
 //!
-//! NGINX's thread pool takes the task, calls [`run`] in one of its threads, and the completion
-//! handler on the event loop. The thread sees nothing but [`Work`].
+//! NGINX's thread pool runs it in one of its threads, and hands it back on the event loop. The thread
+//! sees nothing but [`Work`].
 
-use core::cell::Cell;
-use core::ffi::{c_int, c_long, c_void};
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,8 +12,10 @@ use phantom_token_engine::client::{self, Call, CallError};
 use phantom_token_engine::http::cache_control::Caching;
 use phantom_token_engine::wipe::wipe_vec;
 
+use crate::flight::desk;
+use crate::flight::flights::FlightId;
 use crate::nginx::guard::{self, PanicSite};
-use crate::nginx::sys::*;
+use crate::nginx::task::Job;
 
 const QUEUED: u8 = 0;
 const RUNNING: u8 = 1;
@@ -24,6 +24,8 @@ const DROPPED: u8 = 2;
 /// One attempt: what to ask, and what came of it. The event loop makes it and drops it: memory that
 /// one thread takes and another gives back is dearer.
 pub(crate) struct Work {
+    /// Whose attempt it is.
+    pub(super) flight: FlightId,
     state: AtomicU8,
     /// Its deadline shows when it begins.
     call: Mutex<Call>,
@@ -94,8 +96,9 @@ pub(crate) enum Attempt {
 }
 
 impl Work {
-    pub(crate) fn new(call: Call, terms: Terms, time: Time) -> Self {
+    pub(super) fn new(flight: FlightId, call: Call, terms: Terms, time: Time) -> Self {
         Self {
+            flight,
             state: AtomicU8::new(QUEUED),
             call: Mutex::new(call),
             terms,
@@ -128,6 +131,26 @@ impl Work {
         self.done.lock().take().unwrap_or(nothing)
     }
 
+    fn attempt(&self, deadline: Instant) -> Attempt {
+        let mut call = self.call.lock();
+        call.deadline = deadline;
+        match client::introspect(&call) {
+            Ok(mut response) => {
+                self.answered.store(response.status, Ordering::Relaxed);
+                // NGINX's cached time is stale in pool threads.
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+                let answer = answer::read(&response, self.terms, now);
+                wipe_vec(&mut response.body);
+                Attempt::Answered(answer, response.caching)
+            }
+            Err(error) => Attempt::Failed(error),
+        }
+    }
+}
+
+impl Job for Work {
+    const END: &'static str = "the end of an introspection";
+
     fn run(&self) {
         let queued = self.queued.elapsed();
         let begun =
@@ -152,56 +175,7 @@ impl Work {
         *self.done.lock() = Some(Done { result, queued, took, began: started, had_time });
     }
 
-    fn attempt(&self, deadline: Instant) -> Attempt {
-        let mut call = self.call.lock();
-        call.deadline = deadline;
-        match client::introspect(&call) {
-            Ok(mut response) => {
-                self.answered.store(response.status, Ordering::Relaxed);
-                // NGINX's cached time is stale in pool threads.
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
-                let answer = answer::read(&response, self.terms, now);
-                wipe_vec(&mut response.body);
-                Attempt::Answered(answer, response.caching)
-            }
-            Err(error) => Attempt::Failed(error),
-        }
-    }
-}
-
-/// The thread pool's entry.
-///
-/// # Safety
-/// `work` must point to a [`Work`] that lives until the task's completion was handled.
-pub(crate) unsafe extern "C" fn run(work: *mut c_void, _: *mut ngx_log_t) {
-    yield_to_event_loop();
-    // SAFETY: the flight that posted the task owns the work and lives until completion.
-    let work = unsafe { &*work.cast::<Work>() };
-    // A second net: what `run` does beside the attempt does not panic.
-    drop(guard::catch("a thread task", || work.run()));
-}
-
-/// Lets the event loop go on where this pool thread wakes on its processor: in the scheduling class
-/// for batch work a thread interrupts nobody when it wakes (sched(7)). NGINX wakes a pool thread
-/// while it holds the queue's lock, for which a thread that ran at once would only have to wait;
-/// and requests that need no introspection are served first. A class somebody chose stays. Where
-/// system calls are filtered (seccomp(2)) it is not tried: a filter may end the process for it.
-fn yield_to_event_loop() {
-    thread_local! {
-        static DONE: Cell<bool> = const { Cell::new(false) };
-    }
-    if DONE.replace(true) {
-        return;
-    }
-    // The kernel's `struct sched_param`.
-    let priority: c_int = 0;
-    // SAFETY: system calls about the calling thread (musl's wrappers of the last two do nothing);
-    // `priority` outlives them. Where they are refused, the thread stays as it is.
-    unsafe {
-        if libc::prctl(libc::PR_GET_SECCOMP) == 0
-            && libc::syscall(libc::SYS_sched_getscheduler, 0) == c_long::from(libc::SCHED_OTHER)
-        {
-            libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_BATCH, &raw const priority);
-        }
+    fn has_run(&self) {
+        desk::with(|desk| desk.has_run(self));
     }
 }

@@ -64,6 +64,15 @@ impl<T> Event<T> {
         // SAFETY: a live event.
         unsafe { pt_event_cancelable(self.raw()) };
     }
+
+    /// Puts it in the queue, to run in this turn of the event loop, and takes it out of the timers.
+    pub(super) fn post(&self) {
+        // SAFETY: a live event of this worker's, whose handler and log are set.
+        unsafe {
+            pt_stop_timer(self.raw());
+            pt_post_event(self.raw());
+        }
+    }
 }
 
 impl<T> Drop for Event<T> {

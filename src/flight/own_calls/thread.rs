@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use std::{mem, ptr};
 
 use parking_lot::Mutex;
 use phantom_token_engine::answer::{self, Answer, Terms};
@@ -13,9 +12,7 @@ use phantom_token_engine::shared::health::judge::{Credentials, Verdict, judge};
 use phantom_token_engine::wipe::wipe_vec;
 
 use crate::nginx::guard::{self, PanicSite};
-
-/// Bytes of stack: what pool threads have at least.
-const STACK: usize = 2 * 1024 * 1024;
+use crate::nginx::thread;
 
 /// What is to be asked.
 pub(super) struct Made {
@@ -67,8 +64,7 @@ pub(super) fn begin(made: Made) -> std::io::Result<Running> {
             panicked: Some(place),
         }));
     };
-    let builder = std::thread::Builder::new().name("phantom-own-call".to_owned());
-    without_signals(|| builder.stack_size(STACK).spawn(run))?;
+    thread::spawn("phantom-own-call", run)?;
     Ok(Running(end))
 }
 
@@ -96,21 +92,4 @@ fn ask(made: &Made) -> Ended {
         }
     }
     ended
-}
-
-/// Runs `body` with all signals blocked: a thread that it makes inherits that. NGINX's signals are
-/// for the event loop, which one of them is to wake.
-fn without_signals<T>(body: impl FnOnce() -> T) -> T {
-    // SAFETY: sets of signals on this stack, and this thread's own mask, which is put back.
-    unsafe {
-        let mut all: libc::sigset_t = mem::zeroed();
-        let mut before: libc::sigset_t = mem::zeroed();
-        libc::sigfillset(&mut all);
-        let masked = libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before) == 0;
-        let made = body();
-        if masked {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut());
-        }
-        made
-    }
 }
