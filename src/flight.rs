@@ -26,8 +26,7 @@ use crate::conf::policy::Policy;
 use crate::conf::request::Values;
 use crate::finding::Finding;
 use crate::flight::desk::Desk;
-use crate::nginx::guard;
-use crate::nginx::log::{debug, error};
+use crate::nginx::log::{Cycle, HasLog, debug, error};
 use crate::nginx::sys::*;
 use crate::nginx::task::Task;
 use crate::nginx::zone::ZoneRef;
@@ -145,7 +144,7 @@ pub(crate) fn ask(desk: &mut Desk, question: Question<'_>) -> Asked {
     };
     // Only now: what is known, or asked for by another worker, takes no call of ours.
     if !matches!(role, Role::Follower(_)) && desk.is_full() {
-        overflow(desk, question.log, "too many introspection calls are pending");
+        overflow(desk, &question.log, "too many introspection calls are pending");
         return Asked::Known(Finding::Failed(FailureKind::Overflow.into()));
     }
     begin(desk, question, role, generation)
@@ -194,11 +193,11 @@ impl Question<'_> {
     }
 }
 
-fn overflow(desk: &Desk, log: *mut ngx_log_t, what: &str) {
+fn overflow(desk: &Desk, who: &impl HasLog, what: &str) {
     counters::failure(&desk.worker, None, FailureKind::Overflow);
     if desk.worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
         error!(
-            log,
+            *who,
             "{what}: answering 503; see phantom_token_max_pending, thread_pool and the authorization server's answering time"
         );
     }
@@ -266,7 +265,7 @@ impl Flight {
     /// Makes a request wait for this flight.
     fn join(&mut self, desk: &mut Desk, deadline: u64, first: bool) -> Asked {
         if self.waiters.len() >= MAX_WAITERS {
-            overflow(desk, guard::cycle_log(), "too many requests wait for one token");
+            overflow(desk, &Cycle, "too many requests wait for one token");
             return Asked::Known(Finding::Failed(FailureKind::Overflow.into()));
         }
         if self.waiters.try_reserve(1).is_err() {

@@ -8,13 +8,13 @@ use phantom_token_engine::local::Cached;
 use phantom_token_engine::token::key::{Key, TokenHash};
 use smallvec::SmallVec;
 
-use crate::access::pass::{Original, Rewrite};
 use crate::conf::Policy;
 use crate::finding::Finding;
 use crate::flight::desk;
 use crate::flight::{Calls, Wait};
 use crate::nginx::context::{Context, Contexts};
-use crate::nginx::request::{NoMemory, Request};
+use crate::nginx::request::{Evaluated, NoMemory, Request};
+use crate::nginx::sys::*;
 use crate::operate::counters::{self, RequestResult, UncachedReason};
 
 static CONTEXTS: Contexts<Ctx> = Contexts::new();
@@ -25,6 +25,20 @@ pub(crate) struct Learnt {
     pub(crate) key: Key,
     pub(crate) finding: Finding,
     pub(crate) status: RequestResult,
+}
+
+/// What a decision of ours makes of the header.
+#[derive(Clone, Copy)]
+pub(crate) enum Rewrite {
+    /// This value, followed by a NUL byte and kept for as long as the request lives.
+    To(ngx_str_t),
+    Remove,
+}
+
+/// What stands behind a rewrite of ours.
+pub(crate) struct Original {
+    pub(super) header: Option<ngx_table_elt_t>,
+    pub(super) evaluated: Evaluated,
 }
 
 /// A request's context.

@@ -13,9 +13,9 @@ use phantom_token_engine::token::bearer::Credentials;
 use phantom_token_engine::token::key::{Key, hash_of};
 
 use crate::access::checks;
-use crate::access::ctx::{Ctx, Learnt, Reason};
+use crate::access::ctx::{Ctx, Learnt, Reason, Rewrite};
 use crate::access::inputs;
-use crate::access::pass::{self, Rewrite};
+use crate::access::pass;
 use crate::access::refusal::{self, Refusal};
 use crate::cache;
 use crate::conf::{LocConf, Policy};

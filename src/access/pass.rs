@@ -6,27 +6,13 @@
 //! the operator's expressions must not judge what an earlier pass made. Where the location has the
 //! module off, ours is put on again.
 
-use crate::access::ctx::Ctx;
+use crate::access::ctx::{Ctx, Original, Rewrite};
 use crate::conf::{LocConf, MainConf, Preceded};
 use crate::nginx::assigned;
 use crate::nginx::handlers::{Displaced, Precede, address};
 use crate::nginx::parser::Cf;
-use crate::nginx::request::{Evaluated, NoMemory, Request};
+use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
-
-/// What a decision of ours makes of the header.
-#[derive(Clone, Copy)]
-pub(crate) enum Rewrite {
-    /// This value, followed by a NUL byte and kept for as long as the request lives.
-    To(ngx_str_t),
-    Remove,
-}
-
-/// What stands behind a rewrite of ours.
-pub(crate) struct Original {
-    header: Option<ngx_table_elt_t>,
-    evaluated: Evaluated,
-}
 
 /// Carries a decision out, and keeps it for a location that has the module off.
 pub(crate) fn rewrite(r: Request, ctx: &mut Ctx, to: Rewrite) -> Result<(), NoMemory> {

@@ -25,8 +25,7 @@ use crate::flight::own_calls::{self, Doubt};
 use crate::flight::publish::Keeping;
 use crate::flight::work::{Attempt, Done, Time, Work};
 use crate::flight::{Flight, Role, made};
-use crate::nginx::guard;
-use crate::nginx::log::{debug, notice, warning};
+use crate::nginx::log::{Cycle, debug, notice, warning};
 use crate::nginx::sys::*;
 use crate::nginx::task::Task;
 use crate::operate::counters::{self, CallResult, UncachedReason};
@@ -179,7 +178,7 @@ impl Flight {
 
     /// What an attempt's end means: for the endpoint's health, the logs, the counters and the flight.
     fn settle(&mut self, desk: &mut Desk, endpoint: &PolicyEndpoint, done: Done) -> Settled {
-        let log = guard::cycle_log();
+        let log = Cycle;
         let label = endpoint.endpoint.label();
         let id = endpoint.id(&desk.worker.state);
         let alone = self.policy.introspection.endpoints.len() == 1;
@@ -344,7 +343,7 @@ impl Flight {
         self.uncached = Some(reason);
         counters::uncached(&desk.worker, reason);
         let token = self.key.token;
-        debug!(guard::cycle_log(), "an answer for token {token} is not cached: {}", reason.word());
+        debug!(Cycle, "an answer for token {token} is not cached: {}", reason.word());
     }
 
     /// The call waited in the pool's queue until its time was over.

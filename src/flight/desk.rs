@@ -12,6 +12,7 @@ use crate::finding::Finding;
 use crate::flight::flights::{FlightId, Flights};
 use crate::flight::work::{Attempt, Work};
 use crate::flight::{Asked, Failures, Idle, OwnCalls, Poller};
+use crate::nginx::task::Job;
 use crate::nginx::zone;
 use crate::operate::counters;
 use crate::worker::Worker;
@@ -92,6 +93,18 @@ impl Desk {
 
     pub(super) fn unfollow(&mut self, id: FlightId) {
         self.followers.retain(|follower| *follower != id);
+    }
+}
+
+impl Job for Work {
+    const END: &'static str = "the end of an introspection";
+
+    fn run(&self) {
+        Work::run(self);
+    }
+
+    fn has_run(&self) {
+        with(|desk| desk.has_run(self));
     }
 }
 

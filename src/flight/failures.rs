@@ -13,8 +13,7 @@ use phantom_token_engine::log_limit::Repeats;
 use crate::conf::credentials::Hints;
 use crate::conf::endpoints::PolicyEndpoint;
 use crate::flight::desk;
-use crate::nginx::guard;
-use crate::nginx::log::error;
+use crate::nginx::log::{Cycle, error};
 use crate::nginx::sys::*;
 use crate::nginx::timer::Timer;
 
@@ -164,7 +163,7 @@ impl Failures {
         }
         let line = Line { endpoint: endpoint.endpoint.clone(), cause };
         if self.repeats.happened(&line, now_ms()) {
-            error!(guard::cycle_log(), "{line}");
+            error!(Cycle, "{line}");
         }
         self.wait();
     }
@@ -172,7 +171,7 @@ impl Failures {
     /// Logs what was counted and not said, of all kinds where `all`.
     pub(crate) fn sum_up(&mut self, all: bool) {
         for (what, more) in self.repeats.ended(now_ms(), all) {
-            error!(guard::cycle_log(), "{more} more times within a minute: {what}");
+            error!(Cycle, "{more} more times within a minute: {what}");
         }
         if !all {
             self.wait();

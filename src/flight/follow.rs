@@ -8,8 +8,7 @@ use crate::flight::desk::Desk;
 use crate::flight::flights::FlightId;
 use crate::flight::publish::Keeping;
 use crate::flight::{Flight, Role, overflow};
-use crate::nginx::guard;
-use crate::nginx::log::debug;
+use crate::nginx::log::{Cycle, debug};
 
 impl Flight {
     /// Looks whether the other worker has answered, or is no longer `alive`. Tells, too, whether the
@@ -32,10 +31,7 @@ impl Flight {
             }
             Polled::Lead(lead, generation) => {
                 let token = self.key.token;
-                debug!(
-                    guard::cycle_log(),
-                    "introspection flight {call} is taken over, for token {token}"
-                );
+                debug!(Cycle, "introspection flight {call} is taken over, for token {token}");
                 self.generation = generation;
                 self.take_lead(desk, Role::Leader(lead))
             }
@@ -74,7 +70,7 @@ impl Flight {
         let failure = if desk.is_full() {
             // The mark goes first: it is no failure for those who wait in other workers.
             self.role = Role::Alone;
-            overflow(desk, guard::cycle_log(), "too many introspection calls are pending");
+            overflow(desk, &Cycle, "too many introspection calls are pending");
             FailureKind::Overflow.into()
         } else {
             match self.attempt(desk) {

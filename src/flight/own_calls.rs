@@ -26,8 +26,7 @@ use crate::conf::endpoints::PolicyEndpoint;
 use crate::conf::request::Values;
 use crate::flight::call::{self, About};
 use crate::flight::desk::{self, Desk};
-use crate::nginx::guard;
-use crate::nginx::log::{crit, error, notice, warning};
+use crate::nginx::log::{Cycle, crit, error, notice, warning};
 use crate::nginx::sys::*;
 use crate::nginx::timer::Timer;
 use crate::operate::counters;
@@ -312,7 +311,7 @@ impl Case {
         let endpoint = self.endpoint();
         desk.idle.watch(&endpoint.connections);
         if let Some(place) = &ended.panicked {
-            crit!(guard::cycle_log(), "caught a panic in a call of the gateway's own at {place}");
+            crit!(Cycle, "caught a panic in a call of the gateway's own at {place}");
         }
         let id = endpoint.id(&state);
         state.calls(id).count_own(ended.verdict.own_result());
@@ -422,11 +421,7 @@ fn begin_due(desk: &Desk, cases: &mut Vec<Case>) -> Option<u64> {
 pub(crate) fn passed(desk: &Desk, endpoint: &PolicyEndpoint, gate: u64) {
     let id = endpoint.id(&desk.worker.state);
     if desk.worker.state.gates().passed(gate, id, now_ms()) == GateChange::Opened {
-        warning!(
-            guard::cycle_log(),
-            "\"{}\" takes this client's credentials again",
-            endpoint.endpoint.label()
-        );
+        warning!(Cycle, "\"{}\" takes this client's credentials again", endpoint.endpoint.label());
     }
 }
 
@@ -436,7 +431,7 @@ pub(crate) fn remember_raw(desk: &Desk, endpoint: &PolicyEndpoint, form: u64) {
     if state.forms().raw_answered(form) && state.once(Notice::RawCredentials, form, now_ms(), None)
     {
         notice!(
-            guard::cycle_log(),
+            Cycle,
             "\"{}\" takes the client's id and secret only as they are, not form-urlencoded: write \"phantom_token_client_auth basic_raw\"",
             endpoint.endpoint.label()
         );
@@ -445,12 +440,12 @@ pub(crate) fn remember_raw(desk: &Desk, endpoint: &PolicyEndpoint, form: u64) {
 
 /// The endpoint rested, and does no longer.
 pub(crate) fn say_up(endpoint: &PolicyEndpoint) {
-    warning!(guard::cycle_log(), "\"{}\" is up again", endpoint.endpoint.label());
+    warning!(Cycle, "\"{}\" is up again", endpoint.endpoint.label());
 }
 
 fn say_down(endpoint: &PolicyEndpoint) {
     warning!(
-        guard::cycle_log(),
+        Cycle,
         "\"{}\" rests for now, until it answers: {} calls in a row failed, and then one of the gateway's own",
         endpoint.endpoint.label(),
         endpoint.limits.max_fails
@@ -459,7 +454,7 @@ fn say_down(endpoint: &PolicyEndpoint) {
 
 fn say_shut(endpoint: &PolicyEndpoint, policy: &Policy) {
     error!(
-        guard::cycle_log(),
+        Cycle,
         "\"{}\" refuses this client's credentials to the gateway's own calls too: ten calls a second go out until one is answered; check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect, or the firewall in front{}",
         endpoint.endpoint.label(),
         policy.introspection.credentials.hints

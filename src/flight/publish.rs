@@ -14,8 +14,7 @@ use crate::cache::Lead;
 use crate::finding::Finding;
 use crate::flight::desk::Desk;
 use crate::flight::{Flight, Role};
-use crate::nginx::guard;
-use crate::nginx::log::warning;
+use crate::nginx::log::{Cycle, warning};
 use crate::nginx::sys::*;
 use crate::nginx::zone::{Owed, ZoneRef};
 use crate::operate::counters::{self, UncachedReason};
@@ -171,7 +170,7 @@ impl Flight {
             let hash = hash_of(&[b"too large", zone.name().as_bytes()]);
             if desk.worker.state.once(Notice::Overflow, hash, now_ms(), Some(60_000)) {
                 warning!(
-                    guard::cycle_log(),
+                    Cycle,
                     "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
                     cached.jwt().len(),
                     zone.name()

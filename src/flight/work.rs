@@ -12,10 +12,8 @@ use phantom_token_engine::client::{self, Call, CallError};
 use phantom_token_engine::http::cache_control::Caching;
 use phantom_token_engine::wipe::wipe_vec;
 
-use crate::flight::desk;
 use crate::flight::flights::FlightId;
 use crate::nginx::guard::{self, PanicSite};
-use crate::nginx::task::Job;
 
 const QUEUED: u8 = 0;
 const RUNNING: u8 = 1;
@@ -131,27 +129,8 @@ impl Work {
         self.done.lock().take().unwrap_or(nothing)
     }
 
-    fn attempt(&self, deadline: Instant) -> Attempt {
-        let mut call = self.call.lock();
-        call.deadline = deadline;
-        match client::introspect(&call) {
-            Ok(mut response) => {
-                self.answered.store(response.status, Ordering::Relaxed);
-                // NGINX's cached time is stale in pool threads.
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
-                let answer = answer::read(&response, self.terms, now);
-                wipe_vec(&mut response.body);
-                Attempt::Answered(answer, response.caching)
-            }
-            Err(error) => Attempt::Failed(error),
-        }
-    }
-}
-
-impl Job for Work {
-    const END: &'static str = "the end of an introspection";
-
-    fn run(&self) {
+    /// In a pool thread.
+    pub(super) fn run(&self) {
         let queued = self.queued.elapsed();
         let begun =
             self.state.compare_exchange(QUEUED, RUNNING, Ordering::AcqRel, Ordering::Acquire);
@@ -175,7 +154,19 @@ impl Job for Work {
         *self.done.lock() = Some(Done { result, queued, took, began: started, had_time });
     }
 
-    fn has_run(&self) {
-        desk::with(|desk| desk.has_run(self));
+    fn attempt(&self, deadline: Instant) -> Attempt {
+        let mut call = self.call.lock();
+        call.deadline = deadline;
+        match client::introspect(&call) {
+            Ok(mut response) => {
+                self.answered.store(response.status, Ordering::Relaxed);
+                // NGINX's cached time is stale in pool threads.
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+                let answer = answer::read(&response, self.terms, now);
+                wipe_vec(&mut response.body);
+                Attempt::Answered(answer, response.caching)
+            }
+            Err(error) => Attempt::Failed(error),
+        }
     }
 }

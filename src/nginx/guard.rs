@@ -7,7 +7,6 @@ use phantom_token_engine::guard;
 pub(crate) use phantom_token_engine::guard::PanicSite;
 
 use crate::nginx::log::{HasLog, crit};
-use crate::nginx::sys::ngx_log_t;
 
 /// Readies what catches panics. Called before anything of ours can panic.
 pub(crate) fn install() {
@@ -38,12 +37,6 @@ pub(crate) fn entry<T>(what: &str, who: impl HasLog, otherwise: T, body: impl Fn
         crit!(who, "caught a panic in {what} at {site}");
         otherwise
     })
-}
-
-/// The log of the running cycle, for what no request owns.
-pub(crate) fn cycle_log() -> *mut ngx_log_t {
-    // SAFETY: `ngx_cycle` points to a cycle from NGINX's first step on, and its log is always set.
-    unsafe { (*core::ptr::addr_of!(crate::nginx::sys::ngx_cycle).read()).log }
 }
 
 /// Panics on demand, for tests of this very file: `PHANTOM_TOKEN_PANIC_AT` names an entry, which

@@ -5,7 +5,6 @@
 
 use core::fmt;
 
-use crate::nginx::guard;
 use crate::nginx::sys::*;
 
 /// What has a log of its own: a request, the parser, or a log itself.
@@ -20,7 +19,8 @@ pub(crate) struct Cycle;
 
 impl HasLog for Cycle {
     fn log(&self) -> *mut ngx_log_t {
-        guard::cycle_log()
+        // SAFETY: `ngx_cycle` points to a cycle from NGINX's first step on, and its log is always set.
+        unsafe { (*core::ptr::addr_of!(ngx_cycle).read()).log }
     }
 }
 

@@ -11,7 +11,7 @@ use core::ops::Deref;
 use std::sync::Arc;
 
 use crate::nginx::guard;
-use crate::nginx::log::Cycle;
+use crate::nginx::log::{Cycle, HasLog};
 use crate::nginx::sys::*;
 use crate::nginx::thread_pool::ThreadPool;
 
@@ -61,7 +61,7 @@ impl<J: Job> Task<J> {
             (*task).ctx = share.cast_mut().cast();
             (*task).event.data = share.cast_mut().cast();
             (*task).event.handler = Some(has_run::<J>);
-            (*task).event.log = guard::cycle_log();
+            (*task).event.log = Cycle.log();
             if ngx_thread_task_post(pool.as_ptr(), task) == OK {
                 return Some(this);
             }

@@ -4,6 +4,7 @@ use core::mem::ManuallyDrop;
 
 use crate::nginx::event::Event;
 use crate::nginx::guard;
+use crate::nginx::log::{Cycle, HasLog};
 use crate::nginx::sys::ngx_event_t;
 
 /// A timer that does one thing, each time it is set. It lasts as long as the process, wherever its
@@ -24,7 +25,7 @@ impl Timer {
     /// Sets it, unless it is set, in so many milliseconds. A worker that is to end waits for it.
     pub(crate) fn set(&self, ms: u64) {
         if !self.0.is_set() {
-            self.0.set(ms, guard::cycle_log());
+            self.0.set(ms, Cycle.log());
         }
     }
 
@@ -38,12 +39,12 @@ impl Timer {
     /// Sets it as [`Self::set_cancelable`] does, also where it is set to another time.
     pub(crate) fn reset_cancelable(&self, ms: u64) {
         self.0.make_cancelable();
-        self.0.set(ms, guard::cycle_log());
+        self.0.set(ms, Cycle.log());
     }
 }
 
 unsafe extern "C" fn fired(event: *mut ngx_event_t) {
     // SAFETY: NGINX's own call, for an event that `Timer::new` made and nobody drops.
     let job = unsafe { Event::<Job>::data(event) };
-    guard::entry(job.what, guard::cycle_log, (), job.run);
+    guard::entry(job.what, Cycle, (), job.run);
 }

@@ -16,7 +16,7 @@ use phantom_token_engine::shared::lock::{self, Guard};
 use phantom_token_engine::shared::state::{self, State};
 
 use crate::nginx::guard;
-use crate::nginx::log::log_at;
+use crate::nginx::log::{Cycle, log_at};
 use crate::nginx::parser::{Cf, ConfError};
 use crate::nginx::sys::*;
 
@@ -230,7 +230,7 @@ unsafe extern "C" fn init_cache(
     zone: *mut ngx_shm_zone_t,
     old: *mut core::ffi::c_void,
 ) -> ngx_int_t {
-    guard::entry("a zone", guard::cycle_log, ERROR, || {
+    guard::entry("a zone", Cycle, ERROR, || {
         // SAFETY: `data` is what `declare` set, `old` what it set in the cycle before, or NULL; both
         // cycles have their configurations yet.
         let (this, old) = unsafe { (&*(*zone).data.cast::<Zone>(), old.cast::<Zone>().as_ref()) };
@@ -259,7 +259,7 @@ unsafe extern "C" fn init_state(
     zone: *mut ngx_shm_zone_t,
     old: *mut core::ffi::c_void,
 ) -> ngx_int_t {
-    guard::entry("the state zone", guard::cycle_log, ERROR, || {
+    guard::entry("the state zone", Cycle, ERROR, || {
         // SAFETY: as in `init_cache`.
         let (this, old) =
             unsafe { (&*(*zone).data.cast::<StateZone>(), old.cast::<StateZone>().as_ref()) };
@@ -289,7 +289,7 @@ fn report(made: Result<(), ZoneError>, name: &str) -> ngx_int_t {
     match made {
         Ok(()) => OK,
         Err(error) => {
-            log_at!(NGX_LOG_EMERG, guard::cycle_log(), "the zone \"{name}\" {error}");
+            log_at!(NGX_LOG_EMERG, Cycle, "the zone \"{name}\" {error}");
             ERROR
         }
     }
