@@ -10,54 +10,22 @@ pub mod facts;
 pub mod failure;
 pub mod grant;
 pub mod json;
+mod json_body;
 pub mod jwt;
+mod jwt_body;
 pub mod nature;
 pub mod registered;
 pub mod scope;
-
-use zeroize::Zeroizing;
+mod signed_body;
+pub mod terms;
 
 pub use cause::Cause;
 pub use failure::NoVerdict;
+pub use terms::{Forward, Terms};
 
-use crate::answer::grant::Grant;
+use crate::answer::grant::{Grant, Judged};
 use crate::answer::json::{JsonError, Object, Value};
-use crate::answer::jwt::{Compact, Jwt};
-use crate::answer::nature::Nature;
 use crate::http::response::{MAX_BODY, Response};
-
-/// What the location sends upstream (`phantom_token_forward`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Forward {
-    /// The phantom token: an active answer without one is a failure.
-    #[default]
-    Jwt,
-    /// Nothing: active is enough.
-    None,
-}
-
-/// What an answer is read for, as far as its meaning depends on that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// What the location sends upstream.
-    pub forward: Forward,
-    /// Another token type hint than `access_token` was sent.
-    other_hint: bool,
-}
-
-impl Terms {
-    /// What the location sends upstream, and the `token_type_hint` that was sent.
-    pub fn new(forward: Forward, hint: Option<&[u8]>) -> Terms {
-        Terms { forward, other_hint: hint.is_some_and(|hint| hint != b"access_token") }
-    }
-}
-
-impl From<Forward> for Terms {
-    /// Without a hint.
-    fn from(forward: Forward) -> Terms {
-        Terms::new(forward, None)
-    }
-}
 
 /// How long ago the `exp` of a token that the server calls active passed, in seconds: the two
 /// clocks differ.
@@ -108,30 +76,20 @@ pub fn read(response: &Response, terms: impl Into<Terms>, now: u64) -> Answer {
     }
 }
 
-/// What the server says, before the clock is asked.
-enum Judged {
-    Active(Grant),
-    Inactive,
-}
+/// Reads a body, blanks around it trimmed.
+type Reader = fn(&[u8], Forward) -> Result<Judged, Cause>;
 
-/// The content types an answer is read in.
-enum MediaType {
-    Jwt,
-    Json,
-    TokenIntrospectionJwt,
-}
+/// The content types an answer is read in. A new one is a file and a line.
+const FORMATS: [(&[u8], Reader); 3] = [
+    (b"application/jwt", jwt_body::read),
+    (b"application/json", json_body::read),
+    (b"application/token-introspection+jwt", signed_body::read),
+];
 
-impl MediaType {
-    /// Reads a `Content-Type`, its parameters ignored.
-    fn of(content_type: &[u8]) -> Option<MediaType> {
-        let essence = content_type.split(|byte| *byte == b';').next()?.trim_ascii();
-        let known: [(&[u8], MediaType); 3] = [
-            (b"application/jwt", MediaType::Jwt),
-            (b"application/json", MediaType::Json),
-            (b"application/token-introspection+jwt", MediaType::TokenIntrospectionJwt),
-        ];
-        known.into_iter().find(|(name, _)| essence.eq_ignore_ascii_case(name)).map(|(_, kind)| kind)
-    }
+/// Finds what reads a `Content-Type`, its parameters ignored; `None` for one that is not read.
+fn format(content_type: &[u8]) -> Option<Reader> {
+    let essence = content_type.split(|byte| *byte == b';').next()?.trim_ascii();
+    FORMATS.into_iter().find(|(name, _)| essence.eq_ignore_ascii_case(name)).map(|(_, read)| read)
 }
 
 fn read_ok(response: &Response, forward: Forward) -> Result<Judged, NoVerdict> {
@@ -142,20 +100,12 @@ fn read_ok(response: &Response, forward: Forward) -> Result<Judged, NoVerdict> {
         return Err(Cause::TooLarge.into());
     }
     let content_type = response.content_type.as_deref().ok_or(Cause::NoContentType)?;
-    let media_type = MediaType::of(content_type).ok_or(Cause::ContentType)?;
+    let read = format(content_type).ok_or(Cause::ContentType)?;
     let body = trim(&response.body);
     if body.is_empty() {
         return Err(Cause::Empty.into());
     }
-    let judged = match media_type {
-        MediaType::Jwt => read_jwt(body, forward),
-        MediaType::Json => read_json(&Object::parse(body)?, forward),
-        MediaType::TokenIntrospectionJwt => {
-            let answer = Compact::decode(body)?;
-            read_json(&answer.token_introspection()?, forward)
-        }
-    };
-    Ok(judged?)
+    Ok(read(body, forward)?)
 }
 
 /// 4xx: most say nothing about the token, but some servers say there that it is inactive.
@@ -185,101 +135,6 @@ fn read_refusal(response: &Response, terms: Terms, now: u64) -> Result<Judged, N
             retry_after: failure::retry_after(response.retry_after.as_deref(), now),
         }),
         status => Err(NoVerdict::Status(status)),
-    }
-}
-
-/// `application/jwt`: the body is the phantom token, or an introspection answer as the drafts
-/// before RFC 9701 had it, which is enough where no JWT is forwarded.
-fn read_jwt(body: &[u8], forward: Forward) -> Result<Judged, Cause> {
-    let compact = Compact::decode(body)?;
-    if compact.says_inactive() {
-        return Ok(Judged::Inactive);
-    }
-    if compact.is_introspection() {
-        return match forward {
-            Forward::Jwt => Err(Cause::IntrospectionAnswer),
-            Forward::None => read_json(&compact.introspection()?, forward),
-        };
-    }
-    let jwt = compact.phantom_token()?;
-    Ok(Judged::Active(Grant {
-        jwt: body.to_vec(),
-        scope: jwt.scope()?.unwrap_or_default(),
-        claims: Vec::new(),
-        exp: jwt.exp()?,
-        nature: jwt.nature()?,
-    }))
-}
-
-/// RFC 7662 §2.2, with the phantom token in a member of its own.
-fn read_json(answer: &Object<'_>, forward: Forward) -> Result<Judged, Cause> {
-    let active = answer.get("active").ok_or(Cause::NoActive)?;
-    if !active.as_bool().ok_or(Cause::ActiveType)? {
-        return Ok(Judged::Inactive);
-    }
-    let (text, jwt) = match (phantom_token(answer), forward) {
-        (Some(text), Forward::Jwt) => {
-            let jwt = Compact::parse(text.as_bytes())?;
-            (text, Some(jwt))
-        }
-        (None, Forward::Jwt) => return Err(Cause::NoJwt),
-        // Where none is forwarded a JWT only adds what it says, if it can be read.
-        (Some(text), Forward::None) => match Compact::parse(text.as_bytes()) {
-            Ok(jwt) => (text, Some(jwt)),
-            Err(_) => Default::default(),
-        },
-        (None, Forward::None) => Default::default(),
-    };
-    Ok(Judged::Active(Grant {
-        scope: granted_scope(answer, jwt.as_ref())?,
-        claims: without_phantom_token(answer),
-        exp: earlier(registered::exp_unless_0(answer)?, jwt.as_ref().map_or(Ok(None), Jwt::exp)?),
-        nature: registered::nature(answer)?
-            .and(jwt.as_ref().map_or(Ok(Nature::default()), Jwt::nature)?),
-        jwt: text.as_bytes().to_vec(),
-    }))
-}
-
-/// Members of a JSON answer that may hold the phantom token, the first that is a string counts.
-const PHANTOM_TOKEN_MEMBERS: [&str; 2] = ["phantom_token", "jwt"];
-
-fn phantom_token(answer: &Object<'_>) -> Option<Zeroizing<String>> {
-    PHANTOM_TOKEN_MEMBERS
-        .into_iter()
-        .find_map(|name| answer.get(name)?.as_str())
-        .map(|text| Zeroizing::new(text.into_owned()))
-}
-
-/// The answer as one compact JSON object, less the members that hold tokens.
-fn without_phantom_token(answer: &Object<'_>) -> Vec<u8> {
-    let mut out = vec![b'{'];
-    for (name, value) in answer.members() {
-        if PHANTOM_TOKEN_MEMBERS.contains(&name) && value.as_str().is_some() {
-            continue;
-        }
-        if out.len() > 1 {
-            out.push(b',');
-        }
-        json::write_string(&mut out, name);
-        out.push(b':');
-        value.write_compact(&mut out);
-    }
-    out.push(b'}');
-    out
-}
-
-/// The answer's own scope where it has one, else the JWT's; never both together.
-fn granted_scope(answer: &Object<'_>, jwt: Option<&Jwt>) -> Result<Vec<u8>, Cause> {
-    if let Some(value) = answer.get("scope").filter(|value| !Value::is_null(*value)) {
-        return scope::normalise(value);
-    }
-    Ok(jwt.map_or(Ok(None), Jwt::scope)?.unwrap_or_default())
-}
-
-fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }
 

@@ -54,3 +54,9 @@ impl fmt::Debug for Grant {
             .finish()
     }
 }
+
+/// What the server says, before the clock is asked.
+pub(super) enum Judged {
+    Active(Grant),
+    Inactive,
+}

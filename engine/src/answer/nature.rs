@@ -1,8 +1,8 @@
 //! What kind of token an answer is about, and to what the token is bound: read once, when the
 //! answer is, and judged on every request, because two locations may ask different things of it.
 
-use crate::answer::Forward;
 use crate::answer::json::{Object, Value};
+use crate::answer::terms::Forward;
 
 /// What an answer and the JWT it gave say of a token, together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::answer::jwt::Compact;
 use crate::answer::jwt::tests::{access_token, jwe, jws};
+use crate::answer::nature::Nature;
 use crate::answer::nature::{Binding, TokenKind};
 
 mod facts;

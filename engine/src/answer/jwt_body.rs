@@ -1,0 +1,29 @@
+//! `application/jwt`: the body is the phantom token, or an introspection answer as the drafts before
+//! RFC 9701 had it, which is enough where no JWT is forwarded.
+
+use crate::answer::cause::Cause;
+use crate::answer::grant::{Grant, Judged};
+use crate::answer::json_body;
+use crate::answer::jwt::Compact;
+use crate::answer::terms::Forward;
+
+pub(super) fn read(body: &[u8], forward: Forward) -> Result<Judged, Cause> {
+    let compact = Compact::decode(body)?;
+    if compact.says_inactive() {
+        return Ok(Judged::Inactive);
+    }
+    if compact.is_introspection() {
+        return match forward {
+            Forward::Jwt => Err(Cause::IntrospectionAnswer),
+            Forward::None => json_body::of(&compact.introspection()?, forward),
+        };
+    }
+    let jwt = compact.phantom_token()?;
+    Ok(Judged::Active(Grant {
+        jwt: body.to_vec(),
+        scope: jwt.scope()?.unwrap_or_default(),
+        claims: Vec::new(),
+        exp: jwt.exp()?,
+        nature: jwt.nature()?,
+    }))
+}
