@@ -19,6 +19,7 @@ pub mod http;
 pub mod lifetime;
 pub mod local;
 pub mod log_limit;
+pub mod lookup;
 pub mod memory;
 pub mod metrics;
 pub mod pace;

@@ -9,6 +9,7 @@ use phantom_token_engine::client::CallError;
 use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::lifetime::{self, Expiry, Keep, Life, Uncached};
 use phantom_token_engine::local::Cached;
+use phantom_token_engine::lookup::{Found, Origin, Source};
 use phantom_token_engine::memory::NoMemory;
 use phantom_token_engine::shared::health::form::Form;
 use phantom_token_engine::shared::health::gate::Gate;
@@ -115,7 +116,12 @@ impl Flight {
         };
         let call = call::make(policy, endpoint, &about)
             .map_err(|NoMemory| Failure::from(FailureKind::Internal))?;
-        let work = Work::new(self.id, call, call::terms(policy, &self.params), time);
+        let work = Work::new(
+            self.id,
+            Source::AuthorizationServer(call),
+            call::terms(policy, &self.params),
+            time,
+        );
         self.work = Task::post(policy.thread_pool, work);
         if self.work.is_none() {
             counters::failure(&desk.worker, None, FailureKind::Overflow);
@@ -126,16 +132,11 @@ impl Flight {
         Ok(())
     }
 
-    /// One attempt has ended, with this status where it was answered: tries the next endpoint, or tells
+    /// One attempt has ended: tries the next endpoint, or tells
     /// everyone.
-    pub(super) fn complete(
-        mut self: Box<Self>,
-        desk: &mut Desk,
-        done: Done,
-        answered: u16,
-    ) -> Option<Box<Self>> {
+    pub(super) fn complete(mut self: Box<Self>, desk: &mut Desk, done: Done) -> Option<Box<Self>> {
         self.work = None;
-        self.calls.end(made::status(&done.result, answered));
+        self.calls.end(made::status(&done.result));
 
         let policy = Rc::clone(&self.policy);
         let endpoint = &policy.introspection.endpoints[self.next - 1];
@@ -183,12 +184,16 @@ impl Flight {
         let id = endpoint.id(&desk.worker.state);
         let alone = self.policy.introspection.endpoints.len() == 1;
         let verdict = match &done.result {
-            Attempt::Answered(answer, _) => judge(Ok(answer), alone, done.had_time),
+            Attempt::Answered(Found { origin: Origin::AuthorizationServer, answer, .. }) => {
+                judge(Ok(answer), alone, done.had_time)
+            }
             Attempt::Failed(error) => judge(Err(error), alone, done.had_time),
             _ => Verdict::NOTHING,
         };
         self.learn_health(desk, endpoint, verdict, done.began);
-        if let Attempt::Answered(Answer::Failed(NoVerdict::Credentials(_)), _) = done.result
+        if let Attempt::Answered(Found {
+            answer: Answer::Failed(NoVerdict::Credentials(_)), ..
+        }) = done.result
             && self.form == Form::Encoded
             && self.policy.introspection.credentials.common_raw.is_some()
             && desk
@@ -232,7 +237,7 @@ impl Flight {
                 desk.failures.say(endpoint, Cause::Call(error));
                 Settled::NextEndpoint(fail)
             }
-            Attempt::Answered(Answer::Failed(failure), _) => {
+            Attempt::Answered(Found { answer: Answer::Failed(failure), .. }) => {
                 let fail = Failure::from(failure);
                 counters::introspection(&desk.worker, id, CallResult::Failed);
                 counters::failure(&desk.worker, id, fail.kind);
@@ -250,7 +255,7 @@ impl Flight {
                 }
                 Settled::Finding(Finding::Failed(fail), Keeping::Leave)
             }
-            Attempt::Answered(Answer::Inactive(skew), _) => {
+            Attempt::Answered(Found { answer: Answer::Inactive(skew), .. }) => {
                 endpoint.pace.update(|pace| pace.answered(done.took));
                 counters::introspection(&desk.worker, id, CallResult::Inactive);
                 if let Some(skew) = skew
@@ -274,7 +279,7 @@ impl Flight {
                 };
                 Settled::Finding(Finding::Inactive, keeping)
             }
-            Attempt::Answered(Answer::Active(grant), caching) => {
+            Attempt::Answered(Found { answer: Answer::Active(grant), caching, .. }) => {
                 endpoint.pace.update(|pace| pace.answered(done.took));
                 counters::introspection(&desk.worker, id, CallResult::Active);
                 let times = self.policy.cache;
@@ -406,7 +411,7 @@ impl Flight {
             return self.doubt(desk, gate, doubt);
         }
         own_calls::passed(desk, endpoint, gate);
-        let (Some(form), Attempt::Answered(answer, _)) = (form, end) else { return };
+        let (Some(form), Attempt::Answered(Found { answer, .. })) = (form, end) else { return };
         match (self.form, answer) {
             (Form::Encoded, Answer::Active(_) | Answer::Inactive(_)) => {
                 desk.worker.state.forms().encoded_answered(form);

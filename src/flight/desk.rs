@@ -62,7 +62,7 @@ impl Desk {
             counters::observe_call(&self.worker, done.took);
         }
         if let Some(flight) = self.flights.take(work.flight) {
-            let flight = flight.complete(self, done, work.answered());
+            let flight = flight.complete(self, done);
             self.flights.put_back(work.flight, flight);
         }
     }

@@ -52,9 +52,9 @@ impl Calls {
 
 /// The status of a call: its answer's; else, as NGINX writes it for an upstream, 504 where the time
 /// was over and 502 where there was no connection or no HTTP answer.
-pub(super) fn status(attempt: &Attempt, answered: u16) -> Option<u16> {
+pub(super) fn status(attempt: &Attempt) -> Option<u16> {
     match attempt {
-        Attempt::Answered(..) => Some(answered),
+        Attempt::Answered(found) => Some(found.status),
         Attempt::Failed(CallError::Timeout(_)) | Attempt::Unsent | Attempt::Skipped => Some(504),
         Attempt::Failed(_) => Some(502),
         Attempt::Panicked(_) => None,

@@ -3,14 +3,13 @@
 //! NGINX's thread pool runs it in one of its threads, and hands it back on the event loop. The thread
 //! sees nothing but [`Work`].
 
-use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use phantom_token_engine::answer::{self, Answer, Terms};
-use phantom_token_engine::client::{self, Call, CallError};
-use phantom_token_engine::http::cache_control::Caching;
-use phantom_token_engine::wipe::wipe_vec;
+use phantom_token_engine::answer::Terms;
+use phantom_token_engine::client::CallError;
+use phantom_token_engine::lookup::{self, Found, Source};
 
 use crate::flight::flights::FlightId;
 use crate::nginx::guard::{self, PanicSite};
@@ -26,12 +25,10 @@ pub(crate) struct Work {
     pub(super) flight: FlightId,
     state: AtomicU8,
     /// Its deadline shows when it begins.
-    call: Mutex<Call>,
+    source: Mutex<Source>,
     terms: Terms,
     time: Time,
     queued: Instant,
-    /// The status of the answer.
-    answered: AtomicU16,
     done: Mutex<Option<Done>>,
 }
 
@@ -81,8 +78,8 @@ pub(crate) struct Done {
 
 /// How an attempt ended.
 pub(crate) enum Attempt {
-    /// The server answered; what that means, and for how long.
-    Answered(Answer, Caching),
+    /// A source answered.
+    Answered(Found),
     /// There is no answer.
     Failed(CallError),
     /// Taken from the queue too late, or nobody waits any more: nothing was sent.
@@ -94,15 +91,14 @@ pub(crate) enum Attempt {
 }
 
 impl Work {
-    pub(super) fn new(flight: FlightId, call: Call, terms: Terms, time: Time) -> Self {
+    pub(super) fn new(flight: FlightId, source: Source, terms: Terms, time: Time) -> Self {
         Self {
             flight,
             state: AtomicU8::new(QUEUED),
-            call: Mutex::new(call),
+            source: Mutex::new(source),
             terms,
             time,
             queued: Instant::now(),
-            answered: AtomicU16::new(0),
             done: Mutex::new(None),
         }
     }
@@ -110,11 +106,6 @@ impl Work {
     /// Drops the work where no thread has begun it. Whether it did.
     pub(crate) fn drop_unsent(&self) -> bool {
         self.state.compare_exchange(QUEUED, DROPPED, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    /// The status of the answer, where there is one.
-    pub(crate) fn answered(&self) -> u16 {
-        self.answered.load(Ordering::Relaxed)
     }
 
     /// What the thread brought back; on the event loop, after completion.
@@ -155,17 +146,11 @@ impl Work {
     }
 
     fn attempt(&self, deadline: Instant) -> Attempt {
-        let mut call = self.call.lock();
-        call.deadline = deadline;
-        match client::introspect(&call) {
-            Ok(mut response) => {
-                self.answered.store(response.status, Ordering::Relaxed);
-                // NGINX's cached time is stale in pool threads.
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
-                let answer = answer::read(&response, self.terms, now);
-                wipe_vec(&mut response.body);
-                Attempt::Answered(answer, response.caching)
-            }
+        let mut source = self.source.lock();
+        match lookup::ask(core::slice::from_mut(&mut source), self.terms, deadline) {
+            Ok(Some(found)) => Attempt::Answered(found),
+            // There is always one that answers or fails.
+            Ok(None) => Attempt::Unsent,
             Err(error) => Attempt::Failed(error),
         }
     }
