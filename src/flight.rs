@@ -5,14 +5,15 @@
 //! a deadline and a resuming event of its own.
 //!
 //! A flight calls the server itself, or follows another worker's call under that worker's mark in
-//! the zone ([`follow`]). The event loop chooses endpoints and keeps their health ([`attempt`]),
-//! stores the answer and tells it to all who wait ([`publish`]); a pool thread only makes the call
+//! the zone ([`follow`]). The event loop chooses endpoints ([`attempt`]), records what each attempt says of
+//! them ([`record`]), stores the answer and tells it to all who wait ([`publish`]); a pool thread only makes the call
 //! ([`work`]).
 
 use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use phantom_token_engine::attempt::Keeping;
 use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::memory::{self, NoMemory};
 use phantom_token_engine::shared::health::form::Form;
@@ -43,6 +44,7 @@ mod made;
 mod own_calls;
 mod poller;
 mod publish;
+mod record;
 mod wait;
 mod work;
 
@@ -52,7 +54,6 @@ pub(crate) use idle::Idle;
 pub(crate) use made::{Calls, Made};
 pub(crate) use own_calls::OwnCalls;
 pub(crate) use poller::Poller;
-use publish::Keeping;
 pub(crate) use wait::Wait;
 use wait::Waiter;
 use work::Work;

@@ -5,12 +5,13 @@
 
 use std::cell::{OnceCell, RefCell};
 
+use phantom_token_engine::attempt::End;
 use phantom_token_engine::failure::FailureKind;
 
 use crate::conf::MainConf;
 use crate::finding::Finding;
 use crate::flight::flights::{FlightId, Flights};
-use crate::flight::work::{Attempt, Work};
+use crate::flight::work::Work;
 use crate::flight::{Asked, Failures, Idle, OwnCalls, Poller};
 use crate::nginx::task::Job;
 use crate::nginx::zone;
@@ -58,7 +59,7 @@ impl Desk {
         counters::pending(&self.worker, -1);
         let done = work.take();
         counters::queued(&self.worker, done.queued);
-        if !matches!(done.result, Attempt::Unsent | Attempt::Skipped) {
+        if !matches!(done.end, End::Unsent | End::Skipped) {
             counters::observe_call(&self.worker, done.took);
         }
         if let Some(flight) = self.flights.take(work.flight) {

@@ -1,12 +1,12 @@
 //! Following another worker's call, under its mark in the zone.
 
+use phantom_token_engine::attempt::Keeping;
 use phantom_token_engine::failure::FailureKind;
 
 use crate::cache::{self, Look, Polled, Query};
 use crate::finding::Finding;
 use crate::flight::desk::Desk;
 use crate::flight::flights::FlightId;
-use crate::flight::publish::Keeping;
 use crate::flight::{Flight, Role, overflow};
 use crate::nginx::log::{Cycle, debug};
 

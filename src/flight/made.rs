@@ -4,9 +4,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use phantom_token_engine::attempt::End;
 use phantom_token_engine::client::{CallError, Endpoint};
-
-use crate::flight::work::Attempt;
 
 /// One call.
 #[derive(Clone)]
@@ -52,11 +51,11 @@ impl Calls {
 
 /// The status of a call: its answer's; else, as NGINX writes it for an upstream, 504 where the time
 /// was over and 502 where there was no connection or no HTTP answer.
-pub(super) fn status(attempt: &Attempt) -> Option<u16> {
-    match attempt {
-        Attempt::Answered(found) => Some(found.status),
-        Attempt::Failed(CallError::Timeout(_)) | Attempt::Unsent | Attempt::Skipped => Some(504),
-        Attempt::Failed(_) => Some(502),
-        Attempt::Panicked(_) => None,
+pub(super) fn status(end: &End) -> Option<u16> {
+    match end {
+        End::Answered(found) => Some(found.status),
+        End::Failed(CallError::Timeout(_)) | End::Unsent | End::Skipped => Some(504),
+        End::Failed(_) => Some(502),
+        End::Panicked(_) => None,
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::arena::{self, Entry};
+use phantom_token_engine::attempt::Keeping;
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::state::Notice;
@@ -178,16 +179,6 @@ impl Flight {
             }
         }
     }
-}
-
-/// What becomes of the key's entry in the zone when its flight ends.
-pub(super) enum Keeping {
-    /// The answer takes its place, for so long.
-    Store(Life),
-    /// It goes: the answer may not be kept, and has overtaken it. It must not serve as a stale one.
-    Forget,
-    /// It stays: nothing was learnt, or nothing is kept by the location that asked.
-    Leave,
 }
 
 /// What became of an answer in the zone.

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use phantom_token_engine::answer::Terms;
-use phantom_token_engine::client::CallError;
-use phantom_token_engine::lookup::{self, Found, Source};
+use phantom_token_engine::attempt::{Done, End};
+use phantom_token_engine::lookup::{self, Source};
 
 use crate::flight::flights::FlightId;
-use crate::nginx::guard::{self, PanicSite};
+use crate::nginx::guard;
 
 const QUEUED: u8 = 0;
 const RUNNING: u8 = 1;
@@ -63,33 +63,6 @@ impl Time {
     }
 }
 
-/// What a pool thread brings back.
-pub(crate) struct Done {
-    pub(crate) result: Attempt,
-    /// In the pool's queue.
-    pub(crate) queued: Duration,
-    /// On the wire; zero where nothing was sent.
-    pub(crate) took: Duration,
-    /// When it began.
-    pub(crate) began: Instant,
-    /// There was time enough for an answer then.
-    pub(crate) had_time: bool,
-}
-
-/// How an attempt ended.
-pub(crate) enum Attempt {
-    /// A source answered.
-    Answered(Found),
-    /// There is no answer.
-    Failed(CallError),
-    /// Taken from the queue too late, or nobody waits any more: nothing was sent.
-    Unsent,
-    /// The queue had left too little time for an answer: nothing was sent.
-    Skipped,
-    /// Our own bug.
-    Panicked(PanicSite),
-}
-
 impl Work {
     pub(super) fn new(flight: FlightId, source: Source, terms: Terms, time: Time) -> Self {
         Self {
@@ -111,7 +84,7 @@ impl Work {
     /// What the thread brought back; on the event loop, after completion.
     pub(crate) fn take(&self) -> Done {
         let nothing = Done {
-            result: Attempt::Unsent,
+            end: End::Unsent,
             queued: Duration::ZERO,
             took: Duration::ZERO,
             began: self.queued,
@@ -128,30 +101,30 @@ impl Work {
         let started = Instant::now();
         let left = self.time.end.saturating_duration_since(started);
         let share = self.time.share(left);
-        let result = if begun.is_ok() && self.time.is_hopeless(queued, share) && !left.is_zero() {
-            Attempt::Skipped
+        let end = if begun.is_ok() && self.time.is_hopeless(queued, share) && !left.is_zero() {
+            End::Skipped
         } else if begun.is_ok() && !left.is_zero() {
             // The connection a panic interrupts is closed: it must not answer anybody else.
             guard::catch("an introspection", || self.attempt(started + share))
-                .unwrap_or_else(Attempt::Panicked)
+                .unwrap_or_else(End::Panicked)
         } else {
-            Attempt::Unsent
+            End::Unsent
         };
-        let took = match result {
-            Attempt::Unsent | Attempt::Skipped => Duration::ZERO,
+        let took = match end {
+            End::Unsent | End::Skipped => Duration::ZERO,
             _ => started.elapsed(),
         };
         let had_time = share >= self.time.blame_after;
-        *self.done.lock() = Some(Done { result, queued, took, began: started, had_time });
+        *self.done.lock() = Some(Done { end, queued, took, began: started, had_time });
     }
 
-    fn attempt(&self, deadline: Instant) -> Attempt {
+    fn attempt(&self, deadline: Instant) -> End {
         let mut source = self.source.lock();
         match lookup::ask(core::slice::from_mut(&mut source), self.terms, deadline) {
-            Ok(Some(found)) => Attempt::Answered(found),
+            Ok(Some(found)) => End::Answered(found),
             // There is always one that answers or fails.
-            Ok(None) => Attempt::Unsent,
-            Err(error) => Attempt::Failed(error),
+            Ok(None) => End::Unsent,
+            Err(error) => End::Failed(error),
         }
     }
 }
