@@ -95,7 +95,7 @@ pub struct Owner {
 
 /// One introspection call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flight {
+pub struct Call {
     /// Unique among all workers, ever.
     pub id: u64,
     /// Whose it is.
@@ -128,7 +128,7 @@ pub enum Joined {
 
 /// How a flight ended, for [`Locked::answer`].
 #[derive(Clone, Copy, Debug)]
-pub enum Outcome<'a> {
+pub enum Left<'a> {
     /// With an answer that was stored: look at the entry.
     Stored,
     /// With an active one that may not be kept; waiters get it from the mark.
@@ -159,7 +159,7 @@ pub enum AnsweredFor {
 
 /// What a follower takes from an answered mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Taken {
     /// The stored entry, active or inactive, in the record.
     Stored,
     /// An active answer that may not be kept, in the record.
@@ -182,7 +182,7 @@ pub enum Poll {
     /// The call is still out.
     Waiting,
     /// It ended, and this worker has taken the answer.
-    Answer(Answer),
+    Taken(Taken),
     /// The call is now this worker's to make, under the new flight.
     Lead,
     /// The flight or its stored answer is gone: start anew.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{
-    Answer, Arena, Entry, Find, Flight, Joined, Kind, Locked, Outcome, Owner, Poll, Record,
+    Arena, Call, Entry, Find, Joined, Kind, Left, Locked, Owner, Poll, Record, Taken,
 };
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::{Cached, Local};
@@ -173,7 +173,7 @@ impl<'a> Worker<'a> {
     fn join(&mut self, token: u64) {
         let id = self.state.next_flight_id();
         let purges = self.state.generation(&key(token).token).purges();
-        let mine = Flight { id, owner: self.me, deadline: 10_000, purges };
+        let mine = Call { id, owner: self.me, deadline: 10_000, purges };
         let now = self.random.below(11_000);
         let joined = self
             .locked(|locked, _| locked.join_or_lead(&key(token), &mine, here(mine.owner.pid, now)));
@@ -193,10 +193,10 @@ impl<'a> Worker<'a> {
             self.locked(|locked, _| match keep {
                 true => {
                     locked.store(&key, &entry(&jwt));
-                    locked.answer(&key, flight, Outcome::Stored);
+                    locked.answer(&key, flight, Left::Stored);
                 }
                 false => {
-                    locked.answer(&key, flight, Outcome::Active(entry(&jwt)));
+                    locked.answer(&key, flight, Left::Active(entry(&jwt)));
                 }
             });
             self.state.announce_answer();
@@ -204,12 +204,12 @@ impl<'a> Worker<'a> {
         }
         let purges = self.state.generation(&key.token).purges();
         let id = self.state.next_flight_id();
-        let mine = Flight { id, owner: self.me, deadline: 10_000, purges };
+        let mine = Call { id, owner: self.me, deadline: 10_000, purges };
         let polled = self.locked(|locked, record| {
             locked.poll(&key, flight, &mine, here(mine.owner.pid, 0), record)
         });
         match polled {
-            Some(Poll::Answer(Answer::Active | Answer::Stored)) => {
+            Some(Poll::Taken(Taken::Active | Taken::Stored)) => {
                 let active = self.record.kind() == Kind::Active;
                 assert!(!active || is_of(self.record.facts().jwt, token), "another token's answer");
             }

@@ -1,9 +1,7 @@
 //! What a worker holds at a mark in a zone: the lead of a call, or a place among those who follow one.
 //! Each gives itself back when it is dropped, so that no other worker waits for nothing.
 
-use phantom_token_engine::arena::{
-    Answer, AnsweredFor, Flight as Call, Kind, Locked, Outcome, Owner, Poll,
-};
+use phantom_token_engine::arena::{AnsweredFor, Call, Kind, Left, Locked, Owner, Poll, Taken};
 use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::shared::process::Here;
 use phantom_token_engine::shared::state::Generation;
@@ -83,7 +81,7 @@ impl Lead {
 
     /// Leaves the end of the call at the mark, under the lock of its zone. Whether other workers are to
     /// take it.
-    pub(crate) fn answer(&mut self, locked: &mut Locked<'_>, outcome: Outcome<'_>) -> bool {
+    pub(crate) fn answer(&mut self, locked: &mut Locked<'_>, outcome: Left<'_>) -> bool {
         self.0.held = false;
         locked.answer(&self.0.key, self.0.call, outcome) == AnsweredFor::Others
     }
@@ -141,7 +139,7 @@ impl Follow {
             None => Polled::OutOfReach,
             // Nor is there memory for it now.
             Some(Poll::Waiting | Poll::NeedSpace(_)) => Polled::Waiting,
-            Some(Poll::Answer(answer)) => Polled::Told(told(worker, key, generation, answer)),
+            Some(Poll::Taken(answer)) => Polled::Told(told(worker, key, generation, answer)),
             Some(Poll::Lead) => Polled::Lead(Lead::new(zone, key, mine.id), current),
             Some(Poll::Gone) => Polled::Gone,
         }
@@ -158,15 +156,15 @@ impl Drop for Follow {
 }
 
 /// What an answered mark says, whose text is in the worker's record.
-fn told(worker: &mut Worker, key: &Key, generation: Generation, answer: Answer) -> Finding {
+fn told(worker: &mut Worker, key: &Key, generation: Generation, answer: Taken) -> Finding {
     match answer {
-        Answer::Failed { code, retry_after } => {
+        Taken::Failed { code, retry_after } => {
             Finding::Failed(Failure { kind: FailureKind::of_code(code), retry_after })
         }
-        Answer::Inactive => Finding::Inactive,
-        Answer::Stored | Answer::Active => match cache::cached_of(&worker.record, generation) {
+        Taken::Inactive => Finding::Inactive,
+        Taken::Stored | Taken::Active => match cache::cached_of(&worker.record, generation) {
             Some(cached) => {
-                if answer == Answer::Stored {
+                if answer == Taken::Stored {
                     worker.local.insert(*key, &cached);
                 }
                 Finding::Active(cached)

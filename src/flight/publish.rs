@@ -207,14 +207,14 @@ fn entry_of(cached: &Cached, life: Life) -> Entry<'_> {
 }
 
 /// What is left at the mark for requests of other workers.
-fn mark_of<'a>(outcome: &'a Finding, stored: &Stored) -> arena::Outcome<'a> {
-    use arena::Outcome as Mark;
+fn mark_of<'a>(outcome: &'a Finding, stored: &Stored) -> arena::Left<'a> {
+    use arena::Left;
     match (outcome, stored) {
-        (Finding::Active(_), Stored::Yes) => Mark::Stored,
-        (Finding::Active(cached), _) => Mark::Active(entry_of(cached, cached.life)),
-        (Finding::Inactive, _) => Mark::Inactive,
+        (Finding::Active(_), Stored::Yes) => Left::Stored,
+        (Finding::Active(cached), _) => Left::Active(entry_of(cached, cached.life)),
+        (Finding::Inactive, _) => Left::Inactive,
         (Finding::Failed(fail), _) => {
-            Mark::Failed { code: fail.kind.code(), retry_after: fail.retry_after }
+            Left::Failed { code: fail.kind.code(), retry_after: fail.retry_after }
         }
     }
 }

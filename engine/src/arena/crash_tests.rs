@@ -56,11 +56,8 @@ fn full() -> Zone {
             }
         }
         let held = jwt(202);
-        assert_eq!(
-            arena.answer(&key(202, 0), 1, Outcome::Active(entry(&held))),
-            AnsweredFor::Others
-        );
-        assert_eq!(arena.answer(&key(203, 0), 1, Outcome::Stored), AnsweredFor::Others);
+        assert_eq!(arena.answer(&key(202, 0), 1, Left::Active(entry(&held))), AnsweredFor::Others);
+        assert_eq!(arena.answer(&key(203, 0), 1, Left::Stored), AnsweredFor::Others);
         // Some room, in pieces.
         for token in [3, 7, 101, 120] {
             arena.remove(&key(token, 0));
@@ -89,7 +86,7 @@ fn nothing_wrong(zone: &Zone) {
         let key = key(token, 0);
         let poll =
             zone.with(|arena| arena.poll(&key, 1, &flight(9, 2), at(1, 0, &|_| true), &mut record));
-        if matches!(poll, Poll::Answer(Answer::Active | Answer::Stored)) {
+        if matches!(poll, Poll::Taken(Taken::Active | Taken::Stored)) {
             right(&key, token, &record);
         }
     }
@@ -197,18 +194,18 @@ fn in_marks() {
         assert_eq!(joined, Joined::Lead);
     });
     survives("answer", |arena| {
-        arena.answer(&key(200, 0), 1, Outcome::Active(entry(&jwt(200))));
+        arena.answer(&key(200, 0), 1, Left::Active(entry(&jwt(200))));
     });
     survives("answer for nobody", |arena| {
         arena.leave(&key(200, 0), 1, 2);
         arena.leave(&key(200, 0), 1, 3);
-        assert_eq!(arena.answer(&key(200, 0), 1, Outcome::Stored), AnsweredFor::Nobody);
+        assert_eq!(arena.answer(&key(200, 0), 1, Left::Stored), AnsweredFor::Nobody);
     });
     survives("take", |arena| {
         for slot in 2..=3 {
             let poll =
                 arena.poll(&key(202, 0), 1, &flight(2, slot), at(1, 0, &|_| true), &mut out());
-            assert_eq!(poll, Poll::Answer(Answer::Active));
+            assert_eq!(poll, Poll::Taken(Taken::Active));
         }
     });
     survives("take the lead", |arena| {

@@ -58,7 +58,7 @@ fn pids(slot: u8) -> impl Iterator<Item = u32> {
 }
 
 /// A flight that begins now knows of a purge that the other does not know of, and does not follow.
-fn overtakes(flight: &Flight, other: &Flight) -> bool {
+fn overtakes(flight: &Call, other: &Call) -> bool {
     flight.purges > other.purges
 }
 
@@ -80,7 +80,7 @@ struct World {
     /// What may be found under a key: more than one only where an operation died.
     kept: HashMap<Id, Vec<u64>>,
     /// Every flight there was.
-    flights: HashMap<u64, (Id, Flight)>,
+    flights: HashMap<u64, (Id, Call)>,
     /// Flights that must still be out.
     out: HashMap<Id, u64>,
     /// How flights ended, 0 to 3 as in the operation, and with which answer.
@@ -187,15 +187,15 @@ impl World {
         }
     }
 
-    fn flight(&mut self, slot: u8) -> Flight {
+    fn flight(&mut self, slot: u8) -> Call {
         self.serial += 1;
         let pid = pids(slot).find(|pid| !self.dead.contains(pid)).expect("a life left");
         // Half of what is done knows of a purge or an inactive answer that is a little younger.
         let purges = (self.serial / 16 + self.serial % 2) as u32;
-        Flight { id: self.serial, owner: Owner { pid, slot }, deadline: self.now + 500, purges }
+        Call { id: self.serial, owner: Owner { pid, slot }, deadline: self.now + 500, purges }
     }
 
-    fn lapsed(&self, flight: &Flight) -> bool {
+    fn lapsed(&self, flight: &Call) -> bool {
         flight.deadline <= self.now || self.dead.contains(&flight.owner.pid)
     }
 
@@ -382,7 +382,7 @@ impl World {
     }
 
     /// A flight was given the lead: no other may be out that it could have followed.
-    fn leads(&mut self, id: Id, flight: &Flight) {
+    fn leads(&mut self, id: Id, flight: &Call) {
         if let Some(other) = self.out.insert(id, flight.id) {
             let (_, other) = &self.flights[&other];
             let over = self.lapsed(other) || overtakes(flight, other);
@@ -430,10 +430,10 @@ impl World {
             },
         };
         let outcome = match how {
-            0 => Outcome::Stored,
-            1 => Outcome::Active(entry),
-            2 => Outcome::Inactive,
-            _ => Outcome::Failed { code: serial as u16, retry_after: serial as u32 },
+            0 => Left::Stored,
+            1 => Left::Active(entry),
+            2 => Left::Inactive,
+            _ => Left::Failed { code: serial as u16, retry_after: serial as u32 },
         };
         let answered = self.with(|arena, _| arena.answer(&key, flight, outcome));
         if answered.is_some_and(|answered| answered != AnsweredFor::Lost) {
@@ -477,19 +477,19 @@ impl World {
                 assert!(follows && self.lapsed(&self.flights[&flight].1));
                 self.leads(id, &mine);
             }
-            Some(Poll::Answer(answer)) => {
+            Some(Poll::Taken(answer)) => {
                 assert!(follows, "an answer for who did not wait");
                 self.followers.remove(&(flight, slot));
                 let (how, serial) = self.answers.get(&flight).copied().expect("an answered flight");
                 let fits = match answer {
-                    Answer::Stored => {
+                    Taken::Stored => {
                         let found = self.right(id);
                         let may_be = self.kept.get(&id).is_some_and(|kept| kept.contains(&found));
                         how == 0 && (may_be || self.damaged)
                     }
-                    Answer::Active => how == 1 && self.right(id) == serial,
-                    Answer::Inactive => how == 2,
-                    Answer::Failed { code, retry_after } => {
+                    Taken::Active => how == 1 && self.right(id) == serial,
+                    Taken::Inactive => how == 2,
+                    Taken::Failed { code, retry_after } => {
                         how == 3 && (code, retry_after) == (serial as u16, serial as u32)
                     }
                 };

@@ -14,7 +14,7 @@ use super::layout::{NIL, blocks_for, header, item};
 use super::list::List;
 use super::memory::{Block, Corrupt, Sound, raw};
 use super::record::{Entry, Record};
-use super::{Answer, AnsweredFor, Flight, Joined, Locked, Outcome, Poll};
+use super::{AnsweredFor, Call, Joined, Left, Locked, Poll, Taken};
 use crate::shared::process::Here;
 use crate::token::key::Key;
 
@@ -43,7 +43,7 @@ struct Mark {
     flight: u64,
     /// Milliseconds.
     deadline: u64,
-    /// [`Flight::purges`].
+    /// [`Call::purges`].
     purges: u32,
     /// Seconds.
     retry_after: u32,
@@ -52,7 +52,7 @@ struct Mark {
 }
 
 impl Mark {
-    fn calling(flight: &Flight) -> Self {
+    fn calling(flight: &Call) -> Self {
         Self {
             meta: Tag::Calling as u32,
             held: NIL,
@@ -87,7 +87,7 @@ impl Mark {
 
     /// Whether the token was purged or called inactive since this call began, as one knows that
     /// begins now. The count wraps.
-    fn is_overtaken_by(&self, newer: &Flight) -> bool {
+    fn is_overtaken_by(&self, newer: &Call) -> bool {
         (newer.purges.wrapping_sub(self.purges) as i32) > 0
     }
 }
@@ -98,7 +98,7 @@ impl Locked<'_> {
     /// Where the owner no longer runs, its deadline is past, or the token was purged or called inactive since, the lead changes hands: those who followed start anew. An
     /// answered mark is for those who waited for it: whoever comes later
     /// leads a new flight.
-    pub fn join_or_lead(&mut self, key: &Key, mine: &Flight, here: Here<'_>) -> Joined {
+    pub fn join_or_lead(&mut self, key: &Key, mine: &Call, here: Here<'_>) -> Joined {
         self.sound(Joined::Full, |arena| {
             let mut chain = arena.memory.chain(&key.token)?;
             while let Some(block) = chain.step()? {
@@ -125,7 +125,7 @@ impl Locked<'_> {
     }
 
     /// Says how a flight ended, to the other workers that wait for it.
-    pub fn answer(&mut self, key: &Key, flight: u64, outcome: Outcome<'_>) -> AnsweredFor {
+    pub fn answer(&mut self, key: &Key, flight: u64, outcome: Left<'_>) -> AnsweredFor {
         self.sound(AnsweredFor::Lost, |arena| {
             let Some((block, mut mark)) = arena.mark_of(key, flight)? else {
                 return Ok(AnsweredFor::Lost);
@@ -139,15 +139,15 @@ impl Locked<'_> {
                 }
                 mark.meta = Tag::Answered as u32
                     | match outcome {
-                        Outcome::Stored => STORED,
-                        Outcome::Active(_) => ACTIVE,
-                        Outcome::Inactive => INACTIVE,
-                        Outcome::Failed { code, retry_after } => {
+                        Left::Stored => STORED,
+                        Left::Active(_) => ACTIVE,
+                        Left::Inactive => INACTIVE,
+                        Left::Failed { code, retry_after } => {
                             mark.retry_after = retry_after;
                             FAILED | u32::from(code) << 16
                         }
                     };
-                if let Outcome::Active(entry) = &outcome {
+                if let Left::Active(entry) = &outcome {
                     let Some(held) = arena.hold(key, entry)? else {
                         return arena.drop_mark(block).map(|()| AnsweredFor::TooLarge);
                     };
@@ -166,7 +166,7 @@ impl Locked<'_> {
         &mut self,
         key: &Key,
         flight: u64,
-        mine: &Flight,
+        mine: &Call,
         here: Here<'_>,
         out: &mut Record,
     ) -> Poll {
@@ -186,7 +186,7 @@ impl Locked<'_> {
             let answer = match mark.meta & 0xff00 {
                 STORED => match arena.entry(key)? {
                     Some(entry) => match arena.copy_entry(entry, out)? {
-                        Ok(()) => Poll::Answer(Answer::Stored),
+                        Ok(()) => Poll::Taken(Taken::Stored),
                         Err(payload) => return Ok(Poll::NeedSpace(payload)),
                     },
                     // Evicted or forgotten before we looked.
@@ -195,12 +195,12 @@ impl Locked<'_> {
                 ACTIVE => {
                     let held = arena.memory.block(mark.held)?.ok_or(Corrupt)?;
                     match arena.copy_held(held, key, out)? {
-                        Ok(()) => Poll::Answer(Answer::Active),
+                        Ok(()) => Poll::Taken(Taken::Active),
                         Err(payload) => return Ok(Poll::NeedSpace(payload)),
                     }
                 }
-                INACTIVE => Poll::Answer(Answer::Inactive),
-                FAILED => Poll::Answer(Answer::Failed {
+                INACTIVE => Poll::Taken(Taken::Inactive),
+                FAILED => Poll::Taken(Taken::Failed {
                     code: (mark.meta >> 16) as u16,
                     retry_after: mark.retry_after,
                 }),
@@ -238,7 +238,7 @@ impl Locked<'_> {
         })
     }
 
-    fn make_mark(&mut self, key: &Key, mine: &Flight, now: u64) -> Sound<Joined> {
+    fn make_mark(&mut self, key: &Key, mine: &Call, now: u64) -> Sound<Joined> {
         self.reap_marks(now)?;
         if !self.mark_room_in_token(key)? || !self.room_for_small(1)? {
             return Ok(Joined::Full);
@@ -252,7 +252,7 @@ impl Locked<'_> {
     }
 
     /// Makes a mark `mine`; who followed the old flight finds it gone and joins the new one.
-    fn take_over(&mut self, block: Block, mine: &Flight) -> Sound<()> {
+    fn take_over(&mut self, block: Block, mine: &Call) -> Sound<()> {
         self.change(|arena| {
             arena.memory.list_remove(List::MARKS, block)?;
             arena.memory.list_push(List::MARKS, block)?;

@@ -55,7 +55,7 @@ impl Item {
 #[derive(Clone, Debug)]
 struct Mark {
     id: Id,
-    flight: Flight,
+    flight: Call,
     workers: BTreeSet<u8>,
     answer: Option<(u8, Option<Item>)>,
 }
@@ -189,12 +189,12 @@ impl Model {
         mark.flight.deadline <= self.now || self.dead.contains(&mark.flight.owner.pid)
     }
 
-    fn take_over(&mut self, at: usize, mine: Flight) {
+    fn take_over(&mut self, at: usize, mine: Call) {
         let old = self.marks.remove(at);
         self.marks.insert(0, Mark { flight: mine, workers: BTreeSet::new(), ..old });
     }
 
-    fn join(&mut self, id: Id, mine: Flight) -> Joined {
+    fn join(&mut self, id: Id, mine: Call) -> Joined {
         let calling = |mark: &Mark| mark.id == id && mark.answer.is_none();
         if let Some(at) = self.marks.iter().position(calling) {
             let old = &self.marks[at];
@@ -203,7 +203,7 @@ impl Model {
                 return Joined::Lead;
             }
             self.marks[at].workers.insert(mine.owner.slot);
-            let Flight { id, owner, deadline, .. } = self.marks[at].flight;
+            let Call { id, owner, deadline, .. } = self.marks[at].flight;
             return Joined::Follow { flight: id, owner_pid: owner.pid, deadline };
         }
         for _ in 0..2 {
@@ -234,7 +234,7 @@ impl Model {
         AnsweredFor::Others
     }
 
-    fn poll(&mut self, id: Id, flight: u64, mine: Flight) -> (Poll, Option<Item>) {
+    fn poll(&mut self, id: Id, flight: u64, mine: Call) -> (Poll, Option<Item>) {
         let waits = |at: &usize| self.marks[*at].workers.contains(&mine.owner.slot);
         let Some(at) = self.mark(id, flight).filter(waits) else {
             return (Poll::Gone, None);
@@ -250,10 +250,10 @@ impl Model {
         let stored = self.entry(id).cloned();
         match how {
             0 if stored.is_none() => (Poll::Gone, None),
-            0 => (Poll::Answer(Answer::Stored), stored),
-            1 => (Poll::Answer(Answer::Active), held),
-            2 => (Poll::Answer(Answer::Inactive), None),
-            _ => (Poll::Answer(Answer::Failed { code: 500, retry_after: 3 }), None),
+            0 => (Poll::Taken(Taken::Stored), stored),
+            1 => (Poll::Taken(Taken::Active), held),
+            2 => (Poll::Taken(Taken::Inactive), None),
+            _ => (Poll::Taken(Taken::Failed { code: 500, retry_after: 3 }), None),
         }
     }
 
@@ -307,7 +307,7 @@ fn run(ops: &[Op], len: usize) {
         let item = |id, kind, len, until| Item { id, kind, len, fill, until, born: serial };
         let id_key = |id: Id| key(id.0, id.1);
         let life = model.dead.len();
-        let mine = |slot| Flight {
+        let mine = |slot| Call {
             id: serial,
             owner: Owner { pid: pid(slot, life), slot },
             deadline: now + 500,
@@ -373,8 +373,8 @@ fn run(ops: &[Op], len: usize) {
                 let until = now + 7;
                 let times = Life { stored: now, until: Some(until), ..Life::default() };
                 let outcome = match how {
-                    0 => Outcome::Stored,
-                    1 => Outcome::Active(Entry {
+                    0 => Left::Stored,
+                    1 => Left::Active(Entry {
                         kind: Kind::Active,
                         facts: Facts {
                             life: times,
@@ -384,8 +384,8 @@ fn run(ops: &[Op], len: usize) {
                             claims: b"",
                         },
                     }),
-                    2 => Outcome::Inactive,
-                    _ => Outcome::Failed { code: 500, retry_after: 3 },
+                    2 => Left::Inactive,
+                    _ => Left::Failed { code: 500, retry_after: 3 },
                 };
                 let flight = serial.saturating_sub(flight);
                 let answered = zone.with(|arena| arena.answer(&id_key(id), flight, outcome));

@@ -48,8 +48,8 @@ pub(super) fn key(token: u32, identity: u32) -> Key {
     }
 }
 
-pub(super) fn flight(id: u64, slot: u8) -> Flight {
-    Flight { id, owner: Owner { pid: 100 + u32::from(slot), slot }, deadline: 1_000, purges: 0 }
+pub(super) fn flight(id: u64, slot: u8) -> Call {
+    Call { id, owner: Owner { pid: 100 + u32::from(slot), slot }, deadline: 1_000, purges: 0 }
 }
 
 const NATURE: Nature =
@@ -286,11 +286,11 @@ fn one_leads_the_others_follow_and_take_the_answer_once() {
     };
     assert_eq!(poll(2), Poll::Waiting);
     assert_eq!(poll(3), Poll::Gone);
-    let outcome = Outcome::Failed { code: 65_000, retry_after: 30 };
+    let outcome = Left::Failed { code: 65_000, retry_after: 30 };
     assert_eq!(zone.with(|arena| arena.answer(&key, 7, outcome)), AnsweredFor::Lost);
     assert_eq!(zone.with(|arena| arena.answer(&key, 1, outcome)), AnsweredFor::Others);
     assert_eq!(zone.with(|arena| arena.answer(&key, 1, outcome)), AnsweredFor::Lost);
-    let failed = Poll::Answer(Answer::Failed { code: 65_000, retry_after: 30 });
+    let failed = Poll::Taken(Taken::Failed { code: 65_000, retry_after: 30 });
     assert_eq!((poll(2), poll(2)), (failed, Poll::Gone));
 
     // Who comes now starts a new flight; who waited still gets the old answer.
@@ -310,7 +310,7 @@ fn an_answer_that_may_not_be_kept_reaches_those_who_waited() {
             zone.with(|arena| arena.join_or_lead(&key, &mine, at(mine.owner.pid, 0, &EVERYBODY)));
     }
     let entry = active(&[b'j'; 500]);
-    let answered = zone.with(|arena| arena.answer(&key, 1, Outcome::Active(entry)));
+    let answered = zone.with(|arena| arena.answer(&key, 1, Left::Active(entry)));
     assert_eq!(answered, AnsweredFor::Others);
     assert_eq!(find(&zone, &key), None);
     zone.check();
@@ -320,7 +320,7 @@ fn an_answer_that_may_not_be_kept_reaches_those_who_waited() {
     assert_eq!(poll(&mut record, 2), Poll::NeedSpace(506));
     record.reserve(506).unwrap();
     for slot in 2..=3 {
-        assert_eq!(poll(&mut record, slot), Poll::Answer(Answer::Active));
+        assert_eq!(poll(&mut record, slot), Poll::Taken(Taken::Active));
         assert_eq!((record.kind(), record.facts().jwt), (Kind::Active, &[b'j'; 500][..]));
     }
     assert_eq!(zone.check(), Counts::default());
@@ -342,12 +342,12 @@ fn a_stored_answer_is_found_and_a_purged_one_is_gone() {
     }
     zone.with(|arena| {
         arena.store(&key, &active(b"jwt"));
-        assert_eq!(arena.answer(&key, 1, Outcome::Stored), AnsweredFor::Others);
+        assert_eq!(arena.answer(&key, 1, Left::Stored), AnsweredFor::Others);
     });
-    assert_eq!(poll(1, 2), Poll::Answer(Answer::Stored));
+    assert_eq!(poll(1, 2), Poll::Taken(Taken::Stored));
     assert_eq!(zone.with(|arena| arena.purge(&key.token)), 2);
     assert_eq!(poll(1, 3), Poll::Gone);
-    let lost = zone.with(|arena| arena.answer(&key, 1, Outcome::Inactive));
+    let lost = zone.with(|arena| arena.answer(&key, 1, Left::Inactive));
     assert_eq!(lost, AnsweredFor::Lost);
     assert_eq!(zone.check(), Counts::default());
 }
@@ -360,7 +360,7 @@ fn a_dead_owners_flight_goes_to_exactly_one() {
         let _ = zone.with(|arena| arena.join_or_lead(&key, &flight(1, slot), at(1, 0, &EVERYBODY)));
     }
     let dead = |pid| pid != 101;
-    let mut poll = |flight_id, mine: Flight| {
+    let mut poll = |flight_id, mine: Call| {
         zone.with(|arena| {
             arena.poll(&key, flight_id, &mine, at(mine.owner.pid, 0, &dead), &mut record)
         })
@@ -371,12 +371,12 @@ fn a_dead_owners_flight_goes_to_exactly_one() {
     assert_eq!(joined, Joined::Follow { flight: 2, owner_pid: 102, deadline: 1_000 });
     assert_eq!(poll(2, flight(3, 3)), Poll::Waiting);
     // The one that was thought dead comes back: its answer has no mark any more.
-    let late = zone.with(|arena| arena.answer(&key, 1, Outcome::Inactive));
+    let late = zone.with(|arena| arena.answer(&key, 1, Left::Inactive));
     assert_eq!(late, AnsweredFor::Lost);
 
     // Nor does a deadline leave two leading.
     let join = |id, now| {
-        let mine = Flight { deadline: now + 1_000, ..flight(id, id as u8) };
+        let mine = Call { deadline: now + 1_000, ..flight(id, id as u8) };
         zone.with(|arena| arena.join_or_lead(&key, &mine, at(mine.owner.pid, now, &dead)))
     };
     assert_eq!(join(5, 1_000), Joined::Lead);
@@ -388,7 +388,7 @@ fn a_dead_owners_flight_goes_to_exactly_one() {
 fn nobody_follows_a_call_from_before_an_inactive_answer() {
     let zone = Zone::new(1 << 20);
     let (key, mut record) = (key(1, 1), Record::with_room(64));
-    let mine = |id, purges| Flight { purges, ..flight(id, id as u8) };
+    let mine = |id, purges| Call { purges, ..flight(id, id as u8) };
     let join = |id, purges| {
         zone.with(|arena| arena.join_or_lead(&key, &mine(id, purges), at(1, 0, &EVERYBODY)))
     };
@@ -406,7 +406,7 @@ fn nobody_follows_a_call_from_before_an_inactive_answer() {
         })
     };
     assert_eq!((poll(1, 2), poll(1, 3), poll(4, 5)), (Poll::Gone, Poll::Gone, Poll::Waiting));
-    let late = zone.with(|arena| arena.answer(&key, 1, Outcome::Active(active(b"jwt"))));
+    let late = zone.with(|arena| arena.answer(&key, 1, Left::Active(active(b"jwt"))));
     assert_eq!(late, AnsweredFor::Lost);
     zone.check();
 }
@@ -420,7 +420,7 @@ fn leaving_cancelling_and_reaping_free_marks() {
             arena.join_or_lead(&key(token, 1), &mine, at(mine.owner.pid, now, &EVERYBODY))
         })
     };
-    let outcome = Outcome::Inactive;
+    let outcome = Left::Inactive;
     // Left before the answer: nobody waits.
     assert_eq!(join(1, 1, 1, 0), Joined::Lead);
     let _ = join(1, 2, 2, 0);
@@ -459,7 +459,7 @@ fn marks_are_bounded_and_then_everyone_calls_for_himself() {
     let two = flight(2, 2);
     let _ =
         zone.with(|arena| arena.join_or_lead(&key(1, 0), &two, at(two.owner.pid, 0, &EVERYBODY)));
-    zone.with(|arena| arena.answer(&key(1, 0), 1, Outcome::Inactive));
+    zone.with(|arena| arena.answer(&key(1, 0), 1, Left::Inactive));
     assert_eq!(join(1, 32), Joined::Lead);
 
     let led = (2..20_000).take_while(|token| join(*token, 0) == Joined::Lead).count();
@@ -480,7 +480,7 @@ fn a_held_answer_without_room_is_said_so() {
             .with(|arena| arena.join_or_lead(&key(1, 1), &flight(1, slot), at(1, 0, &EVERYBODY)));
     }
     let jwt = vec![b'j'; MIN_SIZE / 2];
-    let answered = zone.with(|arena| arena.answer(&key(1, 1), 1, Outcome::Active(active(&jwt))));
+    let answered = zone.with(|arena| arena.answer(&key(1, 1), 1, Left::Active(active(&jwt))));
     assert_eq!(answered, AnsweredFor::TooLarge);
     assert_eq!(zone.check(), Counts::default());
 }

@@ -117,7 +117,7 @@ impl Generation {
     }
 
     /// How often the token was purged or called inactive, for the mark of a call
-    /// ([`Flight::purges`](crate::arena::Flight::purges)).
+    /// ([`Call::purges`](crate::arena::Call::purges)).
     pub fn purges(self) -> u32 {
         self.token as u32
     }

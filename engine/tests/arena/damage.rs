@@ -3,7 +3,7 @@
 
 use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{
-    Answer, AnsweredFor, Find, Flight, Kind, MIN_SIZE, Outcome, Owner, Poll, Record,
+    AnsweredFor, Call, Find, Kind, Left, MIN_SIZE, Owner, Poll, Record, Taken,
 };
 use phantom_token_engine::lifetime::{Expiry, Life};
 
@@ -17,8 +17,8 @@ fn jwt(token: u64) -> Vec<u8> {
 
 const EXPIRY: Expiry = Expiry { exp: 9, end_ms: 10 };
 
-fn flight(id: u64, slot: u8) -> Flight {
-    Flight { id, owner: Owner { pid: 1, slot }, deadline: 1_000, purges: 0 }
+fn flight(id: u64, slot: u8) -> Call {
+    Call { id, owner: Owner { pid: 1, slot }, deadline: 1_000, purges: 0 }
 }
 
 /// A block with everything in it.
@@ -41,7 +41,7 @@ fn made() -> Block {
             }
         }
         let held = jwt(40);
-        let outcome = Outcome::Active(active(&held, b"read"));
+        let outcome = Left::Active(active(&held, b"read"));
         assert_eq!(arena.answer(&key(40), 1, outcome), AnsweredFor::Others);
         for token in [3, 8, 25] {
             arena.remove(&key(token));
@@ -99,12 +99,12 @@ fn use_it(block: &Block, random: &mut Random, record: &mut Record) {
             }
             12 => {
                 let jwt = jwt(token);
-                arena.answer(&key, 1, Outcome::Active(active(&jwt, b"read")));
+                arena.answer(&key, 1, Left::Active(active(&jwt, b"read")));
             }
             13 => {
                 let mine = flight(3, 1 + random.below(4) as u8);
                 let poll = arena.poll(&key, 1, &mine, everybody_runs(0), record);
-                if matches!(poll, Poll::Answer(Answer::Active | Answer::Stored)) {
+                if matches!(poll, Poll::Taken(Taken::Active | Taken::Stored)) {
                     right(token, record);
                 }
             }

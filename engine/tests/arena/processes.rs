@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{
-    Answer, Arena, Counts, Entry, Find, Flight, Joined, Kind, Locked, Outcome, Owner, Poll, Record,
+    Arena, Call, Counts, Entry, Find, Joined, Kind, Left, Locked, Owner, Poll, Record, Taken,
 };
 use phantom_token_engine::lifetime::{Expiry, Life};
 use phantom_token_engine::shared::lock;
@@ -139,12 +139,8 @@ fn work(shared: &Shared, slot: u8) -> ! {
         let token = random.below(TOKENS);
         let (jwt, scope) = (jwt(token, &mut random), token.to_string());
         let entry = entry(token, &jwt, scope.as_bytes());
-        let mine = Flight {
-            id: random.next(),
-            owner: me,
-            deadline: 1_000,
-            purges: random.below(3) as u32,
-        };
+        let mine =
+            Call { id: random.next(), owner: me, deadline: 1_000, purges: random.below(3) as u32 };
         let (key, what, now) = (key(token), random.below(100), random.below(1_100));
         let done = shared.with(&arena, |arena| match what {
             0..40 => {
@@ -174,7 +170,7 @@ fn work(shared: &Shared, slot: u8) -> ! {
                         let mut random = Random(flight);
                         let jwt = self::jwt(token, &mut random);
                         let entry = self::entry(token, &jwt, scope.as_bytes());
-                        arena.answer(&self::key(token), flight, Outcome::Active(entry));
+                        arena.answer(&self::key(token), flight, Left::Active(entry));
                         followed = None;
                     } else {
                         let poll = arena.poll(
@@ -185,7 +181,7 @@ fn work(shared: &Shared, slot: u8) -> ! {
                             &mut record,
                         );
                         match poll {
-                            Poll::Answer(Answer::Active) => right(token, &record),
+                            Poll::Taken(Taken::Active) => right(token, &record),
                             Poll::Lead => followed = Some((token, mine.id, true)),
                             _ => {}
                         }

@@ -1,7 +1,7 @@
 //! Whatever takes a JWT out of the zone leaves no byte of it behind.
 
 use phantom_token_engine::arena::{
-    AnsweredFor, Flight, Joined, MIN_SIZE, Outcome, Owner, Poll, Record, Stored,
+    AnsweredFor, Call, Joined, Left, MIN_SIZE, Owner, Poll, Record, Stored,
 };
 use phantom_token_engine::token::key::Key;
 
@@ -23,8 +23,8 @@ fn store(block: &Block, key: &Key, jwt: &[u8]) {
     assert!(matches!(stored, Stored::Yes { .. }));
 }
 
-fn flight(slot: u8) -> Flight {
-    Flight { id: 1, owner: Owner { pid: 1, slot }, deadline: 1_000, purges: 0 }
+fn flight(slot: u8) -> Call {
+    Call { id: 1, owner: Owner { pid: 1, slot }, deadline: 1_000, purges: 0 }
 }
 
 /// An active answer that may not be kept, at a mark that another worker waits for.
@@ -33,7 +33,7 @@ fn held(block: &Block, key: &Key, jwt: &[u8]) {
         assert_eq!(arena.join_or_lead(key, &flight(1), everybody_runs(0)), Joined::Lead);
         let joined = arena.join_or_lead(key, &flight(2), everybody_runs(0));
         assert!(matches!(joined, Joined::Follow { .. }));
-        let outcome = Outcome::Active(active(jwt, b"read"));
+        let outcome = Left::Active(active(jwt, b"read"));
         assert_eq!(arena.answer(key, 1, outcome), AnsweredFor::Others);
     });
 }
@@ -74,7 +74,7 @@ fn every_other_way_out() {
     let poll = |arena: &mut phantom_token_engine::arena::Locked<'_>| {
         arena.poll(&key(13), 1, &flight(2), everybody_runs(0), &mut record)
     };
-    assert!(matches!(block.with(poll), Poll::Answer(_)));
+    assert!(matches!(block.with(poll), Poll::Taken(_)));
     assert_eq!(left(&block, 13), 0);
     // Pushed out.
     store(&block, &key(14), &jwt(14, 1500));
