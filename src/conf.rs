@@ -17,28 +17,37 @@ pub(crate) mod demands;
 pub(crate) mod endpoints;
 mod files;
 pub(crate) mod introspection;
+pub(crate) mod issuer;
 pub(crate) mod operate;
 pub(crate) mod policy;
+pub(crate) mod provider;
 pub(crate) mod request;
 mod settings;
 mod tls;
 
 pub(crate) use policy::Policy;
 
-use crate::nginx::command::{Table, Within};
+use crate::nginx::command::{Member, Table, Within};
 use crate::nginx::handlers::Displaced;
 use crate::nginx::log::warning;
-use crate::nginx::parser::{Cf, ConfError};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine};
 use crate::nginx::sys::*;
 use demands::Demand;
 use endpoints::{Patience, PolicyEndpoint};
+use introspection::{Introspection, Server};
 use operate::ContentHandlers;
+use settings::Place;
 
 /// Configuration of the whole `http` block.
 pub(crate) struct MainConf {
     pub(crate) calls: calls::Main,
     pub(crate) cache: cache::Main,
     tls: tls::Main,
+    pub(crate) providers: provider::Main,
+    /// What has been made of servers that no block says, each once.
+    introspections: Vec<(Rc<Server>, Rc<Introspection>)>,
+    /// Endpoints, each once for each way it is called, and how long they are waited for.
+    patiences: Vec<(String, u64, Rc<Patience>)>,
     /// What locations demand of tokens.
     demands: Vec<Demand>,
     /// What a worker keeps of its connections: nothing yet.
@@ -76,6 +85,9 @@ impl MainConf {
             calls: calls::Main::default(),
             cache: cache::Main::default(),
             tls: tls::Main::default(),
+            providers: provider::Main::default(),
+            introspections: Vec::new(),
+            patiences: Vec::new(),
             demands: Vec::new(),
             servers: Servers::default(),
             endpoints: Vec::new(),
@@ -87,16 +99,16 @@ impl MainConf {
         }
     }
 
-    /// How long an endpoint of this kind is waited for, now that one more location does.
-    fn patience(&self, endpoint: &Endpoint, kind: u64, more: &Patience) -> Rc<Patience> {
-        let known = self.endpoints().find(|known| known.is_called_as(endpoint, kind));
-        known.map_or_else(
-            || Rc::new(more.clone()),
-            |known| {
-                known.patience.grow(more);
-                known.patience.clone()
-            },
-        )
+    /// How long an endpoint of this kind is waited for, by all who call it in the same way.
+    fn patience(&mut self, endpoint: &Endpoint, kind: u64) -> Rc<Patience> {
+        let same =
+            |(label, known, _): &&(String, u64, _)| *known == kind && label == endpoint.label();
+        if let Some((_, _, patience)) = self.patiences.iter().find(same) {
+            return patience.clone();
+        }
+        let patience = Rc::<Patience>::default();
+        self.patiences.push((endpoint.label().to_owned(), kind, patience.clone()));
+        patience
     }
 
     /// Adds the endpoints of a location that are not known yet.
@@ -135,7 +147,7 @@ impl LocConf {
 
     /// Inherits from `outer`, and prepares the policy where the module is on.
     pub(crate) fn merge(&mut self, cf: &mut Cf<'_>, outer: &Self) -> Result<(), ConfError> {
-        self.settings.inherit(&outer.settings);
+        self.settings.inherit(&outer.settings)?;
         self.policy = Policy::of(cf, &self.settings)?.map(Rc::new);
         if self.policy.is_some() {
             self.settings.demands.noted.put_in_force();
@@ -159,8 +171,26 @@ impl Cf<'_> {
         MainConf::of_parser(self)
     }
 
+    /// What is made of the server that the location at `line` has without a block.
+    fn introspection(
+        &mut self,
+        server: &Rc<Server>,
+        line: &ConfigLine,
+    ) -> Result<(Rc<Server>, Rc<Introspection>), ConfError> {
+        let known = &self.main_conf().introspections;
+        let same = |(known, _): &&(Rc<Server>, _)| Rc::ptr_eq(known, server) || *known == *server;
+        if let Some(known) = known.iter().rfind(same) {
+            return Ok(known.clone());
+        }
+        let made = Introspection::of(self, server, &Place::Location(line.clone()))?;
+        let made = (server.clone(), Rc::new(made));
+        self.main_conf().introspections.push(made.clone());
+        Ok(made)
+    }
+
     /// A warning, once for a configuration, however many locations inherit what it is about.
     fn warn_once(&mut self, message: String) {
+        let message = self.worded(&message);
         if !self.main_conf().warned.contains(&message) {
             warning!(self.log(), "{message}");
             self.main_conf().warned.push(message);
@@ -177,32 +207,84 @@ impl Cf<'_> {
     }
 }
 
-/// Where the settings of each feature are, and the table NGINX reads of all their directives.
+/// Where the settings of each feature are, and the tables of all their directives.
 macro_rules! directives {
-    ($($conf:ty { $($commands:path: $settings:ty = $($field:ident).+;)+ })+) => {
+    (
+        Server { $($shared:path: $of_server:ty = $server_field:ident;)+ }
+        Block { $($inner:path: $of_block:ty = $block_field:ident;)* }
+        $($conf:ty { $($commands:path: $settings:ty = $($field:ident).+;)+ })+
+    ) => {
+        // In a block, and flat in any location.
+        $(impl Within<Server> for $of_server {
+            fn of(server: &mut Server) -> &mut Self {
+                &mut server.$server_field
+            }
+        }
+
+        impl Within<LocConf> for $of_server {
+            fn of(conf: &mut LocConf) -> &mut Self {
+                &mut conf.settings.server.own().$server_field
+            }
+
+            fn may_stand(
+                conf: &mut LocConf,
+                cf: &Cf<'_>,
+                name: &'static [u8],
+            ) -> Result<(), ConfError> {
+                conf.settings.choice.flat(cf, name)
+            }
+        })+
+
+        // In a block alone.
+        $(impl Within<Server> for $of_block {
+            fn of(server: &mut Server) -> &mut Self {
+                &mut server.$block_field
+            }
+        })*
+
         $($(impl Within<$conf> for $settings {
             fn of(conf: &mut $conf) -> &mut Self {
                 &mut conf.$($field).+
             }
         })+)+
 
+        /// What may stand in `phantom_token_provider`.
+        fn members() -> impl Iterator<Item = &'static dyn Member<Server>> {
+            std::iter::empty()
+                $(.chain($shared.iter().map(|command| -> &dyn Member<Server> { command })))+
+                $(.chain($inner.iter().map(|command| -> &dyn Member<Server> { command })))*
+        }
+
+        const DIRECTIVES: usize = 0
+            $(+ $shared.len())+ $(+ $inner.len())* $($(+ $commands.len())+)+
+            + provider::BLOCK_COMMANDS.len();
+
         /// All directives.
-        pub(crate) static COMMANDS: Table<{ 1 $($(+ $commands.len())+)+ }> =
-            Table::new()$($(.with::<$conf, $settings>($commands))+)+;
+        pub(crate) static COMMANDS: Table<{ DIRECTIVES + 1 }> = Table::new()
+            $(.with::<LocConf, $of_server>($shared))+
+            $(.with_misplaced($inner, provider::misplaced))*
+            $($(.with::<$conf, $settings>($commands))+)+
+            .with_blocks(provider::BLOCK_COMMANDS);
     };
 }
 
 directives! {
+    Server {
+        endpoints::COMMANDS: endpoints::Settings = endpoints;
+        credentials::COMMANDS: credentials::Settings = credentials;
+        request::COMMANDS: request::Settings = request;
+        calls::COMMANDS: calls::Settings = calls;
+        tls::COMMANDS: tls::Settings = tls;
+        cache::CONTROL_COMMANDS: cache::ControlSettings = cache_control;
+    }
+    Block {
+        issuer::COMMANDS: issuer::Settings = issuer;
+    }
     LocConf {
         access::COMMANDS: access::Settings = settings.access;
-        endpoints::COMMANDS: endpoints::Settings = settings.server.endpoints;
-        credentials::COMMANDS: credentials::Settings = settings.server.credentials;
-        request::COMMANDS: request::Settings = settings.server.request;
-        calls::COMMANDS: calls::Settings = settings.server.calls;
-        tls::COMMANDS: tls::Settings = settings.server.tls;
+        provider::COMMANDS: provider::Choice = settings.choice;
         demands::COMMANDS: demands::Settings = settings.demands;
         cache::COMMANDS: cache::Settings = settings.cache;
-        cache::CONTROL_COMMANDS: cache::ControlSettings = settings.server.cache_control;
         operate::COMMANDS: operate::Settings = operate;
     }
     MainConf {

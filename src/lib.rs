@@ -39,7 +39,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(preconfiguration),
     postconfiguration: Some(postconfiguration),
     create_main_conf: Some(create_main_conf),
-    init_main_conf: None,
+    init_main_conf: Some(init_main_conf),
     create_srv_conf: None,
     merge_srv_conf: None,
     create_loc_conf: Some(create_loc_conf),
@@ -240,6 +240,21 @@ unsafe fn create<T>(cf: *mut ngx_conf_t, make: fn() -> T) -> *mut c_void {
             (*cleanup).data = conf;
             (*cleanup).handler = Some(drop_conf::<T>);
             conf
+        }
+    })
+}
+
+/// When all of the `http` block has been read, before its configurations are merged.
+unsafe extern "C" fn init_main_conf(cf: *mut ngx_conf_t, conf: *mut c_void) -> *mut c_char {
+    guard::entry("the whole configuration", Cycle, CONF_ERROR, || {
+        // SAFETY: NGINX passes the parser and what `create_main_conf` made.
+        let (mut cf, main) = unsafe { (Cf::new(cf), &*conf.cast::<MainConf>()) };
+        match main.check_providers() {
+            Ok(()) => ptr::null_mut(),
+            Err(error) => {
+                cf.report("phantom_token_use", &error);
+                CONF_ERROR
+            }
         }
     })
 }

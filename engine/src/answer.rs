@@ -9,6 +9,7 @@ pub mod claims;
 pub mod facts;
 pub mod failure;
 pub mod grant;
+pub mod issuer;
 pub mod json;
 mod json_body;
 pub mod jwt;

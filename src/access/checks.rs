@@ -13,6 +13,7 @@ use crate::operate::counters::RequestResult;
 
 mod binding;
 mod forwardable;
+mod issuer;
 mod kind;
 mod scope;
 
@@ -20,7 +21,8 @@ mod scope;
 /// location's policy asks for. It may evaluate variables.
 type Check = fn(&Request, &Policy, &Cached) -> Result<(), Unmet>;
 
-const CHECKS: [Check; 4] = [binding::check, kind::check, scope::check, forwardable::check];
+const CHECKS: [Check; 5] =
+    [binding::check, kind::check, issuer::check, scope::check, forwardable::check];
 
 /// What a token does not meet.
 pub(crate) struct Unmet {

@@ -96,6 +96,8 @@ pub(crate) enum Reason {
     Bound,
     /// The token is of another kind.
     Kind,
+    /// The token is of another issuer, or of none.
+    Issuer,
     /// The token lacks a scope.
     Scope,
     /// The token is not active.
@@ -117,6 +119,7 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::Bound => "bound",
             Self::Kind => "kind",
+            Self::Issuer => "issuer",
             Self::Scope => "scope",
             Self::Inactive => "inactive",
             Self::ClientClosed => "client_closed",

@@ -313,14 +313,13 @@ fn stale(r: Request, policy: &Policy, key: &Key, failure: Failure) -> Option<Rc<
     desk::with(|desk| {
         let grant = cache::stale(&mut desk.worker, zone, key, &policy.cache)?;
         // The first endpoint names the server.
-        let label = policy.introspection.endpoints.first()?.endpoint.label();
+        let endpoint = policy.introspection.endpoints.first()?;
+        let label = endpoint.endpoint.label();
         let hash = hash_of(&[label.as_bytes()]);
         if desk.worker.state.once(Notice::Stale, hash, now_ms(), Some(60_000)) {
-            warning!(
-                r,
-                "stale answers serve: \"{label}\" cannot be asked ({})",
-                failure.kind.word()
-            );
+            let word = failure.kind.word();
+            let line = format_args!("stale answers serve: \"{label}\" cannot be asked ({word})");
+            warning!(r, "{}", endpoint.said(line));
         }
         Some(grant)
     })?

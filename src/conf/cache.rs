@@ -58,7 +58,7 @@ impl Settings {
 }
 
 /// What the server's Cache-Control counts for.
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct ControlSettings {
     control: Setting<CacheControlPolicy>,
 }

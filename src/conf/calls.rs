@@ -17,7 +17,7 @@ pub(crate) const OWN_THREADS: &[u8] = b"threads=64";
 const CONNECT_TIMEOUT_MS: u64 = 2_000;
 const TIMEOUT_MS: u64 = 6_000;
 
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Settings {
     connect_timeout_ms: Setting<u64>,
     timeout_ms: Setting<u64>,
@@ -37,6 +37,11 @@ impl Settings {
     /// How long a request waits from the moment it asks, in milliseconds.
     pub(super) fn timeout_ms(&self) -> u64 {
         self.timeout_ms.or(TIMEOUT_MS)
+    }
+
+    /// Has NGINX look for the thread pool that is named, where one is.
+    pub(super) fn check_thread_pool(&self, cf: &mut Cf<'_>) -> Result<(), ConfError> {
+        if self.thread_pool.is_set() { self.thread_pool(cf).map(drop) } else { Ok(()) }
     }
 
     /// NGINX's thread pool; the module's own where none is named.

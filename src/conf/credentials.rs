@@ -10,9 +10,9 @@ use phantom_token_engine::http::form;
 use zeroize::Zeroizing;
 
 use crate::conf::files;
-use crate::conf::settings::{MSL, Setting, choose, inherit};
+use crate::conf::settings::{MSL, Place, Setting, choose, inherit};
 use crate::nginx::command::{Args, Command};
-use crate::nginx::parser::{Cf, ConfError, ConfigLine};
+use crate::nginx::parser::{Cf, ConfError};
 use crate::nginx::sys::*;
 
 /// The longest file of a secret, in bytes: a line end besides.
@@ -28,11 +28,12 @@ pub(super) enum ClientAuth {
 }
 
 /// A client secret, wiped when it is dropped.
+#[derive(PartialEq, Eq)]
 struct Secret {
     bytes: Zeroizing<Vec<u8>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Settings {
     id: Setting<Rc<Vec<u8>>>,
     secret: Setting<Rc<Secret>>,
@@ -72,13 +73,13 @@ pub(crate) struct Hints {
 }
 
 impl Credentials {
-    /// The credentials of the location at `line`, for calls that send `accept`. `Err` names what is
+    /// The credentials of the server at `place`, for calls that send `accept`. `Err` names what is
     /// missing for the way the client authenticates.
     pub(super) fn of(
         settings: &Settings,
         accept: &[u8],
         has_certificate: bool,
-        line: &ConfigLine,
+        place: &Place,
     ) -> Result<Self, ConfError> {
         let auth = settings.auth.or(ClientAuth::Basic);
         let (id, secret) = match (settings.id.get(), settings.secret.get()) {
@@ -86,14 +87,14 @@ impl Credentials {
             (None, _) => {
                 return Err(ConfError::missing(
                     "phantom_token_client_id",
-                    line,
+                    place,
                     "write the client id that introspects, or phantom_token_client_auth none",
                 ));
             }
             (Some(_), None) => {
                 return Err(ConfError::missing(
                     "phantom_token_client_secret",
-                    line,
+                    place,
                     "write it, or phantom_token_client_secret_file, or phantom_token_client_auth none",
                 ));
             }
@@ -111,9 +112,7 @@ impl Credentials {
             (ClientAuth::BasicRaw, Some(secret)) => {
                 hints.raw = form::encoding_changes(&id, &secret.bytes);
                 basic = Some(form::basic_raw(&id, &secret.bytes).map_err(|error| {
-                    ConfError::Whole(format!(
-                        "\"phantom_token_client_id\": {error}, for \"phantom_token on\" in {line}"
-                    ))
+                    ConfError::Whole(format!("\"phantom_token_client_id\": {error}, {place}"))
                 })?);
             }
             _ => {}
@@ -121,7 +120,7 @@ impl Credentials {
         let common = |authorization| {
             Common::new(authorization, accept).map_err(|_| {
                 ConfError::Whole(format!(
-                    "the client's credentials or \"phantom_token_introspection_accept\" hold what no header may, for \"phantom_token on\" in {line}"
+                    "the client's credentials or \"phantom_token_introspection_accept\" hold what no header may, {place}"
                 ))
             })
         };

@@ -1,6 +1,7 @@
 //! The introspection endpoints of a location, in the order they are tried.
 
 use std::cell::{Cell, OnceCell};
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,12 +12,13 @@ use phantom_token_engine::shared::endpoint::EndpointId;
 use phantom_token_engine::shared::health::Limits;
 use phantom_token_engine::shared::state::State;
 
-use crate::conf::settings::{MSL, Repeated, inherit, no_variables, positive_time_ms, text};
+use crate::conf::provider;
+use crate::conf::settings::{MSL, Place, Repeated, inherit, no_variables, positive_time_ms, text};
 use crate::nginx::command::{Args, Command};
-use crate::nginx::parser::{Cf, ConfError, ConfigLine, number};
+use crate::nginx::parser::{Cf, ConfError, number};
 use crate::nginx::sys::*;
 
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Settings {
     endpoints: Repeated<Named>,
 }
@@ -31,25 +33,32 @@ pub(super) struct Named {
     backup: bool,
 }
 
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { endpoint: _, identity, limits, backup } = self;
+        *identity == other.identity && *limits == other.limits && *backup == other.backup
+    }
+}
+
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
         inherit!(self from outer: endpoints);
     }
 
-    /// The endpoints of the location at `line`, as they are written. `Err` where none is there, or none
+    /// The endpoints of the server at `place`, as they are written. `Err` where none is there, or none
     /// but backups.
-    pub(super) fn written(&self, line: &ConfigLine) -> Result<Vec<&Named>, ConfError> {
+    pub(super) fn written(&self, place: &Place) -> Result<Vec<&Named>, ConfError> {
         let written: Vec<_> = self.endpoints.iter().collect();
         if written.is_empty() {
             return Err(ConfError::missing(
                 "phantom_token_introspection_endpoint",
-                line,
+                place,
                 "write the URL of the authorization server's introspection endpoint (RFC 7662)",
             ));
         }
         if written.iter().all(|named| named.backup) {
             return Err(ConfError::Whole(format!(
-                "\"phantom_token_introspection_endpoint\" names nothing but backups for \"phantom_token on\" in {line}: take \"backup\" from one"
+                "\"phantom_token_introspection_endpoint\" names nothing but backups {place}: take \"backup\" from one"
             )));
         }
         Ok(written)
@@ -65,6 +74,8 @@ pub(super) fn in_order<'a>(written: &[&'a Named]) -> impl Iterator<Item = &'a Na
 /// One endpoint of a location.
 pub(crate) struct PolicyEndpoint {
     pub(crate) endpoint: Arc<Endpoint>,
+    /// The name of the block it stands in; `None`: in none.
+    pub(crate) provider: Option<Rc<str>>,
     /// The worker's idle connections to it.
     pub(crate) connections: Arc<Connections>,
     pub(crate) limits: Limits,
@@ -86,19 +97,18 @@ pub(crate) struct PolicyEndpoint {
 }
 
 /// How long an endpoint is waited for, in milliseconds.
-#[derive(Clone)]
+#[derive(Default)]
 pub(crate) struct Patience {
     pub(crate) timeout_ms: Cell<u64>,
     pub(crate) connect_timeout_ms: Cell<u64>,
 }
 
 impl Patience {
-    pub(super) fn grow(&self, other: &Self) {
-        for (own, other) in [
-            (&self.timeout_ms, &other.timeout_ms),
-            (&self.connect_timeout_ms, &other.connect_timeout_ms),
-        ] {
-            own.set(own.get().max(other.get()));
+    pub(super) fn grow(&self, timeout_ms: u64, connect_timeout_ms: u64) {
+        for (own, more) in
+            [(&self.timeout_ms, timeout_ms), (&self.connect_timeout_ms, connect_timeout_ms)]
+        {
+            own.set(own.get().max(more));
         }
     }
 }
@@ -106,6 +116,7 @@ impl Patience {
 impl PolicyEndpoint {
     pub(super) fn of(
         named: &Named,
+        provider: Option<Rc<str>>,
         connections: Arc<Connections>,
         kind: u64,
         patience: Rc<Patience>,
@@ -113,6 +124,7 @@ impl PolicyEndpoint {
     ) -> Self {
         Self {
             endpoint: named.endpoint.clone(),
+            provider,
             connections,
             limits: named.limits,
             kind,
@@ -128,6 +140,11 @@ impl PolicyEndpoint {
     /// Whether this is that endpoint, called in the same way.
     pub(crate) fn is_called_as(&self, endpoint: &Endpoint, kind: u64) -> bool {
         self.kind == kind && self.endpoint.label() == endpoint.label()
+    }
+
+    /// A log line about its calls: in the words of its block, and with the block's name.
+    pub(crate) fn said(&self, line: fmt::Arguments<'_>) -> String {
+        provider::said(self.provider.as_deref(), line)
     }
 
     /// Where its health is kept; `None` where there is no place.

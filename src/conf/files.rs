@@ -12,6 +12,7 @@ use crate::nginx::parser::{Cf, ConfError};
 const MAX_PEM_FILE: usize = 8 * 1024 * 1024;
 
 /// A PEM file as it was when the configuration was read.
+#[derive(PartialEq, Eq)]
 pub(crate) struct PemFile {
     pub(crate) path: String,
     pub(crate) bytes: Zeroizing<Vec<u8>>,

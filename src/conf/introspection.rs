@@ -1,23 +1,23 @@
 //! How an authorization server is asked: the settings that say what the server is, and what is made of
-//! them together.
+//! them together, once for all locations that say the same.
 
-use std::cell::Cell;
+use std::rc::Rc;
 
-use phantom_token_engine::answer::Forward;
 use phantom_token_engine::client::Endpoint;
 use phantom_token_engine::shared::state::State;
 use phantom_token_engine::token::key::hash_of;
 
 use crate::conf::credentials::Credentials;
-use crate::conf::endpoints::{self, Named, Patience, PolicyEndpoint};
+use crate::conf::endpoints::{self, Named, PolicyEndpoint};
 use crate::conf::request::{Extras, Values};
-use crate::conf::settings::inherit;
+use crate::conf::settings::{Place, inherit};
 use crate::conf::tls::Tls;
-use crate::conf::{cache, calls, credentials, request, tls};
-use crate::nginx::parser::{Cf, ConfError, ConfigLine};
+use crate::conf::{cache, calls, credentials, issuer, request, tls};
+use crate::nginx::parser::{Cf, ConfError};
 
-/// What an authorization server is and how it is asked, apart from what a location demands.
-#[derive(Default)]
+/// What an authorization server is and how it is asked, apart from what a location demands. Equal ones
+/// are asked as one.
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Server {
     pub(super) endpoints: endpoints::Settings,
     pub(super) credentials: credentials::Settings,
@@ -25,20 +25,25 @@ pub(crate) struct Server {
     pub(super) tls: tls::Settings,
     pub(super) calls: calls::Settings,
     pub(super) cache_control: cache::ControlSettings,
+    pub(super) issuer: issuer::Settings,
 }
 
 impl Server {
     pub(super) fn inherit(&mut self, outer: &Self) {
-        inherit!(self from outer: endpoints, credentials, request, tls, calls, cache_control);
+        inherit!(self from outer: endpoints, credentials, request, tls, calls, cache_control, issuer);
     }
 }
 
 /// How the authorization server is asked.
 pub(crate) struct Introspection {
+    /// The name of its block; `None` where it has none.
+    pub(crate) provider: Option<Rc<str>>,
     /// In the order they are tried.
     pub(crate) endpoints: Vec<PolicyEndpoint>,
     pub(crate) credentials: Credentials,
     pub(crate) extras: Extras,
+    /// One must be the token's, where there are any.
+    pub(crate) issuers: Rc<[Box<str>]>,
     pub(super) identity: Identity,
     /// The client: its id and certificate.
     client: Vec<u8>,
@@ -47,22 +52,19 @@ pub(crate) struct Introspection {
 }
 
 impl Introspection {
-    /// Checks what the location at `line` says of its server, and prepares it.
-    pub(super) fn of(
-        cf: &mut Cf<'_>,
-        server: &Server,
-        forward: Forward,
-        line: &ConfigLine,
-    ) -> Result<Self, ConfError> {
-        let written = server.endpoints.written(line)?;
+    /// Checks what is said of a server, and prepares it.
+    pub(super) fn of(cf: &mut Cf<'_>, server: &Server, place: &Place) -> Result<Self, ConfError> {
+        let written = server.endpoints.written(place)?;
         let accept = server.request.accept();
         let has_certificate = server.tls.has_certificate();
-        let credentials = Credentials::of(&server.credentials, accept, has_certificate, line)?;
-        let extras = Extras::of(&server.request, &credentials, line)?;
+        let credentials = Credentials::of(&server.credentials, accept, has_certificate, place)?;
+        let extras = Extras::of(&server.request, &credentials, place)?;
         let https = written.iter().any(|named| named.endpoint.is_https());
-        let tls = Tls::of(cf, &server.tls, https, line)?;
-        let identity = Identity::of(server, &written, &credentials, &extras, &tls, forward);
-        let calls = Calls::of(server, written.len() == 1, &credentials, &tls);
+        let tls = Tls::of(cf, &server.tls, https, place)?;
+        let identity = Identity::of(server, &written, &credentials, &extras, &tls);
+        let alone = written.len() == 1;
+        let provider = place.provider();
+        let calls = Calls { alone, provider, credentials: &credentials, tls: &tls };
         let endpoints =
             endpoints::in_order(&written).map(|named| calls.endpoint(cf, named)).collect();
         for endpoint in &endpoints {
@@ -74,7 +76,24 @@ impl Introspection {
             .map(|extras| extras.iter().map(|extra| u8::from(extra.keyed)).collect::<Vec<_>>());
         let auth = [credentials.auth as u8];
         let caller = parts(&[tls.key.as_bytes(), &auth, accept, extras.hint(), &headers, &params]);
-        Ok(Self { endpoints, credentials, extras, identity, client, caller })
+        let issuers = server.issuer.all();
+        Ok(Self {
+            provider: provider.cloned(),
+            endpoints,
+            credentials,
+            extras,
+            issuers,
+            identity,
+            client,
+            caller,
+        })
+    }
+
+    /// A location that waits so long has calls made.
+    pub(super) fn is_used(&self, timeout_ms: u64, connect_timeout_ms: u64) {
+        for endpoint in &self.endpoints {
+            endpoint.patience.grow(timeout_ms, connect_timeout_ms);
+        }
     }
 
     /// The gate of the client's credentials at an endpoint, for requests with these values.
@@ -117,27 +136,20 @@ impl Introspection {
 struct Calls<'a> {
     /// There is one endpoint.
     alone: bool,
+    /// The name of their block.
+    provider: Option<&'a Rc<str>>,
     credentials: &'a Credentials,
     tls: &'a Tls,
-    patience: Patience,
 }
 
-impl<'a> Calls<'a> {
-    fn of(server: &Server, alone: bool, credentials: &'a Credentials, tls: &'a Tls) -> Self {
-        let patience = Patience {
-            timeout_ms: Cell::new(server.calls.timeout_ms()),
-            connect_timeout_ms: Cell::new(server.calls.connect_timeout_ms()),
-        };
-        Self { alone, credentials, tls, patience }
-    }
-
+impl Calls<'_> {
     fn endpoint(&self, cf: &mut Cf<'_>, named: &Named) -> PolicyEndpoint {
         let main = cf.main_conf();
         let kind = self.kind(&named.endpoint);
-        let patience = main.patience(&named.endpoint, kind, &self.patience);
+        let patience = main.patience(&named.endpoint, kind);
         let connections = main.servers.connections(&named.endpoint, &self.tls.client);
         let client_hash = self.client_hash(&named.endpoint);
-        PolicyEndpoint::of(named, connections, kind, patience, client_hash)
+        PolicyEndpoint::of(named, self.provider.cloned(), connections, kind, patience, client_hash)
     }
 
     /// What may make a call fail for one location and not for another, but for time limits: the
@@ -163,7 +175,8 @@ impl<'a> Calls<'a> {
     }
 }
 
-/// What makes two answers to one token different, but for keyed headers' and parameters' values.
+/// What makes two answers to one token different, but for what a location forwards and for keyed headers'
+/// and parameters' values. A block's name is not in it: who renames it keeps the answers.
 pub(super) struct Identity(Vec<u8>);
 
 impl Identity {
@@ -173,7 +186,6 @@ impl Identity {
         credentials: &Credentials,
         extras: &Extras,
         tls: &Tls,
-        forward: Forward,
     ) -> Self {
         let mut identity = Self(Vec::new());
         for named in written {
@@ -182,7 +194,6 @@ impl Identity {
         identity.add(b'C', &credentials.id);
         identity.add(b'M', &[credentials.auth as u8]);
         identity.add(b'A', server.request.accept());
-        identity.add(b'F', &[forward as u8]);
         identity.add(b'V', &[u8::from(tls.verify)]);
         // What one location may not keep, another must not find.
         identity.add(b'S', &[server.cache_control.policy() as u8]);

@@ -14,6 +14,7 @@ use crate::conf::access::{self, AllowOptions};
 use crate::conf::cache::{self, CacheTimes};
 use crate::conf::demands::{self, BoundTokens};
 use crate::conf::introspection::{Introspection, Server};
+use crate::conf::provider::Choice;
 use crate::conf::request::Values;
 use crate::conf::settings::inherit;
 use crate::nginx::parser::{Cf, ComplexValue, ConfError};
@@ -25,13 +26,39 @@ use crate::nginx::zone::ZoneRef;
 pub(crate) struct Settings {
     pub(super) access: access::Settings,
     pub(super) demands: demands::Settings,
-    pub(super) server: Server,
+    pub(super) server: FlatServer,
+    pub(super) choice: Choice,
     pub(super) cache: cache::Settings,
 }
 
 impl Settings {
-    pub(super) fn inherit(&mut self, outer: &Self) {
-        inherit!(self from outer: access, demands, server, cache);
+    pub(super) fn inherit(&mut self, outer: &Self) -> Result<(), ConfError> {
+        inherit!(self from outer: access, demands, server, choice, cache);
+        self.choice.check()
+    }
+}
+
+/// A server as the directives of a level and those around it say it, one by one. Levels without such
+/// directives share the enclosing one's.
+#[derive(Default)]
+pub(crate) struct FlatServer(Option<Rc<Server>>);
+
+impl FlatServer {
+    /// For a directive of this level.
+    pub(super) fn own(&mut self) -> &mut Server {
+        Rc::make_mut(self.0.get_or_insert_default())
+    }
+
+    fn inherit(&mut self, outer: &Self) {
+        match (&mut self.0, &outer.0) {
+            (Some(own), Some(outer)) => Rc::make_mut(own).inherit(outer),
+            (Some(_), None) => {}
+            (own, outer) => own.clone_from(outer),
+        }
+    }
+
+    fn get(&self) -> Rc<Server> {
+        self.0.clone().unwrap_or_default()
     }
 }
 
@@ -49,7 +76,7 @@ pub(crate) struct Policy {
     pub(crate) cache_bypass: Rc<Vec<ComplexValue>>,
     pub(crate) bound_tokens: BoundTokens,
     pub(crate) kind: Accepts,
-    pub(crate) introspection: Introspection,
+    pub(crate) introspection: Rc<Introspection>,
     /// Where answers are kept; `None`: nowhere.
     pub(crate) zone: Option<ZoneRef>,
     pub(crate) cache: CacheTimes,
@@ -64,15 +91,21 @@ pub(crate) struct Policy {
 impl Policy {
     /// Checks what belongs together and prepares it; `None` where the module is off.
     pub(super) fn of(cf: &mut Cf<'_>, settings: &Settings) -> Result<Option<Self>, ConfError> {
-        let Settings { access, demands, server, cache } = settings;
+        let Settings { access, demands, server, choice, cache } = settings;
         let Some(switch) = access.switch.placed().filter(|switch| switch.value.on) else {
             return Ok(None);
         };
         let line = &switch.line;
         let forward = demands.forward.or(Forward::Jwt);
-        let introspection = Introspection::of(cf, server, forward, line)?;
+        let (server, introspection) = match choice.get() {
+            Some(used) => cf.provider(used)?,
+            None => cf.introspection(&server.get(), line)?,
+        };
         let challenge = demands.challenge(line)?;
         let thread_pool = server.calls.thread_pool(cf)?;
+        let timeout_ms = server.calls.timeout_ms();
+        let connect_timeout_ms = server.calls.connect_timeout_ms();
+        introspection.is_used(timeout_ms, connect_timeout_ms);
         cf.use_state_zone()?;
         cf.http_authorization()?;
 
@@ -90,8 +123,8 @@ impl Policy {
             introspection,
             zone: cache.zone(cf, line)?,
             cache: CacheTimes::of(cache, &server.cache_control),
-            timeout_ms: server.calls.timeout_ms(),
-            connect_timeout_ms: server.calls.connect_timeout_ms(),
+            timeout_ms,
+            connect_timeout_ms,
             thread_pool,
             identity_hash: OnceCell::new(),
         }))
@@ -126,10 +159,11 @@ impl Policy {
         hash_key: &HashKey,
         values: [&Values; 2],
     ) -> IdentityHash {
-        let Introspection { extras, identity, .. } = &self.introspection;
+        let Introspection { extras, identity, .. } = &*self.introspection;
         // Zones stay apart in a worker's own cache and among its flights, too.
         let zone = other.zone.as_ref().map_or(&[][..], |zone| zone.name().as_bytes());
-        let fixed = [zone, identity.bytes()];
+        let forward = [self.forward as u8];
+        let fixed = [zone, identity.bytes(), &forward];
         hash_key.identity(fixed.into_iter().chain(extras.keyed(values)))
     }
 }

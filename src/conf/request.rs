@@ -7,9 +7,9 @@ use phantom_token_engine::directive::{self, Maker};
 use zeroize::Zeroizing;
 
 use crate::conf::credentials::{ClientAuth, Credentials};
-use crate::conf::settings::{MSL, Repeated, Setting, inherit, no_variables, nonempty, text};
+use crate::conf::settings::{MSL, Place, Repeated, Setting, inherit, no_variables, nonempty, text};
 use crate::nginx::command::{Args, Command};
-use crate::nginx::parser::{Cf, ComplexValue, ConfError, ConfigLine, invalid};
+use crate::nginx::parser::{Cf, ComplexValue, ConfError, invalid};
 use crate::nginx::sys::*;
 
 const DEFAULT_ACCEPT: &[u8] = b"application/jwt";
@@ -17,7 +17,7 @@ const DEFAULT_ACCEPT: &[u8] = b"application/jwt";
 /// Values of extra headers or parameters, in their order. Credentials may be among them.
 pub(crate) type Values = Vec<Zeroizing<Vec<u8>>>;
 
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Settings {
     accept: Setting<Rc<Vec<u8>>>,
     token_type_hint: Setting<Rc<Vec<u8>>>,
@@ -45,6 +45,13 @@ pub(crate) struct Extra {
     pub(crate) keyed: bool,
 }
 
+impl PartialEq for Extra {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, value, keyed } = self;
+        *name == other.name && value.source() == other.value.source() && *keyed == other.keyed
+    }
+}
+
 impl Extra {
     /// Whether requests differ in it, and the answer may depend on it.
     fn varies(&self) -> bool {
@@ -60,11 +67,11 @@ pub(crate) struct Extras {
 }
 
 impl Extras {
-    /// Those of the location at `line`. `Err` where one is set by the module already.
+    /// Those of the server at `place`. `Err` where one is set by the module already.
     pub(super) fn of(
         settings: &Settings,
         credentials: &Credentials,
-        line: &ConfigLine,
+        place: &Place,
     ) -> Result<Self, ConfError> {
         let token_type_hint = settings.token_type_hint.get().cloned();
         let headers: Vec<_> = settings.headers.iter().cloned().collect();
@@ -73,7 +80,7 @@ impl Extras {
             && headers.iter().any(|header| header.name.eq_ignore_ascii_case("authorization"))
         {
             return Err(ConfError::Whole(format!(
-                "\"phantom_token_introspection_header\" sets Authorization beside the client's own credentials: write phantom_token_client_auth none, for \"phantom_token on\" in {line}"
+                "\"phantom_token_introspection_header\" sets Authorization beside the client's own credentials: write phantom_token_client_auth none, {place}"
             )));
         }
         let is_own = |name: &str| match name {
@@ -82,7 +89,7 @@ impl Extras {
         };
         if let Some(param) = params.iter().find(|param| is_own(&param.name)) {
             return Err(ConfError::Whole(format!(
-                "\"phantom_token_introspection_param {}\" is set by the module already, for \"phantom_token on\" in {line}",
+                "\"phantom_token_introspection_param {}\" is set by the module already, {place}",
                 param.name
             )));
         }

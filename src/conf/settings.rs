@@ -1,6 +1,7 @@
 //! What all settings have in common: where they may stand, that each keeps its line and inherits, and
 //! the kinds of values they are made of.
 
+use std::fmt;
 use std::rc::Rc;
 
 use phantom_token_engine::directive;
@@ -22,7 +23,15 @@ pub(crate) struct Placed<T> {
 }
 
 /// What may stand once on a level.
+#[derive(Clone)]
 pub(crate) struct Setting<T>(Option<Placed<T>>);
+
+/// Whether they say the same, wherever they stand.
+impl<T: PartialEq> PartialEq for Setting<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
 
 impl<T> Default for Setting<T> {
     fn default() -> Self {
@@ -73,7 +82,15 @@ impl<T: Copy> Setting<T> {
 }
 
 /// What may stand several times on a level, and is inherited where it does not stand there at all.
+#[derive(Clone)]
 pub(crate) struct Repeated<T>(Rc<Vec<Placed<T>>>);
+
+/// Whether they say the same, wherever they stand.
+impl<T: Clone + PartialEq> PartialEq for Repeated<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0) || self.iter().eq(other.iter())
+    }
+}
 
 impl<T> Default for Repeated<T> {
     fn default() -> Self {
@@ -108,6 +125,35 @@ macro_rules! inherit {
     }};
 }
 pub(super) use inherit;
+
+/// What settings of a server are put together for.
+pub(crate) enum Place {
+    /// The location that is on at this line.
+    Location(ConfigLine),
+    /// A block, and its first line.
+    Provider(Rc<str>, ConfigLine),
+}
+
+impl Place {
+    /// The name of the block.
+    pub(super) fn provider(&self) -> Option<&Rc<str>> {
+        match self {
+            Self::Location(_) => None,
+            Self::Provider(name, _) => Some(name),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Location(line) => write!(f, "for \"phantom_token on\" in {line}"),
+            Self::Provider(name, line) => {
+                write!(f, "in \"phantom_token_provider {name}\" of {line}")
+            }
+        }
+    }
+}
 
 /// The choice that a word stands for.
 pub(super) fn choose<T: Copy>(value: &[u8], choices: &[(&str, T)]) -> Result<T, ConfError> {
@@ -144,10 +190,8 @@ pub(super) fn text(value: &[u8]) -> Result<&str, ConfError> {
 }
 
 impl ConfError {
-    /// What the location that is on at `line` cannot do without.
-    pub(super) fn missing(directive: &str, line: &ConfigLine, write: &str) -> Self {
-        Self::Whole(format!(
-            "\"{directive}\" is missing for \"phantom_token on\" in {line}: {write}"
-        ))
+    /// What a server cannot do without.
+    pub(super) fn missing(directive: &str, place: &Place, write: &str) -> Self {
+        Self::Whole(format!("\"{directive}\" is missing {place}: {write}"))
     }
 }

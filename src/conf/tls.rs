@@ -5,12 +5,12 @@ use std::rc::Rc;
 use phantom_token_engine::client::{self, TlsFile, TlsOptions};
 
 use crate::conf::files::PemFile;
-use crate::conf::settings::{MSL, Setting, choose, inherit};
+use crate::conf::settings::{MSL, Place, Setting, choose, inherit};
 use crate::nginx::command::Command;
-use crate::nginx::parser::{Cf, ConfError, ConfigLine};
+use crate::nginx::parser::{Cf, ConfError};
 use crate::nginx::sys::*;
 
-#[derive(Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Settings {
     verify: Setting<bool>,
     trusted: Setting<Rc<PemFile>>,
@@ -40,13 +40,13 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// That of the location at `line`, whose endpoints are `https` or not. `Err` names the directives
+    /// That of the server at `place`, whose endpoints are `https` or not. `Err` names the directives
     /// and files it is about.
     pub(super) fn of(
         cf: &mut Cf<'_>,
         settings: &Settings,
         https: bool,
-        line: &ConfigLine,
+        place: &Place,
     ) -> Result<Self, ConfError> {
         let [certificate, key] =
             ["phantom_token_ssl_certificate", "phantom_token_ssl_certificate_key"];
@@ -57,7 +57,7 @@ impl Tls {
         };
         if let Some((absent, there)) = missing {
             return Err(ConfError::Whole(format!(
-                "\"{absent}\" is missing beside \"{there}\" for \"phantom_token on\" in {line}"
+                "\"{absent}\" is missing beside \"{there}\" {place}"
             )));
         }
         let verify = settings.verify.or(true);
@@ -68,9 +68,11 @@ impl Tls {
             certificate: settings.certificate.get(),
             key: settings.key.get(),
         };
-        let client = cf.main_conf().tls.get(&files).map_err(|error| {
-            ConfError::Whole(format!("{error}, for \"phantom_token on\" in {line}"))
-        })?;
+        let client = cf
+            .main_conf()
+            .tls
+            .get(&files)
+            .map_err(|error| ConfError::Whole(format!("{error}, {place}")))?;
         let path = |file: &Setting<Rc<PemFile>>| {
             file.get().map(|file| file.path.clone()).unwrap_or_default()
         };

@@ -12,6 +12,7 @@ use phantom_token_engine::log_limit::Repeats;
 
 use crate::conf::credentials::Hints;
 use crate::conf::endpoints::PolicyEndpoint;
+use crate::conf::provider;
 use crate::flight::desk;
 use crate::nginx::log::{Cycle, error};
 use crate::nginx::sys::*;
@@ -43,19 +44,32 @@ const CREDENTIALS_OR_TOKEN: &str = "; where other tokens are answered it is this
 #[derive(Clone)]
 struct Line {
     endpoint: Arc<Endpoint>,
+    /// The name of its block.
+    provider: Option<Rc<str>>,
     cause: Cause,
 }
 
 impl PartialEq for Line {
     fn eq(&self, other: &Self) -> bool {
-        self.cause == other.cause && self.endpoint.label() == other.endpoint.label()
+        self.cause == other.cause
+            && self.endpoint.label() == other.endpoint.label()
+            && self.provider == other.provider
     }
 }
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "introspection at \"{}\" ", self.endpoint.label())?;
-        match &self.cause {
+        f.write_str(&provider::said(self.provider.as_deref(), format_args!("{}", Flat(self))))
+    }
+}
+
+/// A line in the words of settings outside of a block.
+struct Flat<'a>(&'a Line);
+
+impl fmt::Display for Flat<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "introspection at \"{}\" ", self.0.endpoint.label())?;
+        match &self.0.cause {
             Cause::NotBegun => f.write_str(
                 "was not begun in time: the thread pool's queue is long, give the pool more threads",
             ),
@@ -161,7 +175,8 @@ impl Failures {
             // Not said, so nothing to tell lines apart by.
             *retry_after = None;
         }
-        let line = Line { endpoint: endpoint.endpoint.clone(), cause };
+        let (provider, endpoint) = (endpoint.provider.clone(), endpoint.endpoint.clone());
+        let line = Line { endpoint, provider, cause };
         if self.repeats.happened(&line, now_ms()) {
             error!(Cycle, "{line}");
         }

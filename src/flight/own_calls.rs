@@ -421,7 +421,9 @@ fn begin_due(desk: &Desk, cases: &mut Vec<Case>) -> Option<u64> {
 pub(crate) fn passed(desk: &Desk, endpoint: &PolicyEndpoint, gate: u64) {
     let id = endpoint.id(&desk.worker.state);
     if desk.worker.state.gates().passed(gate, id, now_ms()) == GateChange::Opened {
-        warning!(Cycle, "\"{}\" takes this client's credentials again", endpoint.endpoint.label());
+        let label = endpoint.endpoint.label();
+        let line = format_args!("\"{label}\" takes this client's credentials again");
+        warning!(Cycle, "{}", endpoint.said(line));
     }
 }
 
@@ -430,33 +432,34 @@ pub(crate) fn remember_raw(desk: &Desk, endpoint: &PolicyEndpoint, form: u64) {
     let state = desk.worker.state;
     if state.forms().raw_answered(form) && state.once(Notice::RawCredentials, form, now_ms(), None)
     {
-        notice!(
-            Cycle,
+        let line = format_args!(
             "\"{}\" takes the client's id and secret only as they are, not form-urlencoded: write \"phantom_token_client_auth basic_raw\"",
             endpoint.endpoint.label()
         );
+        notice!(Cycle, "{}", endpoint.said(line));
     }
 }
 
 /// The endpoint rested, and does no longer.
 pub(crate) fn say_up(endpoint: &PolicyEndpoint) {
-    warning!(Cycle, "\"{}\" is up again", endpoint.endpoint.label());
+    let line = format_args!("\"{}\" is up again", endpoint.endpoint.label());
+    warning!(Cycle, "{}", endpoint.said(line));
 }
 
 fn say_down(endpoint: &PolicyEndpoint) {
-    warning!(
-        Cycle,
+    let line = format_args!(
         "\"{}\" rests for now, until it answers: {} calls in a row failed, and then one of the gateway's own",
         endpoint.endpoint.label(),
         endpoint.limits.max_fails
     );
+    warning!(Cycle, "{}", endpoint.said(line));
 }
 
 fn say_shut(endpoint: &PolicyEndpoint, policy: &Policy) {
-    error!(
-        Cycle,
+    let line = format_args!(
         "\"{}\" refuses this client's credentials to the gateway's own calls too: ten calls a second go out until one is answered; check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect, or the firewall in front{}",
         endpoint.endpoint.label(),
         policy.introspection.credentials.hints
     );
+    error!(Cycle, "{}", endpoint.said(line));
 }

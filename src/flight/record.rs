@@ -57,19 +57,19 @@ impl Flight {
             Line::Panicked(site) => crit!(Cycle, "caught a panic in introspection at {site}"),
             Line::Expired(skew) => {
                 if state.once(Notice::ClockSkew, client, now_ms(), Some(60_000)) {
-                    warning!(
-                        Cycle,
+                    let line = format_args!(
                         "\"{label}\" calls a token active that expired {} seconds ago: check both clocks, and that \"exp\" is this token's and not another's",
                         skew.0
                     );
+                    warning!(Cycle, "{}", endpoint.said(line));
                 }
             }
             Line::Overruled => {
                 if state.once(Notice::CacheControlOverruled, client, now_ms(), None) {
-                    notice!(
-                        Cycle,
+                    let line = format_args!(
                         "\"{label}\" forbids caching by Cache-Control, which is overruled: see phantom_token_cache_control"
                     );
+                    notice!(Cycle, "{}", endpoint.said(line));
                 }
             }
         }

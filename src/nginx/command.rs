@@ -4,9 +4,10 @@
 //! serves all rows of the same settings; the row's `post` slot holds the Rust function that sets them.
 
 use core::ffi::{CStr, c_char, c_void};
+use core::ptr;
 
 use crate::nginx::guard;
-use crate::nginx::parser::{Cf, ConfError};
+use crate::nginx::parser::{Cf, ConfError, find_missing_end};
 use crate::nginx::sys::*;
 
 /// A directive's arguments, without its name. NGINX has checked how many they are.
@@ -29,6 +30,48 @@ impl<S> Command<S> {
     }
 }
 
+/// A directive of a block with a table of its own, whose settings are in `B`.
+pub(crate) trait Member<B> {
+    /// As it is written outside of such a block.
+    fn name(&self) -> &'static [u8];
+
+    /// Whether it takes any number of arguments.
+    fn is_list(&self) -> bool;
+
+    /// Whether it takes so many arguments.
+    fn takes(&self, args: usize) -> bool;
+
+    fn set(&self, cf: &mut Cf<'_>, block: &mut B, args: Args<'_>) -> Result<(), ConfError>;
+}
+
+impl<B, S: Within<B>> Member<B> for Command<S> {
+    fn name(&self) -> &'static [u8] {
+        self.name.to_bytes()
+    }
+
+    fn is_list(&self) -> bool {
+        is_list(self.flags as ngx_uint_t)
+    }
+
+    // As ngx_conf_handler counts them.
+    fn takes(&self, args: usize) -> bool {
+        match self.flags {
+            flags if flags & NGX_CONF_1MORE != 0 => args >= 1,
+            flags if flags & NGX_CONF_2MORE != 0 => args >= 2,
+            flags => args < NGX_CONF_MAX_ARGS as usize && flags & (NGX_CONF_NOARGS << args) != 0,
+        }
+    }
+
+    fn set(&self, cf: &mut Cf<'_>, block: &mut B, args: Args<'_>) -> Result<(), ConfError> {
+        S::may_stand(block, cf, self.name())?;
+        (self.set)(cf, S::of(block), args)
+    }
+}
+
+fn is_list(flags: ngx_uint_t) -> bool {
+    flags & (NGX_CONF_1MORE | NGX_CONF_2MORE) as ngx_uint_t != 0
+}
+
 /// A configuration that NGINX hands to the callbacks of directives.
 ///
 /// # Safety
@@ -41,6 +84,11 @@ pub(crate) unsafe trait Configuration {
 /// Settings that are a part of the configuration `C`.
 pub(crate) trait Within<C> {
     fn of(conf: &mut C) -> &mut Self;
+
+    /// Whether the directive the parser is at may stand in `conf`, beside what stands there.
+    fn may_stand(_: &mut C, _: &Cf<'_>, _: &'static [u8]) -> Result<(), ConfError> {
+        Ok(())
+    }
 }
 
 /// The table NGINX reads, of `N - 1` directives and the row without a name that ends it.
@@ -60,56 +108,137 @@ impl<const N: usize> Table<N> {
         mut self,
         commands: &[Command<S>],
     ) -> Self {
-        let mut free = 0;
-        while self.0[free].name.len > 0 {
-            free += 1;
-        }
-        assert!(free + commands.len() < N, "the table has no row for its end");
         let mut next = 0;
         while next < commands.len() {
             let Command { name, flags, set } = commands[next];
-            self.0[free + next] = ngx_command_t {
-                name: ngx_str_t {
-                    len: name.to_bytes().len(),
-                    data: name.as_ptr().cast_mut().cast(),
-                },
-                type_: flags as ngx_uint_t,
-                set: Some(set_one::<C, S>),
-                conf: C::OFFSET,
-                offset: 0,
-                post: set as *mut c_void,
-            };
+            self = self.with_row(name, flags, set_one::<C, S>, C::OFFSET, set as *mut c_void);
             next += 1;
         }
         self
     }
+
+    /// Adds directives of `http` that begin a block: they hold no part of the configuration while it is
+    /// read.
+    pub(crate) const fn with_blocks(mut self, commands: &[Command<()>]) -> Self {
+        let mut next = 0;
+        while next < commands.len() {
+            let Command { name, flags, set } = commands[next];
+            let offset = NGX_HTTP_MAIN_CONF_OFFSET;
+            self = self.with_row(name, flags, set_alone, offset, set as *mut c_void);
+            next += 1;
+        }
+        self
+    }
+
+    /// Adds directives that stand in a block alone, for who writes them elsewhere to be told by `refuse`.
+    pub(crate) const fn with_misplaced<S>(
+        mut self,
+        commands: &[Command<S>],
+        refuse: Set<()>,
+    ) -> Self {
+        let flags = NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_ANY;
+        let mut next = 0;
+        while next < commands.len() {
+            let name = commands[next].name;
+            self = self.with_row(name, flags, set_alone, 0, refuse as *mut c_void);
+            next += 1;
+        }
+        self
+    }
+
+    const fn with_row(
+        mut self,
+        name: &'static CStr,
+        flags: u32,
+        callback: Callback,
+        offset: usize,
+        post: *mut c_void,
+    ) -> Self {
+        let mut free = 0;
+        while self.0[free].name.len > 0 {
+            free += 1;
+        }
+        assert!(free + 1 < N, "the table has no row for its end");
+        self.0[free] = ngx_command_t {
+            name: ngx_str_t { len: name.to_bytes().len(), data: name.as_ptr().cast_mut().cast() },
+            type_: flags as ngx_uint_t,
+            set: Some(callback),
+            conf: offset,
+            offset: 0,
+            post,
+        };
+        self
+    }
+
+    /// The names of all directives.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static [u8]> {
+        // SAFETY: a row's name is a string of this binary; the last row's is empty.
+        self.0.iter().map(|row| unsafe { bytes(&row.name) }).filter(|name| !name.is_empty())
+    }
 }
 
+type Callback =
+    unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
+
 /// The callback of every directive of the settings `S` in the configuration `C`.
-extern "C" fn set_one<C: Configuration, S: Within<C>>(
+unsafe extern "C" fn set_one<C: Configuration, S: Within<C>>(
     cf: *mut ngx_conf_t,
     cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
     // SAFETY: NGINX passes the parser, the table's row (whose `post` was filled by `Table::with` for these
     // very settings, and whose name is a string of this binary) and the slot at the row's offset.
-    let (mut cf, set, name, conf) = unsafe {
+    let (mut cf, set, name, flags, conf) = unsafe {
         (
             Cf::new(cf),
             core::mem::transmute::<*mut c_void, Set<S>>((*cmd).post),
             bytes(&(*cmd).name),
+            (*cmd).type_,
             &mut *conf.cast::<C>(),
         )
     };
+    answer(&mut cf, "a directive", name, |cf, args| {
+        if is_list(flags) {
+            find_missing_end(&args, |word| cf.is_directive(word))?;
+        }
+        S::may_stand(conf, cf, name)?;
+        set(cf, S::of(conf), &args)
+    })
+}
+
+/// The callback of every directive that is handed no settings.
+unsafe extern "C" fn set_alone(
+    cf: *mut ngx_conf_t,
+    cmd: *mut ngx_command_t,
+    _: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: as in `set_one`; `post` was filled with a setter of this type.
+    let (mut cf, set, name) = unsafe {
+        (
+            Cf::new(cf),
+            core::mem::transmute::<*mut c_void, Set<()>>((*cmd).post),
+            bytes(&(*cmd).name),
+        )
+    };
+    answer(&mut cf, "a directive", name, |cf, args| set(cf, &mut (), &args))
+}
+
+/// What NGINX is told of a directive, and its user where it is refused.
+fn answer(
+    cf: &mut Cf<'_>,
+    what: &str,
+    name: &[u8],
+    set: impl FnOnce(&mut Cf<'_>, Vec<&'static [u8]>) -> Result<(), ConfError>,
+) -> *mut c_char {
     let log = cf.log();
     guard::entry(
-        "a directive",
+        what,
         || log,
         CONF_ERROR,
         || {
             let args = cf.args();
-            match set(&mut cf, S::of(conf), &args) {
-                Ok(()) => core::ptr::null_mut(),
+            match set(cf, args) {
+                Ok(()) => ptr::null_mut(),
                 Err(error) => {
                     cf.report(&String::from_utf8_lossy(name), &error);
                     CONF_ERROR
@@ -117,4 +246,50 @@ extern "C" fn set_one<C: Configuration, S: Within<C>>(
             }
         },
     )
+}
+
+/// A block with a table of its own, in which directives have other names or rules than outside.
+pub(crate) trait Block {
+    /// Sets what one of its directives says.
+    fn set(&mut self, cf: &mut Cf<'_>, name: &[u8], args: Args<'_>) -> Result<(), ConfError>;
+
+    /// A message about settings, in the words of the block.
+    fn in_its_words(message: &str) -> String;
+}
+
+impl Cf<'_> {
+    /// Reads the block whose beginning the parser is at, `include` in it too. Arguments that were read
+    /// before are gone then.
+    pub(crate) fn read<B: Block>(&mut self, block: &mut B) -> Result<(), ConfError> {
+        // SAFETY: NGINX's own way for a block of other directives (ngx_http_geo_block): the parser is
+        // live, and what it was is put back. The block lives until all of it is read, and nobody else
+        // touches it meanwhile.
+        let read = unsafe {
+            let cf = self.as_ptr();
+            let outer = ptr::read(cf);
+            (*cf).handler = Some(set_member::<B>);
+            (*cf).handler_conf = ptr::from_mut(block).cast();
+            let read = ngx_conf_parse(cf, ptr::null_mut());
+            ptr::write(cf, outer);
+            read
+        };
+        if read.is_null() { Ok(()) } else { Err(ConfError::Reported) }
+    }
+}
+
+/// The callback of every directive of the block `B`.
+unsafe extern "C" fn set_member<B: Block>(
+    cf: *mut ngx_conf_t,
+    _: *mut ngx_command_t,
+    block: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: NGINX passes the parser, with a directive of one word at least, and what `read` gave it.
+    let (mut cf, block) = unsafe { (Cf::in_block(cf, B::in_its_words), &mut *block.cast::<B>()) };
+    let name = cf.name();
+    if name == b"include" && cf.args().len() == 1 {
+        // SAFETY: NGINX's own, which looks at no row (ngx_http_core_type gives it none either); each
+        // directive of the file comes here again, and `block` is not used any more.
+        return unsafe { ngx_conf_include(cf.as_ptr(), ptr::null_mut(), ptr::null_mut()) };
+    }
+    answer(&mut cf, "a directive of a block", name, |cf, args| block.set(cf, name, &args))
 }

@@ -13,6 +13,9 @@ pub(crate) enum ConfError {
     /// The directive stands twice on one level.
     #[error("directive is duplicate")]
     Duplicate,
+    /// It takes another number of arguments.
+    #[error("")]
+    Arguments,
     /// What is wrong, and what to write.
     #[error("directive {0}")]
     Directive(String),
@@ -69,6 +72,8 @@ pub(crate) type ContentHandler = unsafe extern "C" fn(*mut ngx_http_request_t) -
 /// The parser at one directive, or at the end of a block.
 pub(crate) struct Cf<'a> {
     cf: *mut ngx_conf_t,
+    /// How messages are worded where the parser is.
+    words: fn(&str) -> String,
     callback: PhantomData<&'a mut ngx_conf_t>,
 }
 
@@ -76,7 +81,32 @@ impl Cf<'_> {
     /// # Safety
     /// `cf` must be live, and the value must not outlive the callback.
     pub(crate) unsafe fn new(cf: *mut ngx_conf_t) -> Self {
-        Self { cf, callback: PhantomData }
+        Self { cf, words: str::to_owned, callback: PhantomData }
+    }
+
+    /// The parser in a block that has words of its own for what messages name.
+    ///
+    /// # Safety
+    /// As [`Self::new`].
+    pub(crate) unsafe fn in_block(cf: *mut ngx_conf_t, words: fn(&str) -> String) -> Self {
+        Self { cf, words, callback: PhantomData }
+    }
+
+    /// Runs `check` on what a block that has been read says, with messages in its words.
+    pub(crate) fn with_words<T>(
+        &mut self,
+        words: fn(&str) -> String,
+        check: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let outer = core::mem::replace(&mut self.words, words);
+        let checked = check(self);
+        self.words = outer;
+        checked
+    }
+
+    /// A message in the words of where the parser is.
+    pub(crate) fn worded(&self, message: &str) -> String {
+        (self.words)(message)
     }
 
     pub(crate) fn as_ptr(&mut self) -> *mut ngx_conf_t {
@@ -86,6 +116,36 @@ impl Cf<'_> {
     pub(crate) fn log(&self) -> *mut ngx_log_t {
         // SAFETY: a live parser has a log.
         unsafe { (*self.cf).log }
+    }
+
+    /// The directive's name, as it is written.
+    pub(crate) fn name(&self) -> &'static [u8] {
+        // SAFETY: as in `args`.
+        unsafe {
+            (*(*self.cf).args).as_slice::<ngx_str_t>().first().map_or(&[][..], |name| bytes(name))
+        }
+    }
+
+    /// Whether some module of this configuration has a directive of this name.
+    pub(crate) fn is_directive(&self, name: &[u8]) -> bool {
+        // SAFETY: the cycle's modules are an array that NULL ends, each with a table of directives, or
+        // none, that a row without a name ends (ngx_conf_handler).
+        unsafe {
+            let mut module = (*(*self.cf).cycle).modules;
+            while let Some(known) = (*module).as_ref() {
+                let mut row = known.commands;
+                while let Some(command) = row.as_ref()
+                    && command.name.len > 0
+                {
+                    if bytes(&command.name) == name {
+                        return true;
+                    }
+                    row = row.add(1);
+                }
+                module = module.add(1);
+            }
+        }
+        false
     }
 
     /// The directive's arguments, without its name.
@@ -205,10 +265,17 @@ impl Cf<'_> {
         match error {
             ConfError::Reported => {}
             ConfError::Whole(message) => {
+                let message = self.worded(message);
                 ngx::ngx_log_error!(NGX_LOG_EMERG, self.log(), "{message}");
             }
+            // As NGINX says it of its own.
+            ConfError::Arguments => {
+                let message = format!("invalid number of arguments in \"{directive}\" directive");
+                ngx::ngx_conf_log_error!(NGX_LOG_EMERG, self.cf, "{message}");
+            }
             _ => {
-                ngx::ngx_conf_log_error!(NGX_LOG_EMERG, self.cf, "\"{directive}\" {error}");
+                let message = self.worded(&error.to_string());
+                ngx::ngx_conf_log_error!(NGX_LOG_EMERG, self.cf, "\"{directive}\" {message}");
             }
         }
     }
@@ -241,4 +308,18 @@ pub(crate) fn invalid(value: &[u8], write: impl fmt::Display) -> ConfError {
         "has an invalid value \"{}\": {write}",
         String::from_utf8_lossy(value)
     ))
+}
+
+/// Asks for the `;` that is missing where an argument is the name of a directive. Names without an
+/// underscore are values: `user` is a scope.
+pub(crate) fn find_missing_end(
+    args: &[&'static [u8]],
+    is_directive: impl Fn(&[u8]) -> bool,
+) -> Result<(), ConfError> {
+    match args.iter().find(|arg| arg.contains(&b'_') && is_directive(arg)) {
+        Some(arg) => {
+            Err(invalid(arg, "that is the name of a directive; is a \";\" missing before it?"))
+        }
+        None => Ok(()),
+    }
 }

@@ -5,6 +5,7 @@ use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::token::key::hash_of;
 
 use crate::access::ctx::Ctx;
+use crate::conf::LocConf;
 use crate::flight::Made;
 use crate::flight::desk;
 use crate::nginx::log::info;
@@ -21,6 +22,10 @@ impl Variables for OwnVariables {
         (b"phantom_token_reason", |r| of(r, |ctx| nonempty(ctx.reason.word().as_bytes()))),
         (b"phantom_token_unmet", |r| of(r, |ctx| nonempty(&ctx.unmet))),
         (b"phantom_token_id", |r| of(r, |ctx| Some(ctx.token?.id().into_bytes()))),
+        (b"phantom_token_provider", |r| {
+            let policy = LocConf::of(r).policy.as_ref()?;
+            nonempty(policy.introspection.provider.as_ref()?.as_bytes())
+        }),
         (b"phantom_token_introspection_time", |r| {
             let ms = of(r, |ctx| ctx.introspection_ms)?;
             Some(format!("{}.{:03}", ms / 1000, ms % 1000).into_bytes())

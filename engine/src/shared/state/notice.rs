@@ -22,6 +22,8 @@ pub enum Notice {
     UnsendableValue = 6,
     /// The server takes Basic credentials only as they are.
     RawCredentials = 7,
+    /// Answer and JWT name different issuers.
+    TwoIssuers = 8,
 }
 
 /// When each was said last.

@@ -1,0 +1,253 @@
+//! A server in one block, and which one a location asks.
+
+use std::fmt;
+use std::rc::Rc;
+
+use crate::conf::introspection::{Introspection, Server};
+use crate::conf::settings::{M, MSL, Place, Setting};
+use crate::conf::{COMMANDS as DIRECTIVES, MainConf, members};
+use crate::nginx::command::{Args, Block, Command};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine, find_missing_end, invalid};
+use crate::nginx::sys::*;
+
+/// How directives begin outside of a block.
+const PREFIX: &str = "phantom_token_";
+
+/// A server, as a block says it.
+pub(crate) struct Provider {
+    pub(crate) name: Rc<str>,
+    line: ConfigLine,
+    server: Rc<Server>,
+    pub(crate) introspection: Rc<Introspection>,
+}
+
+/// What the whole `http` block has of them.
+#[derive(Default)]
+pub(crate) struct Main {
+    pub(crate) all: Vec<Provider>,
+    /// Directives that name one, which may come before its block.
+    named: Vec<Named>,
+}
+
+/// A provider, as the directive on this line names it.
+#[derive(Clone)]
+pub(super) struct Named {
+    directive: &'static str,
+    name: Rc<str>,
+    line: ConfigLine,
+}
+
+/// Which server a location asks.
+#[derive(Default)]
+pub(crate) struct Choice {
+    used: Setting<Rc<str>>,
+    /// The first directive of this very level that says something of a server without a block.
+    flat: Option<(&'static [u8], ConfigLine)>,
+}
+
+impl Choice {
+    pub(super) fn inherit(&mut self, outer: &Self) {
+        self.used.inherit(&outer.used);
+    }
+
+    /// The name of a provider, and where it is used; `None` where no block says what the server is.
+    pub(super) fn get(&self) -> Option<Named> {
+        let used = self.used.placed()?;
+        let (name, line) = (used.value.clone(), used.line.clone());
+        Some(Named { directive: "phantom_token_use", name, line })
+    }
+
+    /// Takes note of the directive of this level that the parser is at.
+    pub(super) fn flat(&mut self, cf: &Cf<'_>, name: &'static [u8]) -> Result<(), ConfError> {
+        self.flat.get_or_insert_with(|| (name, cf.line()));
+        self.check()
+    }
+
+    /// Who uses a provider must not believe that what stands beneath or beside it has an effect.
+    pub(super) fn check(&self) -> Result<(), ConfError> {
+        let (Some(used), Some((directive, line))) = (self.used.placed(), &self.flat) else {
+            return Ok(());
+        };
+        Err(ConfError::Whole(format!(
+            "\"{}\" has no effect beneath \"phantom_token_use {}\" of {}: put it into the block, in {line}",
+            String::from_utf8_lossy(directive),
+            used.value,
+            used.line
+        )))
+    }
+}
+
+pub(super) const COMMANDS: &[Command<Choice>] =
+    &[Command::new(c"phantom_token_use", MSL | NGX_CONF_1MORE, |cf, choice, args| {
+        let name = only_name(args)?;
+        choice.used.set(cf, name.clone())?;
+        choice.check()?;
+        cf.names_provider("phantom_token_use", name);
+        Ok(())
+    })];
+
+pub(super) const BLOCK_COMMANDS: &[Command<()>] = &[Command::new(
+    c"phantom_token_provider",
+    M | NGX_CONF_BLOCK | NGX_CONF_1MORE,
+    |cf, (), args| {
+        let (name, line) = (only_name(args)?, cf.line());
+        if let Some(first) = cf.main_conf().providers.find(&name) {
+            return Err(ConfError::Directive(format!(
+                "defines \"{name}\" a second time: it is defined in {} already; write another name",
+                first.line
+            )));
+        }
+        let mut server = Server::default();
+        cf.read(&mut server)?;
+        let place = Place::Provider(name.clone(), line.clone());
+        let introspection = cf.with_words(Server::in_its_words, |cf| {
+            let made = Introspection::of(cf, &server, &place);
+            // Said here, where words are the block's.
+            made.inspect_err(|error| cf.report("phantom_token_provider", error))
+                .map_err(|_| ConfError::Reported)
+        })?;
+        server.calls.check_thread_pool(cf)?;
+        let (server, introspection) = (Rc::new(server), Rc::new(introspection));
+        cf.main_conf().providers.all.push(Provider { name, line, server, introspection });
+        Ok(())
+    },
+)];
+
+/// The one argument that is a provider's name.
+fn only_name(args: Args<'_>) -> Result<Rc<str>, ConfError> {
+    let name = provider_name(args[0])?;
+    match args.get(1) {
+        None => Ok(name),
+        Some(second) => Err(invalid(second, "write one name and no more")),
+    }
+}
+
+pub(super) fn provider_name(name: &[u8]) -> Result<Rc<str>, ConfError> {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    match std::str::from_utf8(name) {
+        Ok(text) if !text.is_empty() && name.iter().all(is_of_name) => Ok(text.into()),
+        _ if name.contains(&b'$') => Err(invalid(name, "it takes no variables; write the name")),
+        _ => Err(invalid(name, "write a name of letters, digits, _ and -")),
+    }
+}
+
+impl Block for Server {
+    fn set(&mut self, cf: &mut Cf<'_>, name: &[u8], args: Args<'_>) -> Result<(), ConfError> {
+        let text = String::from_utf8_lossy(name);
+        let Some(member) = members().find(|member| inner(member.name()) == name) else {
+            return Err(not_a_member(&text));
+        };
+        let is_such = |word: &[u8]| members().any(|member| inner(member.name()) == word);
+        if member.is_list() || !member.takes(args.len()) {
+            find_missing_end(args, is_such)?;
+        }
+        if !member.takes(args.len()) {
+            return Err(ConfError::Arguments);
+        }
+        member.set(cf, self, args)
+    }
+
+    /// Names of members have no prefix in a block.
+    fn in_its_words(message: &str) -> String {
+        let mut parts = message.split(PREFIX);
+        let mut words = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = part.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+            let name = &part.as_bytes()[..end.unwrap_or(part.len())];
+            if !members().any(|member| inner(member.name()) == name) {
+                words.push_str(PREFIX);
+            }
+            words.push_str(part);
+        }
+        words
+    }
+}
+
+/// A log line about a server's calls: in the words of its block, and with the block's name.
+pub(crate) fn said(name: Option<&str>, line: fmt::Arguments<'_>) -> String {
+    match name {
+        None => line.to_string(),
+        Some(name) => {
+            format!("{}, provider: \"{name}\"", Server::in_its_words(&line.to_string()))
+        }
+    }
+}
+
+/// A member's name in a block.
+fn inner(name: &[u8]) -> &[u8] {
+    name.strip_prefix(PREFIX.as_bytes()).unwrap_or(name)
+}
+
+/// What to write in place of what has no place in a block.
+fn not_a_member(name: &str) -> ConfError {
+    let bare = name.strip_prefix(PREFIX).unwrap_or(name);
+    if members().any(|member| inner(member.name()) == bare.as_bytes()) {
+        return ConfError::Directive(format!("has a prefix, which goes in a block: write {bare}"));
+    }
+    let outside = |known: &[u8]| known == name.as_bytes() || inner(known) == bare.as_bytes();
+    if let Some(known) = DIRECTIVES.names().find(|known| outside(known)) {
+        return ConfError::Directive(format!(
+            "has no place in phantom_token_provider, which says what a server is: write {} outside, where phantom_token_use stands",
+            String::from_utf8_lossy(known)
+        ));
+    }
+    let names = members().map(|member| String::from_utf8_lossy(inner(member.name())));
+    ConfError::Directive(format!(
+        "is unknown in phantom_token_provider: there are {} and include",
+        names.collect::<Vec<_>>().join(", ")
+    ))
+}
+
+/// The setter of members that stand outside of a block.
+pub(super) fn misplaced(cf: &mut Cf<'_>, (): &mut (), _: Args<'_>) -> Result<(), ConfError> {
+    let name = String::from_utf8_lossy(cf.name()).into_owned();
+    Err(ConfError::Whole(format!(
+        "unknown directive \"{name}\": only a block has it; write {} in phantom_token_provider, in {}",
+        name.strip_prefix(PREFIX).unwrap_or(&name),
+        cf.line()
+    )))
+}
+
+impl Main {
+    fn find(&self, name: &str) -> Option<&Provider> {
+        self.all.iter().find(|provider| *provider.name == *name)
+    }
+
+    fn get(&self, named: &Named) -> Result<&Provider, ConfError> {
+        self.find(&named.name).ok_or_else(|| {
+            let Named { directive, name, line } = named;
+            let names = self.all.iter().map(|provider| &*provider.name).collect::<Vec<_>>();
+            let there = match names.is_empty() {
+                true => format!("write phantom_token_provider {name} {{ ... }} in http"),
+                false => format!("there are {}", names.join(", ")),
+            };
+            ConfError::Whole(format!(
+                "\"{directive}\" names the provider \"{name}\", which no block defines: {there}, in {line}"
+            ))
+        })
+    }
+}
+
+impl MainConf {
+    /// All that directives name must be there, once all of `http` is read.
+    pub(crate) fn check_providers(&self) -> Result<(), ConfError> {
+        self.providers.named.iter().try_for_each(|named| self.providers.get(named).map(drop))
+    }
+}
+
+impl Cf<'_> {
+    /// The directive the parser is at names a provider.
+    pub(super) fn names_provider(&mut self, directive: &'static str, name: Rc<str>) {
+        let line = self.line();
+        self.main_conf().providers.named.push(Named { directive, name, line });
+    }
+
+    /// What is made of the provider that is named.
+    pub(super) fn provider(
+        &mut self,
+        named: Named,
+    ) -> Result<(Rc<Server>, Rc<Introspection>), ConfError> {
+        let provider = self.main_conf().providers.get(&named)?;
+        Ok((provider.server.clone(), provider.introspection.clone()))
+    }
+}
