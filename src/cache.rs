@@ -1,6 +1,8 @@
 //! Where an answer may already be: this worker's own cache, then the zone, then the call that is under
 //! way. [`look`] asks all of them.
 
+#![forbid(unsafe_code)]
+
 use std::rc::Rc;
 
 use phantom_token_engine::arena::{Find, Joined, Kind, Locked, Record};

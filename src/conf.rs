@@ -4,6 +4,8 @@
 //! of them. Here they come together: merging inherits the settings of a location, and [`policy`] prepares
 //! for every location with `phantom_token on` the [`Policy`] a request is judged by.
 
+#![forbid(unsafe_code)]
+
 use std::cell::Cell;
 use std::rc::Rc;
 

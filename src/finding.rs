@@ -1,5 +1,7 @@
 //! What an introspection came to, as every request that waited for it learns it.
 
+#![forbid(unsafe_code)]
+
 use std::rc::Rc;
 
 use phantom_token_engine::failure::Failure;

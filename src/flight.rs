@@ -9,6 +9,8 @@
 //! them ([`record`]), stores the answer and tells it to all who wait ([`publish`]); a pool thread only makes the call
 //! ([`work`]).
 
+#![forbid(unsafe_code)]
+
 use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +30,8 @@ use crate::conf::request::Values;
 use crate::finding::Finding;
 use crate::flight::desk::Desk;
 use crate::nginx::log::{Cycle, HasLog, debug, error};
-use crate::nginx::sys::*;
+use crate::nginx::request::Request;
+use crate::nginx::sys::now_ms;
 use crate::nginx::task::Task;
 use crate::nginx::zone::ZoneRef;
 use crate::operate::counters::{self, UncachedReason};
@@ -72,7 +75,8 @@ pub(crate) struct Question<'a> {
     pub(crate) refresh: bool,
     /// When the request gives up, in NGINX's monotonic milliseconds.
     pub(crate) deadline: u64,
-    pub(crate) log: *mut ngx_log_t,
+    /// Whose question it is.
+    pub(crate) request: Request,
 }
 
 /// What became of a question.
@@ -145,7 +149,7 @@ pub(crate) fn ask(desk: &mut Desk, question: Question<'_>) -> Asked {
     };
     // Only now: what is known, or asked for by another worker, takes no call of ours.
     if !matches!(role, Role::Follower(_)) && desk.is_full() {
-        overflow(desk, &question.log, "too many introspection calls are pending");
+        overflow(desk, &question.request, "too many introspection calls are pending");
         return Asked::Known(Finding::Failed(FailureKind::Overflow.into()));
     }
     begin(desk, question, role, generation)
@@ -172,11 +176,11 @@ fn begin(
 ) -> Result<Asked, NoMemory> {
     desk.followers.try_reserve(1)?;
     desk.flights.reserve()?;
-    let (key, log, deadline) = (question.key, question.log, question.deadline);
+    let (key, request, deadline) = (question.key, question.request, question.deadline);
     let shares = question.shared_in().is_some();
     let mut flight = Flight::new(question, role, generation)?;
     flight.id = desk.flights.begin();
-    debug!(log, "introspection flight {} begins, for token {}", flight.call(desk), key.token);
+    debug!(request, "introspection flight {} begins, for token {}", flight.call(desk), key.token);
     if shares {
         desk.flights.admit(key, flight.id);
     }

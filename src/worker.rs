@@ -1,5 +1,7 @@
 //! What a worker keeps of what is shared: the state zone and its slot there, and its own small cache.
 
+#![forbid(unsafe_code)]
+
 use phantom_token_engine::arena::Record;
 use phantom_token_engine::local::Local;
 use phantom_token_engine::shared::state::State;

@@ -23,7 +23,7 @@ use crate::finding::Finding;
 use crate::flight::desk;
 use crate::flight::{self, Asked, Question, Wait};
 use crate::nginx::handlers::Handler;
-use crate::nginx::log::{HasLog, warning};
+use crate::nginx::log::warning;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
 use crate::operate::counters::RequestResult;
@@ -144,7 +144,7 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
             params,
             refresh,
             deadline: now_ms() + policy.timeout_ms,
-            log: r.log(),
+            request: r,
         };
         (key, flight::ask(desk, question), RequestResult::Hit)
     });
