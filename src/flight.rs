@@ -291,7 +291,6 @@ impl Flight {
     ) -> Option<Box<Self>> {
         self.out_of_time |= out_of_time;
         self.waiters.swap_remove(index);
-        counters::waiting(&desk.worker, -1);
         if let Some(moved) = self.waiters.get(index) {
             moved.index.set(index);
         }

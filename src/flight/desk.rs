@@ -62,10 +62,8 @@ impl Desk {
         if !matches!(done.end, End::Unsent | End::Skipped) {
             counters::observe_call(&self.worker, done.took);
         }
-        if let Some(flight) = self.flights.take(work.flight) {
-            let flight = flight.complete(self, done);
-            self.flights.put_back(work.flight, flight);
-        }
+        let flight = self.flights.take(work.flight).and_then(|flight| flight.complete(self, done));
+        self.flights.put_back(work.flight, flight);
     }
 
     /// Makes a request wait for a flight.
@@ -80,10 +78,11 @@ impl Desk {
 
     /// A request leaves the flight it waited for: its client has gone, or its deadline has passed.
     pub(super) fn leave(&mut self, id: FlightId, index: usize, out_of_time: bool) {
-        if let Some(flight) = self.flights.take(id) {
-            let flight = flight.leave(self, index, out_of_time);
-            self.flights.put_back(id, flight);
-        }
+        // It waited, also where a panic has lost the flight: what is left of that goes then.
+        counters::waiting(&self.worker, -1);
+        let flight =
+            self.flights.take(id).and_then(|flight| flight.leave(self, index, out_of_time));
+        self.flights.put_back(id, flight);
     }
 
     /// Looks after another worker's call from now on; there is room for the flight.
