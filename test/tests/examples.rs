@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use phantom_token_test::nginx::version;
 use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN};
 use phantom_token_test::tls::{Identity, server_config};
@@ -43,6 +45,11 @@ impl Example {
         self.replace(url, &server.introspection_url())
     }
 
+    /// As the server calls itself in its tokens.
+    fn issuer(self, issuer: &str, server: &AuthorizationServer) -> Self {
+        self.replace(&format!("issuer {issuer};"), &format!("issuer {};", issuer_of(server)))
+    }
+
     fn passes_to(self, api: &Api) -> Self {
         self.replace("http://127.0.0.1:3000", &api.url())
     }
@@ -64,6 +71,10 @@ impl Example {
 /// The usual endpoint of the examples.
 fn endpoint() -> String {
     format!("https://login.example.com{INTROSPECTION_PATH}")
+}
+
+fn issuer_of(server: &AuthorizationServer) -> String {
+    format!("{}/oauth/v2/oauth-anonymous", server.url())
 }
 
 /// A server that knows the examples' gateway.
@@ -177,6 +188,8 @@ fn several_authorization_servers() {
     let gateway = Example::read("several-authorization-servers.conf")
         .asks(&endpoint(), &orders)
         .asks("https://login.example.org/oauth2/introspect", &partners)
+        .issuer("https://login.example.com/oauth/v2/oauth-anonymous", &orders)
+        .issuer("https://login.example.org", &partners)
         .passes_to(&api)
         .replace("http://127.0.0.1:3001", &partner_api.url())
         .file("partner.secret", SECRET)
@@ -202,6 +215,170 @@ fn several_authorization_servers() {
     assert_eq!(partner_api.last().authorization(), [partner.phantom()]);
     assert_eq!((api.count(), partner_api.count()), (2, 2));
     assert_eq!(get("elsewhere.example.com", &order.token).status, 404);
+}
+
+/// One of `tenants.conf`.
+struct Tenant {
+    name: &'static str,
+    secret: &'static str,
+    server: AuthorizationServer,
+}
+
+impl Tenant {
+    /// Whether all calls came with this tenant's credentials, and nothing came of another's.
+    fn assert_own_credentials(&self, all: &[Self]) {
+        let client = format!("{}-gateway", self.name);
+        let basic = format!("Basic {}", STANDARD.encode(format!("{client}:{}", self.secret)));
+        let form = format!("client_id={client}&client_secret={}", self.secret);
+        let seen = [self.server.seen(), self.server.own_seen()].concat();
+        assert!(!seen.is_empty());
+        for call in seen {
+            let body = String::from_utf8(call.body).unwrap();
+            let head = String::from_utf8(call.head.raw).unwrap();
+            let sent: Vec<_> = call.head.headers.all("authorization").collect();
+            match self.name {
+                "dairy" => assert!(sent.is_empty() && body.contains(&form), "{head}"),
+                _ => assert_eq!(sent, [basic.as_str()]),
+            }
+            for other in all.iter().filter(|other| other.name != self.name) {
+                let gateway = format!("{}-gateway", other.name);
+                let basic = STANDARD.encode(format!("{gateway}:{}", other.secret));
+                for credential in [&gateway, other.secret, &basic] {
+                    let is_in = |text: &str| text.contains(credential);
+                    assert!(!is_in(&head) && !is_in(&body), "{} got {credential}", self.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tenants() {
+    let tls = ["bakery", "dairy"].map(|_| Identity::self_signed(&["localhost"]));
+    let start = |name, secret, identity: Option<&Identity>| {
+        let mut server =
+            AuthorizationServer::builder().introspection_client(&format!("{name}-gateway"), secret);
+        server = match identity {
+            Some(identity) => server.tls(server_config(identity, None), "localhost"),
+            None => server.jwt_member("jwt"),
+        };
+        Tenant { name, secret, server: server.start().unwrap() }
+    };
+    let all = [
+        start("bakery", "flour-1234567890", Some(&tls[0])),
+        start("brewery", "hops-1234567890", None),
+        start("dairy", "cream-1234567890", Some(&tls[1])),
+    ];
+    let [bakery, brewery, dairy] = all.each_ref().map(|tenant| &tenant.server);
+    let api = Api::start();
+    let mut example = Example::read("tenants.conf")
+        .asks("https://login.bakery.example/oauth/v2/oauth-introspect", bakery)
+        .asks("https://login.brewery.example/oauth2/introspect", brewery)
+        .asks("https://login.dairy.example/introspect", dairy)
+        .issuer("https://login.bakery.example/oauth/v2/oauth-anonymous", bakery)
+        .issuer("https://login.brewery.example", brewery)
+        .issuer("https://login.dairy.example/", dairy)
+        .passes_to(&api)
+        .file("bakery-ca.pem", &tls[0].certificate)
+        .file("dairy-ca.pem", &tls[1].certificate);
+    for (file, tenant) in ["bakery.secret", "brewery.secret", "dairy.secret"].iter().zip(&all) {
+        example = example.file(file, tenant.secret);
+    }
+    let gateway = example.start();
+    all.iter().for_each(|tenant| gateway.secret(tenant.secret));
+
+    let token = |tenant: &Tenant| tenant.server.mint(Mint::new().scope("read reports"));
+    let tokens = all.each_ref().map(token);
+    let apis = ["orders", "invoices", "customers", "reports"];
+    for (owner, token) in all.iter().zip(&tokens) {
+        for tenant in &all {
+            for name in apis {
+                let (path, before) = (format!("/{}/{name}/1", tenant.name), api.count());
+                let reply = gateway.get_as(&path, &token.token);
+                if tenant.name == owner.name {
+                    assert_eq!(reply.status, 200, "{path}");
+                    assert_eq!(api.last().authorization(), [token.phantom()], "{path}");
+                    assert_eq!(api.last().head.target, path);
+                } else {
+                    assert_eq!(reply.status, 401, "{path} took a token of the {}", owner.name);
+                    let challenge = match name {
+                        "reports" => INVALID_TOKEN.replace("\"api\"", "\"api\", scope=\"reports\""),
+                        _ => INVALID_TOKEN.to_owned(),
+                    };
+                    Reply::unauthorized(&challenge).assert(&reply);
+                    assert_eq!(api.count(), before, "{path}");
+                }
+            }
+            // Four locations, one answer.
+            assert_eq!(tenant.server.introspections_of(&token.token), 1, "{}", tenant.name);
+        }
+    }
+    for (tenant, letter) in all.iter().zip(["a", "b", "c"]) {
+        let line = format!("\"GET /{}/orders/1\" 200 provider={} ", tenant.name, tenant.name);
+        gateway.wait_for_access(&line);
+        // A token without the scope.
+        let plain = tenant.server.issue().token;
+        assert_eq!(gateway.get_as(&format!("/{}/orders/", tenant.name), &plain).status, 200);
+        assert_eq!(gateway.get_as(&format!("/{}/reports/", tenant.name), &plain).status, 403);
+        // One of another issuer, which the server calls active.
+        for other in all.iter().filter(|other| other.name != tenant.name) {
+            let token = format!("{letter}-{}-1234567890", other.name);
+            let issuer = issuer_of(&other.server);
+            tenant.server.mint(Mint::new().token(&token).claim("iss", issuer));
+            let reply = gateway.get_as(&format!("/{}/orders/", tenant.name), &token);
+            Reply::unauthorized(INVALID_TOKEN).assert(&reply);
+        }
+    }
+    gateway.wait_for_access("token=DENIED reason=issuer");
+    assert_eq!(api.count(), 15);
+    all.iter().for_each(|tenant| tenant.assert_own_credentials(&all));
+}
+
+/// The flat form and the blocks of the page on directives, as a reader would type them.
+#[test]
+fn the_two_forms_of_a_server() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/directives.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (_, section) = page.split_once("\n### One server: flat; several: blocks\n").unwrap();
+    let section = section.split("\n### ").next().unwrap();
+    let typed = section.split("```nginx\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let whole: Vec<_> = typed.filter(|text| text.starts_with("http {")).collect();
+    assert_eq!(whole.len(), 2);
+    let (login, partners) = (
+        server("api-gateway"),
+        AuthorizationServer::builder()
+            .introspection_client("partner-gateway", SECRET)
+            .jwt_member("jwt")
+            .start()
+            .unwrap(),
+    );
+    for text in whole {
+        let (api, partner_api, port) = (Api::start(), Api::start(), port::free());
+        let start = "load_module modules/ngx_http_phantom_token_module.so;\nerror_log error.log info;\npid logs/nginx.pid;\nevents {\n}\n";
+        let listen = format!("server {{\n        listen 127.0.0.1:{port};");
+        let config = format!("{start}{text}")
+            .replace("server {", &listen)
+            .replace(&endpoint(), &login.introspection_url())
+            .replace("https://login.example.org/oauth2/introspect", &partners.introspection_url())
+            .replace("http://127.0.0.1:3000", &api.url())
+            .replace("http://127.0.0.1:3001", &partner_api.url());
+        let gateway = Gateway::builder()
+            .verbatim(&config, port)
+            .secret(SECRET)
+            .file("phantom-token.secret", SECRET)
+            .file("partner.secret", SECRET)
+            .start();
+        let (order, partner) = (login.issue(), partners.issue());
+        assert_eq!(gateway.get_as("/orders/", &order.token).status, 200);
+        Reply::unauthorized(INVALID_TOKEN).assert(&gateway.get_as("/orders/", &partner.token));
+        if text.contains("location /partners/") {
+            assert_eq!(gateway.get_as("/partners/", &partner.token).status, 200);
+            assert_eq!(partner_api.last().authorization(), [partner.phantom()]);
+            let refused = gateway.get_as("/partners/", &order.token);
+            Reply::unauthorized(INVALID_TOKEN).assert(&refused);
+        }
+        assert_eq!(api.last().authorization(), [order.phantom()]);
+    }
 }
 
 #[test]
