@@ -30,6 +30,10 @@ mod record;
 mod crash_tests;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+#[cfg(any(test, fuzzing))]
+mod given;
+#[cfg(any(test, fuzzing))]
+mod model;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The arena under any sequence of operations, with processes that die between any two writes and
 //! bytes that somebody writes over, beside a model made of maps (`crate::fuzz`).
 //!
-//! The model knows what was ever stored and for whom, what may still be there, and which calls are
-//! out. It does not know what had to go for want of room: nothing being there is always right, but
-//! directly after it was stored.
+//! Until a process dies or bytes are written over, the strict model (`model.rs`) says what each
+//! operation returns and what is there in which order. All along, a lax one knows what was ever
+//! stored and for whom, what may still be there, and which calls are out. That does not know what
+//! had to go for want of room: nothing being there is right, but directly after it was stored.
 
 use std::collections::{HashMap, HashSet};
 use std::mem::ManuallyDrop;
@@ -11,46 +12,18 @@ use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::given::{Given, active, nature};
 use super::layout::{BLOCK, ITEM_HEADER, MAX_PAYLOAD, header};
 use super::memory::crash;
+use super::model::{Id, Item, Model};
 use super::*;
-use crate::answer::facts::Facts;
-use crate::answer::nature::{Binding, Nature, TokenKind};
 use crate::lifetime::{Expiry, Life};
 use crate::shared::lock;
 use crate::shared::process::Here;
 use crate::token::key::Key;
 
-/// Token and identity.
-type Id = (u8, u8);
-
 const TOKENS: u8 = 24;
 const IDENTITIES: u8 = 10;
-
-/// Every answer the arena was given, by its serial number, which stands in its times.
-struct Given {
-    id: Id,
-    kind: Kind,
-    len: usize,
-}
-
-/// One of the twelve there are.
-fn nature(serial: u64) -> Nature {
-    let kinds = [TokenKind::Unnamed, TokenKind::Named, TokenKind::Other];
-    let binding = Binding { dpop: serial & 1 != 0, other: serial & 2 != 0 };
-    Nature { kind: kinds[(serial / 4 % 3) as usize], binding }
-}
-
-impl Given {
-    /// A JWT that is no other answer's.
-    fn jwt(&self, serial: u64) -> Vec<u8> {
-        let (token, identity) = self.id;
-        let text = format!("{token}/{identity}/{serial};").into_bytes();
-        let mut jwt = text.repeat(self.len.div_ceil(text.len()));
-        jwt.truncate(self.len);
-        jwt
-    }
-}
 
 /// A worker that died comes back under another process id.
 fn pids(slot: u8) -> impl Iterator<Item = u32> {
@@ -71,6 +44,8 @@ struct World {
     serial: u64,
     /// Processes that are gone.
     dead: HashSet<u32>,
+    /// What must be there; `None` once anything died or was written over.
+    strict: Option<Model>,
     /// The next operation dies at this write.
     crash: Option<u32>,
     /// Bytes were written over: only that nothing wrong is found still holds.
@@ -101,6 +76,11 @@ impl Bytes<'_> {
 
     fn id(&mut self) -> Id {
         (self.byte() % TOKENS, self.byte() % IDENTITIES)
+    }
+
+    fn slot(&mut self) -> u8 {
+        let byte = self.byte();
+        if byte == u8::MAX { byte } else { byte % 5 }
     }
 
     /// Lengths around a block's edges, and a few large ones.
@@ -146,6 +126,7 @@ impl World {
             now: 1_000,
             serial: 0,
             dead: HashSet::new(),
+            strict: Some(Model::new(arena.memory.geometry, 1_000)),
             crash: None,
             damaged: false,
             resets: 0,
@@ -208,8 +189,26 @@ impl World {
         (self.serial, jwt)
     }
 
+    /// What the strict model says; the lax one alone is left where there is none.
+    fn must<R: PartialEq + std::fmt::Debug>(
+        &mut self,
+        got: Option<R>,
+        says: impl FnOnce(&mut Model) -> R,
+    ) {
+        if let Some(model) = &mut self.strict {
+            assert_eq!(got, Some(says(model)));
+        }
+    }
+
+    fn item(&self, id: Id, serial: u64) -> Item {
+        let Given { kind, len, .. } = self.given[&serial];
+        let payload = len + if kind == Kind::Active { 5 } else { 0 };
+        let until = self.times(serial).until.expect("an end");
+        Item { id, kind, payload, until, born: serial }
+    }
+
     fn times(&self, serial: u64) -> Life {
-        let until = Some(self.now + 300);
+        let until = Some(self.now + 1 + serial * 37 % 900);
         Life {
             stored: self.now,
             until,
@@ -227,29 +226,36 @@ impl World {
                 let id = bytes.id();
                 let key = self.key(id);
                 let touched = self.with(|arena, _| arena.touch(&key));
+                self.must(touched, |model| model.touch(id).is_some());
                 assert!(touched != Some(true) || self.kept.contains_key(&id) || self.damaged);
             }
             15 => {
                 let id = bytes.id();
                 let key = self.key(id);
-                if let Some(removed) = self.with(|arena, _| arena.remove(&key)) {
+                let removed = self.with(|arena, _| arena.remove(&key));
+                self.must(removed, |model| model.remove(id));
+                if let Some(removed) = removed {
                     assert!(self.kept.remove(&id).is_some() || !removed || self.damaged);
                 }
             }
             16 => self.purge(bytes.byte() % TOKENS),
             17 => {
-                if self.with(|arena, _| arena.clear()).is_some() {
+                let cleared = self.with(|arena, _| arena.clear());
+                self.must(cleared, Model::clear);
+                if cleared.is_some() {
                     self.kept.clear();
                     self.out.clear();
                 }
             }
-            18..=20 => self.join(bytes.id(), bytes.byte() % 5),
+            18..=20 => self.join(bytes.id(), bytes.slot()),
             21 | 22 => self.answer(bytes),
             23..=25 => self.poll(bytes),
             26 => {
                 let (id, flight) = self.a_flight(bytes);
-                let (key, slot) = (self.key(id), bytes.byte() % 5);
-                if self.with(|arena, _| arena.leave(&key, flight, slot)).is_some() {
+                let (key, slot) = (self.key(id), bytes.slot());
+                let left = self.with(|arena, _| arena.leave(&key, flight, slot));
+                self.must(left, |model| model.leave(id, flight, slot));
+                if left.is_some() {
                     self.followers.remove(&(flight, slot));
                 }
             }
@@ -257,14 +263,22 @@ impl World {
                 let (id, flight) = self.a_flight(bytes);
                 let key = self.key(id);
                 let cancelled = self.with(|arena, _| arena.cancel(&key, flight));
+                self.must(cancelled, |model| model.cancel(id, flight));
                 self.ended(id, flight, cancelled);
             }
-            28 => self.now += 20 * u64::from(bytes.byte()),
-            29 => {
-                let pid = pids(bytes.byte() % 5).find(|pid| !self.dead.contains(pid));
-                self.dead.extend(pid);
+            28 => {
+                self.now += 20 * u64::from(bytes.byte());
+                self.strict.iter_mut().for_each(|model| model.now = self.now);
             }
-            30 => self.crash = Some(u32::from(bytes.byte())),
+            29 => {
+                let pid = pids(bytes.slot()).find(|pid| !self.dead.contains(pid));
+                self.dead.extend(pid);
+                self.strict.iter_mut().for_each(|model| model.dead.extend(pid));
+            }
+            30 => {
+                self.crash = Some(u32::from(bytes.byte()));
+                self.strict = None;
+            }
             _ => self.damage(bytes),
         }
     }
@@ -273,18 +287,12 @@ impl World {
         let (serial, jwt) = self.give(id, kind, len);
         let key = self.key(id);
         let times = self.times(serial);
-        let active = Entry {
-            kind,
-            facts: Facts {
-                life: times,
-                nature: nature(serial),
-                jwt: &jwt,
-                scope: b"a b",
-                claims: b"{}",
-            },
-        };
-        let entry = if kind == Kind::Active { active } else { Entry::inactive(times) };
-        match self.with(|arena, _| arena.store(&key, &entry)) {
+        let entry =
+            if kind == Kind::Active { active(times, serial, &jwt) } else { Entry::inactive(times) };
+        let stored = self.with(|arena, _| arena.store(&key, &entry));
+        let item = self.item(id, serial);
+        self.must(stored, |model| model.store(item));
+        match stored {
             None => self.kept.entry(id).or_default().push(serial),
             Some(Stored::Yes { .. }) => {
                 self.kept.insert(id, vec![serial]);
@@ -306,8 +314,9 @@ impl World {
             found = self.with(|arena, record| arena.find(&key, record));
             assert!(!matches!(found, Some(Find::NeedSpace(_))));
         }
-        if found == Some(Find::Hit) {
-            let serial = self.right(id);
+        let serial = (found == Some(Find::Hit)).then(|| self.right(id));
+        self.must(Some(serial), |model| model.touch(id).map(|item| item.born));
+        if let Some(serial) = serial {
             let may_be = self.kept.get(&id).is_some_and(|serials| serials.contains(&serial));
             assert!(may_be || self.damaged, "{id:?} has an answer that is gone");
         }
@@ -338,7 +347,9 @@ impl World {
 
     fn purge(&mut self, token: u8) {
         let key = self.key((token, 0));
-        if self.with(|arena, _| arena.purge(&key.token)).is_some() {
+        let purged = self.with(|arena, _| arena.purge(&key.token));
+        self.must(purged, |model| model.purge(token));
+        if purged.is_some() {
             self.kept.retain(|id, _| id.0 != token);
             self.out.retain(|id, _| id.0 != token);
             if !self.damaged {
@@ -357,13 +368,10 @@ impl World {
         self.flights.insert(mine.id, (id, mine));
         let dead = self.dead.clone();
         let alive = |pid: u32| !dead.contains(&pid);
-        match self.with(|arena, _| {
-            arena.join_or_lead(
-                &key,
-                &mine,
-                Here { pid: mine.owner.pid, now_ms: now, alive: &alive },
-            )
-        }) {
+        let here = Here { pid: mine.owner.pid, now_ms: now, alive: &alive };
+        let joined = self.with(|arena, _| arena.join_or_lead(&key, &mine, here));
+        self.must(joined, |model| model.join(id, mine));
+        match joined {
             None => {
                 self.out.remove(&id);
                 // It may have come as far as following any of them.
@@ -418,17 +426,7 @@ impl World {
         let (how, len) = (bytes.byte() % 4, bytes.len());
         let (key, (serial, jwt)) = (self.key(id), self.give(id, Kind::Active, len));
         let times = self.times(serial);
-        let kind = Kind::Active;
-        let entry = Entry {
-            kind,
-            facts: Facts {
-                life: times,
-                nature: nature(serial),
-                jwt: &jwt,
-                scope: b"a b",
-                claims: b"{}",
-            },
-        };
+        let entry = active(times, serial, &jwt);
         let outcome = match how {
             0 => Left::Stored,
             1 => Left::Active(entry),
@@ -436,6 +434,8 @@ impl World {
             _ => Left::Failed { code: serial as u16, retry_after: serial as u32 },
         };
         let answered = self.with(|arena, _| arena.answer(&key, flight, outcome));
+        let held = self.item(id, serial);
+        self.must(answered, |model| model.answer(id, flight, how, held));
         if answered.is_some_and(|answered| answered != AnsweredFor::Lost) {
             assert!(self.flights.get(&flight).is_some_and(|(of, _)| *of == id));
             let before = self.answers.insert(flight, (how, serial));
@@ -446,7 +446,7 @@ impl World {
 
     fn poll(&mut self, bytes: &mut Bytes<'_>) {
         let (id, flight) = self.a_flight(bytes);
-        let slot = bytes.byte() % 5;
+        let slot = bytes.slot();
         let (key, mine, now) = (self.key(id), self.flight(slot), self.now);
         self.flights.insert(mine.id, (id, mine));
         let dead = self.dead.clone();
@@ -466,6 +466,12 @@ impl World {
             polled = self.with(poll);
             assert!(!matches!(polled, Some(Poll::NeedSpace(_))));
         }
+        let taken = matches!(polled, Some(Poll::Taken(Taken::Stored | Taken::Active)));
+        let taken = taken.then(|| self.right(id));
+        self.must(polled.map(|polled| (polled, taken)), |model| {
+            let (polled, item) = model.poll(id, flight, mine);
+            (polled, item.map(|item| item.born))
+        });
         let follows = self.followers.contains(&(flight, slot)) || self.damaged;
         match polled {
             None => {
@@ -511,6 +517,7 @@ impl World {
             unsafe { base.add(at).write(base.add(at).read() ^ by << (8 * (by % 8))) };
         }
         self.damaged = true;
+        self.strict = None;
         self.out.clear();
     }
 
@@ -537,10 +544,14 @@ impl World {
             assert_eq!([stats.active, stats.inactive, stats.marks], counted);
             assert!(stats.used_bytes <= stats.size_bytes);
         }
+        if let Some(model) = &self.strict {
+            model.compare(&self.arena, |id| self.key(id));
+        }
     }
 
     fn all_room_comes_back(&mut self) {
         self.crash = None;
+        self.strict = None;
         if self.damaged {
             return;
         }
@@ -556,17 +567,7 @@ impl World {
         let most = BLOCK * geometry.active_max() as usize - ITEM_HEADER - 5;
         let (serial, jwt) = self.give((0, 0), Kind::Active, most.min(MAX_PAYLOAD - 5));
         let times = self.times(serial);
-        let kind = Kind::Active;
-        let entry = Entry {
-            kind,
-            facts: Facts {
-                life: times,
-                nature: nature(serial),
-                jwt: &jwt,
-                scope: b"a b",
-                claims: b"{}",
-            },
-        };
+        let entry = active(times, serial, &jwt);
         let key = self.key((0, 0));
         let stored = self.with(|arena, _| arena.store(&key, &entry));
         assert_eq!(stored, Some(Stored::Yes { evicted: 0 }));
