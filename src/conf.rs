@@ -20,6 +20,7 @@ pub(crate) mod endpoints;
 mod files;
 pub(crate) mod introspection;
 pub(crate) mod issuer;
+mod mixed;
 pub(crate) mod operate;
 pub(crate) mod policy;
 pub(crate) mod provider;

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::conf::files;
 use crate::conf::settings::{MSL, Place, Setting, choose, inherit};
 use crate::nginx::command::{Args, Command};
-use crate::nginx::parser::{Cf, ConfError};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine};
 use crate::nginx::sys::*;
 
 /// The longest file of a secret, in bytes: a line end besides.
@@ -43,6 +43,15 @@ pub(crate) struct Settings {
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
         inherit!(self from outer: id, secret, auth);
+    }
+
+    /// Where the secret stands; `None`: nowhere.
+    pub(super) fn secret_place(&self) -> Option<&ConfigLine> {
+        self.secret.placed().map(|placed| &placed.line)
+    }
+
+    pub(super) fn sends_secret(&self) -> bool {
+        self.auth.or(ClientAuth::Basic) != ClientAuth::None
     }
 }
 

@@ -98,10 +98,12 @@ impl Cf<'_> {
 }
 
 pub(super) const COMMANDS: &[Command<Settings>] = &[
-    Command::new(c"phantom_token_scope", MSL | IF | NGX_CONF_TAKE1, |cf, settings, args| {
-        no_variables(args[0])?;
-        challenge::check_scope(args[0]).map_err(|error| invalid(args[0], error))?;
-        let values: Vec<_> = scope::values(args[0]).collect();
+    Command::new(c"phantom_token_scope", MSL | IF | NGX_CONF_1MORE, |cf, settings, args| {
+        for arg in args {
+            no_variables(arg)?;
+            challenge::check_scope(arg).map_err(|error| invalid(arg, error))?;
+        }
+        let values: Vec<_> = args.iter().flat_map(|arg| scope::values(arg)).collect();
         settings.scope.set(cf, Rc::new(values.join(&b' ')))?;
         settings.noted.note(cf, "phantom_token_scope");
         Ok(())

@@ -15,7 +15,7 @@ use phantom_token_engine::shared::state::State;
 use crate::conf::provider;
 use crate::conf::settings::{MSL, Place, Repeated, inherit, no_variables, positive_time_ms, text};
 use crate::nginx::command::{Args, Command};
-use crate::nginx::parser::{Cf, ConfError, number};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine, number};
 use crate::nginx::sys::*;
 
 #[derive(Clone, Default, PartialEq)]
@@ -45,6 +45,26 @@ impl Settings {
         inherit!(self from outer: endpoints);
     }
 
+    /// These; `None` where there are none.
+    pub(super) fn some(&self) -> Option<Self> {
+        self.endpoints.is_set().then(|| self.clone())
+    }
+
+    /// The label and the line of the first endpoint that `counts`, by whether it is `https`, and is none
+    /// of the servers of `others`.
+    pub(super) fn foreign_to(
+        &self,
+        others: &Self,
+        counts: impl Fn(bool) -> bool,
+    ) -> Option<(&str, &ConfigLine)> {
+        let is_foreign = |named: &Named| {
+            let same = |other: &Named| origin(&other.endpoint) == origin(&named.endpoint);
+            counts(named.endpoint.is_https()) && !others.endpoints.iter().any(same)
+        };
+        let foreign = self.endpoints.placed().find(|placed| is_foreign(&placed.value))?;
+        Some((foreign.value.endpoint.label(), &foreign.line))
+    }
+
     /// The endpoints of the server at `place`, as they are written. `Err` where none is there, or none
     /// but backups.
     pub(super) fn written(&self, place: &Place) -> Result<Vec<&Named>, ConfError> {
@@ -63,6 +83,11 @@ impl Settings {
         }
         Ok(written)
     }
+}
+
+/// Whose endpoint it is.
+fn origin(endpoint: &Endpoint) -> (bool, String, u16) {
+    (endpoint.is_https(), endpoint.host(), endpoint.port())
 }
 
 /// The endpoints in the order they are tried: backups last.

@@ -14,10 +14,11 @@ use crate::conf::access::{self, AllowOptions};
 use crate::conf::cache::{self, CacheTimes};
 use crate::conf::demands::{self, BoundTokens};
 use crate::conf::introspection::{Introspection, Server};
+use crate::conf::mixed::WrittenFor;
 use crate::conf::provider::Choice;
 use crate::conf::request::Values;
 use crate::conf::settings::inherit;
-use crate::nginx::parser::{Cf, ComplexValue, ConfError};
+use crate::nginx::parser::{Cf, ComplexValue, ConfError, ConfigLine};
 use crate::nginx::thread_pool::ThreadPool;
 use crate::nginx::zone::ZoneRef;
 
@@ -41,24 +42,51 @@ impl Settings {
 /// A server as the directives of a level and those around it say it, one by one. Levels without such
 /// directives share the enclosing one's.
 #[derive(Default)]
-pub(crate) struct FlatServer(Option<Rc<Server>>);
+pub(crate) struct FlatServer {
+    server: Option<Rc<Server>>,
+    /// `None` where nothing was inherited yet.
+    written_for: Option<Rc<WrittenFor>>,
+}
 
 impl FlatServer {
     /// For a directive of this level.
     pub(super) fn own(&mut self) -> &mut Server {
-        Rc::make_mut(self.0.get_or_insert_default())
+        Rc::make_mut(self.server.get_or_insert_default())
     }
 
     fn inherit(&mut self, outer: &Self) {
-        match (&mut self.0, &outer.0) {
-            (Some(own), Some(outer)) => Rc::make_mut(own).inherit(outer),
-            (Some(_), None) => {}
-            (own, outer) => own.clone_from(outer),
+        let outer_written_for = outer.written_for();
+        let Some(own) = &mut self.server else {
+            self.server.clone_from(&outer.server);
+            self.written_for = outer_written_for;
+            return;
+        };
+        let written = Server::clone(own);
+        if let Some(outer) = &outer.server {
+            Rc::make_mut(own).inherit(outer);
         }
+        let mut written_for = WrittenFor::of(&written, &own.endpoints);
+        if let Some(outer) = outer_written_for {
+            written_for.inherit(&written, &outer);
+        }
+        self.written_for = Some(Rc::new(written_for));
     }
 
-    fn get(&self) -> Rc<Server> {
-        self.0.clone().unwrap_or_default()
+    fn written_for(&self) -> Option<Rc<WrittenFor>> {
+        self.written_for.clone().or_else(|| {
+            // Of `http` itself, which inherits nothing.
+            let server = self.server.as_ref()?;
+            Some(Rc::new(WrittenFor::of(server, &server.endpoints)))
+        })
+    }
+
+    /// The server of the location at `line`.
+    fn get(&self, cf: &mut Cf<'_>, line: &ConfigLine) -> Rc<Server> {
+        let server = self.server.clone().unwrap_or_default();
+        if let Some(written_for) = &self.written_for {
+            written_for.warn(cf, &server, line);
+        }
+        server
     }
 }
 
@@ -99,7 +127,10 @@ impl Policy {
         let forward = demands.forward.or(Forward::Jwt);
         let (server, introspection) = match choice.get() {
             Some(used) => cf.provider(used)?,
-            None => cf.introspection(&server.get(), line)?,
+            None => {
+                let server = server.get(cf, line);
+                cf.introspection(&server, line)?
+            }
         };
         let challenge = demands.challenge(line)?;
         let thread_pool = server.calls.thread_pool(cf)?;

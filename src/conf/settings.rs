@@ -104,6 +104,15 @@ impl<T: Clone> Repeated<T> {
         Rc::make_mut(&mut self.0).push(Placed { value, line: cf.line() });
     }
 
+    pub(super) fn is_set(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// The values with their lines, in the order of their directives.
+    pub(super) fn placed(&self) -> impl Iterator<Item = &Placed<T>> {
+        self.0.iter()
+    }
+
     /// The values, in the order of their directives.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|placed| &placed.value)

@@ -7,7 +7,7 @@ use phantom_token_engine::client::{self, TlsFile, TlsOptions};
 use crate::conf::files::PemFile;
 use crate::conf::settings::{MSL, Place, Setting, choose, inherit};
 use crate::nginx::command::Command;
-use crate::nginx::parser::{Cf, ConfError};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine};
 use crate::nginx::sys::*;
 
 #[derive(Clone, Default, PartialEq)]
@@ -21,6 +21,12 @@ pub(crate) struct Settings {
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
         inherit!(self from outer: verify, trusted, certificate, key);
+    }
+
+    /// Where the certificate, its key and the CA are named; `None`: nowhere.
+    pub(super) fn places(&self) -> [Option<&ConfigLine>; 3] {
+        [&self.certificate, &self.key, &self.trusted]
+            .map(|file| file.placed().map(|placed| &placed.line))
     }
 
     pub(super) fn has_certificate(&self) -> bool {

@@ -170,7 +170,8 @@ fn ids_and_secrets_are_text() {
             let check = client(value).check();
             let line = check.messages.lines().find(|line| line.contains("[emerg]"));
             let line = line.unwrap_or_else(|| panic!("accepted: {value:?}"));
-            assert!(!check.ok && line.contains(why) && !line.contains("s3"), "{line}");
+            let (said, _) = line.split_once(" in /").expect("a place");
+            assert!(!check.ok && said.contains(why) && !said.contains("s3"), "{line}");
             assert!(line.contains(&format!("\"phantom_token_{name}\"")), "{line}");
             assert!(line.contains("client.conf:1"), "{line}");
         }
@@ -252,6 +253,105 @@ fn wrong_values_are_named_with_their_line() {
 }
 
 #[test]
+fn a_forgotten_semicolon_is_asked_for() {
+    for begun in [
+        "phantom_token_scope read",
+        "phantom_token_bypass $internal",
+        "phantom_token_cache_bypass $internal",
+        "phantom_token_introspection_endpoint http://127.0.0.1:8/",
+        "phantom_token_use a",
+        "phantom_token_ready",
+        "phantom_token_ready a",
+    ] {
+        for next in ["proxy_pass http://127.0.0.1:9;", "phantom_token_realm api;"] {
+            let builder = with(&[begun, next]).http("map $remote_addr $internal { default 1; }");
+            let name = next.split(' ').next().expect("a name");
+            let invalid = format!("\"{name}\": that is the name of a directive");
+            let words =
+                [begun.split(' ').next().unwrap(), &invalid, "is a \";\" missing before it?"];
+            assert_refused(&builder, &words);
+        }
+    }
+    // Others are values.
+    assert_good(&with(&[
+        "phantom_token on;",
+        ENDPOINT,
+        ID,
+        SECRET,
+        "phantom_token_scope user proxy_passs a_b;",
+    ]));
+}
+
+/// What is written for one server and goes to another, by what `nginx -t` says.
+#[test]
+fn credentials_that_go_to_another_server_are_warned_of() {
+    let identity = Identity::self_signed(&["localhost"]);
+    let a = "phantom_token_introspection_endpoint https://127.0.0.1:8/a;";
+    let b = "phantom_token_introspection_endpoint https://127.0.0.1:9/b;";
+    let on = "phantom_token on;\nreturn 200;";
+    let secret = format!("{ID}\n{SECRET}");
+    let own = "phantom_token_client_secret s3cret; # own";
+    let builder = |http: &str, server: &str, location: &str| {
+        Gateway::builder()
+            .file("ca.pem", identity.certificate.clone())
+            .file("c.pem", identity.certificate.clone())
+            .file("c.key", identity.key.clone())
+            .http(http)
+            .server(server)
+            .location("/", &format!("{location}\n{on}"))
+    };
+    let [ca, certificate, key] = [
+        "phantom_token_ssl_trusted_certificate ca.pem;",
+        "phantom_token_ssl_certificate c.pem;",
+        "phantom_token_ssl_certificate_key c.key;",
+    ];
+    let beside_a = format!("{a}\n{secret}");
+    let other_path = "phantom_token_introspection_endpoint https://127.0.0.1:8/other;";
+    let plain = "phantom_token_introspection_endpoint http://127.0.0.1:9/b;";
+    for (config, warned) in [
+        // All on one level, or inherited together.
+        (builder(&beside_a, "", ""), vec![]),
+        (builder(&beside_a, "", other_path), vec![]),
+        // For all servers, since it stands beside none.
+        (builder(&secret, "", b), vec![]),
+        (builder(&secret, a, b), vec![]),
+        (builder(&format!("{secret}\n{ca}"), a, b), vec![]),
+        // The endpoint alone is another.
+        (builder(&beside_a, "", b), vec!["phantom_token_client_secret"]),
+        (builder(&beside_a, b, ""), vec!["phantom_token_client_secret"]),
+        (builder(&format!("{a}\n{ID}"), SECRET, b), vec!["phantom_token_client_secret"]),
+        (builder(&beside_a, &format!("{b}\n{own}"), a), vec!["phantom_token_client_secret"]),
+        (builder(&beside_a, "", &format!("{a}\n{b}")), vec!["phantom_token_client_secret"]),
+        (builder(&beside_a, "", &format!("{b}\n{own}")), vec![]),
+        (builder(&beside_a, &format!("{b}\n{own}"), ""), vec![]),
+        (builder(&beside_a, &format!("{b}\n{own}"), &format!("{a}\n{own}")), vec![]),
+        (builder(&beside_a, "", &format!("{b}\nphantom_token_client_auth none;")), vec![]),
+        (
+            builder(&format!("{beside_a}\n{ca}"), "", &format!("{b}\n{own}")),
+            vec!["phantom_token_ssl_trusted_certificate"],
+        ),
+        (builder(&format!("{beside_a}\n{ca}"), "", &format!("{plain}\n{own}")), vec![]),
+        (
+            builder(&format!("{beside_a}\n{certificate}\n{key}"), "", &format!("{b}\n{own}")),
+            vec!["phantom_token_ssl_certificate", "phantom_token_ssl_certificate_key"],
+        ),
+    ] {
+        let check = assert_good(&config);
+        let lines = check.messages.lines().filter(|line| line.contains("for another server"));
+        let said: Vec<_> =
+            lines.inspect(|line| assert!(line.contains("[warn]"), "{line}")).collect();
+        assert_eq!(said.len(), warned.len(), "{}\n{}", check.messages, check.config);
+        for name in warned {
+            assert!(said.iter().any(|line| line.contains(&format!("\"{name}\""))), "{said:?}");
+        }
+    }
+    let check = assert_good(&builder(&beside_a, "", b));
+    assert_at(&check, SECRET);
+    assert_at(&check, b);
+    assert!(check.messages.contains("https://127.0.0.1:9/b") && !check.messages.contains("s3cret"));
+}
+
+#[test]
 fn what_stands_twice_on_a_level_is_refused() {
     let twice = |builder: Builder, directive: &str| {
         let name = directive.split([' ', ';']).next().unwrap();
@@ -330,7 +430,7 @@ fn every_directive_takes_its_documented_values() {
         SECRET,
         "phantom_token_client_auth post;",
         "phantom_token_forward none;",
-        "phantom_token_scope \"read write\";",
+        "phantom_token_scope \"read write\" execute;",
         "phantom_token_realm api;",
         "phantom_token_resource_metadata https://api.example/.well-known/oauth-protected-resource;",
         "phantom_token_allow_options preflight;",
