@@ -7,9 +7,11 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use phantom_token_engine::client::{Endpoint, Servers};
+use phantom_token_engine::metrics::ProviderEndpoint;
 
 pub(crate) mod access;
 pub(crate) mod cache;
@@ -123,6 +125,27 @@ impl MainConf {
                 self.endpoints.push((policy.clone(), index));
             }
         }
+    }
+
+    /// The endpoints of all providers, each once.
+    pub(crate) fn provider_endpoints(&self) -> Vec<ProviderEndpoint<'_>> {
+        let all = self.providers.all.iter().flat_map(|block| {
+            let labels = block.introspection.endpoints.iter();
+            labels.map(|one| (&*block.name, one.endpoint.label()))
+        });
+        let each = all.map(|(provider, endpoint)| ProviderEndpoint { provider, endpoint });
+        // Two may differ in what their label does not show.
+        each.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The servers of these providers; of none: all providers', and those of locations that are on
+    /// without one.
+    pub(crate) fn servers_asked(&self, named: &[Rc<str>]) -> impl Iterator<Item = &Introspection> {
+        let blocks = self.providers.all.iter();
+        let blocks = blocks.filter(move |block| named.is_empty() || named.contains(&block.name));
+        let flat = self.introspections.iter().filter(move |_| named.is_empty());
+        let blocks = blocks.map(|block| &*block.introspection);
+        blocks.chain(flat.map(|(_, introspection)| &**introspection))
     }
 
     /// All endpoints of locations that are on, each once for each way it is called.

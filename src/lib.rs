@@ -33,7 +33,7 @@ use nginx::parser::Cf;
 use nginx::request::Request;
 use nginx::sys::*;
 use nginx::{filters, handlers, thread_pool};
-use operate::{purge, status, variables};
+use operate::{purge, ready, status, variables};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(preconfiguration),
@@ -185,6 +185,7 @@ impl MainConf {
 const HANDLERS: ContentHandlers = ContentHandlers {
     status: handlers::handle::<status::StatusHandler>,
     purge: handlers::handle::<purge::PurgeHandler>,
+    ready: handlers::handle::<ready::ReadyHandler>,
 };
 
 /// Before the configuration that may use the variables is read.

@@ -4,5 +4,6 @@
 
 pub(crate) mod counters;
 pub(crate) mod purge;
+pub(crate) mod ready;
 pub(crate) mod status;
 pub(crate) mod variables;

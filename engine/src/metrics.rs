@@ -10,4 +10,6 @@ mod snapshot;
 mod tests;
 
 pub use histogram::HistogramSnapshot;
-pub use snapshot::{Build, Counts, EndpointSnapshot, Snapshot, ZoneEntries, ZoneFacts};
+pub use snapshot::{
+    Build, Counts, EndpointSnapshot, ProviderEndpoint, Snapshot, ZoneEntries, ZoneFacts,
+};

@@ -1,7 +1,10 @@
-//! Locations for operators: numbers and purges.
+//! Locations for operators: numbers, purges, and whether the servers can be asked.
+
+use std::rc::Rc;
 
 use phantom_token_engine::token::bearer::MAX_TOKEN_LEN;
 
+use crate::conf::provider::provider_name;
 use crate::conf::settings::{SL, Setting, choose};
 use crate::nginx::command::Command;
 use crate::nginx::parser::{Cf, ConfError, ContentHandler, invalid};
@@ -12,6 +15,7 @@ use crate::nginx::sys::*;
 pub(crate) struct ContentHandlers {
     pub(crate) status: ContentHandler,
     pub(crate) purge: ContentHandler,
+    pub(crate) ready: ContentHandler,
 }
 
 /// How `phantom_token_status` shows the numbers.
@@ -47,6 +51,8 @@ pub(crate) struct Settings {
     /// The format when the request asks for none.
     pub(crate) status: Setting<Format>,
     pub(crate) purge: Setting<Purger>,
+    /// The providers that must be ready; empty: all servers.
+    pub(crate) ready: Setting<Rc<[Rc<str>]>>,
 }
 
 impl Settings {
@@ -94,6 +100,15 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
             content_handler(cf, handler)
         },
     ),
+    Command::new(c"phantom_token_ready", SL | NGX_CONF_ANY, |cf, settings, args| {
+        let names = args.iter().map(|arg| provider_name(arg)).collect::<Result<Rc<[_]>, _>>()?;
+        settings.ready.set(cf, names.clone())?;
+        for name in names.iter() {
+            cf.names_provider("phantom_token_ready", name.clone());
+        }
+        let handler = cf.main_conf().handlers.ready;
+        content_handler(cf, handler)
+    }),
 ];
 
 fn content_handler(cf: &mut Cf<'_>, handler: ContentHandler) -> Result<(), ConfError> {

@@ -56,6 +56,7 @@ impl<B, S: Within<B>> Member<B> for Command<S> {
     // As ngx_conf_handler counts them.
     fn takes(&self, args: usize) -> bool {
         match self.flags {
+            flags if flags & NGX_CONF_ANY != 0 => true,
             flags if flags & NGX_CONF_1MORE != 0 => args >= 1,
             flags if flags & NGX_CONF_2MORE != 0 => args >= 2,
             flags => args < NGX_CONF_MAX_ARGS as usize && flags & (NGX_CONF_NOARGS << args) != 0,
@@ -69,7 +70,7 @@ impl<B, S: Within<B>> Member<B> for Command<S> {
 }
 
 fn is_list(flags: ngx_uint_t) -> bool {
-    flags & (NGX_CONF_1MORE | NGX_CONF_2MORE) as ngx_uint_t != 0
+    flags & (NGX_CONF_ANY | NGX_CONF_1MORE | NGX_CONF_2MORE) as ngx_uint_t != 0
 }
 
 /// A configuration that NGINX hands to the callbacks of directives.

@@ -27,6 +27,7 @@ fn rig_with(
             .http("phantom_token_timeout 5s;\nphantom_token_connect_timeout 5s;")
             .location("= /purge", "phantom_token_purge;")
             .location("= /status", "phantom_token_status;")
+            .location("= /ready", "phantom_token_ready;")
             .location("/named", "return 200 \"$phantom_token_status\\n\";")
     }))
 }
@@ -96,6 +97,7 @@ fn in_content_handlers() {
         ("the purge handler", "POST", "/purge"),
         ("the end of a purge's body", "POST", "/purge"),
         ("the status handler", "GET", "/status"),
+        ("the readiness handler", "GET", "/ready"),
     ] {
         let Some(rig) = rig(entry) else { return };
         let worker = rig.gateway.workers();
@@ -288,6 +290,8 @@ fn while_the_configuration_is_read() {
         "a configuration",
         "the variables",
         "a directive",
+        "a directive of a block",
+        "the whole configuration",
         "merging configurations",
         "the end of the configuration",
         "the filters",
@@ -300,6 +304,8 @@ fn while_the_configuration_is_read() {
         let api = Api::start();
         let check = Gateway::builder()
             .protect(&server, &api)
+            .http("phantom_token_provider unused {\ninclude unused.conf;\nclient_auth none;\n}")
+            .file("unused.conf", "introspection_endpoint http://127.0.0.1:9/;\n")
             .module_file(&module)
             .environment("PHANTOM_TOKEN_PANIC_AT", entry)
             .check();

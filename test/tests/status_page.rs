@@ -9,6 +9,10 @@ fn rig() -> Rig {
     Rig::with(server, |builder, server| {
         builder
             .endpoint(&format!("{} max_fails=0", server.introspection_url()))
+            .http(&format!(
+                "phantom_token_provider tenant {{\nintrospection_endpoint {};\nclient_auth none;\n}}",
+                server.introspection_url()
+            ))
             .location("/status", "phantom_token_status html;")
             .location("/other", "phantom_token_status;")
     })
@@ -48,7 +52,7 @@ fn shows_the_numbers_and_follows_them() {
     assert_eq!((of("hit"), of("miss"), of("denied")), ("2".into(), "1".into(), "1".into()));
     let endpoints = rows(&mut browser, "Endpoints");
     assert_eq!(endpoints[0][0], rig.server.introspection_url());
-    assert_eq!(endpoints[0][1..], ["up", "1", "0", "0", "0", "–", "–", "idle 1"]);
+    assert_eq!(endpoints[0][1..], ["up", "1", "0", "0", "0", "–", "–", "idle 1", "tenant"]);
     assert_eq!(rows(&mut browser, "Cache zones")[0][1], "1");
     assert_eq!(browser.eval("document.getElementById('ratio-all').textContent"), "66.6 % in total");
 

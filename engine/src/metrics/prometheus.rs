@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{Build, Counts, EndpointSnapshot, HistogramSnapshot, Snapshot};
+use super::{Build, Counts, EndpointSnapshot, HistogramSnapshot, ProviderEndpoint, Snapshot};
 
 impl Snapshot<'_> {
     /// The media type of [`Snapshot::prometheus`].
@@ -36,6 +36,12 @@ impl Snapshot<'_> {
         page.family("requests_waiting", "Requests that wait for an answer.", waiting);
         if !self.caches.is_empty() {
             self.caches(&mut page);
+        }
+        if !self.providers.is_empty() {
+            let each = self.providers.iter().map(|ProviderEndpoint { provider, endpoint }| {
+                ([("provider", *provider), ("endpoint", *endpoint)], 1)
+            });
+            page.family("provider_info", "The endpoints of servers that have a name.", each);
         }
         if let Some(Build { version, nginx }) = self.build {
             let versions = [([("version", version), ("nginx", nginx)], 1)];

@@ -36,6 +36,17 @@ pub struct Snapshot<'a> {
     pub requests_waiting: u64,
     /// The cache zones.
     pub caches: &'a [ZoneFacts<'a>],
+    /// The endpoints of servers that have a name.
+    pub providers: Vec<ProviderEndpoint<'a>>,
+}
+
+/// An endpoint of a server that has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ProviderEndpoint<'a> {
+    /// The server's name.
+    pub provider: &'a str,
+    /// scheme://host:port/path.
+    pub endpoint: &'a str,
 }
 
 /// The versions of what is running.
@@ -206,6 +217,7 @@ impl<'a> Snapshot<'a> {
             introspections_pending: gauges.pending,
             requests_waiting: gauges.waiting,
             caches: zones,
+            providers: Vec::new(),
         }
     }
 

@@ -271,7 +271,28 @@ fn both_forms_have_the_same_numbers() {
 fn json_leaves_the_build_out_too() {
     let json = take(&state(), &[], None, nobody).json();
     assert!(json.starts_with("{\"requests\":{\"hit\":0,\"miss\":0,"), "{json}");
-    assert!(json.ends_with("\"caches\":[]}\n"));
+    assert!(json.ends_with("\"caches\":[],\"providers\":[]}\n"));
+}
+
+#[test]
+fn the_endpoints_of_servers_with_names_are_told() {
+    let (state, alive) = (state(), nobody);
+    let mut snapshot = take(&state, &[], None, alive);
+    assert!(!snapshot.prometheus().contains("provider_info"));
+    snapshot.providers = vec![
+        ProviderEndpoint { provider: "a", endpoint: "https://a:443/" },
+        ProviderEndpoint { provider: "b", endpoint: "https://a:443/" },
+    ];
+    let page = snapshot.prometheus();
+    for name in ["a", "b"] {
+        let sample = format!(
+            "phantom_token_provider_info{{provider=\"{name}\",endpoint=\"https://a:443/\"}}"
+        );
+        assert_eq!(samples(&page).get(&*sample), Some(&"1"), "{page}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&snapshot.json()).unwrap();
+    assert_eq!(json["providers"][1]["provider"], "b");
+    assert_eq!(json["providers"][1]["endpoint"], "https://a:443/");
 }
 
 #[test]
