@@ -1,7 +1,6 @@
 //! The introspection endpoints of a location, in the order they are tried.
 
 use std::cell::{Cell, OnceCell};
-use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,7 +11,6 @@ use phantom_token_engine::shared::endpoint::EndpointId;
 use phantom_token_engine::shared::health::Limits;
 use phantom_token_engine::shared::state::State;
 
-use crate::conf::provider;
 use crate::conf::settings::{MSL, Place, Repeated, inherit, no_variables, positive_time_ms, text};
 use crate::nginx::command::{Args, Command};
 use crate::nginx::parser::{Cf, ConfError, ConfigLine, number};
@@ -165,11 +163,6 @@ impl PolicyEndpoint {
     /// Whether this is that endpoint, called in the same way.
     pub(crate) fn is_called_as(&self, endpoint: &Endpoint, kind: u64) -> bool {
         self.kind == kind && self.endpoint.label() == endpoint.label()
-    }
-
-    /// A log line about its calls: in the words of its block, and with the block's name.
-    pub(crate) fn said(&self, line: fmt::Arguments<'_>) -> String {
-        provider::said(self.provider.as_deref(), line)
     }
 
     /// Where its health is kept; `None` where there is no place.

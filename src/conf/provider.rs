@@ -3,6 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use crate::conf::endpoints::PolicyEndpoint;
 use crate::conf::introspection::{Introspection, Server};
 use crate::conf::settings::{M, MSL, Place, Setting};
 use crate::conf::{COMMANDS as DIRECTIVES, MainConf, members};
@@ -170,6 +171,13 @@ pub(crate) fn said(name: Option<&str>, line: fmt::Arguments<'_>) -> String {
         Some(name) => {
             format!("{}, provider: \"{name}\"", Server::in_its_words(&line.to_string()))
         }
+    }
+}
+
+impl PolicyEndpoint {
+    /// A log line about its calls.
+    pub(crate) fn said(&self, line: fmt::Arguments<'_>) -> String {
+        said(self.provider.as_deref(), line)
     }
 }
 
