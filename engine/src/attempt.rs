@@ -1,7 +1,7 @@
 //! What the end of one attempt at one endpoint means: for the endpoint's health, the client's
 //! credentials, the counters, the log and the requests that wait.
 //!
-//! [`judge`] decides all of it from what was done, what was asked for and the time. It neither logs nor
+//! [`judge()`] decides all of it from what was done, what was asked for and the time. It neither logs nor
 //! touches what is shared: whoever calls it does what the [`Judgement`] says.
 
 use std::time::{Duration, Instant};
