@@ -48,6 +48,8 @@ pub(crate) struct MainConf {
     pub(crate) calls: calls::Main,
     pub(crate) cache: cache::Main,
     tls: tls::Main,
+    /// Files of certificates and keys, each once.
+    pem_files: Vec<Rc<files::PemFile>>,
     pub(crate) providers: provider::Main,
     /// What has been made of servers that no block says, each once.
     introspections: Vec<(Rc<Server>, Rc<Introspection>)>,
@@ -90,6 +92,7 @@ impl MainConf {
             calls: calls::Main::default(),
             cache: cache::Main::default(),
             tls: tls::Main::default(),
+            pem_files: Vec::new(),
             providers: provider::Main::default(),
             introspections: Vec::new(),
             patiences: Vec::new(),

@@ -3,6 +3,7 @@
 
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
@@ -19,10 +20,16 @@ pub(crate) struct PemFile {
 }
 
 impl PemFile {
-    pub(crate) fn read(cf: &mut Cf<'_>, path: &[u8]) -> Result<Self, ConfError> {
+    /// The file at `path`, read once for all directives that name it.
+    pub(crate) fn read(cf: &mut Cf<'_>, path: &[u8]) -> Result<Rc<Self>, ConfError> {
         let path = cf.full_name(path)?;
+        if let Some(known) = cf.main_conf().pem_files.iter().find(|known| known.path == path) {
+            return Ok(known.clone());
+        }
         let bytes = read(&path, MAX_PEM_FILE)?;
-        Ok(Self { path, bytes })
+        let file = Rc::new(Self { path, bytes });
+        cf.main_conf().pem_files.push(file.clone());
+        Ok(file)
     }
 }
 

@@ -164,19 +164,19 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         MSL | NGX_CONF_TAKE1,
         |cf, settings, args| {
             let file = PemFile::read(cf, args[0])?;
-            settings.trusted.set(cf, Rc::new(file))
+            settings.trusted.set(cf, file)
         },
     ),
     Command::new(c"phantom_token_ssl_certificate", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
         let file = PemFile::read(cf, args[0])?;
-        settings.certificate.set(cf, Rc::new(file))
+        settings.certificate.set(cf, file)
     }),
     Command::new(
         c"phantom_token_ssl_certificate_key",
         MSL | NGX_CONF_TAKE1,
         |cf, settings, args| {
             let file = PemFile::read(cf, args[0])?;
-            settings.key.set(cf, Rc::new(file))
+            settings.key.set(cf, file)
         },
     ),
 ];
