@@ -51,7 +51,7 @@ fn main() {
                         count: None,
                         common: common.clone(),
                         headers: Vec::new(),
-                        body: Zeroizing::new(b"token=5a1f8c3e9d7b4a60b2c1".to_vec()),
+                        body: Zeroizing::new(b"token=5a1f8c3e9d7b4a60b2c1".to_vec()).into(),
                         deadline: Instant::now() + Duration::from_secs(6),
                         connect_timeout: Duration::from_secs(2),
                     };

@@ -10,10 +10,11 @@
 //!   behind it, and the peer has not closed it: an answer must never be taken for another token's.
 //! - The deadline bounds everything: name, connect, TLS, request, answer.
 //! - A kept connection that turns out closed before any byte of an answer is replaced by a fresh
-//!   one, once. Nothing else is tried again here.
+//!   one, once. Nothing else is tried again here. Each attempt has a body of its own ([`Body`]).
 //! - No redirects, no proxies, no compression, no cookies; interim answers are skipped.
 
 mod agent;
+mod body;
 mod buffer;
 mod connections;
 mod dial;
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+pub use self::body::{Body, Once};
 pub use self::connections::{Connections, Servers};
 pub use self::endpoint::{Endpoint, EndpointError};
 pub use self::error::{AnswerCause, CallError, ConnectCause, Phase, RequestCause, TlsCause};
@@ -65,8 +67,8 @@ pub struct Call {
     pub common: Common,
     /// Further headers, sent in this order. Credentials may be among them.
     pub headers: Vec<(Arc<str>, Zeroizing<Vec<u8>>)>,
-    /// The form (`application/x-www-form-urlencoded`).
-    pub body: Zeroizing<Vec<u8>>,
+    /// The form.
+    pub body: Body,
     /// When the whole call must be over.
     pub deadline: Instant,
     /// How long name, TCP and TLS may take together when a connection is made; the deadline ends

@@ -22,7 +22,7 @@ fn call(url: &str) -> Call {
         endpoint,
         common: Common::new(None, b"application/jwt").unwrap(),
         headers: Vec::new(),
-        body: Zeroizing::new(b"token=opaque".to_vec()),
+        body: Zeroizing::new(b"token=opaque".to_vec()).into(),
         deadline: Instant::now() + Duration::from_secs(20),
         connect_timeout: Duration::from_secs(20),
     }

@@ -67,7 +67,7 @@ pub(crate) fn make(
         count: about.count,
         common: common.clone(),
         headers,
-        body: body::introspection_body(about.token, params)?,
+        body: body::introspection_body(about.token, params)?.into(),
         deadline: about.deadline,
         connect_timeout: about.connect_timeout,
     })

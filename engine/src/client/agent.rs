@@ -75,7 +75,9 @@ impl Agent {
 
     /// Sends `call` and reads the answer to its end.
     pub(super) fn run(&self, call: &Call) -> Result<Response, Failure> {
-        let request = request::build(call)?;
+        let own = call.body.of_attempt().map_err(CallError::Request)?;
+        let form = own.as_ref().map_or(call.body.same(), |own| own);
+        let request = request::build(call, form)?;
         {
             let mut exchange = self.exchange.lock();
             exchange.is_new = true;

@@ -135,6 +135,8 @@ mod tests {
         Buffers, ConnectionDetails, Connector, NextTimeout, Transport,
     };
 
+    use zeroize::Zeroizing;
+
     use super::*;
     use crate::client::dial::Dialler;
     use crate::client::transport::{Exchange, Link, MAX_IDLE};
@@ -177,7 +179,7 @@ mod tests {
             endpoint,
             common: Common::new(None, b"application/jwt").unwrap(),
             headers: Vec::new(),
-            body: b"token=opaque".to_vec().into(),
+            body: Zeroizing::new(b"token=opaque".to_vec()).into(),
             deadline: Instant::now() + Duration::from_secs(20),
             connect_timeout: Duration::from_secs(20),
         }

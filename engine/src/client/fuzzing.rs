@@ -166,7 +166,7 @@ fn call() -> Call {
         count: None,
         common: Common::new(None, b"application/jwt").expect("headers"),
         headers: Vec::new(),
-        body: Zeroizing::new(b"token=opaque".to_vec()),
+        body: Zeroizing::new(b"token=opaque".to_vec()).into(),
         deadline: Instant::now() + Duration::from_secs(600),
         connect_timeout: Duration::from_secs(600),
     }

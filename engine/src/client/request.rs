@@ -50,9 +50,10 @@ fn secret(value: Zeroizing<Vec<u8>>) -> Result<HeaderValue, RequestCause> {
     Ok(value)
 }
 
-pub(super) fn build(call: &Call) -> Result<Request<&[u8]>, CallError> {
+/// The request of one attempt, with its form.
+pub(super) fn build<'a>(call: &Call, form: &'a [u8]) -> Result<Request<&'a [u8]>, CallError> {
     let invalid = CallError::Request(RequestCause::Header);
-    let mut request = Request::new(call.body.as_slice());
+    let mut request = Request::new(form);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = call.endpoint.uri().clone();
     let headers = request.headers_mut();

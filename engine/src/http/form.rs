@@ -28,6 +28,19 @@ impl Form {
         Form::default()
     }
 
+    /// Begins a form with what another has.
+    ///
+    /// # Errors
+    /// The system gives no memory for it.
+    pub fn beginning(other: &[u8]) -> Result<Form, NoMemory> {
+        // An assertion is likely to follow.
+        const MORE: usize = 1024;
+        let mut form = Form::default();
+        reserve(&mut form.out, other.len() + MORE)?;
+        form.out.extend_from_slice(other);
+        Ok(form)
+    }
+
     /// Appends `name=value`.
     ///
     /// # Errors

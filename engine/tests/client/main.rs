@@ -45,7 +45,7 @@ fn call_with(url: &str, connect: Option<&str>, tls: Tls) -> Call {
         endpoint,
         common: common(Some(b"Basic aWQ6c2VjcmV0")),
         headers: Vec::new(),
-        body: Zeroizing::new(b"token=opaque".to_vec()),
+        body: Zeroizing::new(b"token=opaque".to_vec()).into(),
         deadline: Instant::now() + Duration::from_secs(20),
         connect_timeout: Duration::from_secs(20),
     }

@@ -25,7 +25,7 @@ fn the_request_is_a_form_posted_as_configured() {
     let mut call = call(&format!("http://{}/as/introspect?tenant=a%20b", server.address));
     call.headers =
         vec![header("X-One", b"1"), header("x-two", b"caf\xc3\xa9"), header("X-One", b"2")];
-    call.body = Zeroizing::new(b"token=a%2Bb&token_type_hint=access_token".to_vec());
+    call.body = Zeroizing::new(b"token=a%2Bb&token_type_hint=access_token".to_vec()).into();
     assert_eq!(body(introspect(&call)), "a.b.c");
 
     let request = server.requests().remove(0);
@@ -120,7 +120,7 @@ fn large_requests_arrive_whole() {
     let server = Server::start(one_answer);
     let mut call = call(&server.url());
     for size in [1, 1000, 16 * 1024, 64 * 1024, 300 * 1024] {
-        call.body = Zeroizing::new(format!("token={}", "x".repeat(size)).into_bytes());
+        call.body = Zeroizing::new(format!("token={}", "x".repeat(size)).into_bytes()).into();
         call.headers = vec![header("x-large", &vec![b'y'; size.min(20 * 1024)])];
         assert_eq!(body(introspect(&call)), "a.b.c");
         let request = server.requests().pop().unwrap();

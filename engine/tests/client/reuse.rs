@@ -1,12 +1,16 @@
 //! Which connections serve another call, and when one is tried again.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use phantom_token_engine::client::{AnswerCause, Call, CallError, introspect};
+use phantom_token_engine::client::{
+    AnswerCause, Body, Call, CallError, Once, RequestCause, introspect,
+};
+use phantom_token_engine::http::form::Form;
 use zeroize::Zeroizing;
 
 use crate::server::{Peer, Server, ok};
@@ -74,7 +78,7 @@ fn the_connection_used_last_goes_first() {
     thread::scope(|scope| {
         for _ in 0..4 {
             let mut call = crate::call(&server.url());
-            call.body = Zeroizing::new(b"token=together".to_vec());
+            call.body = Zeroizing::new(b"token=together".to_vec()).into();
             scope.spawn(move || introspect(&call).ok().unwrap());
         }
     });
@@ -91,7 +95,7 @@ fn one_call_at_a_time_keeps_one_connection_per_server() {
     let server = Server::start(echo);
     let mut call = call(&server.url());
     for number in 0..5 {
-        call.body = Zeroizing::new(format!("token={number}").into_bytes());
+        call.body = Zeroizing::new(format!("token={number}").into_bytes()).into();
         assert_eq!(body(introspect(&call)), format!("0 token={number}"));
     }
     // Another path and parameters of the same server share it.
@@ -284,6 +288,43 @@ fn a_kept_connection_closed_before_any_answer_is_retried_once_and_at_once() {
     }
 }
 
+/// A form whose end is good for one attempt: the number of the attempt.
+fn numbered() -> Body {
+    let attempts = AtomicUsize::new(0);
+    let once: Arc<Once> = Arc::new(move |form: Form| {
+        let number = attempts.fetch_add(1, Ordering::Relaxed).to_string();
+        form.pair(b"once", number.as_bytes()).map_err(|_| RequestCause::NoMemory)
+    });
+    Body::new(Zeroizing::new(b"token=a%2Bb".to_vec()), Some(once))
+}
+
+#[test]
+fn what_is_good_for_one_attempt_is_made_anew_for_the_retry() {
+    for reset in [false, true] {
+        let server = Server::start(closing_at_the_second(reset, ""));
+        let mut call = call(&server.url());
+        call.body = numbered();
+        assert_eq!(body(introspect(&call)), "0");
+        assert_eq!(body(introspect(&call)), "1");
+        let sent: Vec<_> = server.requests().into_iter().map(|request| request.body).collect();
+        assert_eq!(
+            sent,
+            ["token=a%2Bb&once=0", "token=a%2Bb&once=1", "token=a%2Bb&once=2"],
+            "reset: {reset}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_sent_where_the_form_of_an_attempt_cannot_be_made() {
+    let server = Server::start(echo);
+    let mut call = call(&server.url());
+    let once: Arc<Once> = Arc::new(|_| Err(RequestCause::NoMemory));
+    call.body = Body::new(Zeroizing::new(b"token=opaque".to_vec()), Some(once));
+    assert_eq!(error(introspect(&call)), CallError::Request(RequestCause::NoMemory));
+    assert_eq!((server.accepted(), server.requests().len()), (0, 0));
+}
+
 #[test]
 fn the_retry_is_not_made_on_another_kept_connection() {
     const KEPT: usize = 4;
@@ -401,7 +442,7 @@ fn an_early_answer_counts_even_where_the_request_could_not_be_sent_whole() {
     });
     for server in [reading, closing] {
         let mut call = call(&server.url());
-        call.body = Zeroizing::new(vec![b'x'; 32 * 1024 * 1024]);
+        call.body = Zeroizing::new(vec![b'x'; 32 * 1024 * 1024]).into();
         assert_eq!(introspect(&call).ok().unwrap().status, 413);
         assert_eq!(server.accepted(), 1);
     }

@@ -31,10 +31,10 @@ fn both(script: impl Fn(Peer) + Clone + Send + Sync + 'static) -> [(Server, Call
 
 /// Makes two calls with different tokens; the second must get its own answer.
 fn second_is_its_own(server: &Server, call: &mut Call, between: impl FnOnce()) {
-    call.body = Zeroizing::new(b"token=one".to_vec());
+    call.body = Zeroizing::new(b"token=one".to_vec()).into();
     assert_eq!(body(introspect(call)), "token=one");
     between();
-    call.body = Zeroizing::new(b"token=two".to_vec());
+    call.body = Zeroizing::new(b"token=two".to_vec()).into();
     assert_eq!(body(introspect(call)), "token=two");
     assert_eq!(server.accepted(), 2);
 }

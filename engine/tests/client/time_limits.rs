@@ -128,7 +128,7 @@ fn sending_ends_at_the_deadline() {
         drop(peer);
     });
     let mut call = call(&server.url());
-    call.body = Zeroizing::new(vec![b'x'; 32 * 1024 * 1024]);
+    call.body = Zeroizing::new(vec![b'x'; 32 * 1024 * 1024]).into();
     times_out(&mut call, Phase::Send);
     drop(held);
 }
@@ -155,10 +155,10 @@ fn a_late_answer_does_not_reach_the_next_call() {
         }
     });
     let mut call = call(&server.url());
-    call.body = Zeroizing::new(b"token=one".to_vec());
+    call.body = Zeroizing::new(b"token=one".to_vec()).into();
     times_out(&mut call, Phase::Wait);
     drop(held);
-    call.body = Zeroizing::new(b"token=two".to_vec());
+    call.body = Zeroizing::new(b"token=two".to_vec()).into();
     assert_eq!(body(within(20_000, &mut call)), "token=two");
     assert!(server.accepted() > 1);
 }
