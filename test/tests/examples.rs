@@ -5,82 +5,15 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use phantom_token_test::example::{
+    Example, INTROSPECTION_PATH, SECRET, endpoint, issuer_of, server,
+};
 use phantom_token_test::nginx::version;
 use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN};
 use phantom_token_test::tls::{Identity, server_config};
 use phantom_token_test::{
     Api, AuthorizationServer, Gateway, GrpcServer, Mint, Reply, curl, grpc, port, process,
 };
-
-const SECRET: &str = "Password1";
-const INTROSPECTION_PATH: &str = "/oauth/v2/oauth-introspect";
-
-/// An example, its addresses exchanged for those of a test.
-struct Example {
-    config: String,
-    port: u16,
-    files: Vec<(&'static str, String)>,
-}
-
-impl Example {
-    fn read(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nginx-conf").join(name);
-        let config = std::fs::read_to_string(path).unwrap();
-        let port = port::free();
-        let files = vec![("phantom-token.secret", format!("{SECRET}\n"))];
-        Self { config, port, files }
-            .replace("error_log logs/", "error_log ")
-            .replace("access_log logs/", "access_log ")
-            .replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"))
-    }
-
-    /// What is replaced must be there, so that the example and its test stay together.
-    fn replace(mut self, from: &str, to: &str) -> Self {
-        assert!(self.config.contains(from) || from.contains("_log"), "the example has {from}");
-        self.config = self.config.replace(from, to);
-        self
-    }
-
-    fn asks(self, url: &str, server: &AuthorizationServer) -> Self {
-        self.replace(url, &server.introspection_url())
-    }
-
-    /// As the server calls itself in its tokens.
-    fn issuer(self, issuer: &str, server: &AuthorizationServer) -> Self {
-        self.replace(&format!("issuer {issuer};"), &format!("issuer {};", issuer_of(server)))
-    }
-
-    fn passes_to(self, api: &Api) -> Self {
-        self.replace("http://127.0.0.1:3000", &api.url())
-    }
-
-    fn file(mut self, name: &'static str, content: &str) -> Self {
-        self.files.push((name, content.to_owned()));
-        self
-    }
-
-    fn start(self) -> Gateway {
-        let mut builder = Gateway::builder().verbatim(&self.config, self.port).secret(SECRET);
-        for (name, content) in self.files {
-            builder = builder.file(name, content);
-        }
-        builder.start()
-    }
-}
-
-/// The usual endpoint of the examples.
-fn endpoint() -> String {
-    format!("https://login.example.com{INTROSPECTION_PATH}")
-}
-
-fn issuer_of(server: &AuthorizationServer) -> String {
-    format!("{}/oauth/v2/oauth-anonymous", server.url())
-}
-
-/// A server that knows the examples' gateway.
-fn server(client: &str) -> AuthorizationServer {
-    AuthorizationServer::builder().introspection_client(client, SECRET).start().unwrap()
-}
 
 #[test]
 fn minimal() {
@@ -510,7 +443,7 @@ fn grpc_service() {
         .asks(&endpoint(), &server)
         .replace("127.0.0.1:50051", &format!("127.0.0.1:{}", upstream.port()));
     if version() < (1, 25, 1) {
-        let listen = format!("listen 127.0.0.1:{}", example.port);
+        let listen = format!("listen 127.0.0.1:{}", example.port());
         example = example.replace("http2 on;", "").replace(&listen, &format!("{listen} http2"));
     }
     let gateway = example.start();
