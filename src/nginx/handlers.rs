@@ -47,6 +47,22 @@ impl Request {
         guard::entry(what, self, Err(NoMemory), || body(self)).unwrap_or(INTERNAL_SERVER_ERROR)
     }
 
+    /// Answers GET and HEAD, and no other method, with what `content` sends. A body of the request is
+    /// thrown away.
+    pub(crate) fn show(
+        self,
+        content: impl FnOnce(Self) -> Result<ngx_int_t, NoMemory>,
+    ) -> Result<ngx_int_t, NoMemory> {
+        if self.method() & (NGX_HTTP_GET | NGX_HTTP_HEAD) == 0 {
+            self.add_header_out(b"Allow", str_of(b"GET, HEAD"))?;
+            return Ok(NGX_HTTP_NOT_ALLOWED as ngx_int_t);
+        }
+        match self.discard_body() {
+            OK => content(self),
+            rc => Ok(rc),
+        }
+    }
+
     /// Reads the request's body into memory alone; the request then ends with what `H` gives. Returns
     /// what a content handler is to give.
     pub(crate) fn read_body<H: Handler>(self) -> ngx_int_t {

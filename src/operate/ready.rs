@@ -18,19 +18,11 @@ impl Handler for ReadyHandler {
     const WHAT: &'static str = "the readiness handler";
 
     fn handle(r: Request) -> Result<ngx_int_t, NoMemory> {
-        show(r)
+        r.show(show)
     }
 }
 
 fn show(r: Request) -> Result<ngx_int_t, NoMemory> {
-    if r.method() & (NGX_HTTP_GET | NGX_HTTP_HEAD) == 0 {
-        r.add_header_out(b"Allow", str_of(b"GET, HEAD"))?;
-        return Ok(NGX_HTTP_NOT_ALLOWED as ngx_int_t);
-    }
-    let rc = r.discard_body();
-    if rc != OK {
-        return Ok(rc);
-    }
     let main = MainConf::of(r);
     let Some(state) = main.cache.state.as_ref().and_then(|zone| zone.state()) else {
         return Ok(NGX_HTTP_SERVICE_UNAVAILABLE as ngx_int_t);

@@ -20,19 +20,11 @@ impl Handler for StatusHandler {
     const WHAT: &'static str = "the status handler";
 
     fn handle(r: Request) -> Result<ngx_int_t, NoMemory> {
-        show(r)
+        r.show(show)
     }
 }
 
 fn show(r: Request) -> Result<ngx_int_t, NoMemory> {
-    if r.method() & (NGX_HTTP_GET | NGX_HTTP_HEAD) == 0 {
-        r.add_header_out(b"Allow", str_of(b"GET, HEAD"))?;
-        return Ok(NGX_HTTP_NOT_ALLOWED as ngx_int_t);
-    }
-    let rc = r.discard_body();
-    if rc != OK {
-        return Ok(rc);
-    }
     let format = match asked_format(r) {
         Ok(asked) => {
             asked.or(LocConf::of(r).operate.status.get().copied()).unwrap_or(Format::Prometheus)
