@@ -6,7 +6,8 @@ use crate::api::Api;
 use crate::authorization_server::{AuthorizationServer, INTROSPECTION_CLIENT};
 use crate::port;
 
-use super::{Check, Daemon, Gateway, Ports, compiled_in, configured_with, single_process, version};
+use super::installed::compiled_in;
+use super::{Check, Daemon, Gateway, Ports, configured_with, single_process, version};
 
 /// From this version on NGINX speaks both versions of HTTP on one port without TLS.
 const BOTH: (u32, u32, u32) = (1, 25, 1);
