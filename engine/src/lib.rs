@@ -17,6 +17,7 @@ pub mod failure;
 pub mod fuzz;
 pub mod guard;
 pub mod http;
+pub mod jose;
 pub mod lifetime;
 pub mod local;
 pub mod log_limit;

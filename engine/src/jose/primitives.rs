@@ -1,0 +1,158 @@
+//! The arithmetic: signatures, digests, random numbers. The only file that names `ring`.
+//!
+//! `ring` does not wipe a private key when it is dropped, nor what it computes with on the stack.
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::signature::{
+    self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair, RsaPublicKeyComponents,
+    UnparsedPublicKey,
+};
+use ring::{agreement, digest, hmac};
+
+use crate::jose::algorithm::{Algorithm, KeyKind};
+use crate::jose::jwk::Material;
+use crate::jose::sign::SignError;
+
+/// A private key, ready to sign.
+pub(super) enum PrivateKey {
+    Rsa(RsaKeyPair),
+    Ecdsa(KeyKind, EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+/// A key that the crate does not take.
+#[derive(Debug)]
+pub(super) struct Rejected;
+
+impl PrivateKey {
+    /// Reads a key in PKCS #8 (RFC 5958 §2). The kind is what its algorithm identifier says.
+    pub(super) fn from_pkcs8(kind: KeyKind, der: &[u8]) -> Result<PrivateKey, Rejected> {
+        let ecdsa = |algorithm| {
+            let pair = EcdsaKeyPair::from_pkcs8(algorithm, der, &SystemRandom::new());
+            pair.map(|pair| PrivateKey::Ecdsa(kind, pair))
+        };
+        let key = match kind {
+            KeyKind::Rsa => RsaKeyPair::from_pkcs8(der).map(PrivateKey::Rsa),
+            KeyKind::P256 => ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+            KeyKind::P384 => ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+            // The form without the public key is what OpenSSL writes.
+            KeyKind::Ed25519 => {
+                Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(PrivateKey::Ed25519)
+            }
+        };
+        key.map_err(|_| Rejected)
+    }
+
+    pub(super) fn public(&self) -> Material {
+        match self {
+            PrivateKey::Rsa(pair) => {
+                let RsaPublicKeyComponents { n, e } = RsaPublicKeyComponents::from(pair.public());
+                Material::Rsa { n, e }
+            }
+            PrivateKey::Ecdsa(kind, pair) => {
+                Material::Ec { kind: *kind, point: pair.public_key().as_ref().to_vec() }
+            }
+            PrivateKey::Ed25519(pair) => Material::Ed25519(pair.public_key().as_ref().to_vec()),
+        }
+    }
+
+    /// Signs a text in the form that JOSE gives the algorithm's signatures.
+    ///
+    /// # Errors
+    /// The algorithm is another kind's, the system gives no random numbers, or the key's parts do
+    /// not fit each other.
+    pub(super) fn sign(&self, algorithm: Algorithm, text: &[u8]) -> Result<Vec<u8>, SignError> {
+        let random = SystemRandom::new();
+        match (self, algorithm) {
+            (PrivateKey::Rsa(pair), _) => {
+                let padding: &'static dyn signature::RsaEncoding = match algorithm {
+                    Algorithm::Rs256 => &signature::RSA_PKCS1_SHA256,
+                    Algorithm::Rs384 => &signature::RSA_PKCS1_SHA384,
+                    Algorithm::Rs512 => &signature::RSA_PKCS1_SHA512,
+                    Algorithm::Ps256 => &signature::RSA_PSS_SHA256,
+                    Algorithm::Ps384 => &signature::RSA_PSS_SHA384,
+                    Algorithm::Ps512 => &signature::RSA_PSS_SHA512,
+                    _ => return Err(SignError),
+                };
+                let mut out = vec![0; pair.public().modulus_len()];
+                pair.sign(padding, &random, text, &mut out).map_err(|_| SignError)?;
+                Ok(out)
+            }
+            (PrivateKey::Ecdsa(kind, pair), _) if algorithm.kind() == *kind => {
+                let made = pair.sign(&random, text).map_err(|_| SignError)?;
+                Ok(made.as_ref().to_vec())
+            }
+            (PrivateKey::Ed25519(pair), Algorithm::EdDsa | Algorithm::Ed25519) => {
+                Ok(pair.sign(text).as_ref().to_vec())
+            }
+            _ => Err(SignError),
+        }
+    }
+}
+
+/// Whether a signature is the key's, made by this algorithm over this text.
+pub(super) fn verify(key: &Material, algorithm: Algorithm, text: &[u8], made: &[u8]) -> bool {
+    let whole = |verifier: &'static dyn signature::VerificationAlgorithm, key: &[u8]| {
+        UnparsedPublicKey::new(verifier, key).verify(text, made).is_ok()
+    };
+    match (key, algorithm) {
+        (Material::Rsa { n, e }, _) => {
+            let parameters = match algorithm {
+                Algorithm::Rs256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+                Algorithm::Rs384 => &signature::RSA_PKCS1_2048_8192_SHA384,
+                Algorithm::Rs512 => &signature::RSA_PKCS1_2048_8192_SHA512,
+                Algorithm::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
+                Algorithm::Ps384 => &signature::RSA_PSS_2048_8192_SHA384,
+                Algorithm::Ps512 => &signature::RSA_PSS_2048_8192_SHA512,
+                _ => return false,
+            };
+            RsaPublicKeyComponents { n, e }.verify(parameters, text, made).is_ok()
+        }
+        (Material::Ec { kind: KeyKind::P256, point }, Algorithm::Es256) => {
+            whole(&signature::ECDSA_P256_SHA256_FIXED, point)
+        }
+        (Material::Ec { kind: KeyKind::P384, point }, Algorithm::Es384) => {
+            whole(&signature::ECDSA_P384_SHA384_FIXED, point)
+        }
+        (Material::Ed25519(key), Algorithm::EdDsa | Algorithm::Ed25519) => {
+            whole(&signature::ED25519, key)
+        }
+        _ => false,
+    }
+}
+
+/// Whether these bytes are a point on the curve, not compressed (SEC 1 §2.3.3).
+pub(super) fn is_on_curve(kind: KeyKind, point: &[u8]) -> bool {
+    let curve = match kind {
+        KeyKind::P256 => &agreement::ECDH_P256,
+        KeyKind::P384 => &agreement::ECDH_P384,
+        KeyKind::Rsa | KeyKind::Ed25519 => return false,
+    };
+    // An agreement looks at the point before anything else; what is agreed on is dropped.
+    let own = agreement::EphemeralPrivateKey::generate(curve, &SystemRandom::new());
+    own.is_ok_and(|own| {
+        let point = agreement::UnparsedPublicKey::new(curve, point);
+        agreement::agree_ephemeral(own, &point, |_| ()).is_ok()
+    })
+}
+
+/// Returns random bytes of the system.
+///
+/// # Errors
+/// The system gives none.
+pub(super) fn random<const LEN: usize>() -> Result<[u8; LEN], SignError> {
+    let mut bytes = [0; LEN];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| SignError)?;
+    Ok(bytes)
+}
+
+pub(super) fn sha256(text: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, text).as_ref());
+    out
+}
+
+/// HMAC with SHA-256 (RFC 2104).
+pub(super) fn hmac_sha256(secret: &[u8], text: &[u8]) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), text).as_ref().to_vec()
+}
