@@ -24,6 +24,7 @@ pub(crate) mod introspection;
 pub(crate) mod issuer;
 mod mixed;
 pub(crate) mod operate;
+pub(crate) mod phase;
 pub(crate) mod policy;
 pub(crate) mod provider;
 pub(crate) mod request;
@@ -57,6 +58,8 @@ pub(crate) struct MainConf {
     patiences: Vec<(String, u64, Rc<Patience>)>,
     /// What locations demand of tokens.
     demands: Vec<Demand>,
+    /// Where tokens are judged before the limits, if they are anywhere.
+    preaccess: Option<ConfigLine>,
     /// What a worker keeps of its connections: nothing yet.
     pub(crate) servers: Servers,
     /// All endpoints of locations that are on, each once for each way it is called: a policy, and
@@ -97,6 +100,7 @@ impl MainConf {
             introspections: Vec::new(),
             patiences: Vec::new(),
             demands: Vec::new(),
+            preaccess: None,
             servers: Servers::default(),
             endpoints: Vec::new(),
             handlers,

@@ -57,6 +57,17 @@ static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: None,
 };
 
+static PREACCESS_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(preaccess_postconfiguration),
+    create_main_conf: None,
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: None,
+    merge_loc_conf: None,
+};
+
 static mut THREADS_CONTEXT: ngx_core_module_t = ngx_core_module_t {
     name: ngx_str_t { len: 0, data: ptr::null_mut() },
     create_conf: None,
@@ -85,6 +96,16 @@ pub static mut ngx_http_phantom_token_filter_module: ngx_module_t = ngx_module_t
     ..ngx_module_t::default()
 };
 
+/// The handler of locations whose tokens are judged before the limits: it must stand elsewhere than the
+/// access handler, too.
+#[allow(non_upper_case_globals)]
+#[unsafe(no_mangle)]
+pub static mut ngx_http_phantom_token_preaccess_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw const PREACCESS_CONTEXT).cast_mut().cast(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    ..ngx_module_t::default()
+};
+
 /// What must come before NGINX's thread pools. It gives the module's own pool its threads, before they
 /// look for pools that have none. And it ends calls in flight before they wait for their threads: they do
 /// that without sleeping, when a worker process ends, and before any HTTP module hears of it.
@@ -103,8 +124,9 @@ mod exports {
 
     #[unsafe(no_mangle)]
     #[allow(non_upper_case_globals)]
-    pub(super) static mut ngx_modules: [*const ngx_module_t; 4] = [
+    pub(super) static mut ngx_modules: [*const ngx_module_t; 5] = [
         &raw const ngx_http_phantom_token_module,
+        &raw const ngx_http_phantom_token_preaccess_module,
         &raw const ngx_http_phantom_token_filter_module,
         &raw const ngx_phantom_token_threads_module,
         ptr::null(),
@@ -112,23 +134,30 @@ mod exports {
 
     #[unsafe(no_mangle)]
     #[allow(non_upper_case_globals)]
-    pub(super) static mut ngx_module_names: [*const c_char; 4] = [
+    pub(super) static mut ngx_module_names: [*const c_char; 5] = [
         c"ngx_http_phantom_token_module".as_ptr(),
+        c"ngx_http_phantom_token_preaccess_module".as_ptr(),
         c"ngx_http_phantom_token_filter_module".as_ptr(),
         c"ngx_phantom_token_threads_module".as_ptr(),
         ptr::null(),
     ];
 
-    /// Each module is put before all those named after it: calls end before the thread pools do, the
-    /// handler runs right after `allow` and `deny`, the filter where NGINX has its own auxiliary
-    /// filters.
+    /// Each module is put before all those named after it, and a phase's handlers run from the last
+    /// module's to the first's: calls end before the thread pools do, the access handler runs right
+    /// after `allow` and `deny`, that of the preaccess phase after realip and before the limits, which
+    /// NGINX's own order has before realip. Where there is no realip, the modules of variables come
+    /// next. The filter stands where NGINX has its own auxiliary filters.
     #[unsafe(no_mangle)]
     #[allow(non_upper_case_globals)]
-    pub(super) static mut ngx_module_order: [*const c_char; 7] = [
+    pub(super) static mut ngx_module_order: [*const c_char; 11] = [
         c"ngx_phantom_token_threads_module".as_ptr(),
         c"ngx_thread_pool_module".as_ptr(),
         c"ngx_http_phantom_token_module".as_ptr(),
         c"ngx_http_access_module".as_ptr(),
+        c"ngx_http_phantom_token_preaccess_module".as_ptr(),
+        c"ngx_http_realip_module".as_ptr(),
+        c"ngx_http_map_module".as_ptr(),
+        c"ngx_http_rewrite_module".as_ptr(),
         c"ngx_http_phantom_token_filter_module".as_ptr(),
         c"ngx_http_copy_filter_module".as_ptr(),
         ptr::null(),
@@ -285,7 +314,26 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: NGINX passes a live parser, at the end of the `http` block.
         let mut cf = unsafe { Cf::new(cf) };
         cf.warn_of_demands_without_force();
-        handlers::add_to_access_phase::<handler::Access>(&mut cf)
+        let access = ngx_http_phases_NGX_HTTP_ACCESS_PHASE;
+        handlers::add_to_phase::<handler::Access>(&mut cf, access)
+    })
+}
+
+unsafe extern "C" fn preaccess_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard::entry("the order of phases", Cycle, ERROR, || {
+        // SAFETY: NGINX passes a live parser, at the end of the `http` block.
+        let mut cf = unsafe { Cf::new(cf) };
+        match cf.judges_before_limits() {
+            Ok(true) => {
+                let preaccess = ngx_http_phases_NGX_HTTP_PREACCESS_PHASE;
+                handlers::add_to_phase::<handler::Preaccess>(&mut cf, preaccess)
+            }
+            Ok(false) => OK,
+            Err(error) => {
+                cf.report("phantom_token_phase", &error);
+                ERROR
+            }
+        }
     })
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Ctx {
     pub(crate) original: Option<Original>,
     /// What NGINX's headers point into, or the variables of an earlier pass.
     pub(crate) grants: SmallVec<[Rc<Cached>; 1]>,
+    /// This pass's token was judged before the limits (`phantom_token_phase preaccess`).
+    pub(crate) judged: bool,
     /// The reply this pass gave.
     pub(crate) reply: Option<Reply>,
     /// A pass was refused: headers of ours may be in the response.
@@ -167,6 +169,7 @@ impl Ctx {
         let mut ctx = CONTEXTS.enter(r)?;
         // A new pass: what the last one waited for or replied is over.
         ctx.wait = None;
+        ctx.judged = false;
         ctx.reply = None;
         Ok(ctx)
     }

@@ -26,8 +26,9 @@ impl Filter for OwnReplies {
         };
         let (status, error) = (r.status(), r.error_status());
         // The same status from the upstream is not ours: "satisfy any" may have let the request in.
+        let refused_here = ctx.judged || r.is_in_access_phase();
         let ours = |reply: &&mut Reply| {
-            error == status && reply.status == status && !reply.sending && r.is_in_access_phase()
+            error == status && reply.status == status && !reply.sending && refused_here
         };
         let Some(reply) = ctx.reply.as_mut().filter(ours) else {
             if !matches!(error, NGX_HTTP_UNAUTHORIZED | NGX_HTTP_FORBIDDEN) {

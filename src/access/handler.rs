@@ -1,7 +1,8 @@
 //! A request's journey: token → cache → flight → checks → rewrite or refusal.
 //!
-//! NGINX calls it in the access phase of the main request, right after `allow` and `deny`, and again when
-//! an introspection that the request waits for has ended.
+//! NGINX calls it in the access phase of the main request, right after `allow` and `deny`, or where the
+//! location says so in the preaccess phase, before `limit_req` and `limit_conn`; and again when an
+//! introspection that the request waits for has ended.
 
 use std::rc::Rc;
 
@@ -18,6 +19,7 @@ use crate::access::inputs;
 use crate::access::pass;
 use crate::access::refusal::{self, Refusal};
 use crate::cache;
+use crate::conf::phase::Phase;
 use crate::conf::{LocConf, Policy};
 use crate::finding::Finding;
 use crate::flight::desk;
@@ -51,36 +53,64 @@ impl Handler for Access {
 
     fn handle(r: Request) -> Result<ngx_int_t, NoMemory> {
         let Some(policy) = LocConf::of(r).policy.as_ref() else { return switched_off(r) };
-        let mut ctx = Ctx::of(&r)?;
-        if ctx.wait.as_ref().is_some_and(|wait| !wait.is_over()) {
-            return Ok(AGAIN); // a stray event: NGINX runs the phases on any
+        // A handler of another module's may have ended the preaccess phase before ours.
+        if policy.phase == Phase::Preaccess && Ctx::of(&r)?.judged {
+            return Ok(DECLINED);
         }
-        refusal::keep_connection(r, &mut ctx);
-        let wait = ctx.wait.take();
-        drop(ctx);
+        judge(r, policy)
+    }
+}
 
-        let decision = match wait {
-            Some(wait) => resume(r, policy, wait)?,
-            None => start(r, policy)?,
+/// The handler of NGINX's preaccess phase, which subrequests have, too.
+pub(crate) struct Preaccess;
+
+impl Handler for Preaccess {
+    const WHAT: &'static str = "the preaccess handler";
+
+    fn handle(r: Request) -> Result<ngx_int_t, NoMemory> {
+        let policy = LocConf::of(r).policy.as_ref();
+        let Some(policy) = policy.filter(|policy| policy.phase == Phase::Preaccess && r.is_main())
+        else {
+            return Ok(DECLINED);
         };
+        let given = judge(r, policy)?;
+        Ctx::of(&r)?.judged = given != AGAIN;
+        // NGX_OK would end the phase: nobody would be limited.
+        Ok(if given == OK { DECLINED } else { given })
+    }
+}
 
-        let mut ctx = Ctx::of(&r)?;
-        let ctx = &mut *ctx;
-        if !matches!(decision, Decision::Wait) {
-            ctx.count();
+/// Judges a request. Gives NGINX's status for the access phase.
+fn judge(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
+    let mut ctx = Ctx::of(&r)?;
+    if ctx.wait.as_ref().is_some_and(|wait| !wait.is_over()) {
+        return Ok(AGAIN); // a stray event: NGINX runs the phases on any
+    }
+    refusal::keep_connection(r, &mut ctx);
+    let wait = ctx.wait.take();
+    drop(ctx);
+
+    let decision = match wait {
+        Some(wait) => resume(r, policy, wait)?,
+        None => start(r, policy)?,
+    };
+
+    let mut ctx = Ctx::of(&r)?;
+    let ctx = &mut *ctx;
+    if !matches!(decision, Decision::Wait) {
+        ctx.count();
+    }
+    match decision {
+        Decision::Forward(grant) => forward(r, ctx, policy, grant),
+        Decision::Bypass => Ok(DECLINED),
+        // Where `satisfy any` asks others too, the header may be meant for them.
+        Decision::Options if r.satisfies_any() => Ok(DECLINED),
+        Decision::Options => {
+            pass::rewrite(r, ctx, Rewrite::Remove)?;
+            Ok(DECLINED)
         }
-        match decision {
-            Decision::Forward(grant) => forward(r, ctx, policy, grant),
-            Decision::Bypass => Ok(DECLINED),
-            // Where `satisfy any` asks others too, the header may be meant for them.
-            Decision::Options if r.satisfies_any() => Ok(DECLINED),
-            Decision::Options => {
-                pass::rewrite(r, ctx, Rewrite::Remove)?;
-                Ok(DECLINED)
-            }
-            Decision::Refuse(refusal) => refusal::give(r, ctx, policy, refusal),
-            Decision::Wait => suspend(r, ctx),
-        }
+        Decision::Refuse(refusal) => refusal::give(r, ctx, policy, refusal),
+        Decision::Wait => suspend(r, ctx),
     }
 }
 

@@ -1,10 +1,11 @@
-//! Which requests are judged, and where their token is.
+//! Which requests are judged, when, and where their token is.
 
 use std::rc::Rc;
 
 use phantom_token_engine::directive::{self, Maker};
 use phantom_token_engine::token::bearer::TokenSyntax;
 
+use crate::conf::phase::Phase;
 use crate::conf::settings::{IF, MSL, Setting, choose, inherit};
 use crate::nginx::command::{Args, Command};
 use crate::nginx::parser::{Cf, ComplexValue, ConfError, invalid};
@@ -32,11 +33,12 @@ pub(crate) struct Settings {
     pub(super) token_syntax: Setting<TokenSyntax>,
     pub(super) allow_options: Setting<AllowOptions>,
     pub(super) bypass: Setting<Rc<Vec<ComplexValue>>>,
+    pub(super) phase: Setting<Phase>,
 }
 
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
-        inherit!(self from outer: switch, token_syntax, allow_options, bypass);
+        inherit!(self from outer: switch, token_syntax, allow_options, bypass, phase);
     }
 }
 
@@ -61,6 +63,10 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         settings.allow_options.set(cf, allow)
     }),
     Command::new(c"phantom_token_bypass", MSL | NGX_CONF_1MORE, bypass),
+    Command::new(c"phantom_token_phase", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        let phase = choose(args[0], &[("access", Phase::Access), ("preaccess", Phase::Preaccess)])?;
+        settings.phase.set(cf, phase)
+    }),
 ];
 
 fn switch(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {

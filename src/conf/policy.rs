@@ -15,6 +15,7 @@ use crate::conf::cache::{self, CacheTimes};
 use crate::conf::demands::{self, BoundTokens};
 use crate::conf::introspection::{Introspection, Server};
 use crate::conf::mixed::WrittenFor;
+use crate::conf::phase::Phase;
 use crate::conf::provider::Choice;
 use crate::conf::request::Values;
 use crate::conf::settings::inherit;
@@ -95,6 +96,7 @@ pub(crate) struct Policy {
     /// Index of the variable that holds the token; `None`: the `Authorization` header.
     pub(crate) token: Option<usize>,
     pub(crate) syntax: TokenSyntax,
+    pub(crate) phase: Phase,
     pub(crate) forward: Forward,
     /// Required scope, single spaces between its values; empty: none.
     pub(crate) scope: Rc<Vec<u8>>,
@@ -132,6 +134,7 @@ impl Policy {
                 cf.introspection(&server, line)?
             }
         };
+        let phase = Phase::of(cf, &access.phase, line)?;
         let challenge = demands.challenge(line)?;
         let thread_pool = server.calls.thread_pool(cf)?;
         let timeout_ms = server.calls.timeout_ms();
@@ -143,6 +146,7 @@ impl Policy {
         Ok(Some(Self {
             token: switch.value.token,
             syntax: access.token_syntax.or(TokenSyntax::B64token),
+            phase,
             forward,
             scope: demands.scope.get().cloned().unwrap_or_default(),
             challenge,

@@ -30,10 +30,10 @@ unsafe extern "C" fn end_with<H: Handler>(r: *mut ngx_http_request_t) {
     unsafe { ngx_http_finalize_request(r, handle::<H>(r)) };
 }
 
-/// Registers a handler of the access phase.
-pub(crate) fn add_to_access_phase<H: Handler>(cf: &mut Cf<'_>) -> ngx_int_t {
-    // SAFETY: the parser is live and inside `http`.
-    unsafe { pt_add_access_handler(cf.as_ptr(), Some(handle::<H>)) }
+/// Registers a handler of a phase, which runs before those of it that are registered already.
+pub(crate) fn add_to_phase<H: Handler>(cf: &mut Cf<'_>, phase: ngx_http_phases) -> ngx_int_t {
+    // SAFETY: the parser is live and inside `http`, and the phase is one that NGINX names.
+    unsafe { pt_add_phase_handler(cf.as_ptr(), phase as ngx_uint_t, Some(handle::<H>)) }
 }
 
 impl Request {

@@ -1,5 +1,6 @@
 //! NGINX's configuration parser, with a safe face.
 
+use core::ffi::CStr;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -148,6 +149,23 @@ impl Cf<'_> {
         false
     }
 
+    /// The place of a module among this configuration's, by its name; `None` where it is not there.
+    /// Modules register their handlers in this order, which NGINX calls in the reverse one.
+    pub(crate) fn place_of_module(&self, name: &CStr) -> Option<usize> {
+        // SAFETY: the cycle's modules are an array that NULL ends, each with a name.
+        unsafe {
+            let modules = (*(*self.cf).cycle).modules;
+            let mut place = 0;
+            while let Some(module) = (*modules.add(place)).as_ref() {
+                if CStr::from_ptr(module.name) == name {
+                    return Some(place);
+                }
+                place += 1;
+            }
+        }
+        None
+    }
+
     /// The directive's arguments, without its name.
     pub(crate) fn args(&self) -> Vec<&'static [u8]> {
         // SAFETY: `args` is an array of ngx_str_t, in the cycle's pool for the time of parsing.
@@ -234,6 +252,18 @@ impl Cf<'_> {
     pub(crate) fn is_nameless(&self) -> bool {
         // SAFETY: as above.
         unsafe { pt_is_nameless(self.cf) != 0 }
+    }
+
+    /// At the end of a location: whether it has `satisfy any`.
+    pub(crate) fn satisfies_any(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { pt_conf_satisfies_any(self.cf) != 0 }
+    }
+
+    /// At the end of a location: whether it has an `auth_delay`.
+    pub(crate) fn delays_auth(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { pt_conf_delays_auth(self.cf) != 0 }
     }
 
     /// The index of a variable, by its name without `$`.

@@ -420,14 +420,15 @@ pt_set_content_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
 }
 
 static inline ngx_int_t
-pt_add_access_handler(ngx_conf_t *cf, ngx_http_handler_pt handler)
+pt_add_phase_handler(ngx_conf_t *cf, ngx_uint_t phase,
+    ngx_http_handler_pt handler)
 {
     ngx_http_handler_pt        *h;
     ngx_http_core_main_conf_t  *cmcf;
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
+    h = ngx_array_push(&cmcf->phases[phase].handlers);
     if (h == NULL) {
         return NGX_ERROR;
     }
@@ -457,6 +458,26 @@ pt_is_nameless(ngx_conf_t *cf)
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     return clcf->noname;
+}
+
+static inline ngx_uint_t
+pt_conf_satisfies_any(ngx_conf_t *cf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    return clcf->satisfy == NGX_HTTP_SATISFY_ANY;
+}
+
+static inline ngx_uint_t
+pt_conf_delays_auth(ngx_conf_t *cf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    return clcf->auth_delay != 0;
 }
 
 /* Whether "aio threads" is configured for this location, and so NGINX uses a pool for files. */
