@@ -16,6 +16,7 @@ use phantom_token_engine::metrics::ProviderEndpoint;
 pub(crate) mod access;
 pub(crate) mod cache;
 pub(crate) mod calls;
+pub(crate) mod challenge;
 pub(crate) mod credentials;
 pub(crate) mod demands;
 pub(crate) mod endpoints;
@@ -317,6 +318,7 @@ directives! {
         access::COMMANDS: access::Settings = settings.access;
         provider::COMMANDS: provider::Choice = settings.choice;
         demands::COMMANDS: demands::Settings = settings.demands;
+        challenge::COMMANDS: challenge::Settings = settings.challenge;
         cache::COMMANDS: cache::Settings = settings.cache;
         operate::COMMANDS: operate::Settings = operate;
     }

@@ -68,6 +68,12 @@ pub fn seems_variable(value: &[u8]) -> bool {
     })
 }
 
+/// Tells whether a string in which NGINX knows variables holds one, or a capture (`$1`).
+pub fn holds_variable(value: &[u8]) -> bool {
+    seems_variable(value)
+        || value.windows(2).any(|pair| pair[0] == b'$' && pair[1].is_ascii_digit())
+}
+
 /// Returns the names of the variables in a value that may hold some, as NGINX reads it
 /// (`ngx_http_script_compile` in src/http/ngx_http_script.c).
 pub fn variables(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -206,10 +212,11 @@ mod tests {
     #[test]
     fn a_dollar_alone_is_no_variable() {
         for text in ["$x", "a$_b", "${x}", "a ${", "$$x"] {
-            assert!(seems_variable(text.as_bytes()), "{text}");
+            assert!(seems_variable(text.as_bytes()) && holds_variable(text.as_bytes()), "{text}");
         }
         for text in ["", "$", "a$", "$1", "$ x", "$-", "$$", "price: 5$"] {
             assert!(!seems_variable(text.as_bytes()), "{text}");
+            assert_eq!(holds_variable(text.as_bytes()), text == "$1", "{text}");
         }
     }
 }

@@ -96,21 +96,23 @@ fn judge(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
     };
 
     let mut ctx = Ctx::of(&r)?;
-    let ctx = &mut *ctx;
     if !matches!(decision, Decision::Wait) {
         ctx.count();
     }
     match decision {
-        Decision::Forward(grant) => forward(r, ctx, policy, grant),
+        Decision::Forward(grant) => forward(r, &mut ctx, policy, grant),
         Decision::Bypass => Ok(DECLINED),
         // Where `satisfy any` asks others too, the header may be meant for them.
         Decision::Options if r.satisfies_any() => Ok(DECLINED),
         Decision::Options => {
-            pass::rewrite(r, ctx, Rewrite::Remove)?;
+            pass::rewrite(r, &mut ctx, Rewrite::Remove)?;
             Ok(DECLINED)
         }
-        Decision::Refuse(refusal) => refusal::give(r, ctx, policy, refusal),
-        Decision::Wait => suspend(r, ctx),
+        Decision::Refuse(refusal) => {
+            drop(ctx);
+            refusal::give(r, policy, &refusal)
+        }
+        Decision::Wait => suspend(r, &mut ctx),
     }
 }
 

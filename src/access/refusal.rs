@@ -5,12 +5,17 @@
 //! only where the response is still the one this refusal gave.
 
 use core::mem;
+use std::rc::Rc;
 
-use phantom_token_engine::token::challenge;
+use phantom_token_engine::shared::state::Notice;
+use phantom_token_engine::token::challenge::{self, Challenge, ChallengeError, Unmet};
+use phantom_token_engine::token::key::hash_of;
 
 use crate::access::ctx::{Ctx, Reply};
 use crate::conf::Policy;
-use crate::nginx::log::info;
+use crate::conf::challenge::Text;
+use crate::flight::desk::{self, Desk};
+use crate::nginx::log::{error, info};
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
 
@@ -19,7 +24,7 @@ static WWW_AUTHENTICATE: [u8; 16] = *b"WWW-Authenticate";
 static RETRY_AFTER: [u8; 11] = *b"Retry-After";
 
 /// Why a request goes no further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// 401: no Bearer token. The challenge has no error code (RFC 6750 §3.1).
     Missing,
@@ -27,76 +32,160 @@ pub(crate) enum Refusal {
     Inactive,
     /// 401: a token that is unusable, or that the location does not take.
     InvalidToken,
-    /// 403.
-    InsufficientScope,
+    /// 401: whoever the token is of must be authenticated anew (RFC 9470).
+    #[allow(dead_code)]
+    StepUp(StepUp),
+    /// 403: the token lacks this scope, or part of it. It is named, with single spaces between its
+    /// values.
+    InsufficientScope(Rc<Vec<u8>>),
+    /// 403: the token does not meet what no challenge can ask for.
+    #[allow(dead_code)]
+    Requirement,
     /// 500: the token could not be judged.
     ServerError,
     /// 503: try again in so many seconds.
     Unavailable { retry_after: u32 },
 }
 
+/// What the challenge of a step-up asks for: what is not met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StepUp {
+    /// Values of `acr`, joined by single spaces; empty: any.
+    pub(crate) acr_values: Rc<Vec<u8>>,
+    /// In seconds.
+    pub(crate) max_age: Option<u64>,
+    /// The required scope, where the token lacks that too.
+    pub(crate) scope: Option<Rc<Vec<u8>>>,
+}
+
 impl Refusal {
-    fn status(self) -> u32 {
+    fn status(&self) -> u32 {
         match self {
-            Self::Missing | Self::Inactive | Self::InvalidToken => NGX_HTTP_UNAUTHORIZED,
-            Self::InsufficientScope => NGX_HTTP_FORBIDDEN,
+            Self::Missing | Self::Inactive | Self::InvalidToken | Self::StepUp(_) => {
+                NGX_HTTP_UNAUTHORIZED
+            }
+            Self::InsufficientScope(_) | Self::Requirement => NGX_HTTP_FORBIDDEN,
             Self::ServerError => NGX_HTTP_INTERNAL_SERVER_ERROR,
             Self::Unavailable { .. } => NGX_HTTP_SERVICE_UNAVAILABLE,
         }
     }
 
-    fn body(self) -> &'static [u8] {
+    fn body(&self) -> &'static [u8] {
         match self {
-            Self::Missing | Self::Inactive | Self::InvalidToken => challenge::UNAUTHORIZED_BODY,
-            Self::InsufficientScope => challenge::FORBIDDEN_BODY,
+            Self::Missing | Self::Inactive | Self::InvalidToken | Self::StepUp(_) => {
+                challenge::UNAUTHORIZED_BODY
+            }
+            Self::InsufficientScope(_) => challenge::FORBIDDEN_BODY,
+            Self::Requirement => challenge::UNMET_BODY,
             Self::ServerError | Self::Unavailable { .. } => challenge::SERVER_ERROR_BODY,
         }
     }
 
     /// What the client is told to present; `None`: a token would not help.
-    fn challenge(self, policy: &Policy) -> Option<&[u8]> {
-        match self {
-            Self::Missing => Some(policy.challenge.missing()),
-            Self::Inactive | Self::InvalidToken => Some(policy.challenge.invalid_token()),
-            Self::InsufficientScope => Some(policy.challenge.insufficient_scope()),
-            Self::ServerError | Self::Unavailable { .. } => None,
-        }
+    fn unmet(&self) -> Option<Unmet<'_>> {
+        Some(match self {
+            Self::Missing => Unmet::Token,
+            Self::Inactive | Self::InvalidToken => Unmet::Validity,
+            Self::InsufficientScope(_) => Unmet::Scope,
+            Self::StepUp(StepUp { acr_values, max_age, scope }) => {
+                Unmet::Authentication(challenge::StepUp {
+                    acr_values,
+                    max_age: *max_age,
+                    lacks_scope: scope.is_some(),
+                })
+            }
+            Self::Requirement | Self::ServerError | Self::Unavailable { .. } => return None,
+        })
+    }
+
+    /// The challenge's value, in the request's pool. It may evaluate variables.
+    fn challenge(&self, r: Request, policy: &Policy) -> Result<Option<ngx_str_t>, NoMemory> {
+        let Some(unmet) = self.unmet() else { return Ok(None) };
+        let own = &policy.challenge;
+        let scope = match self {
+            Self::InsufficientScope(scope) | Self::StepUp(StepUp { scope: Some(scope), .. }) => {
+                scope
+            }
+            _ => &own.scope,
+        };
+        let metadata = own.resource_metadata.as_ref();
+        let metadata = metadata.map(|url| {
+            text(r, url, "phantom_token_resource_metadata", challenge::check_resource_metadata)
+        });
+        let challenge = Challenge {
+            realm: text(r, &own.realm, "phantom_token_realm", challenge::check_realm)?,
+            scope,
+            resource_metadata: metadata.transpose()?.unwrap_or_default(),
+        };
+        Ok(Some(r.copy(&challenge.for_unmet(unmet)?)?))
     }
 
     /// Writes the log line of what a client did. Failures have lines of their own.
-    fn log(self, r: Request, ctx: &Ctx) {
+    fn log(&self, r: Request, ctx: &Ctx) {
         match self {
             Self::Missing => info!(r, "no access token in the request"),
             Self::Inactive => info!(r, "the access token is not active"),
             Self::InvalidToken => {
                 info!(r, "the access token is refused: {}{}", ctx.reason.word(), ctx.detail);
             }
-            Self::InsufficientScope => info!(r, "the access token lacks a required scope"),
+            Self::StepUp(_) => {
+                info!(r, "the access token is refused: its user must be authenticated anew");
+            }
+            Self::InsufficientScope(_) => info!(r, "the access token lacks a required scope"),
+            Self::Requirement => info!(r, "the access token does not meet a requirement"),
             Self::ServerError | Self::Unavailable { .. } => {}
         }
     }
 }
 
-/// Gives the status to NGINX, and readies what goes with it.
-pub(crate) fn give(
+/// A value of a challenge; empty where it cannot stand in one.
+fn text<'a>(
     r: Request,
-    ctx: &mut Ctx,
-    policy: &Policy,
-    refusal: Refusal,
-) -> Result<ngx_int_t, NoMemory> {
-    refusal.log(r, ctx);
+    text: &'a Text,
+    directive: &str,
+    check: fn(&[u8]) -> Result<(), ChallengeError>,
+) -> Result<&'a [u8], NoMemory> {
+    let value = match text {
+        Text::Fixed(value) => return Ok(value),
+        Text::Made(value) => r.complex_value(*value)?,
+    };
+    match check(value) {
+        Ok(()) => Ok(value),
+        Err(_) if value.is_empty() => Ok(b""),
+        Err(error) => {
+            say_unfit(r, directive, error);
+            Ok(b"")
+        }
+    }
+}
+
+/// Once a minute for each directive.
+fn say_unfit(r: Request, directive: &str, error: ChallengeError) {
+    let hash = hash_of(&[directive.as_bytes()]);
+    let once = |desk: &mut Desk| {
+        desk.worker.state.once(Notice::UnfitChallenge, hash, now_ms(), Some(60_000))
+    };
+    if desk::with(once) == Some(true) {
+        error!(r, "a value of \"{directive}\" is left out of challenges: {error}");
+    }
+}
+
+/// Gives the status to NGINX, and readies what goes with it. The context must not be held: the
+/// challenge may hold variables.
+pub(crate) fn give(r: Request, policy: &Policy, refusal: &Refusal) -> Result<ngx_int_t, NoMemory> {
+    let challenge = refusal.challenge(r, policy)?;
+    let mut ctx = Ctx::of(&r)?;
+    refusal.log(r, &ctx);
     // What a refusal of an earlier pass said is not what this one says.
     if mem::replace(&mut ctx.refused, true) {
         r.hide_header_out(&WWW_AUTHENTICATE);
         r.hide_header_out(&RETRY_AFTER);
     }
-    if let Some(challenge) = refusal.challenge(policy) {
-        // The challenge is made with the configuration and lives as long as its cycle.
-        let value = ngx_str_t { len: challenge.len(), data: challenge.as_ptr().cast_mut() };
-        let header = r.set_header_out(&WWW_AUTHENTICATE, value)?;
+    if let Some(challenge) = challenge {
+        let header = r.set_header_out(&WWW_AUTHENTICATE, challenge)?;
         r.link_www_authenticate(header);
     }
-    if let Refusal::Unavailable { retry_after } = refusal {
+    if let Refusal::Unavailable { retry_after } = *refusal {
         r.set_header_out(&RETRY_AFTER, r.copy(retry_after.to_string().as_bytes())?)?;
     }
     let status = refusal.status();

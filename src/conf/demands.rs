@@ -1,18 +1,16 @@
-//! What a location demands of a token, what it forwards, and what its refusals say.
+//! What a location demands of a token, and what it forwards.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use phantom_token_engine::answer::nature::Accepts;
 use phantom_token_engine::answer::{Forward, scope};
-use phantom_token_engine::token::challenge::{self, Challenge};
+use phantom_token_engine::token::challenge;
 
 use crate::conf::settings::{IF, MSL, Setting, choose, inherit, no_variables};
 use crate::nginx::command::Command;
-use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
+use crate::nginx::parser::{Cf, ConfigLine, invalid};
 use crate::nginx::sys::*;
-
-const DEFAULT_REALM: &[u8] = b"api";
 
 /// What to do with a DPoP-bound token that is presented as a Bearer token (RFC 9449 §7.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,25 +26,12 @@ pub(crate) struct Settings {
     pub(super) bound_tokens: Setting<BoundTokens>,
     pub(super) kind: Setting<Accepts>,
     pub(super) forward: Setting<Forward>,
-    realm: Setting<Rc<Vec<u8>>>,
-    resource_metadata: Setting<Rc<Vec<u8>>>,
     pub(super) noted: Noted,
 }
 
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
-        inherit!(self from outer:
-            scope, bound_tokens, kind, forward, realm, resource_metadata, noted);
-    }
-
-    /// What refusals of the location at `line` say.
-    pub(super) fn challenge(&self, line: &ConfigLine) -> Result<Challenge, ConfError> {
-        let realm = self.realm.get().map_or(DEFAULT_REALM, |realm| realm);
-        let scope = self.scope.get().map(|scope| &scope[..]).filter(|scope| !scope.is_empty());
-        let resource_metadata = self.resource_metadata.get().map(|url| &url[..]);
-        Challenge::new(Some(realm), scope, resource_metadata).map_err(|error| {
-            ConfError::Whole(format!("{error}, for \"phantom_token on\" in {line}"))
-        })
+        inherit!(self from outer: scope, bound_tokens, kind, forward, noted);
     }
 }
 
@@ -131,15 +116,5 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
     Command::new(c"phantom_token_forward", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
         let forward = choose(args[0], &[("jwt", Forward::Jwt), ("none", Forward::None)])?;
         settings.forward.set(cf, forward)
-    }),
-    Command::new(c"phantom_token_realm", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        no_variables(args[0])?;
-        challenge::check_realm(args[0]).map_err(|error| invalid(args[0], error))?;
-        settings.realm.set(cf, Rc::new(args[0].to_vec()))
-    }),
-    Command::new(c"phantom_token_resource_metadata", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        no_variables(args[0])?;
-        challenge::check_resource_metadata(args[0]).map_err(|error| invalid(args[0], error))?;
-        settings.resource_metadata.set(cf, Rc::new(args[0].to_vec()))
     }),
 ];

@@ -7,11 +7,11 @@ use std::rc::Rc;
 use phantom_token_engine::answer::Forward;
 use phantom_token_engine::answer::nature::Accepts;
 use phantom_token_engine::token::bearer::TokenSyntax;
-use phantom_token_engine::token::challenge::Challenge;
 use phantom_token_engine::token::key::{HashKey, IdentityHash, Key};
 
 use crate::conf::access::{self, AllowOptions};
 use crate::conf::cache::{self, CacheTimes};
+use crate::conf::challenge::{self, Challenge};
 use crate::conf::demands::{self, BoundTokens};
 use crate::conf::introspection::{Introspection, Server};
 use crate::conf::mixed::WrittenFor;
@@ -28,6 +28,7 @@ use crate::nginx::zone::ZoneRef;
 pub(crate) struct Settings {
     pub(super) access: access::Settings,
     pub(super) demands: demands::Settings,
+    pub(super) challenge: challenge::Settings,
     pub(super) server: FlatServer,
     pub(super) choice: Choice,
     pub(super) cache: cache::Settings,
@@ -35,7 +36,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) -> Result<(), ConfError> {
-        inherit!(self from outer: access, demands, server, choice, cache);
+        inherit!(self from outer: access, demands, challenge, server, choice, cache);
         self.choice.check()
     }
 }
@@ -121,7 +122,7 @@ pub(crate) struct Policy {
 impl Policy {
     /// Checks what belongs together and prepares it; `None` where the module is off.
     pub(super) fn of(cf: &mut Cf<'_>, settings: &Settings) -> Result<Option<Self>, ConfError> {
-        let Settings { access, demands, server, choice, cache } = settings;
+        let Settings { access, demands, challenge, server, choice, cache } = settings;
         let Some(switch) = access.switch.placed().filter(|switch| switch.value.on) else {
             return Ok(None);
         };
@@ -135,7 +136,8 @@ impl Policy {
             }
         };
         let phase = Phase::of(cf, &access.phase, line)?;
-        let challenge = demands.challenge(line)?;
+        let scope = demands.scope.get().cloned().unwrap_or_default();
+        let challenge = challenge.of(scope.clone(), line)?;
         let thread_pool = server.calls.thread_pool(cf)?;
         let timeout_ms = server.calls.timeout_ms();
         let connect_timeout_ms = server.calls.connect_timeout_ms();
@@ -148,7 +150,7 @@ impl Policy {
             syntax: access.token_syntax.or(TokenSyntax::B64token),
             phase,
             forward,
-            scope: demands.scope.get().cloned().unwrap_or_default(),
+            scope,
             challenge,
             allow_options: access.allow_options.or(AllowOptions::On),
             bypass: access.bypass.get().cloned().unwrap_or_default(),

@@ -470,13 +470,11 @@ fn a_dollar_in_a_string_without_variables_is_noticed() {
         for name in [
             "phantom_token_introspection_accept",
             "phantom_token_token_type_hint",
-            "phantom_token_realm",
             "phantom_token_scope",
         ] {
             assert_wrong(&format!("{name} \"{value}\";"));
         }
         assert_wrong(&format!("phantom_token_introspection_endpoint \"http://{value}/\";"));
-        assert_wrong(&format!("phantom_token_resource_metadata \"https://{value}/\";"));
         let connect = format!("{ENDPOINT} connect={value}:80;").replace("; connect", " connect");
         assert_wrong(&connect);
 

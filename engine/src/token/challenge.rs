@@ -1,14 +1,23 @@
-//! What a refused client is told: `WWW-Authenticate` (RFC 6750 §3, RFC 9728 §5.1) and the bodies.
+//! What a refused client is told: `WWW-Authenticate` (RFC 6750 §3, RFC 9470 §3, RFC 9728 §5.1) and
+//! the bodies.
 
 use crate::answer::scope;
+use crate::memory::{self, NoMemory};
+
+/// The realm of challenges that would have no parameter.
+pub const DEFAULT_REALM: &[u8] = b"api";
 
 /// The JSON body of every 401 of the module.
 pub const UNAUTHORIZED_BODY: &[u8] =
     b"{\"code\":\"unauthorized\",\"message\":\"Missing, invalid or expired access token\"}\n";
 
-/// The JSON body of every 403 of the module.
+/// The JSON body of a 403 for a token without a required scope.
 pub const FORBIDDEN_BODY: &[u8] =
     b"{\"code\":\"forbidden\",\"message\":\"The token does not contain the required scope\"}\n";
+
+/// The JSON body of a 403 for a token that does not meet other requirements.
+pub const UNMET_BODY: &[u8] =
+    b"{\"code\":\"forbidden\",\"message\":\"The token does not meet the requirements\"}\n";
 
 /// The JSON body of every 500 and 503 of the module.
 pub const SERVER_ERROR_BODY: &[u8] =
@@ -37,62 +46,93 @@ pub enum ChallengeError {
     Empty,
 }
 
-/// The three values of `WWW-Authenticate` of one location, made when it is configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Challenge {
-    missing: Vec<u8>,
-    invalid_token: Vec<u8>,
-    insufficient_scope: Vec<u8>,
+/// What the challenges of a location say of it. Each value fits in a quoted string ([`check_realm`],
+/// [`check_scope`], [`check_resource_metadata`]); an empty one is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Challenge<'a> {
+    /// `phantom_token_realm`.
+    pub realm: &'a [u8],
+    /// The scope to ask for, values joined by single spaces.
+    pub scope: &'a [u8],
+    /// `phantom_token_resource_metadata`.
+    pub resource_metadata: &'a [u8],
 }
 
-impl Challenge {
-    /// Makes the three values of `phantom_token_realm`, `phantom_token_scope` and
-    /// `phantom_token_resource_metadata`. An empty realm is left out; `None` leaves out the
-    /// parameter.
+/// What a client has not met, and can meet with another token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmet<'a> {
+    /// It presents no token: no error code (RFC 6750 §3.1).
+    Token,
+    /// Its token is unusable, inactive, or one that the location does not take (RFC 6750 §3.1).
+    Validity,
+    /// Its token is good, but lacks a required scope (RFC 6750 §3.1).
+    Scope,
+    /// Whoever the token is of has not been authenticated well enough, or too long ago (RFC 9470
+    /// §3).
+    Authentication(StepUp<'a>),
+}
+
+/// The authentication that is asked for (RFC 9470 §3): of what is not met, at least one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepUp<'a> {
+    /// Values of `acr`, one of which must be met, joined by single spaces; empty: any may be.
+    pub acr_values: &'a [u8],
+    /// How long ago it may be, in seconds.
+    pub max_age: Option<u64>,
+    /// A required scope is missing too.
+    pub lacks_scope: bool,
+}
+
+impl Challenge<'_> {
+    /// Makes the value of `WWW-Authenticate`. Where neither realm nor scope nor metadata is known the
+    /// realm is [`DEFAULT_REALM`], since a challenge has at least one parameter (RFC 6750 §3).
     ///
     /// # Errors
-    /// The first value that cannot stand in a challenge, or that all of them are left out.
-    pub fn new(
-        realm: Option<&[u8]>,
-        scope: Option<&[u8]>,
-        resource_metadata: Option<&[u8]>,
-    ) -> Result<Challenge, ChallengeError> {
-        let realm = realm.filter(|realm| !realm.is_empty());
-        realm.map_or(Ok(()), check_realm)?;
-        scope.map_or(Ok(()), check_scope)?;
-        resource_metadata.map_or(Ok(()), check_resource_metadata)?;
-
-        let scope = scope.map(|scope| scope::values(scope).collect::<Vec<_>>().join(&b' '));
-        let realm = ("realm", realm);
-        let scope = ("scope", scope.as_deref());
-        let metadata = ("resource_metadata", resource_metadata);
-        if [realm, scope, metadata].iter().all(|(_, value)| value.is_none()) {
-            return Err(ChallengeError::Empty);
+    /// The system gives no memory for it.
+    pub fn for_unmet(self, unmet: Unmet<'_>) -> Result<Vec<u8>, NoMemory> {
+        let of_nothing = self.scope.is_empty() && self.resource_metadata.is_empty();
+        let realm = match self.realm {
+            b"" if of_nothing => DEFAULT_REALM,
+            realm => realm,
+        };
+        let (realm, scope) = (("realm", realm), ("scope", self.scope));
+        let metadata = ("resource_metadata", self.resource_metadata);
+        match unmet {
+            Unmet::Token => bearer(&[realm, scope, metadata]),
+            Unmet::Validity => {
+                let description = "The access token is invalid or expired";
+                let [error, description] = error("invalid_token", description);
+                bearer(&[realm, scope, metadata, error, description])
+            }
+            Unmet::Scope => {
+                let [error, _] = error("insufficient_scope", "");
+                bearer(&[realm, metadata, error, scope])
+            }
+            Unmet::Authentication(step_up) => {
+                let [error, description] =
+                    error("insufficient_user_authentication", step_up.description());
+                let max_age =
+                    step_up.max_age.map_or_else(String::new, |max_age| max_age.to_string());
+                let acr_values = ("acr_values", step_up.acr_values);
+                let scope = ("scope", if step_up.lacks_scope { self.scope } else { b"" });
+                let max_age = ("max_age", max_age.as_bytes());
+                bearer(&[realm, metadata, error, description, acr_values, max_age, scope])
+            }
         }
-        let error = |code: &'static str| ("error", Some(code.as_bytes()));
-        let description =
-            ("error_description", Some(&b"The access token is invalid or expired"[..]));
-        Ok(Challenge {
-            missing: bearer(&[realm, scope, metadata]),
-            invalid_token: bearer(&[realm, scope, metadata, error("invalid_token"), description]),
-            insufficient_scope: bearer(&[realm, metadata, error("insufficient_scope"), scope]),
-        })
     }
+}
 
-    /// Returns the value for a request without a token: no error code (RFC 6750 §3.1).
-    pub fn missing(&self) -> &[u8] {
-        &self.missing
-    }
-
-    /// Returns the value for a token that is unusable, inactive or bound to its sender (RFC 6750
-    /// §3.1).
-    pub fn invalid_token(&self) -> &[u8] {
-        &self.invalid_token
-    }
-
-    /// Returns the value for a token that is good, but lacks a required scope (RFC 6750 §3.1).
-    pub fn insufficient_scope(&self) -> &[u8] {
-        &self.insufficient_scope
+impl StepUp<'_> {
+    /// The words of RFC 9470 §3.
+    fn description(&self) -> &'static str {
+        match (self.acr_values.is_empty(), self.max_age.is_some()) {
+            (false, false) => "A different authentication level is required",
+            (true, _) => "More recent authentication is required",
+            (false, true) => {
+                "A different authentication level is required. \
+                 More recent authentication is required"
+            }
+        }
     }
 }
 
@@ -144,18 +184,27 @@ fn is_scope_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'
 }
 
-/// `Bearer` and its parameters. The values were checked: none needs an escape.
-fn bearer(params: &[(&str, Option<&[u8]>)]) -> Vec<u8> {
-    let mut out = b"Bearer".to_vec();
+type Param<'a> = (&'static str, &'a [u8]);
+
+fn error(code: &'static str, description: &'static str) -> [Param<'static>; 2] {
+    [("error", code.as_bytes()), ("error_description", description.as_bytes())]
+}
+
+/// `Bearer` and its parameters, but for empty ones. The values were checked: none needs an escape.
+fn bearer(params: &[Param<'_>]) -> Result<Vec<u8>, NoMemory> {
+    const SCHEME: &[u8] = b"Bearer";
+    const AROUND: usize = b", =\"\"".len();
+    let len = params.iter().map(|(name, value)| AROUND + name.len() + value.len()).sum::<usize>();
+    let mut out = memory::with_room(SCHEME.len() + len)?;
+    out.extend_from_slice(SCHEME);
     let mut separator = " ";
-    for (name, value) in params {
-        let Some(value) = value else { continue };
+    for (name, value) in params.iter().filter(|(_, value)| !value.is_empty()) {
         for part in [separator.as_bytes(), name.as_bytes(), b"=\"", value, b"\""] {
             out.extend_from_slice(part);
         }
         separator = ", ";
     }
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -164,68 +213,99 @@ mod tests {
 
     use super::*;
 
-    fn challenge(realm: &str, scope: Option<&str>, metadata: Option<&str>) -> Challenge {
-        Challenge::new(
-            Some(realm.as_bytes()),
-            scope.map(str::as_bytes),
-            metadata.map(str::as_bytes),
-        )
-        .expect("a challenge")
+    fn said(realm: &str, scope: &str, metadata: &str, unmet: Unmet<'_>) -> String {
+        let [realm, scope, resource_metadata] = [realm, scope, metadata].map(str::as_bytes);
+        let challenge = Challenge { realm, scope, resource_metadata };
+        text(&challenge.for_unmet(unmet).expect("memory")).to_owned()
     }
 
     fn text(value: &[u8]) -> &str {
         std::str::from_utf8(value).expect("ascii")
     }
 
+    const URL: &str = "https://api.example.com/.well-known/oauth-protected-resource?a=b";
+
     #[test]
     fn realm_alone() {
-        let challenge = challenge("api", None, None);
-        assert_eq!(text(challenge.missing()), "Bearer realm=\"api\"");
+        assert_eq!(said("api", "", "", Unmet::Token), "Bearer realm=\"api\"");
         assert_eq!(
-            text(challenge.invalid_token()),
+            said("api", "", "", Unmet::Validity),
             "Bearer realm=\"api\", error=\"invalid_token\", \
              error_description=\"The access token is invalid or expired\""
         );
         assert_eq!(
-            text(challenge.insufficient_scope()),
+            said("api", "", "", Unmet::Scope),
             "Bearer realm=\"api\", error=\"insufficient_scope\""
         );
     }
 
     #[test]
     fn everything() {
-        let url = "https://api.example.com/.well-known/oauth-protected-resource?a=b";
-        let challenge = challenge("my api", Some("  read   write "), Some(url));
         assert_eq!(
-            text(challenge.missing()),
-            format!("Bearer realm=\"my api\", scope=\"read write\", resource_metadata=\"{url}\"")
+            said("my api", "read write", URL, Unmet::Token),
+            format!("Bearer realm=\"my api\", scope=\"read write\", resource_metadata=\"{URL}\"")
         );
         assert_eq!(
-            text(challenge.invalid_token()),
+            said("my api", "read write", URL, Unmet::Validity),
             format!(
-                "Bearer realm=\"my api\", scope=\"read write\", resource_metadata=\"{url}\", \
+                "Bearer realm=\"my api\", scope=\"read write\", resource_metadata=\"{URL}\", \
                  error=\"invalid_token\", \
                  error_description=\"The access token is invalid or expired\""
             )
         );
         assert_eq!(
-            text(challenge.insufficient_scope()),
+            said("my api", "read write", URL, Unmet::Scope),
             format!(
-                "Bearer realm=\"my api\", resource_metadata=\"{url}\", \
+                "Bearer realm=\"my api\", resource_metadata=\"{URL}\", \
                  error=\"insufficient_scope\", scope=\"read write\""
             )
         );
     }
 
     #[test]
+    fn a_step_up_asks_for_what_is_not_met() {
+        let level = StepUp { acr_values: b"gold silver", ..StepUp::default() };
+        let recent = StepUp { max_age: Some(300), ..StepUp::default() };
+        let both = StepUp { max_age: Some(300), lacks_scope: true, ..level };
+        for (step_up, expected) in [
+            (
+                level,
+                "error_description=\"A different authentication level is required\", \
+                 acr_values=\"gold silver\"",
+            ),
+            (
+                recent,
+                "error_description=\"More recent authentication is required\", max_age=\"300\"",
+            ),
+            (
+                both,
+                "error_description=\"A different authentication level is required. \
+                 More recent authentication is required\", \
+                 acr_values=\"gold silver\", max_age=\"300\", scope=\"read\"",
+            ),
+        ] {
+            assert_eq!(
+                said("api", "read", URL, Unmet::Authentication(step_up)),
+                format!(
+                    "Bearer realm=\"api\", resource_metadata=\"{URL}\", \
+                     error=\"insufficient_user_authentication\", {expected}"
+                )
+            );
+        }
+    }
+
+    #[test]
     fn an_empty_realm_is_left_out_where_something_else_stands() {
-        assert_eq!(text(challenge("", Some("read"), None).missing()), "Bearer scope=\"read\"");
+        assert_eq!(said("", "read", "", Unmet::Token), "Bearer scope=\"read\"");
         assert_eq!(
-            text(challenge("", None, Some("https://a")).missing()),
+            said("", "", "https://a", Unmet::Token),
             "Bearer resource_metadata=\"https://a\""
         );
-        assert_eq!(Challenge::new(Some(b""), None, None), Err(ChallengeError::Empty));
-        assert_eq!(Challenge::new(None, None, None), Err(ChallengeError::Empty));
+        assert_eq!(said("", "", "", Unmet::Token), "Bearer realm=\"api\"");
+        assert_eq!(
+            said("", "", "", Unmet::Scope),
+            "Bearer realm=\"api\", error=\"insufficient_scope\""
+        );
     }
 
     #[test]
@@ -238,12 +318,6 @@ mod tests {
         }
         assert_eq!(check_scope(b""), Err(ChallengeError::Scope));
         assert_eq!(check_scope(b"  "), Err(ChallengeError::Scope));
-        assert_eq!(Challenge::new(Some(b"a\"b"), None, None), Err(ChallengeError::Realm));
-        assert_eq!(Challenge::new(Some(b"a"), Some(b" "), None), Err(ChallengeError::Scope));
-        assert_eq!(
-            Challenge::new(Some(b"a"), None, Some(b"")),
-            Err(ChallengeError::ResourceMetadata)
-        );
     }
 
     #[test]
@@ -289,10 +363,11 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_those_of_the_lua_plugin() {
+    fn bodies_are_in_the_form_of_the_lua_plugin_s() {
         for (body, code, message) in [
             (UNAUTHORIZED_BODY, "unauthorized", "Missing, invalid or expired access token"),
             (FORBIDDEN_BODY, "forbidden", "The token does not contain the required scope"),
+            (UNMET_BODY, "forbidden", "The token does not meet the requirements"),
             (SERVER_ERROR_BODY, "server_error", "Problem encountered authorizing the HTTP request"),
         ] {
             let expected = format!("{{\"code\":\"{code}\",\"message\":\"{message}\"}}\n");
@@ -302,16 +377,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_accepted_can_be_sent(
-            realm: Vec<u8>, scope: Option<Vec<u8>>, url: Option<Vec<u8>>,
-        ) {
-            if let Ok(challenge) = Challenge::new(Some(&realm), scope.as_deref(), url.as_deref()) {
-                for value in
-                    [challenge.missing(), challenge.invalid_token(), challenge.insufficient_scope()]
-                {
-                    prop_assert!(value.iter().all(|byte| (0x20..0x7f).contains(byte)));
-                    prop_assert_eq!(value.iter().filter(|byte| **byte == b'"').count() % 2, 0);
-                }
+        fn whatever_is_accepted_can_be_sent(realm: Vec<u8>, scope: Vec<u8>, url: Vec<u8>) {
+            let given = |value, check: fn(&[u8]) -> Result<(), ChallengeError>| {
+                if check(value).is_ok() { value } else { &[][..] }
+            };
+            let challenge = Challenge {
+                realm: given(&realm, check_realm),
+                scope: given(&scope, check_scope),
+                resource_metadata: given(&url, check_resource_metadata),
+            };
+            let step_up = StepUp { acr_values: b"a", max_age: Some(u64::MAX), lacks_scope: true };
+            for unmet in
+                [Unmet::Token, Unmet::Validity, Unmet::Scope, Unmet::Authentication(step_up)]
+            {
+                let value = challenge.for_unmet(unmet).expect("memory");
+                prop_assert!(value.iter().all(|byte| (0x20..0x7f).contains(byte)));
+                prop_assert_eq!(value.iter().filter(|byte| **byte == b'"').count() % 2, 0);
             }
         }
     }

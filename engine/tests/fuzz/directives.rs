@@ -10,7 +10,7 @@ use crate::answer::scope;
 use crate::client::{Endpoint, Tls, TlsOptions};
 use crate::directive::{self, Maker};
 use crate::http::form;
-use crate::token::challenge::{self, Challenge};
+use crate::token::challenge::{self, Challenge, ChallengeError, StepUp, Unmet};
 
 /// What a directive takes can be sent, named and logged as it is, means one thing only, and is read
 /// back as what it was.
@@ -125,22 +125,25 @@ fn endpoint(url: &[u8], connect: Option<&[u8]>) {
 }
 
 fn challenges(realm: &[u8], scopes: &[u8], metadata: &[u8]) {
-    let scopes = Some(scopes).filter(|scopes| !scopes.is_empty());
-    let metadata = Some(metadata).filter(|metadata| !metadata.is_empty());
-    let made = Challenge::new(Some(realm), scopes, metadata);
-    let fit = (realm.is_empty() || challenge::check_realm(realm).is_ok())
-        && scopes.is_none_or(|scopes| challenge::check_scope(scopes).is_ok())
-        && metadata.is_none_or(|url| challenge::check_resource_metadata(url).is_ok())
-        && !(realm.is_empty() && scopes.is_none() && metadata.is_none());
-    assert_eq!(made.is_ok(), fit);
-    let Ok(made) = made else { return };
-
-    for (value, error) in [
-        (made.missing(), None),
-        (made.invalid_token(), Some("invalid_token")),
-        (made.insufficient_scope(), Some("insufficient_scope")),
+    let given = |value, fits: fn(&[u8]) -> Result<(), ChallengeError>| {
+        if fits(value).is_ok() { value } else { &[][..] }
+    };
+    let joined =
+        scope::values(given(scopes, challenge::check_scope)).collect::<Vec<_>>().join(&b' ');
+    let of = Challenge {
+        realm: given(realm, challenge::check_realm),
+        scope: &joined,
+        resource_metadata: given(metadata, challenge::check_resource_metadata),
+    };
+    let step_up = StepUp { acr_values: &joined, max_age: Some(1), lacks_scope: true };
+    for (unmet, error) in [
+        (Unmet::Token, None),
+        (Unmet::Validity, Some("invalid_token")),
+        (Unmet::Scope, Some("insufficient_scope")),
+        (Unmet::Authentication(step_up), Some("insufficient_user_authentication")),
     ] {
-        let text = std::str::from_utf8(value).expect("ASCII");
+        let value = of.for_unmet(unmet).expect("memory");
+        let text = std::str::from_utf8(&value).expect("ASCII");
         assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && !text.contains('\\'));
         let params = text.strip_prefix("Bearer ").expect("the scheme");
         // name="value", with no quote in any value, and ", " between two: all of it is read.
@@ -155,15 +158,16 @@ fn challenges(realm: &[u8], scopes: &[u8], metadata: &[u8]) {
             assert!(rest.is_some() || after.is_empty());
         }
         let find = |name| read.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-        assert_eq!(find("realm").map(str::as_bytes), Some(realm).filter(|realm| !realm.is_empty()));
-        assert_eq!(find("resource_metadata").map(str::as_bytes), metadata);
+        let given = |value: &'_ [u8]| (!value.is_empty()).then(|| value.to_vec());
+        let named = |name| find(name).map(|value| value.as_bytes().to_vec());
+        let default = of == Challenge::default();
+        let realm = if default { challenge::DEFAULT_REALM } else { of.realm };
+        assert_eq!(named("realm"), given(realm));
+        assert_eq!(named("resource_metadata"), given(of.resource_metadata));
         assert_eq!(find("error"), error);
-        let joined = scopes.map(|scopes| scope::values(scopes).collect::<Vec<_>>().join(&b' '));
-        assert_eq!(find("scope").map(str::as_bytes), joined.as_deref());
-        if let Some(joined) = joined {
-            assert!(scope::covers(&joined, scopes.unwrap_or_default()));
-        }
+        assert_eq!(named("scope"), given(&joined));
     }
+    assert!(joined.is_empty() || scope::covers(&joined, scopes));
 }
 
 fn credentials(id: &[u8], secret: &[u8]) {

@@ -15,5 +15,6 @@ pub(super) fn check(_: &Request, policy: &Policy, facts: &Cached) -> Result<(), 
     }
     // Without memory the log says less.
     let lacking = scope::missing(facts.scope(), &policy.scope).unwrap_or_default();
-    Err(Unmet { lacking, ..Unmet::denied(Reason::Scope, Refusal::InsufficientScope) })
+    let refusal = Refusal::InsufficientScope(policy.scope.clone());
+    Err(Unmet { lacking, ..Unmet::denied(Reason::Scope, refusal) })
 }

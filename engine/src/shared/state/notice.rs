@@ -24,6 +24,8 @@ pub enum Notice {
     RawCredentials = 7,
     /// Answer and JWT name different issuers.
     TwoIssuers = 8,
+    /// A value made for a request cannot stand in a challenge.
+    UnfitChallenge = 9,
 }
 
 /// When each was said last.
