@@ -6,7 +6,6 @@ use std::ptr::NonNull;
 
 use divan::Bencher;
 use phantom_token_engine::answer::facts::Facts;
-use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::answer::scope;
 use phantom_token_engine::answer::{self, Forward};
 use phantom_token_engine::http::cache_control::Caching;
@@ -60,7 +59,7 @@ fn find_in_worker_cache(bencher: Bencher<'_, '_>, entries: u32) {
     let jwt = jwt::of_length(1024);
     let life = Life { stored: 1, until: None, exp: None, may_stale: false };
     let facts =
-        Facts { jwt: jwt.as_bytes(), scope: b"read", claims: b"", nature: Nature::default(), life };
+        Facts { jwt: jwt.as_bytes(), scope: b"read", claims: b"", life, ..Facts::default() };
     let mut local = Local::new(1024, 16 << 20);
     for n in 0..entries {
         let key = key_of(n);
@@ -84,7 +83,7 @@ fn copy_into_worker_cache(bencher: Bencher<'_, '_>, bytes: usize) {
     let jwt = jwt::of_length(bytes);
     let life = Life { stored: 1, until: None, exp: None, may_stale: false };
     let facts =
-        Facts { jwt: jwt.as_bytes(), scope: b"read", claims: b"", nature: Nature::default(), life };
+        Facts { jwt: jwt.as_bytes(), scope: b"read", claims: b"", life, ..Facts::default() };
     bencher.bench_local(|| Cached::new(black_box(&facts), state.generation(&token), 1));
 }
 

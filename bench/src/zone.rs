@@ -9,7 +9,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use phantom_token_engine::answer::facts::Facts;
-use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{Arena, Entry, Find, Kind, Record, Stored};
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::shared::lock;
@@ -126,8 +125,8 @@ impl View<'_> {
 fn entry(jwt: &[u8]) -> Entry<'_> {
     let times = Life { stored: 1, until: None, exp: None, may_stale: false };
     let kind = Kind::Active;
-    let nature = Nature::default();
-    Entry { kind, facts: Facts { jwt, scope: b"read write", claims: b"", nature, life: times } }
+    let facts = Facts { jwt, scope: b"read write", life: times, ..Facts::default() };
+    Entry { kind, facts }
 }
 
 /// Pseudo-random numbers below a bound (xorshift), the same at every run.

@@ -4,6 +4,7 @@
 //! The answer decides, not what was asked for: its status and content type say how the body is
 //! read. Whatever is not understood is a [`NoVerdict`], never a grant.
 
+pub mod binding;
 pub mod cause;
 pub mod claims;
 pub mod facts;
@@ -18,6 +19,7 @@ pub mod nature;
 pub mod registered;
 pub mod scope;
 mod signed_body;
+pub mod subjects;
 pub mod terms;
 
 pub use cause::Cause;

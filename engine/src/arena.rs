@@ -24,6 +24,7 @@ mod layout;
 mod list;
 mod mark;
 mod memory;
+mod optional;
 mod record;
 
 #[cfg(test)]
@@ -36,6 +37,8 @@ mod given;
 mod model;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod optional_tests;
 #[cfg(test)]
 mod tests;
 
@@ -132,6 +135,7 @@ pub enum Joined {
 
 /// How a flight ended, for [`Locked::answer`].
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one is made for each call, and taken apart at once")]
 pub enum Left<'a> {
     /// With an answer that was stored: look at the entry.
     Stored,

@@ -187,6 +187,7 @@ pub enum Next {
 
 /// What is told to those who wait.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one is made for each call, and taken apart at once")]
 pub enum Told {
     /// The token is active. The facts may serve for so long; why they are not kept, if they are not.
     Active(Grant, Life, Option<UncachedReason>),

@@ -13,8 +13,9 @@ use std::rc::Rc;
 
 use lru::LruCache;
 
-use crate::answer::facts::Facts;
+use crate::answer::facts::{Facts, Signer};
 use crate::answer::nature::Nature;
+use crate::answer::subjects::Subjects;
 use crate::lifetime::Life;
 use crate::shared::state::Generation;
 use crate::token::key::Key;
@@ -35,6 +36,10 @@ pub struct Cached {
     scope_len: usize,
     /// What kind of token it is, and to what it is bound.
     pub nature: Nature,
+    /// By which key the gateway signed the phantom token; `None` where the server did.
+    pub signer: Option<Signer>,
+    /// Whom it is about.
+    pub subjects: Subjects,
     /// How long it may serve.
     pub life: Life,
     /// The token's generation when the entry was taken.
@@ -67,6 +72,8 @@ impl Cached {
             header_len,
             scope_len: facts.scope.len(),
             nature: facts.nature,
+            signer: facts.signer,
+            subjects: facts.subjects,
             life: facts.life,
             generation,
             touched: Cell::new(now_ms),
@@ -101,6 +108,8 @@ impl Cached {
             scope: self.scope(),
             claims: self.claims(),
             nature: self.nature,
+            signer: self.signer,
+            subjects: self.subjects,
             life: self.life,
         }
     }

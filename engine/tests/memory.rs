@@ -5,7 +5,6 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use phantom_token_engine::answer::facts::Facts;
-use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::Record;
 use phantom_token_engine::http::form::introspection_body;
 use phantom_token_engine::http::form::purge::{Purge, PurgeError};
@@ -120,7 +119,7 @@ fn generation() -> Generation {
 
 fn facts(jwt: &[u8]) -> Facts<'_> {
     let life = Life { stored: 0, until: None, exp: None, may_stale: false };
-    Facts { jwt, scope: b"read", claims: b"{}", nature: Nature::default(), life }
+    Facts { jwt, scope: b"read", claims: b"{}", life, ..Facts::default() }
 }
 
 #[test]

@@ -9,7 +9,6 @@ use std::thread;
 use std::time::Duration;
 
 use phantom_token_engine::answer::facts::Facts;
-use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{
     Arena, Call, Entry, Find, Joined, Kind, Left, Locked, Owner, Poll, Record, Taken,
 };
@@ -89,7 +88,7 @@ fn entry(jwt: &[u8]) -> Entry<'_> {
     let (kind, times) = (Kind::Active, Life::default());
     Entry {
         kind,
-        facts: Facts { life: times, nature: Nature::default(), jwt, scope: b"read", claims: b"{}" },
+        facts: Facts { life: times, jwt, scope: b"read", claims: b"{}", ..Facts::default() },
     }
 }
 

@@ -3,7 +3,11 @@
 use std::fmt;
 
 use crate::answer::nature::Nature;
+use crate::answer::subjects::Subjects;
 use crate::lifetime::Life;
+
+/// The first bytes of the thumbprint (RFC 7638) of a key that signs.
+pub type Signer = [u8; 8];
 
 /// An active token's facts, borrowed from whatever keeps them: the answer, the arena or a worker's
 /// own cache.
@@ -21,6 +25,10 @@ pub struct Facts<'a> {
     pub claims: &'a [u8],
     /// What kind of token it is, and to what it is bound.
     pub nature: Nature,
+    /// By which key the gateway signed the phantom token; `None` where the server did.
+    pub signer: Option<Signer>,
+    /// Whom it is about.
+    pub subjects: Subjects,
     /// How long they may serve.
     pub life: Life,
 }
@@ -38,6 +46,8 @@ impl fmt::Debug for Facts<'_> {
         f.debug_struct("Facts")
             .field("lens", &self.texts().map(<[u8]>::len))
             .field("nature", &self.nature)
+            .field("signer", &self.signer)
+            .field("subjects", &self.subjects)
             .field("life", &self.life)
             .finish()
     }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::answer::facts::Facts;
+use crate::answer::facts::{Facts, Signer};
 use crate::answer::nature::Nature;
+use crate::answer::subjects::Subjects;
 use crate::lifetime::Life;
 use crate::wipe::wipe_vec;
 
@@ -24,13 +25,18 @@ pub struct Grant {
     pub exp: Option<u64>,
     /// What kind of token it is, and to what it is bound.
     pub nature: Nature,
+    /// By which key the gateway signed the phantom token; `None` where the server did.
+    pub signer: Option<Signer>,
+    /// Whom it is about.
+    pub subjects: Subjects,
 }
 
 impl Grant {
     /// Returns the facts, which may serve for as long as `life` says.
     pub fn facts(&self, life: Life) -> Facts<'_> {
-        let Grant { jwt, scope, claims, exp: _, nature } = self;
-        Facts { jwt, scope, claims, nature: *nature, life }
+        let Grant { jwt, scope, claims, exp: _, nature, signer, subjects } = self;
+        let (nature, signer, subjects) = (*nature, *signer, *subjects);
+        Facts { jwt, scope, claims, nature, signer, subjects, life }
     }
 }
 
@@ -51,6 +57,8 @@ impl fmt::Debug for Grant {
             .field("claims_len", &self.claims.len())
             .field("exp", &self.exp)
             .field("nature", &self.nature)
+            .field("signer", &self.signer)
+            .field("subjects", &self.subjects)
             .finish()
     }
 }

@@ -8,6 +8,7 @@ use crate::answer::grant::{Grant, Judged};
 use crate::answer::json::{self, Object, Value};
 use crate::answer::jwt::{Compact, Jwt};
 use crate::answer::nature::Nature;
+use crate::answer::subjects::Subjects;
 use crate::answer::terms::Forward;
 use crate::answer::{registered, scope};
 
@@ -41,6 +42,8 @@ pub(super) fn of(answer: &Object<'_>, forward: Forward) -> Result<Judged, Cause>
         nature: registered::nature(answer)?
             .and(jwt.as_ref().map_or(Ok(Nature::default()), Jwt::nature)?),
         jwt: text.as_bytes().to_vec(),
+        signer: None,
+        subjects: Subjects::default(),
     }))
 }
 

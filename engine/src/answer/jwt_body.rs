@@ -5,6 +5,7 @@ use crate::answer::cause::Cause;
 use crate::answer::grant::{Grant, Judged};
 use crate::answer::json_body;
 use crate::answer::jwt::Compact;
+use crate::answer::subjects::Subjects;
 use crate::answer::terms::Forward;
 
 pub(super) fn read(body: &[u8], forward: Forward) -> Result<Judged, Cause> {
@@ -25,5 +26,7 @@ pub(super) fn read(body: &[u8], forward: Forward) -> Result<Judged, Cause> {
         claims: Vec::new(),
         exp: jwt.exp()?,
         nature: jwt.nature()?,
+        signer: None,
+        subjects: Subjects::default(),
     }))
 }

@@ -1,8 +1,8 @@
 //! What kind of token an answer is about, and to what the token is bound: read once, when the
 //! answer is, and judged on every request, because two locations may ask different things of it.
 
+use crate::answer::binding::Binding;
 use crate::answer::json::{Object, Value};
-use crate::answer::terms::Forward;
 
 /// What an answer and the JWT it gave say of a token, together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,16 +36,6 @@ pub enum Accepts {
     Declared,
     /// All.
     Any,
-}
-
-/// To what a token is bound: whoever presents it must prove more than to have it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Binding {
-    /// To a DPoP key (`cnf.jkt`, RFC 9449 §6, or a `token_type` that says so).
-    pub dpop: bool,
-    /// To a client certificate (`cnf."x5t#S256"`, RFC 8705 §3.1) or to something else that `cnf`
-    /// names (RFC 7800).
-    pub other: bool,
 }
 
 /// Members that name a token's kind, in the words of different servers.
@@ -102,25 +92,10 @@ impl Accepts {
     }
 }
 
-impl Binding {
-    /// Whether nobody checks that whoever presents the token as a Bearer token may: a DPoP key is
-    /// for those alone who prove it (RFC 9449 §7.2), and the rest is the API's to check, which gets
-    /// no token to check where none is forwarded.
-    pub fn is_unchecked(self, forward: Forward) -> bool {
-        self.dpop || self.other && forward == Forward::None
-    }
-}
-
 impl Nature {
     /// What both together say: of an answer, and of the JWT in it.
     pub fn and(self, other: Nature) -> Nature {
-        Nature {
-            kind: self.kind.max(other.kind),
-            binding: Binding {
-                dpop: self.binding.dpop || other.binding.dpop,
-                other: self.binding.other || other.binding.other,
-            },
-        }
+        Nature { kind: self.kind.max(other.kind), binding: self.binding.and(other.binding) }
     }
 }
 
@@ -200,20 +175,6 @@ mod tests {
         ] {
             let kinds = [TokenKind::Unnamed, TokenKind::Named, TokenKind::Other];
             assert_eq!(kinds.map(|kind| accepts.takes(kind)), taken, "{accepts:?}");
-        }
-    }
-
-    #[test]
-    fn what_nobody_checks() {
-        for (dpop, other, jwt, none) in [
-            (false, false, false, false),
-            (true, false, true, true),
-            (false, true, false, true),
-            (true, true, true, true),
-        ] {
-            let binding = Binding { dpop, other };
-            assert_eq!(binding.is_unchecked(Forward::Jwt), jwt, "{binding:?}");
-            assert_eq!(binding.is_unchecked(Forward::None), none, "{binding:?}");
         }
     }
 }

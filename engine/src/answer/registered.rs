@@ -4,9 +4,10 @@
 
 use std::borrow::Cow;
 
+use crate::answer::binding::{Binding, Bound};
 use crate::answer::cause::Cause;
 use crate::answer::json::{Object, Value};
-use crate::answer::nature::{Binding, Nature, TokenKind};
+use crate::answer::nature::{Nature, TokenKind};
 use crate::answer::scope as scopes;
 
 /// Reads `exp` (RFC 7519 §4.1.4, RFC 7662 §2.2) in whole seconds since the Unix epoch; `None` where
@@ -54,16 +55,17 @@ fn seconds<'a>(claims: &Object<'a>) -> Result<Option<Cow<'a, str>>, Cause> {
 /// `cnf` is not an object.
 pub fn nature(claims: &Object<'_>) -> Result<Nature, Cause> {
     let token_type = claims.get("token_type").and_then(Value::as_str);
-    let mut binding = Binding {
-        // RFC 9449 §5: so a token is called that is bound, whatever else is said of it.
-        dpop: token_type.is_some_and(|named| named.eq_ignore_ascii_case("dpop")),
-        other: false,
-    };
+    let mut binding = Binding::default();
+    // RFC 9449 §5: so a token is called that is bound, whatever else is said of it.
+    if token_type.is_some_and(|named| named.eq_ignore_ascii_case("dpop")) {
+        binding.dpop = Bound::Unsaid;
+    }
     if let Some(cnf) = present(claims, "cnf") {
         let cnf = cnf.as_object().ok_or(Cause::Cnf)?;
-        for (name, _) in cnf.members().filter(|(_, value)| !value.is_null()) {
+        for (name, value) in cnf.members().filter(|(_, value)| !value.is_null()) {
             match name {
-                "jkt" => binding.dpop = true,
+                "jkt" => binding.dpop = Bound::read(value),
+                "x5t#S256" => binding.certificate = Bound::read(value),
                 _ => binding.other = true,
             }
         }
@@ -157,33 +159,40 @@ mod tests {
 
     #[test]
     fn every_member_of_cnf_binds() {
-        let bound = |dpop, other| Ok(Binding { dpop, other });
+        use Bound::{No, Nobody, Unsaid};
+        let to = Bound::To([0; 32]);
+        let bound = |dpop, certificate, other| Ok(Binding { dpop, certificate, other });
         for (claims, expected) in [
-            ("{}", bound(false, false)),
-            ("{\"cnf\":null}", bound(false, false)),
-            ("{\"cnf\":{}}", bound(false, false)),
-            ("{\"cnf\":{\"x5t#S256\":\"a\"}}", bound(false, true)),
-            ("{\"cnf\":{\"x5t#S256\":null}}", bound(false, false)),
-            ("{\"cnf\":{\"x5t#S256\":\"a\",\"jkt\":null}}", bound(false, true)),
-            ("{\"cnf\":{\"jwk\":{}}}", bound(false, true)),
-            ("{\"cnf\":{\"kid\":\"\"}}", bound(false, true)),
-            ("{\"cnf\":{\"JKT\":\"a\"}}", bound(false, true)),
-            ("{\"cnf\":{\"jkt\":\"a\"}}", bound(true, false)),
-            ("{\"cnf\":{\"x5t#S256\":\"a\",\"jkt\":\"b\"}}", bound(true, true)),
-            ("{\"cnf\":{\"jkt\":\"\"}}", bound(true, false)),
-            ("{\"cnf\":{\"jkt\":1}}", bound(true, false)),
+            ("{}", bound(No, No, false)),
+            ("{\"cnf\":null}", bound(No, No, false)),
+            ("{\"cnf\":{}}", bound(No, No, false)),
+            ("{\"cnf\":{\"x5t#S256\":\"Z\"}}", bound(No, to, false)),
+            ("{\"cnf\":{\"x5t#S256\":\"a\"}}", bound(No, Nobody, false)),
+            ("{\"cnf\":{\"x5t#S256\":null}}", bound(No, No, false)),
+            ("{\"cnf\":{\"x5t#S256\":\"Z\",\"jkt\":null}}", bound(No, to, false)),
+            ("{\"cnf\":{\"x5t\":\"Z\"}}", bound(No, No, true)),
+            ("{\"cnf\":{\"jwk\":{}}}", bound(No, No, true)),
+            ("{\"cnf\":{\"kid\":\"\"}}", bound(No, No, true)),
+            ("{\"cnf\":{\"JKT\":\"Z\"}}", bound(No, No, true)),
+            ("{\"cnf\":{\"jkt\":\"Z\"}}", bound(to, No, false)),
+            ("{\"cnf\":{\"x5t#S256\":\"Z\",\"jkt\":\"b\"}}", bound(Nobody, to, false)),
+            ("{\"cnf\":{\"x5t#S256\":\"Z\",\"jkt\":\"Z\",\"kid\":1}}", bound(to, to, true)),
+            ("{\"cnf\":{\"jkt\":\"\"}}", bound(Nobody, No, false)),
+            ("{\"cnf\":{\"jkt\":1}}", bound(Nobody, No, false)),
             ("{\"cnf\":\"jkt\"}", Err(Cause::Cnf)),
             ("{\"cnf\":[{\"jkt\":\"a\"}]}", Err(Cause::Cnf)),
             ("{\"cnf\":true}", Err(Cause::Cnf)),
-            ("{\"jkt\":\"a\"}", bound(false, false)),
+            ("{\"jkt\":\"Z\"}", bound(No, No, false)),
             // The type alone says so, too.
-            ("{\"token_type\":\"DPoP\"}", bound(true, false)),
-            ("{\"token_type\":\"dpop\",\"cnf\":{}}", bound(true, false)),
-            ("{\"token_type\":\"DPoP\",\"cnf\":{\"kid\":\"a\"}}", bound(true, true)),
-            ("{\"token_type\":\"Bearer\"}", bound(false, false)),
-            ("{\"token_type\":[\"DPoP\"]}", bound(false, false)),
-            ("{\"typ\":\"DPoP\"}", bound(false, false)),
+            ("{\"token_type\":\"DPoP\"}", bound(Unsaid, No, false)),
+            ("{\"token_type\":\"dpop\",\"cnf\":{}}", bound(Unsaid, No, false)),
+            ("{\"token_type\":\"DPoP\",\"cnf\":{\"jkt\":\"Z\"}}", bound(to, No, false)),
+            ("{\"token_type\":\"DPoP\",\"cnf\":{\"kid\":\"a\"}}", bound(Unsaid, No, true)),
+            ("{\"token_type\":\"Bearer\"}", bound(No, No, false)),
+            ("{\"token_type\":[\"DPoP\"]}", bound(No, No, false)),
+            ("{\"typ\":\"DPoP\"}", bound(No, No, false)),
         ] {
+            let claims = &claims.replace('Z', &"A".repeat(43));
             assert_eq!(with(claims, nature).map(|nature| nature.binding), expected, "{claims}");
         }
         let refresh = with("{\"token_type\":\"refresh_token\"}", nature).expect("a nature");

@@ -1,10 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::answer::binding::{Binding, Bound};
 use crate::answer::jwt::Compact;
 use crate::answer::jwt::tests::{access_token, jwe, jws};
 use crate::answer::nature::Nature;
-use crate::answer::nature::{Binding, TokenKind};
+use crate::answer::nature::TokenKind;
+use crate::answer::subjects::Subjects;
 
 mod facts;
 mod statuses;
@@ -61,6 +63,8 @@ fn a_jwt_is_the_phantom_token() {
         claims: Vec::new(),
         exp: Some(NOW + 1),
         nature: Nature { kind: TokenKind::Unnamed, binding: Binding::default() },
+        signer: None,
+        subjects: Subjects::default(),
     };
     for content_type in [
         JWT,
@@ -424,13 +428,13 @@ fn forward_none_needs_no_jwt() {
     assert!(grant.jwt.is_empty());
     assert_eq!(grant.scope, b"a b");
     assert_eq!(grant.exp, Some(NOW + 1));
-    assert!(grant.nature.binding.dpop);
+    assert!(grant.nature.binding.dpop.is_bound());
     // A JWT that comes along still counts for what it says,
     let jwt = access_token(r#"{"exp":1700000001,"scope":"x","cnf":{"jkt":"d"}}"#);
     let grant = active(ok_without_jwt(&json_with(&jwt, r#""exp":1700000009"#)));
     assert_eq!(grant.jwt, jwt.as_bytes());
     assert_eq!((grant.scope.as_slice(), grant.exp), (&b"x"[..], Some(NOW + 1)));
-    assert!(grant.nature.binding.dpop);
+    assert!(grant.nature.binding.dpop.is_bound());
     // and one that cannot be read is not needed, and not shown either.
     let grant = active(ok_without_jwt(r#"{"active":true,"jwt":"opaque","sub":"a"}"#));
     assert!(grant.jwt.is_empty());

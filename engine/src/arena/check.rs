@@ -88,7 +88,7 @@ impl Locked<'_> {
                         let blocks = self.check_entry(block, &mut room, &mut seen)?;
                         if tag == Tag::Active {
                             counts.active += 1;
-                            counts.live_bytes += (super::layout::ITEM_HEADER + room.used()) as u64;
+                            counts.live_bytes += (super::layout::ITEM_HEADER + room.used) as u64;
                             active_blocks += blocks;
                         } else {
                             counts.inactive += 1;

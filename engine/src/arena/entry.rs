@@ -10,9 +10,9 @@ use super::bucket::words;
 use super::layout::{BLOCK, ITEM_HEADER, MAX_PAYLOAD, blocks_for, header, item};
 use super::list::List;
 use super::memory::{Block, Corrupt, Sound};
+use super::optional::{self, Optional};
 use super::record::{Entry, Kind, Record};
 use super::{Find, Locked, Stored};
-use crate::answer::nature::{Binding, Nature, TokenKind};
 use crate::lifetime::{Expiry, Life};
 use crate::token::key::{Key, TokenHash};
 
@@ -22,13 +22,9 @@ const PER_TOKEN: u32 = 8;
 /// Inactive entries that ran out, thrown away in passing at every store.
 const REAPED_AT_ONCE: u32 = 2;
 
-const DPOP_BOUND: u32 = 1 << 8;
 const MAY_STALE: u32 = 1 << 9;
 const HAS_UNTIL: u32 = 1 << 10;
 const HAS_EXP: u32 = 1 << 11;
-const BOUND_OTHERWISE: u32 = 1 << 12;
-const KIND_NAMED: u32 = 1 << 13;
-const KIND_OTHER: u32 = 1 << 14;
 
 /// Where an entry's times are: stored, until, and the token's expiry on both clocks.
 const TIMES: [usize; 4] = [item::STORED, item::UNTIL, item::EXP, item::EXP_END];
@@ -75,14 +71,16 @@ pub(super) struct Head {
 
 impl Head {
     fn payload(&self) -> usize {
-        self.lens.iter().fold(0usize, |sum, len| sum.saturating_add(*len as usize))
+        let optional = optional::len(self.meta);
+        self.lens.iter().fold(optional, |sum, len| sum.saturating_add(*len as usize))
     }
 
     /// The payload's parts, of its bytes in one run.
-    fn parts<'p>(&self, payload: &'p [u8]) -> Option<[&'p [u8]; 3]> {
+    fn parts<'p>(&self, payload: &'p [u8]) -> Option<[&'p [u8]; 4]> {
         let (jwt, rest) = payload.split_at_checked(self.lens[0] as usize)?;
-        let (scope, claims) = rest.split_at_checked(self.lens[1] as usize)?;
-        Some([jwt, scope, claims])
+        let (scope, rest) = rest.split_at_checked(self.lens[1] as usize)?;
+        let (claims, optional) = rest.split_at_checked(self.lens[2] as usize)?;
+        Some([jwt, scope, claims, optional])
     }
 
     /// How many blocks the entry takes.
@@ -207,7 +205,7 @@ impl Locked<'_> {
         let (first, last) = memory.take_blocks(blocks)?;
         let times = &entry.facts.life;
         let meta = tag as u32
-            | nature_bits(entry.facts.nature)
+            | optional::bits(&entry.facts)
             | if times.may_stale { MAY_STALE } else { 0 }
             | if times.until.is_some() { HAS_UNTIL } else { 0 }
             | if times.exp.is_some() { HAS_EXP } else { 0 };
@@ -223,7 +221,10 @@ impl Locked<'_> {
         for (field, len) in LENS.into_iter().zip(lens) {
             memory.store32(memory.field(first, field), len);
         }
-        self.fill(first, &entry.facts.texts())?;
+        let optional = Optional::of(&entry.facts);
+        let [jwt, scope, claims] = entry.facts.texts();
+        let parts = [jwt, scope, claims, optional.bytes()];
+        self.fill(first, &parts)?;
 
         if tag == Tag::Held {
             // Only its mark knows it; the key is there for the seal.
@@ -235,13 +236,13 @@ impl Locked<'_> {
         }
         let head = Head { tag, meta, times, lens, tail: last.raw(), seal: 0 };
         let mut seal = self.seal_head(first, &head);
-        seal.write_u64(self.digest(entry.facts.texts()));
+        seal.write_u64(self.digest(parts));
         memory.store64(memory.field(first, item::SEAL), seal.finish());
         Ok(first)
     }
 
     /// Lays the payload down along a run of blocks.
-    fn fill(&self, first: Block, parts: &[&[u8]; 3]) -> Sound<()> {
+    fn fill(&self, first: Block, parts: &[&[u8]; 4]) -> Sound<()> {
         let (mut block, mut from) = (first, ITEM_HEADER);
         for part in parts {
             let mut left = *part;
@@ -260,7 +261,7 @@ impl Locked<'_> {
     /// Copies an entry out, checked against its seal: what comes out is what went in under this
     /// key. `Err` is the room that is missing.
     pub(super) fn copy_entry(&self, block: Block, out: &mut Record) -> Sound<Result<(), usize>> {
-        out.lens = [0; 3];
+        (out.lens, out.used) = ([0; 3], 0);
         let head = self.head(block)?;
         let payload = head.payload();
         let Some(room) = out.room.get_mut(..payload) else {
@@ -268,14 +269,16 @@ impl Locked<'_> {
         };
         self.memory.copy_payload(block, head.tail, room)?;
         let mut seal = self.seal_head(block, &head);
-        seal.write_u64(self.digest(head.parts(room).ok_or(Corrupt)?));
+        let parts = head.parts(room).ok_or(Corrupt)?;
+        seal.write_u64(self.digest(parts));
         if seal.finish() != head.seal {
             return Err(Corrupt);
         }
         out.kind = if head.tag == Tag::Inactive { Kind::Inactive } else { Kind::Active };
         out.life = head.life();
-        out.nature = nature_of(head.meta);
-        out.lens = head.lens.map(|len| len as usize);
+        (out.nature, out.signer, out.subjects) =
+            optional::read(head.meta, parts[3]).ok_or(Corrupt)?;
+        (out.lens, out.used) = (head.lens.map(|len| len as usize), payload);
         Ok(Ok(()))
     }
 
@@ -317,7 +320,7 @@ impl Locked<'_> {
 
     /// A digest of the payload for the seal. It is to show damage, not to withstand an attacker,
     /// who cannot write here; so it is one that takes a tenth of SipHash's time.
-    fn digest(&self, parts: [&[u8]; 3]) -> u64 {
+    fn digest(&self, parts: [&[u8]; 4]) -> u64 {
         let [seed, _] = words(&self.hash_key.0);
         let mut digest = FoldHasher::with_seed(seed, SharedSeed::global_fixed());
         parts.iter().for_each(|part| digest.write(part));
@@ -492,28 +495,6 @@ impl Locked<'_> {
         }
         Ok(())
     }
-}
-
-/// A token's nature in a `META` word.
-fn nature_bits(nature: Nature) -> u32 {
-    let kind = match nature.kind {
-        TokenKind::Unnamed => 0,
-        TokenKind::Named => KIND_NAMED,
-        TokenKind::Other => KIND_OTHER,
-    };
-    kind | if nature.binding.dpop { DPOP_BOUND } else { 0 }
-        | if nature.binding.other { BOUND_OTHERWISE } else { 0 }
-}
-
-/// The nature in a `META` word.
-fn nature_of(meta: u32) -> Nature {
-    let has = |flag| meta & flag != 0;
-    let kind = match (has(KIND_OTHER), has(KIND_NAMED)) {
-        (true, _) => TokenKind::Other,
-        (false, true) => TokenKind::Named,
-        (false, false) => TokenKind::Unnamed,
-    };
-    Nature { kind, binding: Binding { dpop: has(DPOP_BOUND), other: has(BOUND_OTHERWISE) } }
 }
 
 /// Where the blocks of an entry are counted.

@@ -12,7 +12,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::given::{Given, active, nature};
+use super::given::{Given, active, besides};
 use super::layout::{BLOCK, ITEM_HEADER, MAX_PAYLOAD, header};
 use super::memory::crash;
 use super::model::{Id, Item, Model};
@@ -202,7 +202,7 @@ impl World {
 
     fn item(&self, id: Id, serial: u64) -> Item {
         let Given { kind, len, .. } = self.given[&serial];
-        let payload = len + if kind == Kind::Active { 5 } else { 0 };
+        let payload = len + if kind == Kind::Active { besides(serial) } else { 0 };
         let until = self.times(serial).until.expect("an end");
         Item { id, kind, payload, until, born: serial }
     }
@@ -220,7 +220,8 @@ impl World {
     fn step(&mut self, bytes: &mut Bytes<'_>) {
         match bytes.byte() % 32 {
             0..=6 => self.store(bytes.id(), Kind::Active, bytes.len()),
-            7..=9 => self.store(bytes.id(), Kind::Inactive, 0),
+            7 | 8 => self.store(bytes.id(), Kind::Inactive, 0),
+            9 => self.remove_active(bytes.id()),
             10..=13 => self.find(bytes.id()),
             14 => {
                 let id = bytes.id();
@@ -296,7 +297,7 @@ impl World {
             None => self.kept.entry(id).or_default().push(serial),
             Some(Stored::Yes { .. }) => {
                 self.kept.insert(id, vec![serial]);
-                self.record.reserve(len + 5).expect("memory");
+                self.record.reserve(len + besides(serial)).expect("memory");
                 let found = self.with(|arena, record| arena.find(&key, record));
                 assert!(found == Some(Find::Hit) || self.damaged, "stored, then {found:?}");
             }
@@ -322,6 +323,19 @@ impl World {
         }
     }
 
+    fn remove_active(&mut self, id: Id) {
+        let key = self.key(id);
+        let removed = self.with(|arena, _| arena.remove_active(&key));
+        let removed = removed.map(|life| life.map(|life| life.exp.expect("a serial number").exp));
+        self.must(removed, |model| model.remove_active(id));
+        if let Some(Some(serial)) = removed {
+            let kept = self.kept.remove(&id).is_some_and(|kept| kept.contains(&serial));
+            assert!(kept || self.damaged, "{id:?} had an answer that was gone");
+            assert_eq!(self.given[&serial].kind, Kind::Active);
+            assert_eq!(self.with(|arena, _| arena.touch(&key)), Some(false));
+        }
+    }
+
     fn room_for(&mut self, payload: usize) {
         assert!(payload <= MAX_PAYLOAD);
         self.record.reserve(payload).expect("memory");
@@ -336,11 +350,8 @@ impl World {
         assert_eq!((given.id, given.kind), (id, self.record.kind()), "another's answer");
         assert_eq!(self.record.facts().jwt, given.jwt(serial));
         if given.kind == Kind::Active {
-            assert_eq!(
-                (self.record.facts().scope, self.record.facts().claims),
-                (&b"a b"[..], &b"{}"[..])
-            );
-            assert_eq!(self.record.facts().nature, nature(serial));
+            let facts = self.record.facts();
+            assert_eq!(facts, active(facts.life, serial, facts.jwt).facts);
         }
         serial
     }
@@ -564,14 +575,16 @@ impl World {
         assert_eq!((stats.active, stats.inactive, stats.marks, stats.used_bytes), (0, 0, 0, 0));
 
         let geometry = self.arena.memory.geometry;
-        let most = BLOCK * geometry.active_max() as usize - ITEM_HEADER - 5;
-        let (serial, jwt) = self.give((0, 0), Kind::Active, most.min(MAX_PAYLOAD - 5));
+        let besides = besides(self.serial + 1);
+        let most = BLOCK * geometry.active_max() as usize - ITEM_HEADER;
+        let len = most.min(MAX_PAYLOAD) - besides;
+        let (serial, jwt) = self.give((0, 0), Kind::Active, len);
         let times = self.times(serial);
         let entry = active(times, serial, &jwt);
         let key = self.key((0, 0));
         let stored = self.with(|arena, _| arena.store(&key, &entry));
         assert_eq!(stored, Some(Stored::Yes { evicted: 0 }));
-        self.record.reserve(jwt.len() + 5).expect("memory");
+        self.record.reserve(len + besides).expect("memory");
         assert_eq!(self.with(|arena, record| arena.find(&key, record)), Some(Find::Hit));
         assert_eq!(self.right((0, 0)), serial);
         assert_eq!(self.word.load(Ordering::Relaxed), 0);

@@ -1,9 +1,13 @@
 //! Answers to give to the arena, each unlike all others.
 
+use std::num::NonZeroU64;
+
 use super::model::Id;
 use super::{Entry, Kind};
+use crate::answer::binding::{Binding, Bound};
 use crate::answer::facts::Facts;
-use crate::answer::nature::{Binding, Nature, TokenKind};
+use crate::answer::nature::{Nature, TokenKind};
+use crate::answer::subjects::Subjects;
 use crate::lifetime::Life;
 
 /// Every answer the arena was given, by its serial number, which stands in its times.
@@ -13,17 +17,43 @@ pub(super) struct Given {
     pub(super) len: usize,
 }
 
-/// One of the twelve there are.
-pub(super) fn nature(serial: u64) -> Nature {
+/// The texts besides the JWT, in bytes.
+const SCOPE: &[u8] = b"a b";
+const CLAIMS: &[u8] = b"{}";
+
+/// The active entry of a given answer. Neighbours in number differ in what it has.
+pub(super) fn active(life: Life, serial: u64, jwt: &[u8]) -> Entry<'_> {
+    let mixed = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let bound = |bits: u64, by: u8| match bits % 4 {
+        0 => Bound::No,
+        1 => Bound::Unsaid,
+        2 => Bound::Nobody,
+        _ => Bound::To([serial as u8 ^ by; 32]),
+    };
+    let dpop = bound(mixed, 0);
+    let certificate = bound(mixed >> 2, 0xff);
     let kinds = [TokenKind::Unnamed, TokenKind::Named, TokenKind::Other];
-    let binding = Binding { dpop: serial & 1 != 0, other: serial & 2 != 0 };
-    Nature { kind: kinds[(serial / 4 % 3) as usize], binding }
+    let nature = Nature {
+        kind: kinds[(mixed >> 4) as usize % 3],
+        binding: Binding { dpop, certificate, other: mixed & 1 << 8 != 0 },
+    };
+    let signer = (mixed & 1 << 9 != 0).then(|| serial.to_ne_bytes());
+    let hash =
+        |nth: u64| NonZeroU64::new(!serial << 2 | nth).filter(|_| mixed & 1 << 10 << nth != 0);
+    let subjects = Subjects([0, 1, 2, 3].map(hash));
+    let facts = Facts { jwt, scope: SCOPE, claims: CLAIMS, nature, signer, subjects, life };
+    Entry { kind: Kind::Active, facts }
 }
 
-/// The active entry of a given answer.
-pub(super) fn active(life: Life, serial: u64, jwt: &[u8]) -> Entry<'_> {
-    let facts = Facts { life, nature: nature(serial), jwt, scope: b"a b", claims: b"{}" };
-    Entry { kind: Kind::Active, facts }
+/// How many bytes that entry takes besides its JWT.
+pub(super) fn besides(serial: u64) -> usize {
+    let Facts { nature: Nature { binding, .. }, signer, subjects, .. } =
+        active(Life::default(), serial, b"").facts;
+    let thumbprint = |bound| if matches!(bound, Bound::To(_)) { 32 } else { 0 };
+    let mut bytes = SCOPE.len() + CLAIMS.len();
+    bytes += thumbprint(binding.dpop) + thumbprint(binding.certificate);
+    bytes += if signer.is_some() { 8 } else { 0 };
+    bytes + 8 * subjects.0.iter().filter(|subject| subject.is_some()).count()
 }
 
 impl Given {

@@ -16,7 +16,7 @@
 pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"phantom\x1a");
 
 /// Raised with every change to anything in this file.
-pub(super) const LAYOUT_VERSION: u32 = 4;
+pub(super) const LAYOUT_VERSION: u32 = 5;
 
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 128;
@@ -81,7 +81,8 @@ pub(super) mod item {
     /// The neighbours in its list.
     pub(in crate::arena) const BEFORE: usize = 36;
     pub(in crate::arena) const AFTER: usize = 40;
-    /// What it is, 8 bits; flags, 8 bits; a mark's failure code, 16 bits.
+    /// What it is, 8 bits; of an entry 24 bits of flags; of a mark its outcome, 8 bits, and a
+    /// failure's code, 16 bits.
     pub(in crate::arena) const META: usize = 44;
     /// The checksum over all that is not a link.
     pub(in crate::arena) const SEAL: usize = 56;

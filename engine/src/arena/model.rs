@@ -127,6 +127,12 @@ impl Model {
         there
     }
 
+    /// The serial number of an active entry that goes.
+    pub(super) fn remove_active(&mut self, id: Id) -> Option<u64> {
+        let at = self.active.iter().position(|item| item.id == id)?;
+        Some(self.active.remove(at).born)
+    }
+
     pub(super) fn touch(&mut self, id: Id) -> Option<Item> {
         let found = self.entry(id).cloned();
         for list in self.lists() {

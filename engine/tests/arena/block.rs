@@ -4,7 +4,6 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicUsize;
 
 use phantom_token_engine::answer::facts::Facts;
-use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{Arena, Entry, Kind, Locked};
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::shared::lock;
@@ -110,7 +109,7 @@ pub(crate) fn active<'a>(jwt: &'a [u8], scope: &'a [u8]) -> Entry<'a> {
     let kind = Kind::Active;
     Entry {
         kind,
-        facts: Facts { life: Life::default(), nature: Nature::default(), jwt, scope, claims: b"" },
+        facts: Facts { life: Life::default(), jwt, scope, claims: b"", ..Facts::default() },
     }
 }
 

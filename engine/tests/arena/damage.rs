@@ -1,7 +1,10 @@
 //! Bytes that somebody wrote over: the arena may lose all it has, but does nothing outside its
 //! block, ends every operation, and never gives a value that was not stored under the key.
 
-use phantom_token_engine::answer::nature::Nature;
+use std::num::NonZeroU64;
+
+use phantom_token_engine::answer::binding::Bound;
+use phantom_token_engine::answer::subjects::Subjects;
 use phantom_token_engine::arena::{
     AnsweredFor, Call, Find, Kind, Left, MIN_SIZE, Owner, Poll, Record, Taken,
 };
@@ -184,22 +187,26 @@ fn blocks_swapped_or_copied_are_noticed() {
 fn every_flipped_bit_of_an_entry_is_seen_or_harmless() {
     let jwt = jwt(2);
     let mut block = Block::new(MIN_SIZE);
-    block.with(|arena| arena.store(&key(2), &active(&jwt, b"read")));
+    let mut entry = active(&jwt, b"read");
+    // With all that an entry may have.
+    entry.facts.nature.binding.dpop = Bound::To([1; 32]);
+    entry.facts.nature.binding.certificate = Bound::To([2; 32]);
+    entry.facts.signer = Some([3; 8]);
+    entry.facts.subjects = Subjects([4, 5, 6, 7].map(NonZeroU64::new));
+    block.with(|arena| arena.store(&key(2), &entry));
     let whole = block.bytes().to_vec();
     let mut record = Record::with_room(4096);
     let body = whole.windows(3).position(|window| window == b"<2>").unwrap();
     let mut seen = 0;
-    // The item's header lies before its payload.
-    for at in body - 104..body + jwt.len().min(200) {
+    // The item's header lies before its payload, and the blocks of a new zone lie in a row.
+    for at in body - 104..body + jwt.len() + 4 + 2 * 32 + 5 * 8 {
         for bit in 0..8 {
             let mut damaged = whole.clone();
             damaged[at] ^= 1 << bit;
             block.overwrite(&damaged);
             match block.with(|arena| arena.find(&key(2), &mut record)) {
                 Find::Hit => {
-                    assert_eq!((record.facts().jwt, record.facts().scope), (&*jwt, &b"read"[..]));
-                    assert_eq!(record.facts().life, Life::default());
-                    assert_eq!(record.facts().nature, Nature::default());
+                    assert_eq!((record.facts(), record.kind()), (entry.facts, Kind::Active));
                 }
                 Find::Miss => seen += 1,
                 Find::NeedSpace(_) => {}

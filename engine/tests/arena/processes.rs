@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use phantom_token_engine::answer::facts::Facts;
-use phantom_token_engine::answer::nature::Nature;
 use phantom_token_engine::arena::{
     Arena, Call, Counts, Entry, Find, Joined, Kind, Left, Locked, Owner, Poll, Record, Taken,
 };
@@ -115,7 +114,7 @@ fn entry<'a>(token: u64, jwt: &'a [u8], scope: &'a [u8]) -> Entry<'a> {
     let times = Life { stored: token, exp: Some(expiry(token)), ..Life::default() };
     Entry {
         kind: Kind::Active,
-        facts: Facts { life: times, nature: Nature::default(), jwt, scope, claims: b"" },
+        facts: Facts { life: times, jwt, scope, claims: b"", ..Facts::default() },
     }
 }
 

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::answer::nature::{Binding, Nature, TokenKind};
+use crate::answer::binding::{Binding, Bound};
+use crate::answer::nature::{Nature, TokenKind};
 
 /// The parts of a compact JWS or JWE that can be read.
 pub(crate) struct Jose {
@@ -111,10 +112,16 @@ pub(crate) fn nature(claims: &Value) -> Nature {
         cnf.is_some_and(|cnf| cnf.iter().any(|(name, value)| !value.is_null() && wanted(name)))
     };
     let called = claims["token_type"].as_str().unwrap_or_default().to_ascii_lowercase();
-    let binding = Binding {
-        dpop: has(&|name| name == "jkt") || called == "dpop",
-        other: has(&|name| name != "jkt"),
+    let bound = |name| match cnf.and_then(|cnf| cnf.get(name)).filter(|value| !value.is_null()) {
+        None => Bound::No,
+        Some(value) => thumbprint(value).map_or(Bound::Nobody, Bound::To),
     };
+    let dpop = match bound("jkt") {
+        Bound::No if called == "dpop" => Bound::Unsaid,
+        bound => bound,
+    };
+    let other = has(&|name| name != "jkt" && name != "x5t#S256");
+    let binding = Binding { dpop, certificate: bound("x5t#S256"), other };
     let named: Vec<String> = ["typ", "token_class", "token_type", "token_usage", "token_use"]
         .iter()
         .filter_map(|name| claims[name].as_str())
@@ -132,6 +139,28 @@ pub(crate) fn nature(claims: &Value) -> Nature {
         false => TokenKind::Named,
     };
     Nature { kind, binding }
+}
+
+/// What both together bind a token to.
+pub(crate) fn both(one: Binding, other: Binding) -> Binding {
+    let both = |one: Bound, other: Bound| match (one, other) {
+        _ if one == other => one,
+        (Bound::No, bound) | (bound, Bound::No) => bound,
+        (Bound::Unsaid, bound) | (bound, Bound::Unsaid) => bound,
+        _ => Bound::Nobody,
+    };
+    Binding {
+        dpop: both(one.dpop, other.dpop),
+        certificate: both(one.certificate, other.certificate),
+        other: one.other | other.other,
+    }
+}
+
+/// The 32 bytes that 43 characters of base64url are, the last two bits 0.
+fn thumbprint(value: &Value) -> Option<[u8; 32]> {
+    let text = value.as_str()?.as_bytes();
+    let canonical = b"AEIMQUYcgkosw048".contains(text.last()?);
+    decode(text)?.try_into().ok().filter(|_| canonical && text.len() == 43)
 }
 
 /// base64url without padding, whatever its last bits.

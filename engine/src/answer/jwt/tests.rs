@@ -27,7 +27,7 @@ fn an_access_token_is_read() {
     let jwt = Compact::parse(text.as_bytes()).expect("a JWT");
     assert_eq!(jwt.exp(), Ok(Some(1_700_000_000)));
     assert_eq!(jwt.scope(), Ok(Some(b"a b".to_vec())));
-    assert!(jwt.nature().is_ok_and(|nature| nature.binding.dpop));
+    assert!(jwt.nature().is_ok_and(|nature| nature.binding.dpop.is_bound()));
     assert_eq!(jwt.payload(), Some(&br#"{"exp":1700000000,"scope":"a b","cnf":{"jkt":"x"}}"#[..]));
 }
 

@@ -75,29 +75,42 @@ fn one_scope_counts_and_never_a_union() {
 
 #[test]
 fn a_binding_in_either_place_counts() {
-    let jkt = r#""cnf":{"jkt":"a"}"#;
-    let x5t = r#""cnf":{"x5t#S256":"a"}"#;
-    let typed = r#""token_type":"DPoP""#;
-    for (answer, jwt, dpop, other) in [
-        ("", "", false, false),
-        (x5t, "", false, true),
-        ("", x5t, false, true),
-        (jkt, "", true, false),
-        ("", jkt, true, false),
-        (jkt, x5t, true, true),
-        (x5t, jkt, true, true),
-        (typed, "", true, false),
-        ("", typed, true, false),
-        (typed, x5t, true, true),
+    use Bound::{No, Nobody, Unsaid};
+    let of = |name: &str, text: &str| format!("\"cnf\":{{\"{name}\":\"{}\"}}", text.repeat(43));
+    let (jkt, other_jkt, x5t) =
+        (&of("jkt", "A")[..], &of("jkt", "E")[..], &of("x5t#S256", "A")[..]);
+    let (bad_jkt, bad_x5t) = (r#""cnf":{"jkt":"a"}"#, r#""cnf":{"x5t#S256":"a"}"#);
+    let (typed, kid) = (r#""token_type":"DPoP""#, r#""cnf":{"kid":"a"}"#);
+    let to = Bound::To([0; 32]);
+    for (answer, jwt, dpop, certificate, other) in [
+        ("", "", No, No, false),
+        (x5t, "", No, to, false),
+        ("", x5t, No, to, false),
+        (jkt, "", to, No, false),
+        ("", jkt, to, No, false),
+        (jkt, jkt, to, No, false),
+        (jkt, x5t, to, to, false),
+        (x5t, jkt, to, to, false),
+        (typed, "", Unsaid, No, false),
+        ("", typed, Unsaid, No, false),
+        (typed, x5t, Unsaid, to, false),
+        (typed, jkt, to, No, false),
+        (kid, jkt, to, No, true),
+        (jkt, kid, to, No, true),
+        // Nobody has two keys in one.
+        (jkt, other_jkt, Nobody, No, false),
+        (bad_jkt, jkt, Nobody, No, false),
+        (jkt, bad_jkt, Nobody, No, false),
+        (bad_x5t, x5t, No, Nobody, false),
     ] {
-        let expected = Binding { dpop, other };
+        let expected = Binding { dpop, certificate, other };
         let token = access_token(&format!("{{{jwt}}}"));
         let body = json_with(&token, answer);
         assert_eq!(active(ok(JSON, &body)).nature.binding, expected, "{answer} {jwt}");
         assert_eq!(active(ok_without_jwt(&body)).nature.binding, expected, "{answer} {jwt}");
     }
-    assert!(active(ok(JWT, &access_token(&format!("{{{jkt}}}")))).nature.binding.dpop);
-    assert!(active(ok(JWT, &access_token(&format!("{{{x5t}}}")))).nature.binding.other);
+    let of_jwt = |cnf| active(ok(JWT, &access_token(&format!("{{{cnf}}}")))).nature.binding;
+    assert_eq!((of_jwt(jkt).dpop, of_jwt(x5t).certificate, of_jwt(kid).other), (to, to, true));
 }
 
 #[test]
