@@ -18,7 +18,7 @@ pub mod jwks;
 pub mod key;
 pub mod mint;
 mod pem;
-mod primitives;
+pub(crate) mod primitives;
 pub mod sign;
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ pub(super) fn random<const LEN: usize>() -> Result<[u8; LEN], SignError> {
     Ok(bytes)
 }
 
-pub(super) fn sha256(text: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(text: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, text).as_ref());
     out

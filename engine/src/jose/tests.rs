@@ -1,12 +1,14 @@
 //! Keys of OpenSSL's, and what is signed with them, read by other code than what wrote it.
 
+mod assertions;
 mod keys;
+mod minting;
+mod vectors;
 
 use serde_json::Value;
 
-use crate::jose::algorithm::{Algorithm, KeyKind};
-use crate::jose::key::SigningKey;
-use crate::jose::primitives;
+use crate::jose::algorithm::KeyKind;
+use crate::jose::key::{PublicKey, SigningKey};
 
 /// One key of each kind and size that signs, as `openssl genpkey` writes them.
 pub(super) const PRIVATE: [(&str, KeyKind, &[u8]); 6] = [
@@ -32,7 +34,14 @@ fn decode(text: &str) -> Vec<u8> {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).expect("base64url")
 }
 
-pub(super) fn verifies(key: &SigningKey, algorithm: Algorithm, jws: &[u8]) -> bool {
+/// Whether the key's signature is right, by its own algorithm.
+pub(super) fn verifies(key: &PublicKey, jws: &[u8]) -> bool {
     let (_, _, text, signature) = open(jws);
-    primitives::verify(key.public().material(), algorithm, &text, &signature)
+    key.verifies(&text, &signature)
+}
+
+/// The key of one of [`PRIVATE`].
+pub(super) fn key(name: &str) -> SigningKey {
+    let (.., pem) = PRIVATE.into_iter().find(|(known, ..)| *known == name).expect("a name");
+    SigningKey::from_pem(pem).expect("a key")
 }

@@ -16,6 +16,8 @@ mod directives;
 pub(crate) mod input;
 pub(crate) mod introspection;
 mod jose;
+mod jose_key;
+mod jose_mint;
 mod purge;
 
 pub use self::authorization::authorization;
@@ -23,6 +25,8 @@ pub use self::cache_control::cache_control;
 pub use self::claims::claims;
 pub use self::directives::directives;
 pub use self::introspection::introspection;
+pub use self::jose_key::jose_key;
+pub use self::jose_mint::jose_mint;
 pub use self::purge::purge;
 pub use crate::arena::fuzzing::arena;
 pub use crate::client::fuzzing::http;
@@ -61,7 +65,18 @@ mod tests {
         };
     }
 
-    kept!(arena, authorization, cache_control, claims, directives, http, introspection, purge);
+    kept!(
+        arena,
+        authorization,
+        cache_control,
+        claims,
+        directives,
+        http,
+        introspection,
+        jose_key,
+        jose_mint,
+        purge,
+    );
 
     #[test]
     fn brackets_are_base64url() {

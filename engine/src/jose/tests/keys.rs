@@ -23,10 +23,11 @@ fn a_key_of_each_kind_signs_by_each_algorithm_of_its_kind() {
             let alg = algorithm.name();
             assert_eq!(header, serde_json::json!({ "alg": alg, "typ": "t\"t", "kid": "k" }));
             assert_eq!(payload, serde_json::json!({ "a": 1 }));
+            assert!(verifies(key.public(), &jws), "{name} {algorithm:?}");
             for other in Algorithm::ALL {
-                let same = other == algorithm
-                    || kind == KeyKind::Ed25519 && other.kind() == KeyKind::Ed25519;
-                assert_eq!(verifies(&key, other, &jws), same, "{name} {algorithm:?} {other:?}");
+                let Ok(other_key) = key.public().clone().with_algorithm(other) else { continue };
+                let same = other == algorithm || kind == KeyKind::Ed25519;
+                assert_eq!(verifies(&other_key, &jws), same, "{name} {algorithm:?} {other:?}");
             }
         }
     }
@@ -123,28 +124,59 @@ fn text_around_the_block_and_other_line_ends_make_no_difference() {
 /// A key whose parts were changed is never taken, wherever the change is.
 #[test]
 fn a_damaged_key_is_refused_or_is_another_sound_one() {
-    use base64::Engine as _;
-    let base64 = base64::engine::general_purpose::STANDARD;
     for (name, kind, pem) in &PRIVATE[..4] {
-        let pem = std::str::from_utf8(pem).expect("text");
-        let own = SigningKey::from_pem(pem.as_bytes()).expect(name).kid();
-        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-        let der = base64.decode(body).expect("base64");
+        let own = SigningKey::from_pem(pem).expect(name).kid();
+        let len = pem.len() / 3 * 2;
         // RSA is slow here: every 37th byte will do.
-        let step = if *kind == KeyKind::Rsa { 37 } else { 1 };
-        for at in (0..der.len()).step_by(step) {
-            let mut der = der.clone();
-            der[at] ^= 1;
-            let text = format!(
-                "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-                base64.encode(&der)
-            );
-            if let Ok(Key::Private(key)) = read(text.as_bytes()) {
+        for at in (0..len).step_by(if *kind == KeyKind::Rsa { 37 } else { 1 }) {
+            let text =
+                changed(pem, |der| der.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1));
+            if let Ok(Key::Private(key)) = read(&text) {
                 // An Ed25519 seed is 32 bytes of any kind; RSA's `d` is not used.
                 assert!(key.kid() == own || *kind == KeyKind::Ed25519, "{name} at {at}");
                 let jws = key.sign(Header::default(), b"{}").expect("a JWS");
-                assert!(verifies(&key, key.algorithm(), &jws), "{name} at {at}");
+                assert!(verifies(key.public(), &jws), "{name} at {at}");
             }
         }
     }
+}
+
+/// Public keys that are no keys of their kind.
+#[test]
+fn a_point_off_the_curve_and_a_hopeless_exponent_are_refused() {
+    let ec: [&[u8]; 2] = [include_bytes!("keys/p256.pub.pem"), include_bytes!("keys/p384.pub.pem")];
+    for pem in ec {
+        for at in [1, 20, 40] {
+            let refused =
+                read(&changed(pem, |der| *der.iter_mut().nth_back(at).expect("a byte") ^= 1));
+            assert_eq!(refused.err(), Some(KeyError::Damaged));
+        }
+    }
+    let rsa = include_bytes!("keys/rsa2048.pub.pem");
+    // The exponent is the last of it: 65537.
+    for (exponent, fits) in [([1, 0, 1], true), ([0, 0x80, 1], true), ([1, 0, 0], false)] {
+        let pem = changed(rsa, |der| {
+            let at = der.len() - 3;
+            der[at..].copy_from_slice(&exponent);
+        });
+        assert_eq!(read(&pem).is_ok(), fits, "{exponent:?}");
+    }
+    let even = changed(rsa, |der| {
+        let at = der.len() - 6;
+        der[at] &= 0xfe;
+    });
+    assert_eq!(read(&even).err(), Some(KeyError::Damaged));
+}
+
+/// The same block with other bytes in it.
+fn changed(pem: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    use base64::Engine as _;
+    let base64 = base64::engine::general_purpose::STANDARD;
+    let pem = std::str::from_utf8(pem).expect("text");
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let mut der = base64.decode(&body).expect("base64");
+    change(&mut der);
+    let lines: Vec<_> = pem.lines().collect();
+    let (first, last) = (lines[0], lines[lines.len() - 1]);
+    format!("{first}\n{}\n{last}\n", base64.encode(&der)).into_bytes()
 }
