@@ -4,6 +4,7 @@
 
 mod checks;
 pub(crate) mod ctx;
+pub(crate) mod early;
 pub(crate) mod filter;
 pub(crate) mod handler;
 mod inputs;

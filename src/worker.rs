@@ -29,6 +29,8 @@ pub(crate) struct Worker {
     pub(crate) record: Record,
     /// For keys of locations without a cache.
     pub(crate) hash_key: HashKey,
+    /// Variables of which was said that they are asked for too early.
+    pub(crate) early: Vec<Box<[u8]>>,
 }
 
 impl Worker {
@@ -41,6 +43,7 @@ impl Worker {
             local: Local::new(conf.cache.worker_cache.or(WORKER_CACHE), WORKER_CACHE_BYTES),
             record: Record::with_room(RECORD_ROOM),
             hash_key: HashKey(zone::worker_key()),
+            early: Vec::new(),
         })
     }
 

@@ -41,6 +41,14 @@ pub(crate) struct Original {
     pub(super) evaluated: Evaluated,
 }
 
+/// A question that came before the decision.
+pub(crate) struct EarlyQuestion {
+    /// The variable's name.
+    pub(super) name: Box<[u8]>,
+    /// The log says it only if the location that is found has the module on.
+    pub(super) is_unsaid: bool,
+}
+
 /// A request's context.
 #[derive(Default)]
 pub(crate) struct Ctx {
@@ -64,6 +72,10 @@ pub(crate) struct Ctx {
     pub(crate) keepalive: bool,
     /// It must not rely on what is kept (`phantom_token_cache_bypass`).
     pub(crate) refresh: bool,
+    /// The token of this pass was judged, or none had to be.
+    pub(crate) decided: bool,
+    /// A variable that was asked for before the decision, whose value a `map` may keep.
+    pub(super) early: Option<EarlyQuestion>,
     /// The outcome was counted.
     pub(crate) counted: bool,
     /// The end of the request ends the wait.
@@ -160,6 +172,12 @@ impl Ctx {
         CONTEXTS.earlier(r)
     }
 
+    /// The request's context, made where there is none as if an earlier pass had: this one's decision
+    /// does not begin with it. As [`Self::find`].
+    pub(crate) fn find_or_make(r: &Request) -> Result<RefMut<'_, Self>, NoMemory> {
+        CONTEXTS.find_or_make(r)
+    }
+
     /// The request's context, made where there is none. As [`Self::find`].
     #[inline]
     pub(crate) fn of(r: &Request) -> Result<RefMut<'_, Self>, NoMemory> {
@@ -170,6 +188,7 @@ impl Ctx {
         // A new pass: what the last one waited for or replied is over.
         ctx.wait = None;
         ctx.judged = false;
+        ctx.decided = false;
         ctx.reply = None;
         Ok(ctx)
     }
@@ -182,6 +201,7 @@ impl Ctx {
 
     /// Forgets what the last decision said, before the next one.
     pub(crate) fn begin_decision(&mut self) {
+        self.decided = false;
         self.reason = Reason::None;
         self.detail = "";
         self.status = None;

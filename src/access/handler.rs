@@ -15,6 +15,7 @@ use phantom_token_engine::token::key::{Key, hash_of};
 
 use crate::access::checks;
 use crate::access::ctx::{Ctx, Learnt, Reason, Rewrite};
+use crate::access::early;
 use crate::access::inputs;
 use crate::access::pass;
 use crate::access::refusal::{self, Refusal};
@@ -97,6 +98,7 @@ fn judge(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
 
     let mut ctx = Ctx::of(&r)?;
     if !matches!(decision, Decision::Wait) {
+        ctx.decided = true;
         ctx.count();
     }
     match decision {
@@ -123,6 +125,7 @@ fn start(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
     // Before the rewrite phase already, but where an `if` has switched the module on.
     pass::put_back(r, &mut ctx)?;
     drop(ctx);
+    early::say_of_this_pass(r);
 
     if inputs::any_set(r, &policy.bypass)? {
         Ctx::of(&r)?.status = Some(RequestResult::Bypass);

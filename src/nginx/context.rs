@@ -70,6 +70,15 @@ impl<T: Context> Contexts<T> {
         Ok(unsafe { context.as_ref() }.borrow_mut())
     }
 
+    /// The context, or a new one that is not in the slot: as an earlier pass leaves it. As [`Self::find`].
+    pub(crate) fn find_or_make<'r>(&self, r: &'r Request) -> Result<RefMut<'r, T>, NoMemory> {
+        if let Some(context) = self.find(r) {
+            return Ok(context);
+        }
+        // SAFETY: as in `in_slot`.
+        Ok(unsafe { self.create(r)?.as_ref() }.borrow_mut())
+    }
+
     /// Has [`Context::ended`] called when NGINX ends the request, which is before its pool is destroyed.
     /// To be called once, with the context in the slot.
     pub(crate) fn tell_of_end(&self, r: &Request) -> Result<(), NoMemory> {

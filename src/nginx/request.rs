@@ -22,6 +22,17 @@ pub(crate) use evaluated::Evaluated;
 #[derive(Clone, Copy)]
 pub(crate) struct Request(NonNull<ngx_http_request_t>);
 
+/// How far a pass of a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Its location is not found yet: the configuration is the server's.
+    Unplaced,
+    /// It has not passed its access phase.
+    Access,
+    /// It has.
+    Beyond,
+}
+
 impl HasLog for Request {
     fn log(&self) -> *mut ngx_log_t {
         // SAFETY: a live request has a connection, and a connection has a log.
@@ -100,7 +111,23 @@ impl Request {
         unsafe { pt_request_in_access(self.as_ptr()) != 0 }
     }
 
-    /// The response's status.
+    /// How far this pass has come.
+    pub(crate) fn progress(self) -> Progress {
+        // SAFETY: a live request.
+        match unsafe { pt_request_progress(self.as_ptr()) } {
+            0 => Progress::Unplaced,
+            1 => Progress::Access,
+            _ => Progress::Beyond,
+        }
+    }
+
+    /// Whether NGINX writes the request's line to the access log: the last that happens to it.
+    pub(crate) fn is_logged(self) -> bool {
+        // SAFETY: a live request, whose connection has a log.
+        unsafe { pt_request_is_logged(self.as_ptr()) != 0 }
+    }
+
+    /// The response's status; 0 where there is none yet.
     pub(crate) fn status(self) -> u32 {
         self.raw().headers_out.status as u32
     }

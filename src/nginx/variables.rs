@@ -6,7 +6,16 @@ use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
 
 /// A variable's name, and how a request's value is found; `None`: it has none.
-pub(crate) type Named = (&'static [u8], fn(Request) -> Option<Vec<u8>>);
+pub(crate) type Named = (&'static [u8], fn(Asked<'_>) -> Option<Vec<u8>>);
+
+/// Who asks for which variable.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// The main request.
+    pub(crate) r: Request,
+    /// The variable's whole name.
+    pub(crate) name: &'a [u8],
+}
 
 /// The module's variables. Subrequests (SSI, mirror) show those of their main request, which is what the
 /// functions are given. No value is cached: it may be asked for before the request is decided.
@@ -18,7 +27,7 @@ pub(crate) trait Variables {
     const PREFIX: &'static [u8];
 
     /// The value of one whose name goes on so behind the prefix.
-    fn prefixed(r: Request, name: &[u8]) -> Option<Vec<u8>>;
+    fn prefixed(asked: Asked<'_>, rest: &[u8]) -> Option<Vec<u8>>;
 }
 
 /// Adds the variables, before the configuration that may use them is read.
@@ -61,7 +70,12 @@ unsafe extern "C" fn get_named<V: Variables>(
     data: usize,
 ) -> ngx_int_t {
     // SAFETY: NGINX's own call.
-    unsafe { get(r, v, |r| V::NAMED.get(data)?.1(r)) }
+    unsafe {
+        get(r, v, |r| {
+            let (name, value) = V::NAMED.get(data)?;
+            value(Asked { r, name })
+        })
+    }
 }
 
 /// `data`: the variable's whole name.
@@ -73,9 +87,9 @@ unsafe extern "C" fn get_prefixed<V: Variables>(
     // SAFETY: NGINX passes the name to the handler of a prefix variable, as an ngx_str_t that lives as
     // long as the configuration (ngx_http_variables_init_vars, ngx_http_get_variable).
     let name = unsafe { bytes(&*core::ptr::with_exposed_provenance::<ngx_str_t>(data)) };
-    let name = name.get(V::PREFIX.len()..).unwrap_or_default();
+    let rest = name.get(V::PREFIX.len()..).unwrap_or_default();
     // SAFETY: NGINX's own call.
-    unsafe { get(r, v, |r| V::prefixed(r, name)) }
+    unsafe { get(r, v, |r| V::prefixed(Asked { r, name }, rest)) }
 }
 
 /// Gives a variable's value.

@@ -5,51 +5,56 @@ use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::token::key::hash_of;
 
 use crate::access::ctx::Ctx;
+use crate::access::early;
 use crate::conf::LocConf;
 use crate::flight::Made;
 use crate::flight::desk;
 use crate::nginx::log::info;
 use crate::nginx::request::Request;
 use crate::nginx::sys::now_ms;
-use crate::nginx::variables::{Named, Variables};
+use crate::nginx::variables::{Asked, Named, Variables};
 
 /// The variables of `phantom_token_…`.
 pub(crate) struct OwnVariables;
 
 impl Variables for OwnVariables {
     const NAMED: &'static [Named] = &[
-        (b"phantom_token_status", |r| of(r, |ctx| Some(ctx.status?.status().as_bytes().to_vec()))),
-        (b"phantom_token_reason", |r| of(r, |ctx| nonempty(ctx.reason.word().as_bytes()))),
-        (b"phantom_token_unmet", |r| of(r, |ctx| nonempty(&ctx.unmet))),
-        (b"phantom_token_id", |r| of(r, |ctx| Some(ctx.token?.id().into_bytes()))),
-        (b"phantom_token_provider", |r| {
-            let policy = LocConf::of(r).policy.as_ref()?;
+        (b"phantom_token_status", |asked| {
+            of(asked, |ctx| Some(ctx.status?.status().as_bytes().to_vec()))
+        }),
+        (b"phantom_token_reason", |asked| of(asked, |ctx| nonempty(ctx.reason.word().as_bytes()))),
+        (b"phantom_token_unmet", |asked| of(asked, |ctx| nonempty(&ctx.unmet))),
+        (b"phantom_token_id", |asked| of(asked, |ctx| Some(ctx.token?.id().into_bytes()))),
+        // The configuration's to say, and not the decision's; but a `map` may keep an earlier location's.
+        (b"phantom_token_provider", |asked| {
+            early::note(asked);
+            let policy = LocConf::of(asked.r).policy.as_ref()?;
             nonempty(policy.introspection.provider.as_ref()?.as_bytes())
         }),
-        (b"phantom_token_introspection_time", |r| {
-            let ms = of(r, |ctx| ctx.introspection_ms)?;
+        (b"phantom_token_introspection_time", |asked| {
+            let ms = of(asked, |ctx| ctx.introspection_ms)?;
             Some(format!("{}.{:03}", ms / 1000, ms % 1000).into_bytes())
         }),
-        (b"phantom_token_introspection_status", |r| {
+        (b"phantom_token_introspection_status", |asked| {
             let status =
                 |status: Option<u16>| status.map_or_else(|| "-".to_owned(), |s| s.to_string());
-            of(r, |ctx| calls(ctx, |call| status(call.status)))
+            of(asked, |ctx| calls(ctx, |call| status(call.status)))
         }),
-        (b"phantom_token_endpoint", |r| {
-            of(r, |ctx| calls(ctx, |call| call.endpoint.label().to_owned()))
+        (b"phantom_token_endpoint", |asked| {
+            of(asked, |ctx| calls(ctx, |call| call.endpoint.label().to_owned()))
         }),
     ];
 
     const PREFIX: &'static [u8] = b"phantom_token_claim_";
 
-    fn prefixed(r: Request, name: &[u8]) -> Option<Vec<u8>> {
-        of(r, |ctx| claim(r, ctx, name))
+    fn prefixed(asked: Asked<'_>, rest: &[u8]) -> Option<Vec<u8>> {
+        of(asked, |ctx| claim(asked.r, ctx, rest))
     }
 }
 
-/// What is found in a request's context, where it has one.
-fn of<T>(r: Request, value: impl FnOnce(&Ctx) -> Option<T>) -> Option<T> {
-    value(&*Ctx::find(&r)?)
+/// What is found in a request's context, where it has one, and its token is judged.
+fn of<T>(asked: Asked<'_>, value: impl FnOnce(&Ctx) -> Option<T>) -> Option<T> {
+    value(&*early::answering(&asked)?)
 }
 
 fn nonempty(text: &[u8]) -> Option<Vec<u8>> {

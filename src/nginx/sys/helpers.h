@@ -69,6 +69,47 @@ pt_request_in_access(ngx_http_request_t *r)
            || checker == ngx_http_core_post_access_phase;
 }
 
+/*
+ * How far a pass of the request has come: 0: its location is not found yet; 1: it has not passed its
+ * access phase; 2: it has.
+ */
+static inline ngx_uint_t
+pt_request_progress(ngx_http_request_t *r)
+{
+    ngx_uint_t                  progress;
+    ngx_http_phase_handler_t   *ph;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    progress = 2;
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+
+    /* The last handler has none behind it. */
+    for (ph = &cmcf->phase_engine.handlers[r->phase_handler]; ph->checker; ph++) {
+        if (ph->checker == ngx_http_core_find_config_phase) {
+            return 0;
+        }
+
+        if (ph->checker == ngx_http_core_access_phase
+            || ph->checker == ngx_http_core_post_access_phase)
+        {
+            progress = 1;
+        }
+    }
+
+    return progress;
+}
+
+/* Whether NGINX writes the request's line to the access log (ngx_http_free_request). */
+static inline ngx_uint_t
+pt_request_is_logged(ngx_http_request_t *r)
+{
+    char  *action;
+
+    action = r->connection->log->action;
+
+    return action && ngx_strcmp(action, "logging request") == 0;
+}
+
 static inline ngx_uint_t
 pt_satisfies_any(ngx_http_request_t *r)
 {
