@@ -17,6 +17,7 @@ pub(crate) mod access;
 pub(crate) mod cache;
 pub(crate) mod calls;
 pub(crate) mod challenge;
+mod condition;
 pub(crate) mod credentials;
 pub(crate) mod demands;
 pub(crate) mod endpoints;

@@ -85,6 +85,21 @@ pub fn variables(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Tells whether text beside its variables keeps a value from ever being empty or `0`.
+pub fn has_text(value: &[u8]) -> bool {
+    let is_word = |byte: &u8| *byte == b'_' || byte.is_ascii_alphanumeric();
+    let mut parts = value.split(|byte| *byte == b'$');
+    let mut text = parts.next().unwrap_or_default().to_vec();
+    for part in parts {
+        let (rest, end) = match part.strip_prefix(b"{") {
+            Some(rest) => (rest, rest.iter().position(|byte| *byte == b'}').map(|at| at + 1)),
+            None => (part, part.iter().position(|byte| !is_word(byte))),
+        };
+        text.extend_from_slice(&rest[end.unwrap_or(rest.len())..]);
+    }
+    !matches!(&text[..], b"" | b"0")
+}
+
 /// Who decides what a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Maker {
@@ -197,6 +212,16 @@ mod tests {
         }
         assert_eq!(maker(b"$host", is_free), Maker::Operator);
         assert_eq!(maker(b"$host$arg_x", is_free), Maker::Both);
+    }
+
+    #[test]
+    fn text_beside_variables_is_never_empty() {
+        for text in ["x$a", "$a,$b", "${a}x", "$a-", "00$a", "1"] {
+            assert!(has_text(text.as_bytes()), "{text}");
+        }
+        for none in ["", "$a", "$a$b", "${a}${b}", "${a}$b", "0$a", "${a}0"] {
+            assert!(!has_text(none.as_bytes()), "{none}");
+        }
     }
 
     #[test]

@@ -3,26 +3,28 @@
 //! They are judged on every request, since two locations may ask different things of one token. A new
 //! check is a file in here and a line in [`CHECKS`].
 
+use phantom_token_engine::failure::FailureKind;
 use phantom_token_engine::local::Cached;
 
 use crate::access::ctx::Reason;
 use crate::access::refusal::Refusal;
 use crate::conf::Policy;
-use crate::nginx::request::Request;
+use crate::nginx::request::{NoMemory, Request};
 use crate::operate::counters::RequestResult;
 
 mod binding;
 mod forwardable;
 mod issuer;
 mod kind;
+mod require;
 mod scope;
 
 /// A check: whether a token that a request presents, and of which the server said this, has what the
 /// location's policy asks for. It may evaluate variables.
 type Check = fn(&Request, &Policy, &Cached) -> Result<(), Unmet>;
 
-const CHECKS: [Check; 5] =
-    [binding::check, kind::check, issuer::check, scope::check, forwardable::check];
+const CHECKS: [Check; 6] =
+    [binding::check, kind::check, issuer::check, scope::check, require::check, forwardable::check];
 
 /// What a token does not meet.
 pub(crate) struct Unmet {
@@ -40,6 +42,12 @@ impl Unmet {
     /// The token is not good enough: it is denied.
     fn denied(reason: Reason, refusal: Refusal) -> Self {
         Self { refusal, reason, status: RequestResult::Denied, lacking: Vec::new() }
+    }
+
+    /// There was no memory to judge the token in.
+    fn unjudged(_: NoMemory) -> Self {
+        let failed = Self::denied(Reason::Failed(FailureKind::Internal), Refusal::ServerError);
+        Self { status: RequestResult::Error, ..failed }
     }
 }
 

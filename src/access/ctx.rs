@@ -49,6 +49,13 @@ pub(crate) struct EarlyQuestion {
     pub(super) is_unsaid: bool,
 }
 
+/// A token that is being judged.
+pub(crate) struct Candidate {
+    pub(super) grant: Rc<Cached>,
+    /// Before the operator's expressions looked at its claims.
+    pub(super) evaluated: Evaluated,
+}
+
 /// A request's context.
 #[derive(Default)]
 pub(crate) struct Ctx {
@@ -60,10 +67,14 @@ pub(crate) struct Ctx {
     pub(crate) rewrite: Option<Rewrite>,
     /// The client's own, while ours is on the request.
     pub(crate) original: Option<Original>,
-    /// What NGINX's headers point into, or the variables of an earlier pass.
+    /// What NGINX's headers point into.
     pub(crate) grants: SmallVec<[Rc<Cached>; 1]>,
     /// This pass's token was judged before the limits (`phantom_token_phase preaccess`).
     pub(crate) judged: bool,
+    /// What stands behind the token that is being judged, for checks that read claims.
+    pub(super) candidate: Option<Candidate>,
+    /// What the last decision let in.
+    pub(super) granted: Option<Rc<Cached>>,
     /// The reply this pass gave.
     pub(crate) reply: Option<Reply>,
     /// A pass was refused: headers of ours may be in the response.
@@ -114,6 +125,8 @@ pub(crate) enum Reason {
     Issuer,
     /// The token lacks a scope.
     Scope,
+    /// The token does not meet a requirement.
+    Require,
     /// The token is not active.
     Inactive,
     /// The client left first.
@@ -135,6 +148,7 @@ impl Reason {
             Self::Kind => "kind",
             Self::Issuer => "issuer",
             Self::Scope => "scope",
+            Self::Require => "require",
             Self::Inactive => "inactive",
             Self::ClientClosed => "client_closed",
             Self::Failed(kind) => kind.word(),
@@ -209,6 +223,15 @@ impl Ctx {
         self.unmet.clear();
         // What an earlier pass was granted is not for the error page of this one.
         self.rewrite = None;
+        self.granted = None;
+    }
+
+    /// Whose claims the variables show: those of the token that is being judged, for its checks alone,
+    /// and then those of the one whose rewrite is on the request. What an earlier pass was granted is
+    /// not for the expressions that a later one is judged by.
+    pub(crate) fn shown(&self) -> Option<&Rc<Cached>> {
+        let judged = self.candidate.as_ref().map(|candidate| &candidate.grant);
+        judged.or_else(|| self.original.as_ref().and(self.granted.as_ref()))
     }
 
     /// Counts the request's outcome: one for each request that met the module, the first.

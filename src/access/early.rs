@@ -29,6 +29,11 @@ enum Stage {
 
 /// The context that answers for a variable; `None` where there is none, and before the decision.
 pub(crate) fn answering<'a>(asked: &'a Asked<'_>) -> Option<RefMut<'a, Ctx>> {
+    // The checks look at the token before it is let in.
+    let judging = Ctx::of_this_pass(&asked.r).filter(|ctx| ctx.candidate.is_some());
+    if judging.is_some() {
+        return judging;
+    }
     let stage = stage(&asked.r);
     remember(*asked, stage == Stage::Unplaced);
     match stage {
@@ -68,14 +73,14 @@ fn stage(r: &Request) -> Stage {
 }
 
 /// Remembers the first question whose answer may outlive the decision: not what is evaluated while the
-/// token's JWT is on the request, since that is forgotten with it.
+/// token is judged or its JWT is on the request, since that is forgotten with it.
 fn remember(asked: Asked<'_>, is_unsaid: bool) {
     if asked.r.is_logged() {
         return;
     }
     // Without memory there is no decision either.
     let Ok(mut ctx) = Ctx::find_or_make(&asked.r) else { return };
-    if ctx.original.is_none() && ctx.early.is_none() {
+    if ctx.candidate.is_none() && ctx.original.is_none() && ctx.early.is_none() {
         ctx.early = Some(EarlyQuestion { name: asked.name.into(), is_unsaid });
     }
 }

@@ -262,12 +262,16 @@ fn conclude(
 
 /// Judges what the location asks of an active token. The context is not held: checks may look into it.
 fn check_grant(r: Request, policy: &Policy, grant: Rc<Cached>) -> Result<Decision, NoMemory> {
+    if policy.judges_by_variables() {
+        pass::show(r, &grant)?;
+    }
     let checked = checks::apply(&r, policy, &grant);
     let mut ctx = Ctx::of(&r)?;
     if let Err(unmet) = checked {
         ctx.status = Some(unmet.status);
         ctx.reason = unmet.reason;
         ctx.unmet = unmet.lacking;
+        pass::forget_candidate(r, &mut ctx);
         return Ok(Decision::Refuse(unmet.refusal));
     }
     if matches!(ctx.status, Some(RequestResult::Miss | RequestResult::Wait)) {
@@ -290,6 +294,7 @@ fn forward(
         }
         Forward::None => Rewrite::Remove,
     };
+    ctx.granted = Some(Rc::clone(&grant));
     ctx.grants.push(grant);
     pass::rewrite(r, ctx, rewrite)?;
     Ok(OK)

@@ -6,7 +6,11 @@
 //! the operator's expressions must not judge what an earlier pass made. Where the location has the
 //! module off, ours is put on again.
 
-use crate::access::ctx::{Ctx, Original, Rewrite};
+use std::rc::Rc;
+
+use phantom_token_engine::local::Cached;
+
+use crate::access::ctx::{Candidate, Ctx, Original, Rewrite};
 use crate::conf::{LocConf, MainConf, Preceded};
 use crate::nginx::assigned;
 use crate::nginx::handlers::{Displaced, Precede, address};
@@ -23,7 +27,10 @@ pub(crate) fn rewrite(r: Request, ctx: &mut Ctx, to: Rewrite) -> Result<(), NoMe
 /// Puts ours on the request, where there is one and it is not there already.
 pub(crate) fn put_on(r: Request, ctx: &mut Ctx) -> Result<(), NoMemory> {
     let (Some(rewrite), None) = (ctx.rewrite, &ctx.original) else { return Ok(()) };
-    let evaluated = r.keep_evaluated()?;
+    let evaluated = match ctx.candidate.take() {
+        Some(candidate) => candidate.evaluated,
+        None => r.keep_evaluated()?,
+    };
     ctx.original = Some(Original { header: r.authorization_header(), evaluated });
     match rewrite {
         Rewrite::To(value) => r.set_authorization(value)?,
@@ -41,8 +48,25 @@ pub(crate) fn put_back(r: Request, ctx: &mut Ctx) -> Result<(), NoMemory> {
     let Some(original) = &ctx.original else { return Ok(()) };
     r.replace_authorization(original.header)?;
     match ctx.original.take() {
-        Some(original) => r.restore_evaluated(original.evaluated, &MainConf::of(r).assigned),
+        Some(original) => {
+            r.restore_evaluated(original.evaluated, &MainConf::of(r).assigned);
+            r.match_location()
+        }
         None => Ok(()),
+    }
+}
+
+/// Lets the operator's expressions see the claims of a token before it is let in.
+pub(super) fn show(r: Request, grant: &Rc<Cached>) -> Result<(), NoMemory> {
+    let evaluated = r.keep_evaluated()?;
+    Ctx::of(&r)?.candidate = Some(Candidate { grant: Rc::clone(grant), evaluated });
+    Ok(())
+}
+
+/// Forgets a token that is not let in, and what the expressions made of its claims.
+pub(super) fn forget_candidate(r: Request, ctx: &mut Ctx) {
+    if let Some(candidate) = ctx.candidate.take() {
+        r.restore_evaluated(candidate.evaluated, &MainConf::of(r).assigned);
     }
 }
 
@@ -109,6 +133,8 @@ impl<const PHASE: u8, const PLACE: u8> Precede for Before<PHASE, PLACE> {
 
     fn prepare(r: Request) -> Result<(), NoMemory> {
         let Some(mut ctx) = Ctx::find(&r) else { return Ok(()) };
+        // Where judging it has failed.
+        forget_candidate(r, &mut ctx);
         if PHASE == LOCATION && !LocConf::of(r).judges() {
             put_on(r, &mut ctx)
         } else {

@@ -39,7 +39,6 @@ pub(crate) enum Refusal {
     /// values.
     InsufficientScope(Rc<Vec<u8>>),
     /// 403: the token does not meet what no challenge can ask for.
-    #[allow(dead_code)]
     Requirement,
     /// 500: the token could not be judged.
     ServerError,

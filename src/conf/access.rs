@@ -2,14 +2,17 @@
 
 use std::rc::Rc;
 
-use phantom_token_engine::directive::{self, Maker};
+use phantom_token_engine::directive;
 use phantom_token_engine::token::bearer::TokenSyntax;
 
+use crate::conf::condition::{self, Gain};
 use crate::conf::phase::Phase;
 use crate::conf::settings::{IF, MSL, Setting, choose, inherit};
 use crate::nginx::command::{Args, Command};
 use crate::nginx::parser::{Cf, ComplexValue, ConfError, invalid};
 use crate::nginx::sys::*;
+
+const PASS: Gain = Gain { verb: "pass without a token", each: "passes without a token" };
 
 /// `phantom_token on | off [token=$variable]`.
 #[derive(Clone, Copy)]
@@ -85,36 +88,7 @@ fn switch(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<()
 }
 
 fn bypass(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
-    let mut values = Vec::new();
-    for arg in args {
-        let doubt = match directive::maker(arg, directive::is_clients) {
-            Maker::Client => {
-                return Err(invalid(
-                    arg,
-                    "any client can set it and pass without a token; derive the condition with map",
-                ));
-            }
-            Maker::Both => Some("any client can set some of it, and pass without a token"),
-            Maker::Operator if holds(arg, |name| name == b"remote_user") => {
-                Some("any client can send a name: auth_basic has not judged it yet")
-            }
-            Maker::Operator if holds(arg, directive::is_never_empty) => {
-                Some("it is never empty, and every request passes without a token")
-            }
-            Maker::Operator => None,
-        };
-        if let Some(doubt) = doubt {
-            let (value, line) = (String::from_utf8_lossy(arg), cf.line());
-            cf.warn_once(format!(
-                "\"phantom_token_bypass\" has a doubtful value \"{value}\": {doubt}; derive the condition with map, in {line}"
-            ));
-        }
-        values.push(cf.complex_value(arg)?);
-    }
+    let values = args.iter().map(|arg| condition::value(cf, "phantom_token_bypass", arg, &PASS));
+    let values = values.collect::<Result<_, _>>()?;
     settings.bypass.set(cf, Rc::new(values))
-}
-
-/// Whether one of a value's variables is such a one.
-fn holds(value: &[u8], is_such: impl Fn(&[u8]) -> bool) -> bool {
-    directive::variables(value).any(|name| is_such(&name.to_ascii_lowercase()))
 }

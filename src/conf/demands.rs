@@ -1,5 +1,7 @@
 //! What a location demands of a token, and what it forwards.
 
+pub(crate) mod require;
+
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -7,10 +9,11 @@ use phantom_token_engine::answer::nature::Accepts;
 use phantom_token_engine::answer::{Forward, scope};
 use phantom_token_engine::token::challenge;
 
-use crate::conf::settings::{IF, MSL, Setting, choose, inherit, no_variables};
+use crate::conf::settings::{IF, MSL, Repeated, Setting, choose, inherit, no_variables};
 use crate::nginx::command::Command;
 use crate::nginx::parser::{Cf, ConfigLine, invalid};
 use crate::nginx::sys::*;
+use require::Requirement;
 
 /// What to do with a DPoP-bound token that is presented as a Bearer token (RFC 9449 §7.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,7 @@ pub(crate) enum BoundTokens {
 pub(crate) struct Settings {
     /// With single spaces between its values.
     pub(super) scope: Setting<Rc<Vec<u8>>>,
+    pub(super) require: Repeated<Requirement>,
     pub(super) bound_tokens: Setting<BoundTokens>,
     pub(super) kind: Setting<Accepts>,
     pub(super) forward: Setting<Forward>,
@@ -31,7 +35,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
-        inherit!(self from outer: scope, bound_tokens, kind, forward, noted);
+        inherit!(self from outer: scope, require, bound_tokens, kind, forward, noted);
     }
 }
 
@@ -56,8 +60,10 @@ impl Noted {
     }
 
     fn inherit(&mut self, outer: &Self) {
+        // A directive may stand several times on a level.
+        let own = self.0.len();
         for (directive, in_force) in &outer.0 {
-            if self.0.iter().all(|(own, _)| own != directive) {
+            if self.0[..own].iter().all(|(own, _)| own != directive) {
                 self.0.push((directive, in_force.clone()));
             }
         }
@@ -93,6 +99,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         settings.noted.note(cf, "phantom_token_scope");
         Ok(())
     }),
+    Command::new(c"phantom_token_require", MSL | IF | NGX_CONF_1MORE, require::require),
     Command::new(c"phantom_token_bound_tokens", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
         let bound =
             choose(args[0], &[("reject", BoundTokens::Reject), ("pass", BoundTokens::Pass)])?;

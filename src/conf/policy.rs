@@ -12,13 +12,14 @@ use phantom_token_engine::token::key::{HashKey, IdentityHash, Key};
 use crate::conf::access::{self, AllowOptions};
 use crate::conf::cache::{self, CacheTimes};
 use crate::conf::challenge::{self, Challenge};
+use crate::conf::demands::require::Requirement;
 use crate::conf::demands::{self, BoundTokens};
 use crate::conf::introspection::{Introspection, Server};
 use crate::conf::mixed::WrittenFor;
 use crate::conf::phase::Phase;
 use crate::conf::provider::Choice;
 use crate::conf::request::Values;
-use crate::conf::settings::inherit;
+use crate::conf::settings::{Repeated, inherit};
 use crate::nginx::parser::{Cf, ComplexValue, ConfError, ConfigLine};
 use crate::nginx::thread_pool::ThreadPool;
 use crate::nginx::zone::ZoneRef;
@@ -101,6 +102,7 @@ pub(crate) struct Policy {
     pub(crate) forward: Forward,
     /// Required scope, single spaces between its values; empty: none.
     pub(crate) scope: Rc<Vec<u8>>,
+    pub(crate) require: Repeated<Requirement>,
     pub(crate) challenge: Challenge,
     pub(crate) allow_options: AllowOptions,
     pub(crate) bypass: Rc<Vec<ComplexValue>>,
@@ -151,6 +153,7 @@ impl Policy {
             phase,
             forward,
             scope,
+            require: demands.require.clone(),
             challenge,
             allow_options: access.allow_options.or(AllowOptions::On),
             bypass: access.bypass.get().cloned().unwrap_or_default(),
@@ -165,6 +168,12 @@ impl Policy {
             thread_pool,
             identity_hash: OnceCell::new(),
         }))
+    }
+
+    /// Whether the operator's expressions decide about a token that is active: they may look at its
+    /// claims.
+    pub(crate) fn judges_by_variables(&self) -> bool {
+        self.require.is_set()
     }
 
     /// H(token) ‖ H(identity), with those of the extra headers' and parameters' values that the answer

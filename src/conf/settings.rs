@@ -104,7 +104,7 @@ impl<T: Clone> Repeated<T> {
         Rc::make_mut(&mut self.0).push(Placed { value, line: cf.line() });
     }
 
-    pub(super) fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         !self.0.is_empty()
     }
 
@@ -114,7 +114,7 @@ impl<T: Clone> Repeated<T> {
     }
 
     /// The values, in the order of their directives.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|placed| &placed.value)
     }
 

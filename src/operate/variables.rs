@@ -68,9 +68,9 @@ fn calls(ctx: &Ctx, show: impl Fn(&Made) -> String) -> Option<Vec<u8>> {
     nonempty(passes.join(" : ").as_bytes())
 }
 
-/// A claim of the token that was let in.
+/// A claim of the token that was let in, or is being judged.
 fn claim(r: Request, ctx: &Ctx, name: &[u8]) -> Option<Vec<u8>> {
-    let grant = ctx.grants.last()?;
+    let grant = ctx.shown()?;
     match claims::lookup(grant.claims(), grant.jwt(), name) {
         ClaimValue::Absent => None,
         ClaimValue::Text(text) => Some(text),

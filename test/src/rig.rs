@@ -11,6 +11,9 @@ pub const UNAUTHORIZED: &str =
 /// The body of a 403.
 pub const FORBIDDEN: &str =
     "{\"code\":\"forbidden\",\"message\":\"The token does not contain the required scope\"}\n";
+/// The body of a 403 for a requirement.
+pub const UNMET: &str =
+    "{\"code\":\"forbidden\",\"message\":\"The token does not meet the requirements\"}\n";
 /// The body of a 500 and of a 503.
 pub const SERVER_ERROR: &str = "{\"code\":\"server_error\",\"message\":\"Problem encountered authorizing the HTTP request\"}\n";
 /// The challenge to a request without a token, as it comes.
@@ -90,6 +93,11 @@ impl<'a> Reply<'a> {
     /// 403 with this challenge.
     pub fn forbidden(challenge: &'a str) -> Self {
         Self::new("HTTP/1.1 403 Forbidden", FORBIDDEN).challenge(challenge)
+    }
+
+    /// 403 for a requirement that is not met.
+    pub fn unmet() -> Self {
+        Self::new("HTTP/1.1 403 Forbidden", UNMET)
     }
 
     /// 500.

@@ -48,18 +48,17 @@ impl Request {
     }
 
     /// Puts back what [`Self::keep_evaluated`] gave for this request; but variables of the
-    /// handlers `assigned` keep their value, and the captures of the location's own expression are made
-    /// anew.
-    pub(crate) fn restore_evaluated(
-        self,
-        kept: Evaluated,
-        assigned: &[ngx_http_get_variable_pt],
-    ) -> Result<(), NoMemory> {
+    /// handlers `assigned` keep their value.
+    pub(crate) fn restore_evaluated(self, kept: Evaluated, assigned: &[ngx_http_get_variable_pt]) {
         let (handlers, count) = (assigned.as_ptr().cast_mut(), assigned.len());
         // SAFETY: a live request, and what was kept for it, whose array it takes over; the handlers are
         // only compared.
-        let restored =
-            unsafe { pt_restore_evaluated(self.as_ptr(), kept.0.as_ptr(), handlers, count) };
-        if restored == OK { Ok(()) } else { Err(NoMemory) }
+        unsafe { pt_restore_evaluated(self.as_ptr(), kept.0.as_ptr(), handlers, count) };
+    }
+
+    /// Matches the expression of the request's location anew, for its captures.
+    pub(crate) fn match_location(self) -> Result<(), NoMemory> {
+        // SAFETY: a live request.
+        if unsafe { pt_match_location(self.as_ptr()) } == OK { Ok(()) } else { Err(NoMemory) }
     }
 }

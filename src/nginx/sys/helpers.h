@@ -236,19 +236,15 @@ pt_keep_evaluated(ngx_http_request_t *r)
  * Puts it back, but for variables that hold what they were assigned: those of the handlers given, which
  * evaluate nothing. $request_id is evaluated, but to something else each time.
  *
- * The array is the copy: subrequests begun meanwhile keep the other one. What the location's own
- * expression matches is matched anew.
+ * The array is the copy: subrequests begun meanwhile keep the other one.
  */
-static inline ngx_int_t
+static inline void
 pt_restore_evaluated(ngx_http_request_t *r, void *data, ngx_http_get_variable_pt *assigned,
     ngx_uint_t n)
 {
     ngx_uint_t                  i, j, keeps;
     pt_evaluated_t             *kept;
     ngx_http_variable_t        *v;
-#if (NGX_PCRE)
-    ngx_http_core_loc_conf_t   *clcf;
-#endif
     ngx_http_core_main_conf_t  *cmcf;
 
     kept = data;
@@ -282,8 +278,16 @@ pt_restore_evaluated(ngx_http_request_t *r, void *data, ngx_http_get_variable_pt
 
     /* They are shared with no subrequest. */
     r->realloc_captures = 0;
+#endif
+}
 
-    /* What was put back is older than the location where a rewrite of this pass led to it. */
+/* For what was put back and is older than the location, where a rewrite of this pass led to it. */
+static inline ngx_int_t
+pt_match_location(ngx_http_request_t *r)
+{
+#if (NGX_PCRE)
+    ngx_http_core_loc_conf_t  *clcf;
+
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
     if (clcf->regex && ngx_http_regex_exec(r, clcf->regex, &r->uri) == NGX_ERROR) {

@@ -1,0 +1,56 @@
+//! Values that decide whether a request goes on: a client must not make them.
+
+use phantom_token_engine::directive::{self, Maker};
+
+use crate::nginx::parser::{Cf, ComplexValue, ConfError, invalid};
+
+/// What a request gains by a value that is neither empty nor `0`.
+pub(super) struct Gain {
+    /// As in "a client can".
+    pub(super) verb: &'static str,
+    /// As in "every request".
+    pub(super) each: &'static str,
+}
+
+/// Compiles a value of `name`. `Err` where a client makes all of it; what else may let in more than is
+/// meant is warned of.
+pub(super) fn value(
+    cf: &mut Cf<'_>,
+    name: &str,
+    arg: &'static [u8],
+    gain: &Gain,
+) -> Result<ComplexValue, ConfError> {
+    refuse_clients(arg, gain.verb)?;
+    let Gain { verb, each } = gain;
+    let has_variables = directive::variables(arg).next().is_some();
+    let doubt = if directive::maker(arg, directive::is_clients) == Maker::Both {
+        Some(format!("any client can set some of it, and {verb}"))
+    } else if holds(arg, |name| name == b"remote_user") {
+        Some("any client can send a name: auth_basic has not judged it yet".to_owned())
+    } else if holds(arg, directive::is_never_empty) || has_variables && directive::has_text(arg) {
+        Some(format!("it is never empty, and every request {each}"))
+    } else {
+        None
+    };
+    if let Some(doubt) = doubt {
+        let (value, line) = (String::from_utf8_lossy(arg), cf.line());
+        cf.warn_once(format!(
+            "\"{name}\" has a doubtful value \"{value}\": {doubt}; derive the condition with map, in {line}"
+        ));
+    }
+    cf.complex_value(arg)
+}
+
+/// `Err` where a client makes all of a value, by which it could do what `verb` says.
+pub(super) fn refuse_clients(arg: &[u8], verb: &str) -> Result<(), ConfError> {
+    if directive::maker(arg, directive::is_clients) != Maker::Client {
+        return Ok(());
+    }
+    let why = format_args!("any client can set it and {verb}; derive the condition with map");
+    Err(invalid(arg, why))
+}
+
+/// Whether one of a value's variables is such a one.
+fn holds(value: &[u8], is_such: impl Fn(&[u8]) -> bool) -> bool {
+    directive::variables(value).any(|name| is_such(&name.to_ascii_lowercase()))
+}
