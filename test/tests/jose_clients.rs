@@ -190,7 +190,10 @@ fn assertions_verify_by_the_client_s_key_or_secret() {
         // Where a server has one key of a client, it needs no name for it.
         verified.extend(self::verified(verifier, &unnamed, TYP));
         verified.push(
-            verifier.verify(&json!({ "keys": [] }), &[check.clone()]).remove(0).expect("HS256"),
+            verifier
+                .verify(&json!({ "keys": [] }), std::slice::from_ref(&check))
+                .remove(0)
+                .expect("HS256"),
         );
         assert!(verified.len() > keys.len() + 2);
         for claims in &verified {
