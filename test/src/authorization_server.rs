@@ -6,6 +6,7 @@
 //! a test it counts and keeps what it was asked, holds answers back, and plays any misbehaviour by
 //! [`Script`]. Not for production.
 
+mod assertions;
 mod endpoints;
 mod script;
 mod tokens;
@@ -27,6 +28,7 @@ use crate::jwt::SigningKey;
 use crate::process::wait_until;
 use crate::server::Server;
 
+pub use assertions::{Assertion, Assertions};
 pub use script::Script;
 pub use tokens::{Mint, Token};
 
@@ -82,6 +84,7 @@ pub struct Builder {
 struct Options {
     client: (String, String),
     introspection_client: Option<(String, String)>,
+    assertions: Option<Assertions>,
     raw_basic: bool,
     jwt_member: Option<String>,
     record: bool,
@@ -135,6 +138,7 @@ impl AuthorizationServer {
             options: Options {
                 client: owned(CLIENT),
                 introspection_client: Some(owned(INTROSPECTION_CLIENT)),
+                assertions: None,
                 raw_basic: false,
                 jwt_member: None,
                 record: true,
@@ -343,6 +347,8 @@ impl AuthorizationServer {
             if let Some((id, secret)) = &state.options.introspection_client {
                 secrets.extend([secret.clone(), STANDARD.encode(format!("{id}:{secret}"))]);
             }
+            let assertions = state.options.assertions.iter().flat_map(Assertions::arrived);
+            secrets.extend(assertions.map(|assertion| assertion.jwt));
             secrets
         }
     }
@@ -383,6 +389,12 @@ impl Builder {
     /// Lets everyone introspect.
     pub fn no_client_auth(mut self) -> Self {
         self.options.introspection_client = None;
+        self
+    }
+
+    /// Lets introspect who proves itself by assertions, and no other.
+    pub fn assertions(mut self, assertions: &Assertions) -> Self {
+        self.options.assertions = Some(assertions.clone());
         self
     }
 

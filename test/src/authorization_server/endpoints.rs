@@ -58,6 +58,11 @@ impl Service for State {
         let form = Form::parse(&body);
         if path == INTROSPECTION_PATH {
             let token = form.as_ref().and_then(|f| f.get("token")).unwrap_or_default().to_owned();
+            if let (Some(assertions), Some(form)) = (&self.options.assertions, &form)
+                && let Some(assertion) = form.get("client_assertion")
+            {
+                assertions.arrive(assertion);
+            }
             self.note(exchange, &body, &token);
             let script = if is_own(&token) {
                 let values = form.iter().flat_map(|form| &form.0);
@@ -178,9 +183,15 @@ impl State {
 
     /// RFC 7662 §2; the answer's form is what `Accept` asks for.
     fn introspection(&self, exchange: &mut Exchange<'_>, form: &Form) -> io::Result<After> {
-        if let Some(client) = &self.options.introspection_client
-            && !self.authenticated(exchange, form, client)
-        {
+        let is_known = match (&self.options.assertions, &self.options.introspection_client) {
+            (Some(assertions), _) => {
+                exchange.head.headers.get("authorization").is_none()
+                    && assertions.accept(|name| form.get(name))
+            }
+            (None, Some(client)) => self.authenticated(exchange, form, client),
+            (None, None) => true,
+        };
+        if !is_known {
             return invalid_client(exchange);
         }
         let Some(token) = form.get("token") else {
