@@ -11,9 +11,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use phantom_token_engine::client::{Endpoint, Servers};
+use phantom_token_engine::jose::key::Key;
 use phantom_token_engine::metrics::ProviderEndpoint;
 
 pub(crate) mod access;
+mod assertion;
 pub(crate) mod cache;
 pub(crate) mod calls;
 pub(crate) mod challenge;
@@ -53,6 +55,8 @@ pub(crate) struct MainConf {
     tls: tls::Main,
     /// Files of certificates and keys, each once.
     pem_files: Vec<Rc<files::PemFile>>,
+    /// Keys of JOSE, each once, by their files.
+    keys: Vec<(String, Key)>,
     pub(crate) providers: provider::Main,
     /// What has been made of servers that no block says, each once.
     introspections: Vec<(Rc<Server>, Rc<Introspection>)>,
@@ -98,6 +102,7 @@ impl MainConf {
             cache: cache::Main::default(),
             tls: tls::Main::default(),
             pem_files: Vec::new(),
+            keys: Vec::new(),
             providers: provider::Main::default(),
             introspections: Vec::new(),
             patiences: Vec::new(),
@@ -313,6 +318,7 @@ directives! {
         cache::CONTROL_COMMANDS: cache::ControlSettings = cache_control;
     }
     Block {
+        assertion::COMMANDS: assertion::Settings = assertion;
         issuer::COMMANDS: issuer::Settings = issuer;
     }
     LocConf {

@@ -1,30 +1,52 @@
-//! How the module authenticates at the introspection endpoint: the client's id and secret, from the
-//! configuration or from a file, checked as text.
+//! How the module authenticates at the introspection endpoint: the client's id, and its secret from the
+//! configuration or from a file, checked as text, or assertions in place of the secret.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use phantom_token_engine::client::Common;
+use phantom_token_engine::client::{Common, Once};
 use phantom_token_engine::directive;
 use phantom_token_engine::directive::credential::{self, Error, MAX_LEN};
 use phantom_token_engine::http::form;
 use zeroize::Zeroizing;
 
+use crate::conf::assertion::{self, Assertions, Terms};
 use crate::conf::files;
+use crate::conf::introspection::Server;
 use crate::conf::settings::{MSL, Place, Setting, choose, inherit};
 use crate::nginx::command::{Args, Command};
-use crate::nginx::parser::{Cf, ConfError, ConfigLine};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
 use crate::nginx::sys::*;
 
 /// The longest file of a secret, in bytes: a line end besides.
 const MAX_FILE: usize = MAX_LEN + 2;
 
-/// How the module authenticates (RFC 6749 §2.3.1).
+/// How the module authenticates (RFC 6749 §2.3.1, RFC 7523 §2.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClientAuth {
+pub(crate) enum ClientAuth {
     Basic,
     BasicRaw,
     Post,
     None,
+    PrivateKeyJwt,
+    ClientSecretJwt,
+}
+
+/// The words for them. What stands behind the first four is a block's alone.
+const WAYS: [(&str, ClientAuth); 6] = [
+    ("basic", ClientAuth::Basic),
+    ("basic_raw", ClientAuth::BasicRaw),
+    ("post", ClientAuth::Post),
+    ("none", ClientAuth::None),
+    ("private_key_jwt", ClientAuth::PrivateKeyJwt),
+    ("client_secret_jwt", ClientAuth::ClientSecretJwt),
+];
+const FLAT_WAYS: usize = 4;
+
+impl ClientAuth {
+    fn signs(self) -> bool {
+        matches!(self, Self::PrivateKeyJwt | Self::ClientSecretJwt)
+    }
 }
 
 /// A client secret, wiped when it is dropped.
@@ -38,11 +60,12 @@ pub(crate) struct Settings {
     id: Setting<Rc<Vec<u8>>>,
     secret: Setting<Rc<Secret>>,
     auth: Setting<ClientAuth>,
+    terms: Setting<Rc<Terms>>,
 }
 
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
-        inherit!(self from outer: id, secret, auth);
+        inherit!(self from outer: id, secret, auth, terms);
     }
 
     /// Where the secret stands; `None`: nowhere.
@@ -66,6 +89,8 @@ pub(crate) struct Credentials {
     /// The same with Basic credentials as they are, where that differs and may be what the server
     /// takes.
     pub(crate) common_raw: Option<Common>,
+    /// What makes assertions, where calls have them in place of the secret.
+    pub(super) assertions: Option<Assertions>,
     /// What to say when the credentials are refused.
     pub(crate) hints: Hints,
 }
@@ -79,20 +104,39 @@ pub(crate) struct Hints {
     pub(crate) raw: bool,
     /// A client certificate is sent.
     pub(crate) certificate: bool,
+    /// The client sends assertions.
+    pub(crate) assertions: bool,
+    /// They are signed with a private key, and there is no secret.
+    pub(crate) key: bool,
 }
 
 impl Credentials {
-    /// The credentials of the server at `place`, for calls that send `accept`. `Err` names what is
-    /// missing for the way the client authenticates.
+    /// The credentials at the server at `place`, whose issuers these are. `Err` names what is missing for
+    /// the way the client authenticates, or does not go with it.
     pub(super) fn of(
-        settings: &Settings,
-        accept: &[u8],
-        has_certificate: bool,
+        server: &Server,
+        issuers: &[Box<str>],
         place: &Place,
     ) -> Result<Self, ConfError> {
+        let settings = &server.credentials;
         let auth = settings.auth.or(ClientAuth::Basic);
+        let by_key = auth == ClientAuth::PrivateKeyJwt;
+        match (server.assertion.key_place(), settings.secret_place()) {
+            (_, Some(line)) if by_key => {
+                return Err(ConfError::Whole(format!(
+                    "\"phantom_token_client_secret\" is not sent by phantom_token_client_auth private_key_jwt: keep one of phantom_token_client_secret and phantom_token_client_key, in {line}"
+                )));
+            }
+            (Some(line), _) if !by_key => {
+                return Err(ConfError::Whole(format!(
+                    "\"phantom_token_client_key\" signs for phantom_token_client_auth private_key_jwt alone: write that, or leave the key out, in {line}"
+                )));
+            }
+            _ => {}
+        }
         let (id, secret) = match (settings.id.get(), settings.secret.get()) {
             (id, _) if auth == ClientAuth::None => (id.cloned().unwrap_or_default(), None),
+            (Some(id), _) if by_key => (id.clone(), None),
             (None, _) => {
                 return Err(ConfError::missing(
                     "phantom_token_client_id",
@@ -109,7 +153,13 @@ impl Credentials {
             }
             (Some(id), Some(secret)) => (id.clone(), Some(secret.clone())),
         };
-        let mut hints = Hints { encoded: false, raw: false, certificate: has_certificate };
+        let mut hints = Hints {
+            encoded: false,
+            raw: false,
+            certificate: server.tls.has_certificate(),
+            assertions: auth.signs(),
+            key: by_key,
+        };
         let (mut basic, mut raw) = (None, None);
         match (auth, &secret) {
             (ClientAuth::Basic, Some(secret)) => {
@@ -126,6 +176,14 @@ impl Credentials {
             }
             _ => {}
         }
+        let assertions = auth.signs().then(|| {
+            let terms = settings.terms.get().cloned().unwrap_or_default();
+            let secret = secret.as_ref().map(|secret| &secret.bytes[..]);
+            let secret = secret.zip(settings.secret_place());
+            Assertions::of(&server.assertion, &terms, &id, secret, issuers, place)
+        });
+        let assertions = assertions.transpose()?;
+        let accept = server.request.accept();
         let common = |authorization| {
             Common::new(authorization, accept).map_err(|_| {
                 ConfError::Whole(format!(
@@ -134,7 +192,7 @@ impl Credentials {
             })
         };
         let common_raw = raw.map(|raw| common(Some(raw))).transpose()?;
-        Ok(Self { common: common(basic)?, common_raw, id, secret, auth, hints })
+        Ok(Self { common: common(basic)?, common_raw, id, secret, auth, assertions, hints })
     }
 
     /// The secret; empty where none is needed.
@@ -142,15 +200,24 @@ impl Credentials {
         self.secret.as_ref().map_or(&[], |secret| &secret.bytes)
     }
 
-    /// `client_id` and `client_secret`, where they are sent in the body.
-    pub(crate) fn in_body(&self) -> Option<[&[u8]; 2]> {
-        (self.auth == ClientAuth::Post).then(|| [&self.id[..], self.secret()])
+    /// What of them is the same in the form of every call.
+    pub(crate) fn in_form(&self) -> Option<[(&'static str, &[u8]); 2]> {
+        match self.auth {
+            ClientAuth::Post => Some([("client_id", &self.id), ("client_secret", self.secret())]),
+            auth => auth.signs().then(|| assertion::params(&self.id)),
+        }
+    }
+
+    /// What appends to a form that is good for one attempt alone.
+    pub(crate) fn once(&self) -> Option<Arc<Once>> {
+        self.assertions.as_ref().map(|made| made.once.clone())
     }
 
     /// The names of parameters that stand in the body already.
     pub(super) fn own_params(&self) -> &'static [&'static str] {
         match self.auth {
             ClientAuth::Post => &["client_id", "client_secret"],
+            auth if auth.signs() => assertion::PARAMS,
             _ => &[],
         }
     }
@@ -170,19 +237,25 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
     }),
     Command::new(c"phantom_token_client_secret", MSL | NGX_CONF_TAKE1, secret),
     Command::new(c"phantom_token_client_secret_file", MSL | NGX_CONF_TAKE1, secret_file),
-    Command::new(c"phantom_token_client_auth", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        let auth = choose(
-            args[0],
-            &[
-                ("basic", ClientAuth::Basic),
-                ("basic_raw", ClientAuth::BasicRaw),
-                ("post", ClientAuth::Post),
-                ("none", ClientAuth::None),
-            ],
-        )?;
-        settings.auth.set(cf, auth)
-    }),
+    Command::new(c"phantom_token_client_auth", MSL | NGX_CONF_TAKE1234, client_auth),
 ];
+
+/// `WAY`, and behind those that sign what they sign.
+fn client_auth(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
+    let (flat, of_blocks) = WAYS.split_at(FLAT_WAYS);
+    let ways = if cf.is_in_block() { &WAYS[..] } else { flat };
+    if !cf.is_in_block() && of_blocks.iter().any(|(word, _)| word.as_bytes() == args[0]) {
+        let way = String::from_utf8_lossy(args[0]);
+        let write = "only a block has it; write client_auth";
+        return Err(invalid(args[0], format_args!("{write} {way} in phantom_token_provider")));
+    }
+    let auth = choose(args[0], ways)?;
+    if !auth.signs() && args.len() > 1 {
+        return Err(ConfError::Arguments);
+    }
+    settings.auth.set(cf, auth)?;
+    settings.terms.set(cf, Rc::new(Terms::read(&args[1..])?))
+}
 
 /// Checks an id or a secret as it is written.
 fn check(cf: &mut Cf<'_>, directive: &str, value: &[u8]) -> Result<(), ConfError> {

@@ -5,12 +5,16 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::rc::Rc;
 
+use phantom_token_engine::jose::key::{self, Key, KeyError};
 use zeroize::Zeroizing;
 
 use crate::nginx::parser::{Cf, ConfError};
 
 /// The longest PEM file read, in bytes: a whole system's root store has a few hundred kilobytes.
 const MAX_PEM_FILE: usize = 8 * 1024 * 1024;
+
+/// The longest file of one key, in bytes: text may stand around it.
+const MAX_KEY_FILE: usize = 64 * 1024;
 
 /// A PEM file as it was when the configuration was read.
 #[derive(PartialEq, Eq)]
@@ -33,6 +37,26 @@ impl PemFile {
     }
 }
 
+/// The key in the file at `path`, private or public, read once for all directives that name it. Warns
+/// where everybody may read a private one.
+pub(crate) fn key(cf: &mut Cf<'_>, path: &str) -> Result<Key, ConfError> {
+    if let Some((_, known)) = cf.main_conf().keys.iter().find(|(known, _)| known == path) {
+        return Ok(known.clone());
+    }
+    let bytes = read(path, MAX_KEY_FILE)?;
+    let key = key::read(&bytes).map_err(|error| unfit_key(path, error))?;
+    if matches!(key, Key::Private(_)) && is_readable_by_all(path) {
+        cf.warn_once(format!("the key file \"{path}\" is readable by all: chmod o-r it"));
+    }
+    cf.main_conf().keys.push((path.to_owned(), key.clone()));
+    Ok(key)
+}
+
+/// Why the file at `path` does not do as the key that a directive wants.
+pub(crate) fn unfit_key(path: &str, error: KeyError) -> ConfError {
+    ConfError::Directive(format!("names \"{path}\": {error}"))
+}
+
 /// Reads a file that holds a secret; warns where everybody may read it.
 pub(crate) fn read_secret(
     cf: &mut Cf<'_>,
@@ -40,11 +64,14 @@ pub(crate) fn read_secret(
     most: usize,
 ) -> Result<Zeroizing<Vec<u8>>, ConfError> {
     let bytes = read(path, most)?;
-    let open = std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0);
-    if open {
+    if is_readable_by_all(path) {
         cf.warn_once(format!("the secret file \"{path}\" is readable by all: chmod o-r it"));
     }
     Ok(bytes)
+}
+
+fn is_readable_by_all(path: &str) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0)
 }
 
 fn read(path: &str, most: usize) -> Result<Zeroizing<Vec<u8>>, ConfError> {

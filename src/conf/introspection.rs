@@ -12,7 +12,7 @@ use crate::conf::endpoints::{self, Named, PolicyEndpoint};
 use crate::conf::request::{Extras, Values};
 use crate::conf::settings::{Place, inherit};
 use crate::conf::tls::Tls;
-use crate::conf::{cache, calls, credentials, issuer, request, tls};
+use crate::conf::{assertion, cache, calls, credentials, issuer, request, tls};
 use crate::nginx::parser::{Cf, ConfError};
 
 /// What an authorization server is and how it is asked, apart from what a location demands. Equal ones
@@ -21,6 +21,7 @@ use crate::nginx::parser::{Cf, ConfError};
 pub(crate) struct Server {
     pub(super) endpoints: endpoints::Settings,
     pub(super) credentials: credentials::Settings,
+    pub(super) assertion: assertion::Settings,
     pub(super) request: request::Settings,
     pub(super) tls: tls::Settings,
     pub(super) calls: calls::Settings,
@@ -30,7 +31,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(super) fn inherit(&mut self, outer: &Self) {
-        inherit!(self from outer: endpoints, credentials, request, tls, calls, cache_control, issuer);
+        inherit!(self from outer: endpoints, credentials, assertion, request, tls, calls, cache_control, issuer);
     }
 }
 
@@ -56,8 +57,8 @@ impl Introspection {
     pub(super) fn of(cf: &mut Cf<'_>, server: &Server, place: &Place) -> Result<Self, ConfError> {
         let written = server.endpoints.written(place)?;
         let accept = server.request.accept();
-        let has_certificate = server.tls.has_certificate();
-        let credentials = Credentials::of(&server.credentials, accept, has_certificate, place)?;
+        let issuers = server.issuer.all();
+        let credentials = Credentials::of(server, &issuers, place)?;
         let extras = Extras::of(&server.request, &credentials, place)?;
         let https = written.iter().any(|named| named.endpoint.is_https());
         let tls = Tls::of(cf, &server.tls, https, place)?;
@@ -75,8 +76,9 @@ impl Introspection {
         let [headers, params] = [&extras.headers, &extras.params]
             .map(|extras| extras.iter().map(|extra| u8::from(extra.keyed)).collect::<Vec<_>>());
         let auth = [credentials.auth as u8];
-        let caller = parts(&[tls.key.as_bytes(), &auth, accept, extras.hint(), &headers, &params]);
-        let issuers = server.issuer.all();
+        let assertions = credentials.assertions.as_ref().map_or(&[][..], |made| &made.shown);
+        let fixed = [tls.key.as_bytes(), &auth, assertions, accept, extras.hint()];
+        let caller = parts(&[&fixed[..], &[&headers, &params]].concat());
         Ok(Self {
             provider: provider.cloned(),
             endpoints,
@@ -219,6 +221,6 @@ impl Identity {
 }
 
 /// Parts one behind the other, each with its length: no two lists of parts are the same.
-fn parts(parts: &[&[u8]]) -> Vec<u8> {
+pub(super) fn parts(parts: &[&[u8]]) -> Vec<u8> {
     parts.iter().flat_map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat()).collect()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_engine::answer::Terms;
-use phantom_token_engine::client::Call;
+use phantom_token_engine::client::{Body, Call};
 use phantom_token_engine::http::form as body;
 use phantom_token_engine::memory::{self, NoMemory};
 use phantom_token_engine::shared::counters::ConnectionCount;
@@ -39,14 +39,13 @@ pub(crate) fn make(
 ) -> Result<Call, NoMemory> {
     let introspection = &policy.introspection;
     let text = |text: &'static str| text.as_bytes();
-    // The hint, id and secret besides.
+    // The hint and the client's two besides.
     let mut params: Vec<(&[u8], &[u8])> = memory::with_room(3 + about.params.len())?;
     if let Some(hint) = &introspection.extras.token_type_hint {
         params.push((text("token_type_hint"), hint));
     }
-    if let Some([id, secret]) = introspection.credentials.in_body() {
-        params.push((text("client_id"), id));
-        params.push((text("client_secret"), secret));
+    if let Some(own) = introspection.credentials.in_form() {
+        params.extend(own.map(|(name, value)| (text(name), value)));
     }
     for (param, value) in introspection.extras.params.iter().zip(about.params) {
         params.push((param.name.as_bytes(), value));
@@ -67,7 +66,10 @@ pub(crate) fn make(
         count: about.count,
         common: common.clone(),
         headers,
-        body: body::introspection_body(about.token, params)?.into(),
+        body: Body::new(
+            body::introspection_body(about.token, params)?,
+            introspection.credentials.once(),
+        ),
         deadline: about.deadline,
         connect_timeout: about.connect_timeout,
     })

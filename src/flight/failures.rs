@@ -80,7 +80,11 @@ impl fmt::Display for Flat<'_> {
                 hint.escape_ascii()
             ),
             Cause::Answer { failure, hints } => {
-                write!(f, "failed: {failure}; {}", advice(Failure::from(*failure).kind))?;
+                let advice = match failure {
+                    NoVerdict::Credentials(_) => hints.advice(),
+                    _ => advice(Failure::from(*failure).kind),
+                };
+                write!(f, "failed: {failure}; {advice}")?;
                 if let NoVerdict::Credentials(_) = failure {
                     f.write_str(CREDENTIALS_OR_TOKEN)?;
                     write!(f, "{hints}")?;
@@ -111,15 +115,14 @@ fn advice(kind: FailureKind) -> &'static str {
             "see the server's own log"
         }
         FailureKind::RateLimited => "ask less often: see phantom_token_cache_valid",
-        FailureKind::Credentials => {
-            "check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect"
-        }
         FailureKind::Answer => {
             "check the endpoint's URL, phantom_token_introspection_accept and what the server gives this client"
         }
-        FailureKind::Resting | FailureKind::Overflow | FailureKind::Internal => {
-            "see the lines before"
-        }
+        // What credentials are refused for depends on what they are: `Hints::advice`.
+        FailureKind::Credentials
+        | FailureKind::Resting
+        | FailureKind::Overflow
+        | FailureKind::Internal => "see the lines before",
     }
 }
 
@@ -143,10 +146,28 @@ fn advice_on(error: &CallError) -> &'static str {
     }
 }
 
+impl Hints {
+    /// What to look at first.
+    pub(super) fn advice(self) -> &'static str {
+        match self.key {
+            false => {
+                "check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect"
+            }
+            true => {
+                "check phantom_token_client_id and phantom_token_client_key, and that the client may introspect"
+            }
+        }
+    }
+}
+
+/// What may have to be looked at besides.
 impl fmt::Display for Hints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.encoded {
             f.write_str("; try \"phantom_token_client_auth basic_raw\"")?;
+        }
+        if self.assertions {
+            f.write_str("; check the key id, the audience and both clocks")?;
         }
         if self.certificate {
             f.write_str(

@@ -456,10 +456,11 @@ fn say_down(endpoint: &PolicyEndpoint) {
 }
 
 fn say_shut(endpoint: &PolicyEndpoint, policy: &Policy) {
+    let hints = policy.introspection.credentials.hints;
     let line = format_args!(
-        "\"{}\" refuses this client's credentials to the gateway's own calls too: ten calls a second go out until one is answered; check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect, or the firewall in front{}",
+        "\"{}\" refuses this client's credentials to the gateway's own calls too: ten calls a second go out until one is answered; {}, or the firewall in front{hints}",
         endpoint.endpoint.label(),
-        policy.introspection.credentials.hints
+        hints.advice()
     );
     error!(Cycle, "{}", endpoint.said(line));
 }

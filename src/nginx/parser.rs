@@ -73,8 +73,9 @@ pub(crate) type ContentHandler = unsafe extern "C" fn(*mut ngx_http_request_t) -
 /// The parser at one directive, or at the end of a block.
 pub(crate) struct Cf<'a> {
     cf: *mut ngx_conf_t,
-    /// How messages are worded where the parser is.
-    words: fn(&str) -> String,
+    /// How messages are worded in the block that the parser is in; `None`: in none that has words of its
+    /// own.
+    words: Option<fn(&str) -> String>,
     callback: PhantomData<&'a mut ngx_conf_t>,
 }
 
@@ -82,7 +83,7 @@ impl Cf<'_> {
     /// # Safety
     /// `cf` must be live, and the value must not outlive the callback.
     pub(crate) unsafe fn new(cf: *mut ngx_conf_t) -> Self {
-        Self { cf, words: str::to_owned, callback: PhantomData }
+        Self { cf, words: None, callback: PhantomData }
     }
 
     /// The parser in a block that has words of its own for what messages name.
@@ -90,7 +91,7 @@ impl Cf<'_> {
     /// # Safety
     /// As [`Self::new`].
     pub(crate) unsafe fn in_block(cf: *mut ngx_conf_t, words: fn(&str) -> String) -> Self {
-        Self { cf, words, callback: PhantomData }
+        Self { cf, words: Some(words), callback: PhantomData }
     }
 
     /// Runs `check` on what a block that has been read says, with messages in its words.
@@ -99,7 +100,7 @@ impl Cf<'_> {
         words: fn(&str) -> String,
         check: impl FnOnce(&mut Self) -> T,
     ) -> T {
-        let outer = core::mem::replace(&mut self.words, words);
+        let outer = self.words.replace(words);
         let checked = check(self);
         self.words = outer;
         checked
@@ -107,7 +108,12 @@ impl Cf<'_> {
 
     /// A message in the words of where the parser is.
     pub(crate) fn worded(&self, message: &str) -> String {
-        (self.words)(message)
+        self.words.map_or_else(|| message.to_owned(), |words| words(message))
+    }
+
+    /// Whether the parser is in a block that has directives of its own.
+    pub(crate) fn is_in_block(&self) -> bool {
+        self.words.is_some()
     }
 
     pub(crate) fn as_ptr(&mut self) -> *mut ngx_conf_t {

@@ -259,6 +259,9 @@ pub enum RequestCause {
     /// The HTTP client refused the request.
     #[error("the introspection request cannot be written")]
     Refused,
+    /// The client's assertion cannot be signed.
+    #[error("the client assertion cannot be signed")]
+    Assertion,
     /// This process has no memory to write it into.
     #[error("no memory for the introspection request")]
     NoMemory,

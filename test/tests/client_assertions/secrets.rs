@@ -1,0 +1,79 @@
+//! Nothing of an assertion, and nothing of the key's file, is where it does not belong.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+
+use memchr::memmem;
+use phantom_token_test::authorization_server::Assertions;
+use phantom_token_test::{Reply, Script};
+
+use crate::{AUDIENCE, BY_KEY, ID, p256, rig, server};
+
+/// How often bytes occur in what a process may write to.
+fn occurrences(pid: u32, bytes: &[u8]) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a running process");
+    let memory = File::open(format!("/proc/{pid}/mem")).expect("the right to look into a child");
+    let ranges = maps.lines().filter_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let address = |text| u64::from_str_radix(text, 16).ok();
+        rest.starts_with("rw").then_some((address(start)?, address(end)?))
+    });
+    let found = ranges.map(|(start, end)| {
+        let mut copy = vec![0; (end - start) as usize];
+        // Not all of it can be read: the kernel's own pages cannot.
+        match memory.read_exact_at(&mut copy, start) {
+            Ok(()) => memmem::find_iter(&copy, bytes).count(),
+            Err(_) => 0,
+        }
+    });
+    found.sum()
+}
+
+#[test]
+fn no_log_holds_an_assertion_and_no_process_the_file_of_the_key() {
+    let key = p256();
+    let pem = key.serialize_pem();
+    let line = pem.lines().nth(1).expect("a line of base64");
+    let assertions = Assertions::new(ID, AUDIENCE).with_key(&key);
+    let rig = rig(server(&assertions), BY_KEY, |builder| {
+        builder
+            .file("client.key", pem.clone())
+            .log_level("debug")
+            .secret(line)
+            .main("thread_pool phantom_token threads=2;")
+            .http("phantom_token_cache off;")
+    });
+    for n in 0..20 {
+        rig.assert_passes(&rig.server.issue());
+        let odd = format!("odd-{n}");
+        let script = match n % 4 {
+            0 => Script::status(401),
+            1 => Script::close(),
+            2 => Script::raw("nonsense\r\n\r\n"),
+            _ => Script::status(302),
+        };
+        rig.server.script(&odd, script);
+        Reply::failure().assert(&rig.get_as(&odd));
+    }
+    let arrived = assertions.arrived();
+    assert!(arrived.len() >= 40, "{}", arrived.len());
+    let log = rig.gateway.error_log();
+    for assertion in &arrived {
+        let claims = assertion.jwt.split('.').nth(1).expect("claims");
+        let jti = assertion.jti().expect("a jti");
+        for part in [&assertion.jwt[..], claims, &jti] {
+            assert!(!log.contains(part), "the log holds {part}");
+        }
+    }
+    for pid in rig.gateway.workers().into_iter().chain([rig.gateway.pid()]) {
+        // Beyond the first bytes, which the allocator writes over where memory is given back.
+        assert_eq!(occurrences(pid, &line.as_bytes()[24..]), 0, "in {pid}");
+    }
+    let [worker] = rig.gateway.workers()[..] else { panic!("one worker") };
+    // What was sent is wiped, whatever became of it.
+    for assertion in arrived {
+        let signature = assertion.jwt.rsplit('.').next().expect("a signature");
+        assert_eq!(occurrences(worker, &signature.as_bytes()[24..]), 0, "an assertion is left");
+    }
+}
