@@ -18,6 +18,7 @@ pub mod example;
 pub mod grpc;
 pub mod http;
 pub mod http2;
+pub mod jose;
 pub mod jwt;
 pub mod load;
 pub mod metrics;

@@ -77,6 +77,23 @@ fn where_a_request_waits_for_it() {
 }
 
 #[test]
+fn where_a_request_is_judged_before_the_limits() {
+    for entry in ["the preaccess handler", "resuming a request", "the header filter"] {
+        let before_limits = |builder: Builder, _: &AuthorizationServer| {
+            builder.directives("phantom_token_phase preaccess;")
+        };
+        let Some(rig) = rig_with(entry, before_limits) else { return };
+        let worker = rig.gateway.workers();
+        let response = rig.get_as(&rig.server.issue().token);
+        assert_eq!(response.status, 500, "{entry}: {response:?}");
+        if entry != "the header filter" {
+            assert_eq!(rig.api.count(), 0, "{entry}: fails closed");
+        }
+        assert_serves_on(&rig, entry, &worker);
+    }
+}
+
+#[test]
 fn where_a_redirected_request_begins_anew() {
     let entry = "the rewrite handler";
     let change = |builder: Builder, _: &AuthorizationServer| {
@@ -294,6 +311,7 @@ fn while_the_configuration_is_read() {
         "the whole configuration",
         "merging configurations",
         "the end of the configuration",
+        "the order of phases",
         "the filters",
         "a zone",
         "the state zone",
