@@ -69,8 +69,6 @@ pub(crate) struct Ctx {
     pub(crate) original: Option<Original>,
     /// What NGINX's headers point into.
     pub(crate) grants: SmallVec<[Rc<Cached>; 1]>,
-    /// This pass's token was judged before the limits (`phantom_token_phase preaccess`).
-    pub(crate) judged: bool,
     /// What stands behind the token that is being judged, for checks that read claims.
     pub(super) candidate: Option<Candidate>,
     /// What the last decision let in.
@@ -201,7 +199,6 @@ impl Ctx {
         let mut ctx = CONTEXTS.enter(r)?;
         // A new pass: what the last one waited for or replied is over.
         ctx.wait = None;
-        ctx.judged = false;
         ctx.decided = false;
         ctx.reply = None;
         Ok(ctx)

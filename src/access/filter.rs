@@ -4,8 +4,12 @@
 //! into our JSON reply where the response is still ours: the context is in the request's slot (an
 //! `error_page` clears it) and the status is the one we gave.
 
+use std::rc::Rc;
+
 use crate::access::ctx::{Ctx, Reply};
 use crate::access::refusal;
+use crate::conf::phase::Phase;
+use crate::conf::{LocConf, Policy};
 use crate::nginx::filters::{Body, Filter};
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
@@ -26,7 +30,10 @@ impl Filter for OwnReplies {
         };
         let (status, error) = (r.status(), r.error_status());
         // The same status from the upstream is not ours: "satisfy any" may have let the request in.
-        let refused_here = ctx.judged || r.is_in_access_phase();
+        // A request that is refused before its limits goes no further in this pass.
+        let before_limits = |policy: &Rc<Policy>| policy.phase == Phase::Preaccess;
+        let refused_here =
+            r.is_in_access_phase() || LocConf::of(r).policy.as_ref().is_some_and(before_limits);
         let ours = |reply: &&mut Reply| {
             error == status && reply.status == status && !reply.sending && refused_here
         };

@@ -55,7 +55,7 @@ impl Handler for Access {
     fn handle(r: Request) -> Result<ngx_int_t, NoMemory> {
         let Some(policy) = LocConf::of(r).policy.as_ref() else { return switched_off(r) };
         // A handler of another module's may have ended the preaccess phase before ours.
-        if policy.phase == Phase::Preaccess && Ctx::of(&r)?.judged {
+        if policy.phase == Phase::Preaccess && Ctx::of(&r)?.decided {
             return Ok(DECLINED);
         }
         judge(r, policy)
@@ -74,10 +74,11 @@ impl Handler for Preaccess {
         else {
             return Ok(DECLINED);
         };
-        let given = judge(r, policy)?;
-        Ctx::of(&r)?.judged = given != AGAIN;
-        // NGX_OK would end the phase: nobody would be limited.
-        Ok(if given == OK { DECLINED } else { given })
+        match judge(r, policy)? {
+            // It would end the phase: nobody would be limited.
+            OK => Ok(DECLINED),
+            given => Ok(given),
+        }
     }
 }
 

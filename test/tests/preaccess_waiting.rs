@@ -55,7 +55,9 @@ fn who_leaves_meanwhile_costs_nothing_more() {
     let rig = rig(|builder| builder.http2());
     let (one, two) = (user(&rig, "one"), user(&rig, "two"));
     let hold = rig.server.hold();
-    drop(ask(&rig, &one));
+    let client = ask(&rig, &one);
+    rig.server.wait_for_introspections(1);
+    drop(client);
     rig.gateway.wait_for_access("\" 499 ");
 
     let mut http2 = Http2::connect(rig.gateway.http2_port()).unwrap();
