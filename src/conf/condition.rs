@@ -20,23 +20,17 @@ pub(super) fn value(
     arg: &'static [u8],
     gain: &Gain,
 ) -> Result<ComplexValue, ConfError> {
-    refuse_clients(arg, gain.verb)?;
     let Gain { verb, each } = gain;
+    refuse_clients(arg, verb)?;
     let has_variables = directive::variables(arg).next().is_some();
-    let doubt = if directive::maker(arg, directive::is_clients) == Maker::Both {
-        Some(format!("any client can set some of it, and {verb}"))
-    } else if holds(arg, |name| name == b"remote_user") {
-        Some("any client can send a name: auth_basic has not judged it yet".to_owned())
-    } else if holds(arg, directive::is_never_empty) || has_variables && directive::has_text(arg) {
-        Some(format!("it is never empty, and every request {each}"))
-    } else {
-        None
-    };
-    if let Some(doubt) = doubt {
-        let (value, line) = (String::from_utf8_lossy(arg), cf.line());
-        cf.warn_once(format!(
-            "\"{name}\" has a doubtful value \"{value}\": {doubt}; derive the condition with map, in {line}"
-        ));
+    if !warn_of_clients(cf, name, arg, verb) {
+        if holds(arg, |name| name == b"remote_user") {
+            let doubt = "any client can send a name: auth_basic has not judged it yet";
+            warn(cf, name, arg, doubt);
+        } else if holds(arg, directive::is_never_empty) || has_variables && directive::has_text(arg)
+        {
+            warn(cf, name, arg, &format!("it is never empty, and every request {each}"));
+        }
     }
     cf.complex_value(arg)
 }
@@ -48,6 +42,22 @@ pub(super) fn refuse_clients(arg: &[u8], verb: &str) -> Result<(), ConfError> {
     }
     let why = format_args!("any client can set it and {verb}; derive the condition with map");
     Err(invalid(arg, why))
+}
+
+/// Warns where a client makes some of a value. Returns whether it does.
+pub(super) fn warn_of_clients(cf: &mut Cf<'_>, name: &str, arg: &[u8], verb: &str) -> bool {
+    let is_clients = directive::maker(arg, directive::is_clients) == Maker::Both;
+    if is_clients {
+        warn(cf, name, arg, &format!("any client can set some of it, and {verb}"));
+    }
+    is_clients
+}
+
+fn warn(cf: &mut Cf<'_>, name: &str, arg: &[u8], doubt: &str) {
+    let (value, line) = (String::from_utf8_lossy(arg), cf.line());
+    cf.warn_once(format!(
+        "\"{name}\" has a doubtful value \"{value}\": {doubt}; derive the condition with map, in {line}"
+    ));
 }
 
 /// Whether one of a value's variables is such a one.

@@ -1,19 +1,20 @@
 //! What a location demands of a token, and what it forwards.
 
 pub(crate) mod require;
+pub(crate) mod scope;
 
 use std::cell::Cell;
 use std::rc::Rc;
 
+use phantom_token_engine::answer::Forward;
 use phantom_token_engine::answer::nature::Accepts;
-use phantom_token_engine::answer::{Forward, scope};
-use phantom_token_engine::token::challenge;
 
-use crate::conf::settings::{IF, MSL, Repeated, Setting, choose, inherit, no_variables};
+use crate::conf::settings::{IF, MSL, Repeated, Setting, choose, inherit};
 use crate::nginx::command::Command;
-use crate::nginx::parser::{Cf, ConfigLine, invalid};
+use crate::nginx::parser::{Cf, ConfigLine};
 use crate::nginx::sys::*;
 use require::Requirement;
+use scope::Scope;
 
 /// What to do with a DPoP-bound token that is presented as a Bearer token (RFC 9449 §7.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,8 +25,7 @@ pub(crate) enum BoundTokens {
 
 #[derive(Default)]
 pub(crate) struct Settings {
-    /// With single spaces between its values.
-    pub(super) scope: Setting<Rc<Vec<u8>>>,
+    pub(super) scope: Setting<Rc<Scope>>,
     pub(super) require: Repeated<Requirement>,
     pub(super) bound_tokens: Setting<BoundTokens>,
     pub(super) kind: Setting<Accepts>,
@@ -36,6 +36,26 @@ pub(crate) struct Settings {
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
         inherit!(self from outer: scope, require, bound_tokens, kind, forward, noted);
+    }
+
+    /// Before inheriting: who demands more of tokens further in may mean both to count.
+    pub(super) fn warn_of_replaced(&self, cf: &mut Cf<'_>, outer: &Self) {
+        if let (Some(own), Some(replaced)) = (self.scope.placed(), outer.scope.placed())
+            && !own.value.implies(&replaced.value)
+        {
+            let lost = replaced.value.sources();
+            cf.warn_of_replaced("phantom_token_scope", &own.line, &replaced.line, &lost);
+        }
+        if let Some(own) = self.require.placed().next() {
+            let repeated: Vec<_> = self.require.iter().flat_map(Requirement::sources).collect();
+            for replaced in outer.require.placed() {
+                let lost = replaced.value.sources().filter(|value| !repeated.contains(value));
+                let lost: Vec<_> = lost.collect();
+                if !lost.is_empty() {
+                    cf.warn_of_replaced("phantom_token_require", &own.line, &replaced.line, &lost);
+                }
+            }
+        }
     }
 }
 
@@ -76,6 +96,20 @@ impl Noted {
 }
 
 impl Cf<'_> {
+    fn warn_of_replaced(
+        &mut self,
+        directive: &str,
+        own: &ConfigLine,
+        outer: &ConfigLine,
+        lost: &[&[u8]],
+    ) {
+        let lost = lost.join(&b' ');
+        let lost = String::from_utf8_lossy(&lost);
+        self.warn_once(format!(
+            "\"{directive}\" replaces that of {outer}, and \"{lost}\" is not demanded here: repeat it if it shall be, in {own}"
+        ));
+    }
+
     /// At the end of the configuration: who demands something of tokens means them to be judged.
     pub(crate) fn warn_of_demands_without_force(&mut self) {
         let demands = std::mem::take(&mut self.main_conf().demands);
@@ -89,16 +123,7 @@ impl Cf<'_> {
 }
 
 pub(super) const COMMANDS: &[Command<Settings>] = &[
-    Command::new(c"phantom_token_scope", MSL | IF | NGX_CONF_1MORE, |cf, settings, args| {
-        for arg in args {
-            no_variables(arg)?;
-            challenge::check_scope(arg).map_err(|error| invalid(arg, error))?;
-        }
-        let values: Vec<_> = args.iter().flat_map(|arg| scope::values(arg)).collect();
-        settings.scope.set(cf, Rc::new(values.join(&b' ')))?;
-        settings.noted.note(cf, "phantom_token_scope");
-        Ok(())
-    }),
+    Command::new(c"phantom_token_scope", MSL | IF | NGX_CONF_1MORE, scope::scope),
     Command::new(c"phantom_token_require", MSL | IF | NGX_CONF_1MORE, require::require),
     Command::new(c"phantom_token_bound_tokens", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
         let bound =

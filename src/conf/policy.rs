@@ -13,6 +13,7 @@ use crate::conf::access::{self, AllowOptions};
 use crate::conf::cache::{self, CacheTimes};
 use crate::conf::challenge::{self, Challenge};
 use crate::conf::demands::require::Requirement;
+use crate::conf::demands::scope::Scope;
 use crate::conf::demands::{self, BoundTokens};
 use crate::conf::introspection::{Introspection, Server};
 use crate::conf::mixed::WrittenFor;
@@ -100,8 +101,7 @@ pub(crate) struct Policy {
     pub(crate) syntax: TokenSyntax,
     pub(crate) phase: Phase,
     pub(crate) forward: Forward,
-    /// Required scope, single spaces between its values; empty: none.
-    pub(crate) scope: Rc<Vec<u8>>,
+    pub(crate) scope: Rc<Scope>,
     pub(crate) require: Repeated<Requirement>,
     pub(crate) challenge: Challenge,
     pub(crate) allow_options: AllowOptions,
@@ -139,7 +139,7 @@ impl Policy {
         };
         let phase = Phase::of(cf, &access.phase, line)?;
         let scope = demands.scope.get().cloned().unwrap_or_default();
-        let challenge = challenge.of(scope.clone(), line)?;
+        let challenge = challenge.of(scope.fixed.clone(), line)?;
         let thread_pool = server.calls.thread_pool(cf)?;
         let timeout_ms = server.calls.timeout_ms();
         let connect_timeout_ms = server.calls.connect_timeout_ms();
@@ -173,7 +173,7 @@ impl Policy {
     /// Whether the operator's expressions decide about a token that is active: they may look at its
     /// claims.
     pub(crate) fn judges_by_variables(&self) -> bool {
-        self.require.is_set()
+        self.require.is_set() || !self.scope.made.is_empty()
     }
 
     /// H(token) ‖ H(identity), with those of the extra headers' and parameters' values that the answer

@@ -430,7 +430,8 @@ fn every_directive_takes_its_documented_values() {
         SECRET,
         "phantom_token_client_auth post;",
         "phantom_token_forward none;",
-        "phantom_token_scope \"read write\" execute;",
+        "phantom_token_scope \"read write\" execute match=all;",
+        "phantom_token_require $internal$phantom_token_claim_sub error=401;",
         "phantom_token_realm api;",
         "phantom_token_resource_metadata https://api.example/.well-known/oauth-protected-resource;",
         "phantom_token_allow_options preflight;",
@@ -467,11 +468,7 @@ fn every_directive_takes_its_documented_values() {
 fn a_dollar_in_a_string_without_variables_is_noticed() {
     let on = ["phantom_token on;", ENDPOINT, ID, SECRET];
     for value in ["$host", "x${host}", "$_x"] {
-        for name in [
-            "phantom_token_introspection_accept",
-            "phantom_token_token_type_hint",
-            "phantom_token_scope",
-        ] {
+        for name in ["phantom_token_introspection_accept", "phantom_token_token_type_hint"] {
             assert_wrong(&format!("{name} \"{value}\";"));
         }
         assert_wrong(&format!("phantom_token_introspection_endpoint \"http://{value}/\";"));

@@ -46,6 +46,11 @@ pub fn covers(granted: &[u8], required: &[u8]) -> bool {
     values(required).all(|wanted| values(granted).any(|value| value == wanted))
 }
 
+/// Tells whether some value of `wanted` is among those of `granted`, as [`covers`] compares them.
+pub fn meets(granted: &[u8], wanted: &[u8]) -> bool {
+    values(wanted).any(|wanted| covers(granted, wanted))
+}
+
 /// Returns the values of `required` that are not among those of `granted`, joined by single spaces.
 ///
 /// # Errors
@@ -91,6 +96,19 @@ mod tests {
         let object = Object::parse(text.as_bytes()).expect("an object");
         normalise(object.get("scope").expect("scope"))
             .map(|scope| String::from_utf8(scope).expect("utf-8"))
+    }
+
+    #[test]
+    fn one_value_is_enough_to_meet() {
+        for (granted, wanted, met) in [
+            ("a b", "b c", true),
+            ("a b", "c  b", true),
+            ("ab", "a b", false),
+            ("", "a", false),
+            ("a", "", false),
+        ] {
+            assert_eq!(meets(granted.as_bytes(), wanted.as_bytes()), met, "{granted:?} {wanted:?}");
+        }
     }
 
     #[test]

@@ -29,6 +29,13 @@ pub(crate) struct Requirement {
     pub(crate) error: Error,
 }
 
+impl Requirement {
+    /// The values as they are written.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &[u8]> {
+        self.values.iter().map(ComplexValue::source)
+    }
+}
+
 pub(super) fn require(
     cf: &mut Cf<'_>,
     settings: &mut Settings,

@@ -26,6 +26,8 @@ pub enum Notice {
     TwoIssuers = 8,
     /// A value made for a request cannot stand in a challenge.
     UnfitChallenge = 9,
+    /// A value made for a request is no scope.
+    UnfitScope = 10,
 }
 
 /// When each was said last.
