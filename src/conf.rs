@@ -19,6 +19,7 @@ mod assertion;
 pub(crate) mod cache;
 pub(crate) mod calls;
 pub(crate) mod challenge;
+pub(crate) mod clock;
 mod condition;
 pub(crate) mod credentials;
 pub(crate) mod demands;
@@ -321,6 +322,7 @@ directives! {
     Block {
         assertion::COMMANDS: assertion::Settings = assertion;
         issuer::COMMANDS: issuer::Settings = issuer;
+        clock::COMMANDS: clock::Settings = clock;
     }
     LocConf {
         access::COMMANDS: access::Settings = settings.access;

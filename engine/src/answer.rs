@@ -10,7 +10,7 @@ pub mod claims;
 pub mod facts;
 pub mod failure;
 pub mod grant;
-pub mod issuer;
+
 pub mod json;
 mod json_body;
 pub mod jwt;
@@ -19,6 +19,7 @@ pub mod nature;
 pub mod registered;
 pub mod scope;
 mod signed_body;
+pub mod stated;
 pub mod subjects;
 pub mod terms;
 

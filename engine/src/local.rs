@@ -5,7 +5,7 @@
 //! the entry. It belongs to one worker and one thread. Whether an entry is still fresh is the
 //! caller's to judge at each hit; that it has not been purged is checked here.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroUsize;
@@ -15,6 +15,7 @@ use lru::LruCache;
 
 use crate::answer::facts::{Facts, Signer};
 use crate::answer::nature::Nature;
+use crate::answer::stated::Stated;
 use crate::answer::subjects::Subjects;
 use crate::lifetime::Life;
 use crate::shared::state::Generation;
@@ -26,6 +27,10 @@ mod tests;
 
 /// What an entry costs besides its texts, in bytes: itself, its key and its place in the list.
 const OVERHEAD: usize = size_of::<Cached>() + size_of::<Key>() + 64;
+
+/// The most that is kept of what is stated of a token, in bytes: it does not count as what an entry
+/// costs.
+const MAX_STATED: usize = 1024;
 
 /// One entry. Its texts never move or change while a share of it is kept, and are wiped with the
 /// last one.
@@ -46,6 +51,8 @@ pub struct Cached {
     pub generation: Generation,
     /// When the shared zone was last told that the entry is in use, in monotonic milliseconds.
     pub touched: Cell<u64>,
+    /// Read when it is first asked for.
+    stated: OnceCell<Box<Stated>>,
 }
 
 impl Cached {
@@ -77,6 +84,7 @@ impl Cached {
             life: facts.life,
             generation,
             touched: Cell::new(now_ms),
+            stated: OnceCell::new(),
         }))
     }
 
@@ -99,6 +107,19 @@ impl Cached {
     /// The server's JSON answer without the phantom token in it; empty where there was none.
     pub fn claims(&self) -> &[u8] {
         &self.bytes[self.header_len + self.scope_len..]
+    }
+
+    /// Judges what is stated of the token. It is read once, but where it is so long that it is read
+    /// anew each time.
+    pub fn judge<T>(&self, judge: impl FnOnce(&Stated) -> T) -> T {
+        if let Some(stated) = self.stated.get() {
+            return judge(stated);
+        }
+        let stated = Stated::read(self.claims(), self.jwt());
+        if stated.size() > MAX_STATED {
+            return judge(&stated);
+        }
+        judge(self.stated.get_or_init(|| Box::new(stated)))
     }
 
     /// Returns what is known of the token.

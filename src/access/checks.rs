@@ -12,19 +12,29 @@ use crate::conf::Policy;
 use crate::nginx::request::{NoMemory, Request};
 use crate::operate::counters::RequestResult;
 
+mod audience;
 mod binding;
 mod forwardable;
 mod issuer;
 mod kind;
 mod require;
 mod scope;
+mod step_up;
 
 /// A check: whether a token that a request presents, and of which the server said this, has what the
 /// location's policy asks for. It may evaluate variables.
 type Check = fn(&Request, &Policy, &Cached) -> Result<(), Unmet>;
 
-const CHECKS: [Check; 6] =
-    [binding::check, kind::check, issuer::check, scope::check, require::check, forwardable::check];
+const CHECKS: [Check; 8] = [
+    binding::check,
+    kind::check,
+    issuer::check,
+    audience::check,
+    step_up::check,
+    scope::check,
+    require::check,
+    forwardable::check,
+];
 
 /// What a token does not meet.
 pub(crate) struct Unmet {

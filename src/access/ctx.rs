@@ -121,6 +121,10 @@ pub(crate) enum Reason {
     Kind,
     /// The token is of another issuer, or of none.
     Issuer,
+    /// The token is for another audience, or for none.
+    Audience,
+    /// The token's user must be authenticated anew.
+    StepUp,
     /// The token lacks a scope.
     Scope,
     /// The token does not meet a requirement.
@@ -145,6 +149,8 @@ impl Reason {
             Self::Bound => "bound",
             Self::Kind => "kind",
             Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::StepUp => "step_up",
             Self::Scope => "scope",
             Self::Require => "require",
             Self::Inactive => "inactive",

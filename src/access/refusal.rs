@@ -33,7 +33,6 @@ pub(crate) enum Refusal {
     /// 401: a token that is unusable, or that the location does not take.
     InvalidToken,
     /// 401: whoever the token is of must be authenticated anew (RFC 9470).
-    #[allow(dead_code)]
     StepUp(StepUp),
     /// 403: the token lacks this scope, or part of it. It is named, with single spaces between its
     /// values.

@@ -2,6 +2,7 @@
 
 pub(crate) mod require;
 pub(crate) mod scope;
+pub(crate) mod step_up;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -9,12 +10,13 @@ use std::rc::Rc;
 use phantom_token_engine::answer::Forward;
 use phantom_token_engine::answer::nature::Accepts;
 
-use crate::conf::settings::{IF, MSL, Repeated, Setting, choose, inherit};
+use crate::conf::settings::{IF, MSL, Repeated, Setting, choose, claim_value, inherit};
 use crate::nginx::command::Command;
 use crate::nginx::parser::{Cf, ConfigLine};
 use crate::nginx::sys::*;
 use require::Requirement;
 use scope::Scope;
+use step_up::StepUp;
 
 /// What to do with a DPoP-bound token that is presented as a Bearer token (RFC 9449 §7.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,13 +31,17 @@ pub(crate) struct Settings {
     pub(super) require: Repeated<Requirement>,
     pub(super) bound_tokens: Setting<BoundTokens>,
     pub(super) kind: Setting<Accepts>,
+    pub(super) audience: Setting<Rc<[Box<str>]>>,
+    /// `None`: off.
+    pub(super) step_up: Setting<Option<Rc<StepUp>>>,
     pub(super) forward: Setting<Forward>,
     pub(super) noted: Noted,
 }
 
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
-        inherit!(self from outer: scope, require, bound_tokens, kind, forward, noted);
+        inherit!(self from outer:
+            scope, require, bound_tokens, kind, audience, step_up, forward, noted);
     }
 
     /// Before inheriting: who demands more of tokens further in may mean both to count.
@@ -142,6 +148,21 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         settings.kind.set(cf, kinds)?;
         if kinds != Accepts::Any {
             settings.noted.note(cf, "phantom_token_kind");
+        }
+        Ok(())
+    }),
+    Command::new(c"phantom_token_audience", MSL | NGX_CONF_1MORE, |cf, settings, args| {
+        let audiences = args.iter().map(|arg| claim_value(arg, "aud")).collect::<Result<_, _>>()?;
+        settings.audience.set(cf, audiences)?;
+        settings.noted.note(cf, "phantom_token_audience");
+        Ok(())
+    }),
+    Command::new(c"phantom_token_step_up", MSL | IF | NGX_CONF_1MORE, |cf, settings, args| {
+        let step_up = StepUp::read(args)?;
+        let is_on = step_up.is_some();
+        settings.step_up.set(cf, step_up)?;
+        if is_on {
+            settings.noted.note(cf, "phantom_token_step_up");
         }
         Ok(())
     }),

@@ -12,7 +12,7 @@ use crate::conf::endpoints::{self, Named, PolicyEndpoint};
 use crate::conf::request::{Extras, Values};
 use crate::conf::settings::{Place, inherit};
 use crate::conf::tls::Tls;
-use crate::conf::{assertion, cache, calls, credentials, issuer, request, tls};
+use crate::conf::{assertion, cache, calls, clock, credentials, issuer, request, tls};
 use crate::nginx::parser::{Cf, ConfError};
 
 /// What an authorization server is and how it is asked, apart from what a location demands. Equal ones
@@ -27,11 +27,12 @@ pub(crate) struct Server {
     pub(super) calls: calls::Settings,
     pub(super) cache_control: cache::ControlSettings,
     pub(super) issuer: issuer::Settings,
+    pub(super) clock: clock::Settings,
 }
 
 impl Server {
     pub(super) fn inherit(&mut self, outer: &Self) {
-        inherit!(self from outer: endpoints, credentials, assertion, request, tls, calls, cache_control, issuer);
+        inherit!(self from outer: endpoints, credentials, assertion, request, tls, calls, cache_control, issuer, clock);
     }
 }
 
@@ -45,6 +46,8 @@ pub(crate) struct Introspection {
     pub(crate) extras: Extras,
     /// One must be the token's, where there are any.
     pub(crate) issuers: Rc<[Box<str>]>,
+    /// How far the server's clock may be ahead of ours, in seconds.
+    pub(crate) clock_skew_secs: u64,
     pub(super) identity: Identity,
     /// The client: its id and certificate.
     client: Vec<u8>,
@@ -85,6 +88,7 @@ impl Introspection {
             credentials,
             extras,
             issuers,
+            clock_skew_secs: server.clock.skew_secs(),
             identity,
             client,
             caller,

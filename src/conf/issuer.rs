@@ -2,9 +2,8 @@
 
 use std::rc::Rc;
 
-use crate::conf::settings::{MSL, Setting, inherit, no_variables, nonempty, text};
+use crate::conf::settings::{MSL, Setting, claim_value, inherit};
 use crate::nginx::command::Command;
-use crate::nginx::parser::{ConfError, invalid};
 use crate::nginx::sys::*;
 
 #[derive(Clone, Default, PartialEq)]
@@ -25,16 +24,6 @@ impl Settings {
 
 pub(super) const COMMANDS: &[Command<Settings>] =
     &[Command::new(c"phantom_token_issuer", MSL | NGX_CONF_1MORE, |cf, settings, args| {
-        let issuers = args.iter().map(|arg| issuer(arg)).collect::<Result<_, _>>()?;
+        let issuers = args.iter().map(|arg| claim_value(arg, "iss")).collect::<Result<_, _>>()?;
         settings.issuers.set(cf, issuers)
     })];
-
-fn issuer(arg: &[u8]) -> Result<Box<str>, ConfError> {
-    nonempty(arg)?;
-    no_variables(arg)?;
-    let issuer = text(arg)?;
-    if issuer.chars().any(char::is_control) {
-        return Err(invalid(arg, "write it as the server's tokens have it in \"iss\""));
-    }
-    Ok(issuer.into())
-}

@@ -14,6 +14,7 @@ use crate::conf::cache::{self, CacheTimes};
 use crate::conf::challenge::{self, Challenge};
 use crate::conf::demands::require::Requirement;
 use crate::conf::demands::scope::Scope;
+use crate::conf::demands::step_up::StepUp;
 use crate::conf::demands::{self, BoundTokens};
 use crate::conf::introspection::{Introspection, Server};
 use crate::conf::mixed::WrittenFor;
@@ -109,6 +110,9 @@ pub(crate) struct Policy {
     pub(crate) cache_bypass: Rc<Vec<ComplexValue>>,
     pub(crate) bound_tokens: BoundTokens,
     pub(crate) kind: Accepts,
+    /// One must be the token's; empty: any may be.
+    pub(crate) audiences: Rc<[Box<str>]>,
+    pub(crate) step_up: Option<Rc<StepUp>>,
     pub(crate) introspection: Rc<Introspection>,
     /// Where answers are kept; `None`: nowhere.
     pub(crate) zone: Option<ZoneRef>,
@@ -160,6 +164,8 @@ impl Policy {
             cache_bypass: cache.bypass.get().cloned().unwrap_or_default(),
             bound_tokens: demands.bound_tokens.or(BoundTokens::Reject),
             kind: demands.kind.or(Accepts::default()),
+            audiences: demands.audience.get().cloned().unwrap_or_default(),
+            step_up: demands.step_up.get().cloned().flatten(),
             introspection,
             zone: cache.zone(cf, line)?,
             cache: CacheTimes::of(cache, &server.cache_control),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use phantom_token_engine::directive;
 
-use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid, time_ms};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid, time_ms, time_secs};
 use crate::nginx::sys::*;
 
 pub(super) const M: u32 = NGX_HTTP_MAIN_CONF;
@@ -192,6 +192,26 @@ pub(super) fn positive_time_ms(value: &[u8]) -> Result<u64, ConfError> {
         0 => Err(invalid(value, "write a time above 0")),
         ms => Ok(ms),
     }
+}
+
+/// A time above 0, in seconds.
+pub(super) fn positive_time_secs(value: &[u8]) -> Result<u64, ConfError> {
+    match time_secs(value)? {
+        0 => Err(invalid(value, "write a time above 0")),
+        secs => Ok(secs),
+    }
+}
+
+/// What a token's claim must be, byte for byte.
+pub(super) fn claim_value(value: &[u8], claim: &str) -> Result<Box<str>, ConfError> {
+    nonempty(value)?;
+    no_variables(value)?;
+    let text = text(value)?;
+    if text.chars().any(char::is_control) {
+        let write = format_args!("write it as the server's tokens have it in \"{claim}\"");
+        return Err(invalid(value, write));
+    }
+    Ok(text.into())
 }
 
 pub(super) fn text(value: &[u8]) -> Result<&str, ConfError> {

@@ -319,10 +319,20 @@ impl Cf<'_> {
 
 /// A time in NGINX's units (`300s`, `5m`, `1500ms`), in milliseconds.
 pub(crate) fn time_ms(value: &[u8]) -> Result<u64, ConfError> {
+    time(value, false).ok_or_else(|| invalid(value, "write a time such as 300s, 5m or 1500ms"))
+}
+
+/// A time in NGINX's units (`300s`, `5m`), in seconds; not one of milliseconds.
+pub(crate) fn time_secs(value: &[u8]) -> Result<u64, ConfError> {
+    time(value, true)
+        .ok_or_else(|| invalid(value, "write a time of whole seconds, such as 300s or 5m"))
+}
+
+fn time(value: &[u8], in_secs: bool) -> Option<u64> {
     let mut text = ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() };
     // SAFETY: ngx_parse_time only reads the bytes.
-    let parsed = unsafe { ngx_parse_time(&mut text, 0) };
-    u64::try_from(parsed).map_err(|_| invalid(value, "write a time such as 300s, 5m or 1500ms"))
+    let parsed = unsafe { ngx_parse_time(&mut text, in_secs.into()) };
+    u64::try_from(parsed).ok()
 }
 
 /// A size in NGINX's units (`10m`, `512k`), in bytes.

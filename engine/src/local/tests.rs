@@ -51,6 +51,28 @@ fn an_entry_holds_the_finished_header() {
 }
 
 #[test]
+fn what_is_stated_is_read_once_and_kept_where_it_is_short() {
+    let state = state();
+    let with = |audience: &str| {
+        let claims = format!("{{\"aud\":\"{audience}\"}}");
+        let facts = Facts { claims: claims.as_bytes(), ..facts(b"") };
+        Cached::new(&facts, state.generation(&key("t").token), 5).unwrap()
+    };
+    let short = with("api");
+    assert!(short.stated.get().is_none(), "nobody has asked");
+    for _ in 0..2 {
+        assert!(short.judge(|stated| stated.is_for("api") && !stated.is_for("other")));
+        assert!(short.stated.get().is_some());
+    }
+    let audience = "a".repeat(MAX_STATED + 1);
+    let long = with(&audience);
+    for _ in 0..2 {
+        assert!(long.judge(|stated| stated.is_for(&audience)));
+        assert!(long.stated.get().is_none());
+    }
+}
+
+#[test]
 fn an_entry_without_a_phantom_token_has_no_header() {
     let state = state();
     let entry = entry(&state, &key("t"), b"");

@@ -1,7 +1,7 @@
 //! The token is from the server that the location asks, as it calls itself (`issuer` in
 //! `phantom_token_provider`).
 
-use phantom_token_engine::answer::issuer::{self, Verdict};
+use phantom_token_engine::answer::stated::Verdict;
 use phantom_token_engine::failure::FailureKind;
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::state::Notice;
@@ -23,7 +23,7 @@ pub(super) fn check(r: &Request, policy: &Policy, facts: &Cached) -> Result<(), 
         return Ok(());
     }
     let is_wanted = |named: &str| issuers.iter().any(|issuer| **issuer == *named);
-    match issuer::judge(facts.claims(), facts.jwt(), is_wanted) {
+    match facts.judge(|stated| stated.issuer(is_wanted)) {
         Verdict::Wanted => Ok(()),
         Verdict::Unwanted => {
             let denied = Unmet::denied(Reason::Issuer, Refusal::InvalidToken);

@@ -1,0 +1,72 @@
+//! How well, and how lately, whoever a token is of must have been authenticated (RFC 9470).
+
+use std::rc::Rc;
+
+use phantom_token_engine::directive::parameter;
+use phantom_token_engine::token::challenge;
+
+use crate::conf::settings::{no_variables, positive_time_secs};
+use crate::nginx::command::Args;
+use crate::nginx::parser::{ConfError, invalid};
+
+/// `phantom_token_step_up [ACR …] [max_age=TIME]`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct StepUp {
+    /// One must be the token's, joined by single spaces; empty: any may be.
+    pub(crate) acr_values: Rc<Vec<u8>>,
+    /// In seconds; `None`: it may be long ago.
+    pub(crate) max_age: Option<u64>,
+}
+
+impl StepUp {
+    /// Whether it is good enough with this `acr`.
+    pub(crate) fn takes(&self, acr: Option<&str>) -> bool {
+        let mut all = self.acr_values.split(|byte| *byte == b' ');
+        self.acr_values.is_empty() || acr.is_some_and(|acr| all.any(|one| one == acr.as_bytes()))
+    }
+
+    /// `None` where it is off.
+    pub(super) fn read(args: Args<'_>) -> Result<Option<Rc<Self>>, ConfError> {
+        if args == [b"off"] {
+            return Ok(None);
+        }
+        let mut acr_values = Vec::new();
+        let mut max_age = None;
+        for arg in args {
+            match parameter(arg) {
+                (b"max_age", _) if max_age.is_some() => {
+                    return Err(invalid(arg, "write max_age once"));
+                }
+                (b"max_age", b"") => {
+                    return Err(invalid(arg, "write max_age=TIME, such as max_age=5m"));
+                }
+                (b"max_age", time) => max_age = Some(positive_time_secs(time)?),
+                (name, _) if seems_max_age(name) => {
+                    return Err(invalid(arg, "write max_age=TIME, such as max_age=5m"));
+                }
+                _ => acr_values.push(acr(arg)?),
+            }
+        }
+        Ok(Some(Rc::new(Self { acr_values: Rc::new(acr_values.join(&b' ')), max_age })))
+    }
+}
+
+/// Whether it is the parameter's name in another spelling, such as that of Cache-Control.
+fn seems_max_age(name: &[u8]) -> bool {
+    let letters = name.iter().filter(|byte| !matches!(byte, b'_' | b'-'));
+    letters.map(u8::to_ascii_lowercase).eq(*b"maxage")
+}
+
+fn acr(arg: &[u8]) -> Result<&[u8], ConfError> {
+    no_variables(arg)?;
+    if arg == b"off" {
+        return Err(invalid(arg, "write it alone"));
+    }
+    if challenge::check_scope(arg).is_err() || arg.contains(&b' ') {
+        return Err(invalid(
+            arg,
+            "a value of acr is printable ASCII without spaces, '\"' and '\\'; write each as an argument of its own",
+        ));
+    }
+    Ok(arg)
+}
