@@ -321,8 +321,8 @@ directives! {
     }
     Block {
         assertion::COMMANDS: assertion::Settings = assertion;
-        issuer::COMMANDS: issuer::Settings = issuer;
         clock::COMMANDS: clock::Settings = clock;
+        issuer::COMMANDS: issuer::Settings = issuer;
     }
     LocConf {
         access::COMMANDS: access::Settings = settings.access;
