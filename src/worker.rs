@@ -27,7 +27,7 @@ pub(crate) struct Worker {
     pub(crate) local: Local,
     /// Where the zone's answers are copied to.
     pub(crate) record: Record,
-    /// For keys of locations without a cache.
+    /// The key of all hashes: of locations without a cache, and of what answers name.
     pub(crate) hash_key: HashKey,
     /// Variables of which was said that they are asked for too early.
     pub(crate) early: Vec<Box<[u8]>>,

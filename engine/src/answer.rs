@@ -62,7 +62,7 @@ pub enum Answer {
 pub fn read(response: &Response, terms: impl Into<Terms>, now: u64) -> Answer {
     let terms = terms.into();
     let outcome = match response.status {
-        200 => read_ok(response, terms.forward),
+        200 => read_ok(response, terms),
         204 => Ok(Judged::Inactive),
         400..=499 => read_refusal(response, terms, now),
         503 => Err(NoVerdict::Unavailable {
@@ -81,7 +81,7 @@ pub fn read(response: &Response, terms: impl Into<Terms>, now: u64) -> Answer {
 }
 
 /// Reads a body, blanks around it trimmed.
-type Reader = fn(&[u8], Forward) -> Result<Judged, Cause>;
+type Reader = fn(&[u8], Terms) -> Result<Judged, Cause>;
 
 /// The content types an answer is read in. A new one is a file and a line.
 const FORMATS: [(&[u8], Reader); 3] = [
@@ -96,7 +96,7 @@ fn format(content_type: &[u8]) -> Option<Reader> {
     FORMATS.into_iter().find(|(name, _)| essence.eq_ignore_ascii_case(name)).map(|(_, read)| read)
 }
 
-fn read_ok(response: &Response, forward: Forward) -> Result<Judged, NoVerdict> {
+fn read_ok(response: &Response, terms: Terms) -> Result<Judged, NoVerdict> {
     if !is_identity(response.content_encoding.as_deref()) {
         return Err(Cause::ContentEncoding.into());
     }
@@ -109,7 +109,7 @@ fn read_ok(response: &Response, forward: Forward) -> Result<Judged, NoVerdict> {
     if body.is_empty() {
         return Err(Cause::Empty.into());
     }
-    Ok(read(body, forward)?)
+    Ok(read(body, terms)?)
 }
 
 /// 4xx: most say nothing about the token, but some servers say there that it is inactive.

@@ -99,7 +99,8 @@ impl Flight {
         let call = call::make(policy, endpoint, &about)
             .map_err(|NoMemory| Failure::from(FailureKind::Internal))?;
         let source = Source::AuthorizationServer(call);
-        let work = Work::new(self.id, source, call::terms(policy, &self.params), time);
+        let terms = call::terms(policy, &self.params, desk.worker.hash_key);
+        let work = Work::new(self.id, source, terms, time);
         self.work = Task::post(policy.thread_pool, work);
         if self.work.is_none() {
             counters::failure(&desk.worker, None, FailureKind::Overflow);

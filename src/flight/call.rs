@@ -9,6 +9,7 @@ use phantom_token_engine::http::form as body;
 use phantom_token_engine::memory::{self, NoMemory};
 use phantom_token_engine::shared::counters::ConnectionCount;
 use phantom_token_engine::shared::health::form::Form;
+use phantom_token_engine::token::key::HashKey;
 
 use crate::conf::Policy;
 use crate::conf::endpoints::PolicyEndpoint;
@@ -75,8 +76,9 @@ pub(crate) fn make(
     })
 }
 
-/// What its answers are read for: the forward mode, and the hint that goes with the token.
-pub(crate) fn terms(policy: &Policy, params: &Values) -> Terms {
+/// What its answers are read for: the forward mode, the hint that goes with the token, and the key of
+/// all hashes.
+pub(crate) fn terms(policy: &Policy, params: &Values, subject_key: HashKey) -> Terms {
     let introspection = &policy.introspection;
     let mut params = introspection.extras.params.iter().zip(params);
     let mut param = || params.find(|(param, _)| &*param.name == "token_type_hint");
@@ -84,7 +86,7 @@ pub(crate) fn terms(policy: &Policy, params: &Values) -> Terms {
         Some(hint) => Some(&hint[..]),
         None => param().map(|(_, value)| &value[..]),
     };
-    Terms::new(policy.forward, hint)
+    Terms::new(policy.forward, hint).naming_subjects(subject_key)
 }
 
 /// The values that a call of the gateway's own is made with: never what a client has sent, but for

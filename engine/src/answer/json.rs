@@ -97,6 +97,12 @@ fn has_duplicate(mut names: Vec<&str>) -> bool {
 }
 
 impl<'a> Value<'a> {
+    /// Takes the text of one value of a document that [`Object::parse`] has accepted, at its place
+    /// in it; `None` where it is no text.
+    pub(super) fn of_checked(text: &'a [u8]) -> Option<Value<'a>> {
+        std::str::from_utf8(text).ok().map(Value)
+    }
+
     /// Whether nothing can be wrong with it, now that its end was found: a string without escapes,
     /// a short whole number, a word.
     fn is_plain(self) -> bool {

@@ -8,21 +8,21 @@ use crate::answer::grant::{Grant, Judged};
 use crate::answer::json::{self, Object, Value};
 use crate::answer::jwt::{Compact, Jwt};
 use crate::answer::nature::Nature;
-use crate::answer::subjects::Subjects;
-use crate::answer::terms::Forward;
+use crate::answer::subjects::Named;
+use crate::answer::terms::{Forward, Terms};
 use crate::answer::{registered, scope};
 
-pub(super) fn read(body: &[u8], forward: Forward) -> Result<Judged, Cause> {
-    of(&Object::parse(body)?, forward)
+pub(super) fn read(body: &[u8], terms: Terms) -> Result<Judged, Cause> {
+    of(&Object::parse(body)?, terms)
 }
 
 /// Reads the answer's object, from whatever it came out of.
-pub(super) fn of(answer: &Object<'_>, forward: Forward) -> Result<Judged, Cause> {
+pub(super) fn of(answer: &Object<'_>, terms: Terms) -> Result<Judged, Cause> {
     let active = answer.get("active").ok_or(Cause::NoActive)?;
     if !active.as_bool().ok_or(Cause::ActiveType)? {
         return Ok(Judged::Inactive);
     }
-    let (text, jwt) = match (phantom_token(answer), forward) {
+    let (text, jwt) = match (phantom_token(answer), terms.forward) {
         (Some(text), Forward::Jwt) => {
             let jwt = Compact::parse(text.as_bytes())?;
             (text, Some(jwt))
@@ -43,7 +43,8 @@ pub(super) fn of(answer: &Object<'_>, forward: Forward) -> Result<Judged, Cause>
             .and(jwt.as_ref().map_or(Ok(Nature::default()), Jwt::nature)?),
         jwt: text.as_bytes().to_vec(),
         signer: None,
-        subjects: Subjects::default(),
+        subjects: terms
+            .subjects(&Named::read(answer), &jwt.as_ref().map(Jwt::named).unwrap_or_default()),
     }))
 }
 

@@ -12,6 +12,7 @@ use crate::answer::cause::Cause;
 use crate::answer::json::Object;
 use crate::answer::nature::Nature;
 use crate::answer::registered;
+use crate::answer::subjects::{Named, Places};
 
 /// `typ` of an introspection answer (RFC 9701 §5).
 const TOKEN_INTROSPECTION_TYP: &str = "token-introspection+jwt";
@@ -38,6 +39,7 @@ struct Payload {
     exp: Result<Option<u64>, Cause>,
     scope: Result<Option<Vec<u8>>, Cause>,
     nature: Result<Nature, Cause>,
+    named: Places,
 }
 
 /// What is needed of a JOSE header (RFC 7515 §4).
@@ -186,6 +188,14 @@ impl Jwt {
     pub fn nature(&self) -> Result<Nature, Cause> {
         self.payload.as_ref().map_or(Ok(Nature::default()), |payload| payload.nature)
     }
+
+    /// Returns the names of the token's subjects; none of a JWE.
+    pub(super) fn named(&self) -> Named<'_> {
+        match &self.payload {
+            Some(payload) => payload.named.in_document(&payload.text),
+            None => Named::default(),
+        }
+    }
 }
 
 /// The payload of a JWS that was read before; `None` for a JWE or anything else.
@@ -207,7 +217,8 @@ impl Payload {
         let exp = registered::exp(&object);
         let scope = registered::scope(&object);
         let nature = registered::nature(&object);
-        Ok(Payload { text, active, has_token_introspection, exp, scope, nature })
+        let named = Named::read(&object).places(&text);
+        Ok(Payload { text, active, has_token_introspection, exp, scope, nature, named })
     }
 }
 

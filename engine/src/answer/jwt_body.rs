@@ -5,18 +5,18 @@ use crate::answer::cause::Cause;
 use crate::answer::grant::{Grant, Judged};
 use crate::answer::json_body;
 use crate::answer::jwt::Compact;
-use crate::answer::subjects::Subjects;
-use crate::answer::terms::Forward;
+use crate::answer::subjects::Named;
+use crate::answer::terms::{Forward, Terms};
 
-pub(super) fn read(body: &[u8], forward: Forward) -> Result<Judged, Cause> {
+pub(super) fn read(body: &[u8], terms: Terms) -> Result<Judged, Cause> {
     let compact = Compact::decode(body)?;
     if compact.says_inactive() {
         return Ok(Judged::Inactive);
     }
     if compact.is_introspection() {
-        return match forward {
+        return match terms.forward {
             Forward::Jwt => Err(Cause::IntrospectionAnswer),
-            Forward::None => json_body::of(&compact.introspection()?, forward),
+            Forward::None => json_body::of(&compact.introspection()?, terms),
         };
     }
     let jwt = compact.phantom_token()?;
@@ -27,6 +27,6 @@ pub(super) fn read(body: &[u8], forward: Forward) -> Result<Judged, Cause> {
         exp: jwt.exp()?,
         nature: jwt.nature()?,
         signer: None,
-        subjects: Subjects::default(),
+        subjects: terms.subjects(&Named::default(), &jwt.named()),
     }))
 }

@@ -5,8 +5,8 @@ use crate::answer::cause::Cause;
 use crate::answer::grant::Judged;
 use crate::answer::json_body;
 use crate::answer::jwt::Compact;
-use crate::answer::terms::Forward;
+use crate::answer::terms::Terms;
 
-pub(super) fn read(body: &[u8], forward: Forward) -> Result<Judged, Cause> {
-    json_body::of(&Compact::decode(body)?.token_introspection()?, forward)
+pub(super) fn read(body: &[u8], terms: Terms) -> Result<Judged, Cause> {
+    json_body::of(&Compact::decode(body)?.token_introspection()?, terms)
 }

@@ -1,6 +1,10 @@
+use std::num::NonZeroU64;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::answer::binding::{Binding, Bound};
+use crate::answer::nature::{Nature, TokenKind};
 use crate::lifetime::Expiry;
 use crate::shared::state::State;
 use crate::shared::state::testing::state;
@@ -69,6 +73,23 @@ fn what_is_stated_is_read_once_and_kept_where_it_is_short() {
     for _ in 0..2 {
         assert!(long.judge(|stated| stated.is_for(&audience)));
         assert!(long.stated.get().is_none());
+    }
+}
+
+#[test]
+fn an_entry_gives_the_facts_that_it_was_made_of() {
+    let nature = Nature {
+        kind: TokenKind::Named,
+        binding: Binding { dpop: Bound::To([1; 32]), certificate: Bound::Nobody, other: true },
+    };
+    let subjects = Subjects([None, NonZeroU64::new(2), None, NonZeroU64::new(4)]);
+    for facts in [
+        facts(JWT),
+        facts(b""),
+        Facts { nature, signer: Some(*b"signer 8"), subjects, ..facts(JWT) },
+    ] {
+        let entry = Cached::new(&facts, state().generation(&key("t").token), 5).unwrap();
+        assert_eq!(entry.facts(), facts);
     }
 }
 

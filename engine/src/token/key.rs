@@ -7,9 +7,12 @@
 
 use std::fmt;
 use std::hash::Hasher as _;
+use std::num::NonZeroU64;
 
 use siphasher::sip::SipHasher24 as SipHasher64;
 use siphasher::sip128::{Hasher128, SipHasher24};
+
+use crate::answer::subjects::Subject;
 
 /// The secret key of token and identity hashes: 16 random bytes.
 ///
@@ -64,6 +67,13 @@ impl HashKey {
     /// Hashes the parts that make an identity, in a fixed order.
     pub fn identity<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> IdentityHash {
         IdentityHash(self.hash(b'I', parts))
+    }
+
+    /// Hashes a name that a token has for one of its subjects: a user, a client, a session, itself.
+    pub fn subject(&self, subject: Subject, name: &[u8]) -> NonZeroU64 {
+        let hash = self.hash(b'S', [&[subject as u8][..], name]);
+        let (words, _) = hash.as_chunks::<8>();
+        NonZeroU64::new(u64::from_le_bytes(words[0])).unwrap_or(NonZeroU64::MIN)
     }
 
     fn hash<'a>(&self, tag: u8, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {

@@ -54,7 +54,7 @@ fn read(input: &[u8]) -> (Response, Forward, Option<&[u8]>, u64) {
 
 /// Panics where an answer is not read as it must be.
 pub(crate) fn check(response: &Response, forward: Forward, hint: Option<&[u8]>, now: u64) {
-    let terms = Terms::new(forward, hint);
+    let terms = Terms::new(forward, hint).naming_subjects(jose::SUBJECT_KEY);
     let answer = answer::read(response, terms, now);
     match &answer {
         Answer::Active(grant) => {
@@ -141,6 +141,7 @@ fn active(response: &Response, grant: &Grant, forward: Forward) {
             let scope = claims.as_ref().and_then(jose::scope_of).unwrap_or_default();
             assert_eq!(grant.scope, scope.as_bytes());
             assert_eq!(grant.nature, claims.as_ref().map(jose::nature).unwrap_or_default());
+            jose::assert_subjects(&grant.subjects, &Value::Null, claims.as_ref());
         }
         Some("application/json") => {
             serde_json::from_slice::<Once>(body).expect("no member twice");
@@ -215,6 +216,7 @@ fn granted(answer: &Value, grant: &Grant, forward: Forward) {
     let outer = jose::nature(answer);
     assert_eq!(grant.nature.kind, outer.kind.max(inner.kind));
     assert_eq!(grant.nature.binding, jose::both(outer.binding, inner.binding));
+    jose::assert_subjects(&grant.subjects, answer, claims.as_ref());
 
     let mut kept = answer.clone();
     if let Some(members) = kept.as_object_mut() {

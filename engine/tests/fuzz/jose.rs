@@ -4,6 +4,8 @@ use serde_json::Value;
 
 use crate::answer::binding::{Binding, Bound};
 use crate::answer::nature::{Nature, TokenKind};
+use crate::answer::subjects::{Subject, Subjects};
+use crate::token::key::HashKey;
 
 /// The parts of a compact JWS or JWE that can be read.
 pub(crate) struct Jose {
@@ -153,6 +155,37 @@ pub(crate) fn both(one: Binding, other: Binding) -> Binding {
         dpop: both(one.dpop, other.dpop),
         certificate: both(one.certificate, other.certificate),
         other: one.other | other.other,
+    }
+}
+
+/// What subjects are hashed with.
+pub(crate) const SUBJECT_KEY: HashKey = HashKey(*b"whom it is about");
+
+/// Panics where the subjects are not the answer's, else the JWT's.
+pub(crate) fn assert_subjects(subjects: &Subjects, answer: &Value, jwt: Option<&Value>) {
+    let named = |name: &str| {
+        let names = |claims: &Value| match &claims[name] {
+            Value::String(text) if !text.is_empty() => Some(Ok(text.clone())),
+            // Digits beyond what a number of `serde_json`'s keeps are another text.
+            Value::Number(number) if number.is_f64() => Some(Err(())),
+            Value::Number(number) => Some(Ok(number.to_string())),
+            _ => None,
+        };
+        names(answer).or_else(|| names(jwt?))
+    };
+    for (subject, named) in [
+        (Subject::Sub, named("sub")),
+        (Subject::ClientId, named("client_id").or_else(|| named("azp"))),
+        (Subject::Sid, named("sid")),
+        (Subject::Jti, named("jti")),
+    ] {
+        let hash = subjects.get(subject);
+        match named {
+            Some(Ok(text)) => {
+                assert_eq!(hash, Some(SUBJECT_KEY.subject(subject, text.as_bytes())));
+            }
+            named => assert_eq!(hash.is_some(), named.is_some(), "{subject:?}"),
+        }
     }
 }
 

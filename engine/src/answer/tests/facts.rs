@@ -1,6 +1,11 @@
 //! When a token ends, what it grants, what kind it is and to what it is bound.
 
+use std::num::NonZeroU64;
+
 use super::*;
+use crate::answer::subjects::Subject;
+use crate::lifetime::Life;
+use crate::token::key::HashKey;
 
 #[test]
 fn the_earlier_exp_counts() {
@@ -150,4 +155,55 @@ fn a_kind_in_either_place_counts_and_never_one_in_a_header() {
     let jwt = jwe(r#"{"alg":"RSA-OAEP-256","enc":"A256GCM","typ":"refresh"}"#, "a2V5");
     assert_eq!(active(ok(JWT, &jwt)).nature, Nature::default());
     assert_eq!(active(ok(JSON, &json_with(&jwt, other))).nature.kind, TokenKind::Other);
+}
+
+#[test]
+fn every_format_names_its_subjects() {
+    let key = HashKey([7; 16]);
+    let read = |content_type: &str, body: &str, forward: Forward| {
+        let terms = Terms::from(forward).naming_subjects(key);
+        active(read(&response(200, content_type, body), terms, NOW)).subjects
+    };
+    let hash = |subject, name: &str| Some(key.subject(subject, name.as_bytes()));
+    let of = |sub, client_id| {
+        Subjects([hash(Subject::Sub, sub), hash(Subject::ClientId, client_id), None, None])
+    };
+    let jwt = access_token(r#"{"sub":"a","azp":"b"}"#);
+    assert_eq!(read(JWT, &jwt, Forward::Jwt), of("a", "b"));
+    assert_eq!(read(JSON, &json_with(&jwt, r#""sub":7"#), Forward::Jwt), of("7", "b"));
+    assert_eq!(read(JSON, &json_with(&jwt, r#""sub":7"#), Forward::None), of("7", "b"));
+    assert_eq!(
+        read(JSON, r#"{"active":true,"sub":"a","client_id":"b"}"#, Forward::None),
+        of("a", "b")
+    );
+    // What cannot be read names nobody.
+    let jwe = jwe(r#"{"alg":"dir","enc":"A256GCM"}"#, "");
+    let named = r#""sub":"a","client_id":"b""#;
+    assert_eq!(read(JSON, &json_with(&jwe, named), Forward::Jwt), of("a", "b"));
+    assert_eq!(read(JSON, &json_with(&jwe, ""), Forward::Jwt), Subjects::default());
+    // A wrapped answer counts for what is in it; its own `sub` is not the token's.
+    let inner = json_with(&jwt, r#""client_id":"c""#);
+    let wrapped =
+        jws(INTROSPECTION_HEADER, &format!(r#"{{"sub":"x","token_introspection":{inner}}}"#));
+    assert_eq!(read(TOKEN_INTROSPECTION_JWT, &wrapped, Forward::Jwt), of("a", "c"));
+    assert_eq!(read(JWT, &wrapped, Forward::None), of("a", "c"));
+    // Without a key nothing is read.
+    assert_eq!(active(ok(JWT, &jwt)).subjects, Subjects::default());
+}
+
+#[test]
+fn facts_are_what_the_grant_says() {
+    let nature = Nature {
+        kind: TokenKind::Named,
+        binding: Binding { dpop: Bound::To([1; 32]), certificate: Bound::Nobody, other: true },
+    };
+    let (signer, subjects) = (Some(*b"signer 8"), Subjects([NonZeroU64::new(1), None, None, None]));
+    let texts = [b"a.b.c".to_vec(), b"read".to_vec(), b"{}".to_vec()];
+    let [jwt, scope, claims] = texts.clone();
+    let grant = Grant { jwt, scope, claims, exp: Some(NOW), nature, signer, subjects };
+    let life = Life::of_none(5, None);
+    let facts = grant.facts(life);
+    assert_eq!(facts.texts(), texts.each_ref().map(|text| &text[..]));
+    assert_eq!((facts.nature, facts.signer, facts.subjects), (nature, signer, subjects));
+    assert_eq!(facts.life, life);
 }
