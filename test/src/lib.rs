@@ -20,6 +20,7 @@ pub mod http;
 pub mod http2;
 pub mod jose;
 pub mod jwt;
+pub mod keys;
 pub mod load;
 pub mod metrics;
 pub mod nginx;
