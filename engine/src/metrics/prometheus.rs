@@ -19,6 +19,7 @@ impl Snapshot<'_> {
         }
         let uncached = self.uncached.iter().map(|(word, count)| ([("reason", word)], count));
         page.family("uncached_total", "Active answers that were not kept, by reason.", uncached);
+        page.family("mints_total", "JWTs that the gateway signed.", [([], self.mints)]);
         page.histogram(
             "introspection_duration_seconds",
             "Time calls to the authorization server took.",

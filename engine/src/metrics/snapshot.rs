@@ -26,6 +26,8 @@ pub struct Snapshot<'a> {
     pub endpoints: Vec<EndpointSnapshot>,
     /// Active answers that were not kept, by reason.
     pub uncached: Counts,
+    /// JWTs that the gateway signed.
+    pub mints: u64,
     /// How long calls took.
     pub introspection_duration_seconds: HistogramSnapshot,
     /// How long calls waited for a thread.
@@ -194,9 +196,11 @@ impl<'a> Snapshot<'a> {
     ) -> Snapshot<'a> {
         let mut requests = Counts::zero(RequestResult::ALL.iter().map(|one| one.word()));
         let mut uncached = Counts::zero(UncachedReason::ALL.iter().map(|one| one.word()));
+        let mut mints = 0;
         for shard in state.slots().shards() {
             requests.add(&shard.requests);
             uncached.add(&shard.uncached);
+            mints += read(&shard.mints);
         }
         let mut running: Vec<_> = state.slots().owned().collect();
         running.retain(|(_, pid)| here.runs(*pid));
@@ -208,6 +212,7 @@ impl<'a> Snapshot<'a> {
             requests,
             endpoints: endpoints(state, &slots, in_use, here.now_ms),
             uncached,
+            mints,
             introspection_duration_seconds: HistogramSnapshot::sum(
                 state.slots().shards().map(|shard| &shard.calls),
             ),

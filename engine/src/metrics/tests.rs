@@ -48,6 +48,7 @@ fn busy() -> State {
     for (times, reason) in (1..).zip(UncachedReason::ALL) {
         (0..times).for_each(|slot| state.shard(slot).count_uncached(*reason));
     }
+    (0..3).for_each(|slot| state.shard(slot).count_mint());
     let up = state.endpoints().find("https://as.example:443/introspect", 0);
     let down = state.endpoints().find("http://[::1]:8443/a\"b\\c\nd", 0);
     for endpoint in [up, down, None] {
@@ -143,6 +144,7 @@ fn the_text_form_says_it_all() {
         (r#"endpoint_up{endpoint="http://[::1]:8443/a\"b\\c\nd"}"#, "0"),
         (r#"uncached_total{reason="cache_off"}"#, "1"),
         (r#"uncached_total{reason="no_room"}"#, "11"),
+        ("mints_total", "3"),
         (r#"introspection_duration_seconds_bucket{le="0.001"}"#, "2"),
         (r#"introspection_duration_seconds_bucket{le="0.0025"}"#, "2"),
         (r#"introspection_duration_seconds_bucket{le="0.005"}"#, "3"),
@@ -202,6 +204,7 @@ fn both_forms_have_the_same_numbers() {
     for (reason, count) in counts(&json["uncached"]) {
         numbers.insert(format!("uncached_total{{reason=\"{reason}\"}}"), count);
     }
+    numbers.insert("mints_total".to_owned(), number(&json["mints"]));
     for one in json["endpoints"].as_array().unwrap() {
         // A JSON string escapes what the text form does, in the same way.
         let label = one["endpoint"].to_string();

@@ -22,6 +22,7 @@ pub use labels::{
 pub struct Shard {
     pub(crate) requests: [AtomicU64; RequestResult::ALL.len()],
     pub(crate) uncached: [AtomicU64; UncachedReason::ALL.len()],
+    pub(crate) mints: AtomicU64,
     pub(crate) calls: Histogram,
     pub(crate) queue: Histogram,
 }
@@ -44,6 +45,11 @@ impl Shard {
     /// Counts an active answer that was not kept.
     pub fn count_uncached(&self, reason: UncachedReason) {
         add(&self.uncached[reason as usize]);
+    }
+
+    /// Counts a JWT that the gateway signed.
+    pub fn count_mint(&self) {
+        add(&self.mints);
     }
 
     /// Counts how long a call took, from when a thread began it to its end.

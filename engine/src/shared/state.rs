@@ -42,7 +42,7 @@ pub const ALIGN: usize = align_of::<Layout>();
 const MAGIC: u64 = u64::from_be_bytes(*b"phtstate");
 
 /// Rises with every change of [`Layout`] or of what its fields mean.
-const VERSION: u64 = 5;
+const VERSION: u64 = 6;
 
 /// Stripes of generations: a purge or an inactive answer makes the workers' own copies of one token
 /// in so many look outdated, which costs those a look into the shared zone. Their answers that are
