@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 
+use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::arena::{Find, Joined, Kind, Locked, Record};
 use phantom_token_engine::lifetime::{self, Freshness};
 use phantom_token_engine::local::Cached;
@@ -185,6 +186,23 @@ pub(crate) fn stale(
         return None;
     }
     cached_of(&worker.record, generation)
+}
+
+/// Forgets the active answer that is kept of a key, near and in the zone, where it `is_useless`.
+pub(crate) fn forget(
+    worker: &mut Worker,
+    zone: Option<&Zone>,
+    key: &Key,
+    is_useless: impl Fn(&Facts<'_>) -> bool,
+) {
+    worker.local.remove(key);
+    let Some(zone) = zone else { return };
+    let found = find(worker, zone, key);
+    if found.is_some() && worker.record.kind() == Kind::Active && is_useless(&worker.record.facts())
+    {
+        // Another worker's answer may have come since: that is lost, which costs a call.
+        zone.locked(|locked| locked.remove(key));
+    }
 }
 
 /// Copies the entry of a key into the worker's record, whatever its age.

@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use phantom_token_engine::answer::Forward;
 use phantom_token_engine::client::{Endpoint, Servers};
 use phantom_token_engine::jose::key::Key;
 use phantom_token_engine::metrics::ProviderEndpoint;
@@ -27,6 +28,7 @@ pub(crate) mod endpoints;
 mod files;
 pub(crate) mod introspection;
 pub(crate) mod issuer;
+pub(crate) mod mint;
 mod mixed;
 pub(crate) mod operate;
 pub(crate) mod phase;
@@ -40,12 +42,13 @@ pub(crate) use policy::Policy;
 
 use crate::nginx::command::{Member, Table, Within};
 use crate::nginx::handlers::Displaced;
-use crate::nginx::log::warning;
+use crate::nginx::log::{notice, warning};
 use crate::nginx::parser::{Cf, ConfError, ConfigLine};
 use crate::nginx::sys::*;
 use demands::Demand;
 use endpoints::{Patience, PolicyEndpoint};
 use introspection::{Introspection, Server};
+use mint::KeySet;
 use operate::ContentHandlers;
 use settings::Place;
 
@@ -59,6 +62,7 @@ pub(crate) struct MainConf {
     /// Keys of JOSE, each once, by their files.
     keys: Vec<(String, Key)>,
     pub(crate) providers: provider::Main,
+    mint: mint::Main,
     /// What has been made of servers that no block says, each once.
     introspections: Vec<(Rc<Server>, Rc<Introspection>)>,
     /// Endpoints, each once for each way it is called, and how long they are waited for.
@@ -80,8 +84,8 @@ pub(crate) struct MainConf {
     pub(crate) assigned: Vec<ngx_http_get_variable_pt>,
     /// The handlers of the rewrite phases that ours precede.
     pub(crate) preceded: Preceded,
-    /// Warnings given, so that each is given once and not for every location that inherits.
-    warned: Vec<String>,
+    /// Warnings and notices given, so that each is given once and not for every location that inherits.
+    said: Vec<String>,
 }
 
 /// Handlers of the rewrite phases that ours precede, each in its place: NGINX's rewrite module tells by
@@ -105,6 +109,7 @@ impl MainConf {
             pem_files: Vec::new(),
             keys: Vec::new(),
             providers: provider::Main::default(),
+            mint: mint::Main::default(),
             introspections: Vec::new(),
             patiences: Vec::new(),
             demands: Vec::new(),
@@ -115,7 +120,7 @@ impl MainConf {
             http_authorization: None,
             assigned: Vec::new(),
             preceded: Preceded::default(),
-            warned: Vec::new(),
+            said: Vec::new(),
         }
     }
 
@@ -159,7 +164,9 @@ impl MainConf {
         let blocks = self.providers.all.iter();
         let blocks = blocks.filter(move |block| named.is_empty() || named.contains(&block.name));
         let flat = self.introspections.iter().filter(move |_| named.is_empty());
-        let blocks = blocks.map(|block| &*block.introspection);
+        let blocks = blocks.flat_map(|block| {
+            std::iter::once(&*block.introspection).chain(block.otherwise_asked.as_deref())
+        });
         blocks.chain(flat.map(|(_, introspection)| &**introspection))
     }
 
@@ -176,6 +183,8 @@ pub(crate) struct LocConf {
     pub(crate) operate: operate::Settings,
     /// Made after merging, where the module is on.
     pub(crate) policy: Option<Rc<Policy>>,
+    /// What `phantom_token_publish_jwks` shows here.
+    pub(crate) key_set: Option<Rc<KeySet>>,
     /// The module is on in an `if` or a `limit_except` in here.
     on_within: Cell<bool>,
 }
@@ -197,6 +206,11 @@ impl LocConf {
                 outer.on_within.set(true);
             }
         }
+        self.key_set = match self.operate.publish_jwks.placed() {
+            Some(publish) => Some(Rc::new(KeySet::of(cf, &self.settings.mint, &publish.line)?)),
+            // An `if` has the content of the location around it.
+            None => outer.key_set.clone(),
+        };
         self.operate.warn_of_small_body_buffer(cf);
         if let Some(policy) = &self.policy {
             cf.main_conf().know_endpoints(policy);
@@ -213,18 +227,22 @@ impl Cf<'_> {
         MainConf::of_parser(self)
     }
 
-    /// What is made of the server that the location at `line` has without a block.
+    /// What is made of the server that the location at `line` has without a block, and that forwards so.
     fn introspection(
         &mut self,
         server: &Rc<Server>,
+        forward: Forward,
         line: &ConfigLine,
     ) -> Result<(Rc<Server>, Rc<Introspection>), ConfError> {
         let known = &self.main_conf().introspections;
-        let same = |(known, _): &&(Rc<Server>, _)| Rc::ptr_eq(known, server) || *known == *server;
+        let same = |(known, made): &&(Rc<Server>, Rc<Introspection>)| {
+            made.accept == server.request.accept(forward)
+                && (Rc::ptr_eq(known, server) || *known == *server)
+        };
         if let Some(known) = known.iter().rfind(same) {
             return Ok(known.clone());
         }
-        let made = Introspection::of(self, server, &Place::Location(line.clone()))?;
+        let made = Introspection::of(self, server, forward, &Place::Location(line.clone()))?;
         let made = (server.clone(), Rc::new(made));
         self.main_conf().introspections.push(made.clone());
         Ok(made)
@@ -232,11 +250,27 @@ impl Cf<'_> {
 
     /// A warning, once for a configuration, however many locations inherit what it is about.
     fn warn_once(&mut self, message: String) {
-        let message = self.worded(&message);
-        if !self.main_conf().warned.contains(&message) {
+        if let Some(message) = self.first_time(message) {
             warning!(self.log(), "{message}");
-            self.main_conf().warned.push(message);
         }
+    }
+
+    /// A notice, as [`Self::warn_once`].
+    fn notice_once(&mut self, message: String) {
+        if let Some(message) = self.first_time(message) {
+            notice!(self.log(), "{message}");
+        }
+    }
+
+    /// A message in the words of where the parser is, where it was not given before.
+    fn first_time(&mut self, message: String) -> Option<String> {
+        let message = self.worded(&message);
+        let said = &mut self.main_conf().said;
+        if said.contains(&message) {
+            return None;
+        }
+        said.push(message.clone());
+        Some(message)
     }
 
     /// Makes sure that `$http_authorization` has an index, so that it can be forgotten.
@@ -329,6 +363,7 @@ directives! {
         provider::COMMANDS: provider::Choice = settings.choice;
         demands::COMMANDS: demands::Settings = settings.demands;
         challenge::COMMANDS: challenge::Settings = settings.challenge;
+        mint::COMMANDS: mint::Settings = settings.mint;
         cache::COMMANDS: cache::Settings = settings.cache;
         operate::COMMANDS: operate::Settings = operate;
     }

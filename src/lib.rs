@@ -33,7 +33,7 @@ use nginx::parser::Cf;
 use nginx::request::Request;
 use nginx::sys::*;
 use nginx::{filters, handlers, thread_pool};
-use operate::{purge, ready, status, variables};
+use operate::{publish_jwks, purge, ready, status, variables};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(preconfiguration),
@@ -215,6 +215,7 @@ const HANDLERS: ContentHandlers = ContentHandlers {
     status: handlers::handle::<status::StatusHandler>,
     purge: handlers::handle::<purge::PurgeHandler>,
     ready: handlers::handle::<ready::ReadyHandler>,
+    publish_jwks: handlers::handle::<publish_jwks::PublishJwksHandler>,
 };
 
 /// Before the configuration that may use the variables is read.
@@ -314,6 +315,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         // SAFETY: NGINX passes a live parser, at the end of the `http` block.
         let mut cf = unsafe { Cf::new(cf) };
         cf.warn_of_demands_without_force();
+        cf.warn_of_mint();
         let access = ngx_http_phases_NGX_HTTP_ACCESS_PHASE;
         handlers::add_to_phase::<handler::Access>(&mut cf, access)
     })

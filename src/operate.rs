@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod counters;
+pub(crate) mod publish_jwks;
 pub(crate) mod purge;
 pub(crate) mod ready;
 pub(crate) mod status;

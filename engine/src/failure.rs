@@ -3,6 +3,7 @@
 
 use crate::answer::NoVerdict;
 use crate::client::{AnswerCause, CallError};
+use crate::jose::mint::MintError;
 use crate::shared::counters::FailureReason;
 
 /// A failed introspection. Fits in a word, so that it can pass from worker to worker.
@@ -148,7 +149,8 @@ impl From<NoVerdict> for Failure {
             NoVerdict::Status(500..=599) => FailureKind::ServerStatus.into(),
             NoVerdict::Status(_) | NoVerdict::Hint(_) => FailureKind::Status.into(),
             NoVerdict::Credentials(_) => FailureKind::Credentials.into(),
-            NoVerdict::NotUnderstood(_) => FailureKind::Answer.into(),
+            NoVerdict::NotMinted(MintError::Sign(_)) => FailureKind::Internal.into(),
+            NoVerdict::NotUnderstood(_) | NoVerdict::NotMinted(_) => FailureKind::Answer.into(),
         }
     }
 }
@@ -160,6 +162,7 @@ mod tests {
     use super::*;
     use crate::answer::Cause;
     use crate::client::{ConnectCause, Phase, RequestCause, TlsCause};
+    use crate::jose::sign::SignError;
 
     #[test]
     fn what_each_kind_brings_about() {
@@ -224,6 +227,9 @@ mod tests {
             (NoVerdict::Unavailable { retry_after: Some(9) }, of(FailureKind::Unavailable, 9)),
             (NoVerdict::Credentials(401), of(FailureKind::Credentials, 0)),
             (NoVerdict::NotUnderstood(Cause::Json), of(FailureKind::Answer, 0)),
+            (NoVerdict::NotMinted(MintError::Username), of(FailureKind::Answer, 0)),
+            (NoVerdict::NotMinted(MintError::TooLong), of(FailureKind::Answer, 0)),
+            (NoVerdict::NotMinted(MintError::Sign(SignError)), of(FailureKind::Internal, 0)),
         ] {
             assert_eq!(Failure::from(answer), failure, "{answer}");
         }

@@ -179,6 +179,15 @@ pub fn keep(
     (Keep::Yes(Life { stored: now_ms, until, exp, may_stale }), Overruled(forbidden))
 }
 
+/// How long a minted JWT may serve that is good for `valid_ms` milliseconds. Whoever gets it last still
+/// has some of that left, a minute where it is long enough: clocks differ, and requests take time.
+pub fn serves_of(valid_ms: u64) -> u64 {
+    valid_ms - MINTED_LEFT_MS.min(valid_ms / 2)
+}
+
+/// What a minted JWT has left when it serves last, in milliseconds.
+const MINTED_LEFT_MS: u64 = 60_000;
+
 /// What a kept answer is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {

@@ -94,8 +94,13 @@ impl Cached {
         self.header_len.checked_sub(1).map(|end| &self.bytes[..end])
     }
 
-    /// The phantom token; empty where there is none to forward.
+    /// The JWT that the server gave: empty where it gave none, and where the gateway signed another in
+    /// its place, which says nothing that is not in [`Cached::claims`].
     pub fn jwt(&self) -> &[u8] {
+        if self.signer.is_some() { &[] } else { self.phantom_token() }
+    }
+
+    fn phantom_token(&self) -> &[u8] {
         self.header().map_or(&[], |header| &header[Self::SCHEME.len()..])
     }
 
@@ -125,7 +130,7 @@ impl Cached {
     /// Returns what is known of the token.
     pub fn facts(&self) -> Facts<'_> {
         Facts {
-            jwt: self.jwt(),
+            jwt: self.phantom_token(),
             scope: self.scope(),
             claims: self.claims(),
             nature: self.nature,

@@ -1,7 +1,8 @@
 //! Where answers come from: sources, asked in order by a pool thread until one of them answers.
 //!
 //! A source is a variant of [`Source`] and its file. Whoever judges an answer learns from which one
-//! it is ([`Origin`]): only what the authorization server does says anything of its health.
+//! it is ([`Origin`]): only what the authorization server does says anything of its health. What makes a
+//! phantom token of an answer stands behind all of them ([`Minter`]).
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +10,10 @@ use crate::answer::{self, Answer, Terms};
 use crate::client::{self, Call, CallError};
 use crate::http::cache_control::Caching;
 use crate::wipe::wipe_vec;
+
+mod minter;
+
+pub use minter::Minter;
 
 /// A source, with the question as it is put to it.
 pub enum Source {
@@ -37,33 +42,39 @@ pub struct Found {
     pub caching: Caching,
 }
 
-/// Asks the sources in order, each until `deadline`; `None` where none of them has an answer.
+/// Asks the sources in order, each until `deadline`; `None` where none of them has an answer. Where
+/// there is a `minter`, an active answer has the JWT that it makes.
 ///
 /// # Errors
 /// Where a source fails that the token cannot be judged without.
 pub fn ask(
     sources: &mut [Source],
     terms: Terms,
+    minter: Option<&Minter>,
     deadline: Instant,
 ) -> Result<Option<Found>, CallError> {
     for source in sources {
         let found = match source {
             Source::AuthorizationServer(call) => Some(introspect(call, terms, deadline)?),
         };
-        if found.is_some() {
-            return Ok(found);
+        if let Some(found) = found {
+            let Some(minter) = minter else { return Ok(Some(found)) };
+            return Ok(Some(Found { answer: minter.apply(found.answer, now()), ..found }));
         }
     }
     Ok(None)
+}
+
+/// The time as it is, in seconds since the Unix epoch: an event loop's may be old in a pool thread.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// Asks the authorization server, which always has an answer or fails.
 fn introspect(call: &mut Call, terms: Terms, deadline: Instant) -> Result<Found, CallError> {
     call.deadline = deadline;
     let mut response = client::introspect(call)?;
-    // The time as it is now: an event loop's may be old in a pool thread.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let answer = answer::read(&response, terms, now);
+    let answer = answer::read(&response, terms, now());
     wipe_vec(&mut response.body);
     let (origin, status) = (Origin::AuthorizationServer, response.status);
     Ok(Found { origin, status, answer, caching: response.caching })

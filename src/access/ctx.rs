@@ -85,6 +85,8 @@ pub(crate) struct Ctx {
     pub(crate) decided: bool,
     /// A variable that was asked for before the decision, whose value a `map` may keep.
     pub(super) early: Option<EarlyQuestion>,
+    /// How often this pass has asked anew, because what was known does not serve here.
+    pub(crate) times_anew: u8,
     /// The outcome was counted.
     pub(crate) counted: bool,
     /// The end of the request ends the wait.
@@ -223,6 +225,7 @@ impl Ctx {
         self.detail = "";
         self.status = None;
         self.token = None;
+        self.times_anew = 0;
         self.unmet.clear();
         // What an earlier pass was granted is not for the error page of this one.
         self.rewrite = None;

@@ -169,7 +169,9 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
         ctx.token = Some(key.token);
 
         let key_as_of = |other: &Policy| policy.key_as_of(other, &hash_key, token, values);
-        if let Some(learnt) = ctx.learnt(key_as_of) {
+        if ctx.times_anew == 0
+            && let Some(learnt) = ctx.learnt(key_as_of)
+        {
             return (key, Asked::Known(learnt.finding.clone()), learnt.status);
         }
         let question = Question {
@@ -178,7 +180,7 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
             policy,
             headers,
             params,
-            refresh,
+            refresh: refresh || ctx.times_anew > SHARED_ANEW,
             deadline: now_ms() + policy.timeout_ms,
             request: r,
         };
@@ -223,7 +225,7 @@ fn conclude(
 ) -> Result<Decision, NoMemory> {
     let mut ctx = Ctx::of(&r)?;
     // As it was learnt: whether a stale answer may stand in is for each location to say.
-    if ctx.learnt.iter().all(|learnt| learnt.key != key) {
+    if ctx.times_anew > 0 || ctx.learnt.iter().all(|learnt| learnt.key != key) {
         let policy = Rc::clone(policy);
         ctx.learnt.push(Learnt { policy, key, finding: finding.clone(), status });
     }
@@ -235,6 +237,11 @@ fn conclude(
         },
         // Learnt before a redirect, it may be over by now.
         Finding::Active(grant) if grant.life.has_expired(now_ms(), now_secs()) => {
+            if policy.mint.is_some() {
+                // It is the JWT that is over: the token may be good for longer.
+                drop(ctx);
+                return ask_anew(r, policy, key);
+            }
             (Finding::Inactive, status)
         }
         _ => (finding, status),
@@ -243,7 +250,7 @@ fn conclude(
     match finding {
         Finding::Active(grant) => {
             drop(ctx);
-            check_grant(r, policy, grant)
+            check_grant(r, policy, key, grant)
         }
         Finding::Inactive => {
             ctx.status = Some(RequestResult::Inactive);
@@ -262,11 +269,23 @@ fn conclude(
 }
 
 /// Judges what the location asks of an active token. The context is not held: checks may look into it.
-fn check_grant(r: Request, policy: &Policy, grant: Rc<Cached>) -> Result<Decision, NoMemory> {
+fn check_grant(
+    r: Request,
+    policy: &Rc<Policy>,
+    key: Key,
+    grant: Rc<Cached>,
+) -> Result<Decision, NoMemory> {
     if policy.judges_by_variables() {
         pass::show(r, &grant)?;
     }
     let checked = checks::apply(&r, policy, &grant);
+    if checked.is_err()
+        && policy.forward == Forward::Mint
+        && !policy.may_forward_minted(grant.signer)
+    {
+        // A key that is published no more has signed it, or one that is published elsewhere alone.
+        return ask_anew(r, policy, key);
+    }
     let mut ctx = Ctx::of(&r)?;
     if let Err(unmet) = checked {
         ctx.status = Some(unmet.status);
@@ -281,6 +300,31 @@ fn check_grant(r: Request, policy: &Policy, grant: Rc<Cached>) -> Result<Decisio
     Ok(Decision::Forward(grant))
 }
 
+/// Calls of others that are joined before a request has its own made.
+const SHARED_ANEW: u8 = 1;
+
+/// What is known of a token does not serve here: forgets it, and asks as if nothing were known.
+fn ask_anew(r: Request, policy: &Rc<Policy>, key: Key) -> Result<Decision, NoMemory> {
+    let mut ctx = Ctx::of(&r)?;
+    ctx.times_anew += 1;
+    let is_own = ctx.times_anew > SHARED_ANEW + 1;
+    pass::forget_candidate(r, &mut ctx);
+    drop(ctx);
+    if is_own {
+        // Signed by the first key of this very location, just now.
+        return failed(r, FailureKind::Internal);
+    }
+    desk::with(|desk| {
+        cache::forget(&mut desk.worker, policy.zone.as_deref(), &key, |facts| {
+            facts.life.has_expired(now_ms(), now_secs()) || !policy.may_forward_minted(facts.signer)
+        })
+    });
+    match inputs::token(r, policy)? {
+        Credentials::Token(token) => ask(r, policy, token),
+        _ => failed(r, FailureKind::Internal),
+    }
+}
+
 /// Sends the request on: the header's value points into the grant, which the context keeps alive.
 fn forward(
     r: Request,
@@ -289,7 +333,7 @@ fn forward(
     grant: Rc<Cached>,
 ) -> Result<ngx_int_t, NoMemory> {
     let rewrite = match policy.forward {
-        Forward::Jwt => {
+        Forward::Jwt | Forward::Mint => {
             let value = grant.header().unwrap_or_default();
             Rewrite::To(ngx_str_t { len: value.len(), data: value.as_ptr().cast_mut() })
         }
@@ -353,6 +397,9 @@ fn stale(r: Request, policy: &Policy, key: &Key, failure: Failure) -> Option<Rc<
     }
     desk::with(|desk| {
         let grant = cache::stale(&mut desk.worker, zone, key, &policy.cache)?;
+        if policy.forward == Forward::Mint && !policy.may_forward_minted(grant.signer) {
+            return None;
+        }
         // The first endpoint names the server.
         let endpoint = policy.introspection.endpoints.first()?;
         let label = endpoint.endpoint.label();

@@ -91,6 +91,12 @@ impl CacheTimes {
             control: control.policy(),
         }
     }
+
+    /// None longer than what is kept may serve, in milliseconds.
+    pub(super) fn at_most(self, serves_ms: u64) -> Self {
+        let valid_ms = self.valid_ms.min(serves_ms);
+        Self { valid_ms, stale_ms: self.stale_ms.min(serves_ms - valid_ms), ..self }
+    }
 }
 
 /// What the whole `http` block has of it.

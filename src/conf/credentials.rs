@@ -115,6 +115,7 @@ impl Credentials {
     /// the way the client authenticates, or does not go with it.
     pub(super) fn of(
         server: &Server,
+        accept: &[u8],
         issuers: &[Box<str>],
         place: &Place,
     ) -> Result<Self, ConfError> {
@@ -183,7 +184,6 @@ impl Credentials {
             Assertions::of(&server.assertion, &terms, &id, secret, issuers, place)
         });
         let assertions = assertions.transpose()?;
-        let accept = server.request.accept();
         let common = |authorization| {
             Common::new(authorization, accept).map_err(|_| {
                 ConfError::Whole(format!(

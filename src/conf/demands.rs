@@ -10,6 +10,7 @@ use std::rc::Rc;
 use phantom_token_engine::answer::Forward;
 use phantom_token_engine::answer::nature::Accepts;
 
+use crate::conf::request::Extras;
 use crate::conf::settings::{IF, MSL, Repeated, Setting, choose, claim_value, inherit};
 use crate::nginx::command::Command;
 use crate::nginx::parser::{Cf, ConfigLine};
@@ -61,6 +62,24 @@ impl Settings {
                     cf.warn_of_replaced("phantom_token_require", &own.line, &replaced.line, &lost);
                 }
             }
+        }
+    }
+}
+
+impl Settings {
+    /// Whoever forwards no JWT of the server has it to the server what kinds of tokens it calls active.
+    pub(super) fn notice_open_kinds(&self, cf: &mut Cf<'_>, extras: &Extras) {
+        let Some(forward) = self.forward.placed() else { return };
+        let word = match forward.value {
+            Forward::Jwt => return,
+            Forward::None => "none",
+            Forward::Mint => "mint",
+        };
+        if self.kind.or(Accepts::default()) == Accepts::Access && !extras.names_kind() {
+            cf.notice_once(format!(
+                "\"phantom_token_forward {word}\" without phantom_token_token_type_hint and \"phantom_token_kind declared\": where the server calls refresh tokens, ID tokens or unused codes active too, they pass; write \"phantom_token_token_type_hint access_token\" for servers that then look for access tokens alone (Glewlwyd, Canaille, better-auth), \"phantom_token_kind declared\" for those that name the kind of access tokens (Spring, oidc-provider, MITREid Connect, Hydra, Keycloak), in {}",
+                forward.line
+            ));
         }
     }
 }
@@ -167,7 +186,10 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         Ok(())
     }),
     Command::new(c"phantom_token_forward", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        let forward = choose(args[0], &[("jwt", Forward::Jwt), ("none", Forward::None)])?;
+        let forward = choose(
+            args[0],
+            &[("jwt", Forward::Jwt), ("none", Forward::None), ("mint", Forward::Mint)],
+        )?;
         settings.forward.set(cf, forward)
     }),
 ];

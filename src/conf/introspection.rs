@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use phantom_token_engine::answer::Forward;
 use phantom_token_engine::client::Endpoint;
 use phantom_token_engine::shared::state::State;
 use phantom_token_engine::token::key::hash_of;
@@ -49,6 +50,8 @@ pub(crate) struct Introspection {
     /// How far the server's clock may be ahead of ours, in seconds.
     pub(crate) clock_skew_secs: u64,
     pub(super) identity: Identity,
+    /// The media type that is asked for.
+    pub(super) accept: Vec<u8>,
     /// The client: its id and certificate.
     client: Vec<u8>,
     /// What else is the same in every call and that a server may refuse it by.
@@ -56,16 +59,21 @@ pub(crate) struct Introspection {
 }
 
 impl Introspection {
-    /// Checks what is said of a server, and prepares it.
-    pub(super) fn of(cf: &mut Cf<'_>, server: &Server, place: &Place) -> Result<Self, ConfError> {
+    /// Checks what is said of a server, and prepares it for locations that forward so.
+    pub(super) fn of(
+        cf: &mut Cf<'_>,
+        server: &Server,
+        forward: Forward,
+        place: &Place,
+    ) -> Result<Self, ConfError> {
         let written = server.endpoints.written(place)?;
-        let accept = server.request.accept();
+        let accept = server.request.accept(forward);
         let issuers = server.issuer.all();
-        let credentials = Credentials::of(server, &issuers, place)?;
+        let credentials = Credentials::of(server, accept, &issuers, place)?;
         let extras = Extras::of(&server.request, &credentials, place)?;
         let https = written.iter().any(|named| named.endpoint.is_https());
         let tls = Tls::of(cf, &server.tls, https, place)?;
-        let identity = Identity::of(server, &written, &credentials, &extras, &tls);
+        let identity = Identity::of(server, &written, &credentials, accept, &extras, &tls);
         let alone = written.len() == 1;
         let provider = place.provider();
         let calls = Calls { alone, provider, credentials: &credentials, tls: &tls };
@@ -90,6 +98,7 @@ impl Introspection {
             issuers,
             clock_skew_secs: server.clock.skew_secs(),
             identity,
+            accept: accept.to_vec(),
             client,
             caller,
         })
@@ -190,6 +199,7 @@ impl Identity {
         server: &Server,
         written: &[&Named],
         credentials: &Credentials,
+        accept: &[u8],
         extras: &Extras,
         tls: &Tls,
     ) -> Self {
@@ -199,7 +209,7 @@ impl Identity {
         }
         identity.add(b'C', &credentials.id);
         identity.add(b'M', &[credentials.auth as u8]);
-        identity.add(b'A', server.request.accept());
+        identity.add(b'A', accept);
         identity.add(b'V', &[u8::from(tls.verify)]);
         // What one location may not keep, another must not find.
         identity.add(b'S', &[server.cache_control.policy() as u8]);

@@ -1,4 +1,4 @@
-//! Locations for operators: numbers, purges, and whether the servers can be asked.
+//! Locations for operators and APIs: numbers, purges, whether the servers can be asked, and keys.
 
 use std::rc::Rc;
 
@@ -16,6 +16,7 @@ pub(crate) struct ContentHandlers {
     pub(crate) status: ContentHandler,
     pub(crate) purge: ContentHandler,
     pub(crate) ready: ContentHandler,
+    pub(crate) publish_jwks: ContentHandler,
 }
 
 /// How `phantom_token_status` shows the numbers.
@@ -53,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) purge: Setting<Purger>,
     /// The providers that must be ready; empty: all servers.
     pub(crate) ready: Setting<Rc<[Rc<str>]>>,
+    /// The public keys of what the gateway signs are shown.
+    pub(super) publish_jwks: Setting<()>,
 }
 
 impl Settings {
@@ -108,6 +111,12 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         }
         let handler = cf.main_conf().handlers.ready;
         content_handler(cf, handler)
+    }),
+    Command::new(c"phantom_token_publish_jwks", SL | NGX_CONF_NOARGS, |cf, settings, _| {
+        settings.publish_jwks.set(cf, ())?;
+        let handler = cf.main_conf().handlers.publish_jwks;
+        cf.set_content_handler(handler);
+        Ok(())
     }),
 ];
 

@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use phantom_token_engine::answer::Forward;
+use phantom_token_engine::answer::facts::Signer;
 use phantom_token_engine::answer::nature::Accepts;
 use phantom_token_engine::token::bearer::TokenSyntax;
 use phantom_token_engine::token::key::{HashKey, IdentityHash, Key};
@@ -17,6 +18,7 @@ use crate::conf::demands::scope::Scope;
 use crate::conf::demands::step_up::StepUp;
 use crate::conf::demands::{self, BoundTokens};
 use crate::conf::introspection::{Introspection, Server};
+use crate::conf::mint::{self, Mint};
 use crate::conf::mixed::WrittenFor;
 use crate::conf::phase::Phase;
 use crate::conf::provider::Choice;
@@ -35,11 +37,12 @@ pub(crate) struct Settings {
     pub(super) server: FlatServer,
     pub(super) choice: Choice,
     pub(super) cache: cache::Settings,
+    pub(super) mint: mint::Settings,
 }
 
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) -> Result<(), ConfError> {
-        inherit!(self from outer: access, demands, challenge, server, choice, cache);
+        inherit!(self from outer: access, demands, challenge, server, choice, cache, mint);
         self.choice.check()
     }
 }
@@ -121,6 +124,8 @@ pub(crate) struct Policy {
     pub(crate) timeout_ms: u64,
     pub(crate) connect_timeout_ms: u64,
     pub(crate) thread_pool: ThreadPool,
+    /// How a JWT is made of an answer; `None` where the server's goes on, or none.
+    pub(crate) mint: Option<Mint>,
     /// H(identity) of what does not vary from request to request, once a worker has computed it.
     identity_hash: OnceCell<IdentityHash>,
 }
@@ -128,17 +133,17 @@ pub(crate) struct Policy {
 impl Policy {
     /// Checks what belongs together and prepares it; `None` where the module is off.
     pub(super) fn of(cf: &mut Cf<'_>, settings: &Settings) -> Result<Option<Self>, ConfError> {
-        let Settings { access, demands, challenge, server, choice, cache } = settings;
+        let Settings { access, demands, challenge, server, choice, cache, mint } = settings;
         let Some(switch) = access.switch.placed().filter(|switch| switch.value.on) else {
             return Ok(None);
         };
         let line = &switch.line;
         let forward = demands.forward.or(Forward::Jwt);
         let (server, introspection) = match choice.get() {
-            Some(used) => cf.provider(used)?,
+            Some(used) => cf.provider(used, forward)?,
             None => {
                 let server = server.get(cf, line);
-                cf.introspection(&server, line)?
+                cf.introspection(&server, forward, line)?
             }
         };
         let phase = Phase::of(cf, &access.phase, line)?;
@@ -150,6 +155,12 @@ impl Policy {
         introspection.is_used(timeout_ms, connect_timeout_ms);
         cf.use_state_zone()?;
         cf.http_authorization()?;
+        let times = CacheTimes::of(cache, &server.cache_control);
+        let mint = match forward {
+            Forward::Mint => Some(Mint::of(cf, mint, &times, line)?),
+            Forward::Jwt | Forward::None => None,
+        };
+        demands.notice_open_kinds(cf, &introspection.extras);
 
         Ok(Some(Self {
             token: switch.value.token,
@@ -168,10 +179,11 @@ impl Policy {
             step_up: demands.step_up.get().cloned().flatten(),
             introspection,
             zone: cache.zone(cf, line)?,
-            cache: CacheTimes::of(cache, &server.cache_control),
+            cache: mint.as_ref().map_or(times, |mint| times.at_most(mint.serves_ms)),
             timeout_ms,
             connect_timeout_ms,
             thread_pool,
+            mint,
             identity_hash: OnceCell::new(),
         }))
     }
@@ -180,6 +192,11 @@ impl Policy {
     /// claims.
     pub(crate) fn judges_by_variables(&self) -> bool {
         self.require.is_set() || !self.scope.made.is_empty()
+    }
+
+    /// Whether a minted JWT may go on: it is signed by a key that APIs have.
+    pub(crate) fn may_forward_minted(&self, signer: Option<Signer>) -> bool {
+        self.mint.as_ref().is_some_and(|mint| mint.publishes(signer))
     }
 
     /// H(token) ‖ H(identity), with those of the extra headers' and parameters' values that the answer
@@ -214,7 +231,8 @@ impl Policy {
         let Introspection { extras, identity, .. } = &*self.introspection;
         // Zones stay apart in a worker's own cache and among its flights, too.
         let zone = other.zone.as_ref().map_or(&[][..], |zone| zone.name().as_bytes());
-        let forward = [self.forward as u8];
+        let mut forward = vec![self.forward as u8];
+        forward.extend(self.mint.iter().flat_map(|mint| &mint.identity));
         let fixed = [zone, identity.bytes(), &forward];
         hash_key.identity(fixed.into_iter().chain(extras.keyed(values)))
     }

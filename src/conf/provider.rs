@@ -3,6 +3,8 @@
 use std::fmt;
 use std::rc::Rc;
 
+use phantom_token_engine::answer::Forward;
+
 use crate::conf::endpoints::PolicyEndpoint;
 use crate::conf::introspection::{Introspection, Server};
 use crate::conf::settings::{M, MSL, Place, Setting};
@@ -20,6 +22,8 @@ pub(crate) struct Provider {
     line: ConfigLine,
     server: Rc<Server>,
     pub(crate) introspection: Rc<Introspection>,
+    /// The same for locations that ask for another media type, where there are any.
+    pub(crate) otherwise_asked: Option<Rc<Introspection>>,
 }
 
 /// What the whole `http` block has of them.
@@ -100,19 +104,31 @@ pub(super) const BLOCK_COMMANDS: &[Command<()>] = &[Command::new(
         }
         let mut server = Server::default();
         cf.read(&mut server)?;
-        let place = Place::Provider(name.clone(), line.clone());
-        let introspection = cf.with_words(Server::in_its_words, |cf| {
-            let made = Introspection::of(cf, &server, &place);
-            // Said here, where words are the block's.
-            made.inspect_err(|error| cf.report("phantom_token_provider", error))
-                .map_err(|_| ConfError::Reported)
-        })?;
+        let introspection = introspection(cf, &server, Forward::default(), &name, &line)?;
         server.calls.check_thread_pool(cf)?;
         let (server, introspection) = (Rc::new(server), Rc::new(introspection));
-        cf.main_conf().providers.all.push(Provider { name, line, server, introspection });
+        let provider = Provider { name, line, server, introspection, otherwise_asked: None };
+        cf.main_conf().providers.all.push(provider);
         Ok(())
     },
 )];
+
+/// What is made of a block, for locations that forward so.
+fn introspection(
+    cf: &mut Cf<'_>,
+    server: &Server,
+    forward: Forward,
+    name: &Rc<str>,
+    line: &ConfigLine,
+) -> Result<Introspection, ConfError> {
+    let place = Place::Provider(name.clone(), line.clone());
+    cf.with_words(Server::in_its_words, |cf| {
+        let made = Introspection::of(cf, server, forward, &place);
+        // Said here, where words are the block's.
+        made.inspect_err(|error| cf.report("phantom_token_provider", error))
+            .map_err(|_| ConfError::Reported)
+    })
+}
 
 /// The one argument that is a provider's name.
 fn only_name(args: Args<'_>) -> Result<Rc<str>, ConfError> {
@@ -221,6 +237,10 @@ impl Main {
         self.all.iter().find(|provider| *provider.name == *name)
     }
 
+    fn find_mut(&mut self, name: &str) -> Option<&mut Provider> {
+        self.all.iter_mut().find(|provider| *provider.name == *name)
+    }
+
     fn get(&self, named: &Named) -> Result<&Provider, ConfError> {
         self.find(&named.name).ok_or_else(|| {
             let Named { directive, name, line } = named;
@@ -250,12 +270,27 @@ impl Cf<'_> {
         self.main_conf().providers.named.push(Named { directive, name, line });
     }
 
-    /// What is made of the provider that is named.
+    /// What is made of the provider that is named, for locations that forward so.
     pub(super) fn provider(
         &mut self,
         named: Named,
+        forward: Forward,
     ) -> Result<(Rc<Server>, Rc<Introspection>), ConfError> {
-        let provider = self.main_conf().providers.get(&named)?;
-        Ok((provider.server.clone(), provider.introspection.clone()))
+        let providers = &self.main_conf().providers;
+        let Provider { name, line, server, introspection: usual, otherwise_asked } =
+            providers.get(&named)?;
+        let asks_so = |made: &&Rc<Introspection>| made.accept == server.request.accept(forward);
+        let server = server.clone();
+        if let Some(made) =
+            [Some(usual), otherwise_asked.as_ref()].into_iter().flatten().find(asks_so)
+        {
+            return Ok((server, made.clone()));
+        }
+        let (name, line) = (name.clone(), line.clone());
+        let made = Rc::new(introspection(self, &server, forward, &name, &line)?);
+        if let Some(provider) = self.main_conf().providers.find_mut(&name) {
+            provider.otherwise_asked = Some(made.clone());
+        }
+        Ok((server, made))
     }
 }

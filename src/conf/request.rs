@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use phantom_token_engine::answer::Forward;
 use phantom_token_engine::directive::{self, Maker};
 use zeroize::Zeroizing;
 
@@ -11,8 +12,6 @@ use crate::conf::settings::{MSL, Place, Repeated, Setting, inherit, no_variables
 use crate::nginx::command::{Args, Command};
 use crate::nginx::parser::{Cf, ComplexValue, ConfError, invalid};
 use crate::nginx::sys::*;
-
-const DEFAULT_ACCEPT: &[u8] = b"application/jwt";
 
 /// Values of extra headers or parameters, in their order. Credentials may be among them.
 pub(crate) type Values = Vec<Zeroizing<Vec<u8>>>;
@@ -30,9 +29,14 @@ impl Settings {
         inherit!(self from outer: accept, token_type_hint, headers, params);
     }
 
-    /// The media type that is asked for.
-    pub(super) fn accept(&self) -> &[u8] {
-        self.accept.get().map_or(DEFAULT_ACCEPT, |accept| accept)
+    /// The media type that is asked for, by locations that forward so.
+    pub(super) fn accept(&self, forward: Forward) -> &[u8] {
+        let usual = match forward {
+            Forward::Jwt | Forward::None => b"application/jwt",
+            // No JWT of the server's is needed.
+            Forward::Mint => &b"application/json"[..],
+        };
+        self.accept.get().map_or(usual, |accept| accept)
     }
 }
 
@@ -99,6 +103,11 @@ impl Extras {
     /// The hint; empty where none is sent.
     pub(super) fn hint(&self) -> &[u8] {
         self.token_type_hint.as_ref().map_or(&[], |hint| hint)
+    }
+
+    /// Whether the server is told what kind of token it is asked about.
+    pub(super) fn names_kind(&self) -> bool {
+        !self.hint().is_empty() || self.params.iter().any(|param| &*param.name == "token_type_hint")
     }
 
     /// Headers, then parameters.

@@ -100,7 +100,8 @@ impl Flight {
             .map_err(|NoMemory| Failure::from(FailureKind::Internal))?;
         let source = Source::AuthorizationServer(call);
         let terms = call::terms(policy, &self.params, desk.worker.hash_key);
-        let work = Work::new(self.id, source, terms, time);
+        let minter = policy.mint.as_ref().map(|mint| mint.minter.clone());
+        let work = Work::new(self.id, source, terms, minter, time);
         self.work = Task::post(policy.thread_pool, work);
         if self.work.is_none() {
             counters::failure(&desk.worker, None, FailureKind::Overflow);
@@ -198,6 +199,9 @@ impl Flight {
             Told::Inactive => (Finding::Inactive, keeping),
             Told::Failed(failure) => (Finding::Failed(failure), keeping),
             Told::Active(grant, life, uncached) => {
+                if grant.signer.is_some() {
+                    counters::minted(&desk.worker);
+                }
                 if let Some(reason) = uncached {
                     self.not_kept(desk, reason);
                 }

@@ -173,7 +173,7 @@ impl Flight {
                 warning!(
                     Cycle,
                     "a JWT of {} bytes is too large for the zone \"{}\" and passes uncached: make the zone larger",
-                    cached.jwt().len(),
+                    cached.facts().jwt.len(),
                     zone.name()
                 );
             }

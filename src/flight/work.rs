@@ -3,13 +3,14 @@
 //! NGINX's thread pool runs it in one of its threads, and hands it back on the event loop. The thread
 //! sees nothing but [`Work`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use phantom_token_engine::answer::Terms;
 use phantom_token_engine::attempt::{Done, End};
-use phantom_token_engine::lookup::{self, Source};
+use phantom_token_engine::lookup::{self, Minter, Source};
 
 use crate::flight::flights::FlightId;
 use crate::nginx::guard;
@@ -27,6 +28,8 @@ pub(crate) struct Work {
     /// Its deadline shows when it begins.
     source: Mutex<Source>,
     terms: Terms,
+    /// Makes the phantom token; `None` where the server does.
+    minter: Option<Arc<Minter>>,
     time: Time,
     queued: Instant,
     done: Mutex<Option<Done>>,
@@ -64,12 +67,19 @@ impl Time {
 }
 
 impl Work {
-    pub(super) fn new(flight: FlightId, source: Source, terms: Terms, time: Time) -> Self {
+    pub(super) fn new(
+        flight: FlightId,
+        source: Source,
+        terms: Terms,
+        minter: Option<Arc<Minter>>,
+        time: Time,
+    ) -> Self {
         Self {
             flight,
             state: AtomicU8::new(QUEUED),
             source: Mutex::new(source),
             terms,
+            minter,
             time,
             queued: Instant::now(),
             done: Mutex::new(None),
@@ -120,7 +130,12 @@ impl Work {
 
     fn attempt(&self, deadline: Instant) -> End {
         let mut source = self.source.lock();
-        match lookup::ask(core::slice::from_mut(&mut source), self.terms, deadline) {
+        match lookup::ask(
+            core::slice::from_mut(&mut source),
+            self.terms,
+            self.minter.as_deref(),
+            deadline,
+        ) {
             Ok(Some(found)) => End::Answered(found),
             // There is always one that answers or fails.
             Ok(None) => End::Unsent,

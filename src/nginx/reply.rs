@@ -1,11 +1,11 @@
-//! Answering a request with content of our own: what the status page and the purge share.
+//! Answering a request with content of our own: what operators' locations share.
 
 use core::ptr;
 
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
 
-/// Sends a whole response. An empty body has no content type.
+/// Sends a whole response that nobody keeps. An empty body has no content type.
 pub(crate) fn send(
     r: Request,
     status: u32,
@@ -14,6 +14,31 @@ pub(crate) fn send(
     body: &[u8],
 ) -> Result<ngx_int_t, NoMemory> {
     r.add_header_out(b"Cache-Control", str_of(b"no-store"))?;
+    send_whole(r, status, content_type, headers, body)
+}
+
+/// Sends a document that may be kept for as long as `cache_control` says, and by its `ETag` be asked for
+/// again: NGINX answers 304 where the client has it (RFC 9110 §13.1.2).
+pub(crate) fn send_document(
+    r: Request,
+    content_type: &'static [u8],
+    cache_control: &'static [u8],
+    etag: &[u8],
+    body: &[u8],
+) -> Result<ngx_int_t, NoMemory> {
+    let etag = r.add_header_out(b"ETag", r.copy(etag)?)?;
+    r.link_etag(etag);
+    let headers = [(&b"Cache-Control"[..], cache_control)];
+    send_whole(r, NGX_HTTP_OK, content_type, &headers, body)
+}
+
+fn send_whole(
+    r: Request,
+    status: u32,
+    content_type: &'static [u8],
+    headers: &[(&'static [u8], &'static [u8])],
+    body: &[u8],
+) -> Result<ngx_int_t, NoMemory> {
     for (name, value) in headers {
         r.add_header_out(name, str_of(value))?;
     }

@@ -44,6 +44,11 @@ pub(crate) fn uncached(worker: &Worker, reason: UncachedReason) {
     worker.state.shard(share(worker)).count_uncached(reason);
 }
 
+/// A JWT of the gateway's own was made.
+pub(crate) fn minted(worker: &Worker) {
+    worker.state.shard(share(worker)).count_mint();
+}
+
 /// How long a call waited for a thread.
 pub(crate) fn queued(worker: &Worker, waited: Duration) {
     worker.state.shard(share(worker)).observe_queue(waited);

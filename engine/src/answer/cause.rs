@@ -54,6 +54,8 @@ pub enum Cause {
     Scope,
     /// `cnf` is not an object.
     Cnf,
+    /// The answer and the JWT in it have different `iss`.
+    Issuers,
 }
 
 impl Cause {
@@ -94,6 +96,7 @@ impl Cause {
             Cause::Exp => "\"exp\" is not a number of seconds",
             Cause::Scope => "the scope is neither a string nor an array of strings",
             Cause::Cnf => "\"cnf\" is not an object",
+            Cause::Issuers => "it names one issuer, and the JWT in it another",
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::Cause;
+use crate::jose::mint::MintError;
 
 /// The longest `Retry-After` that is passed on, in seconds.
 pub const MAX_RETRY_AFTER: u32 = 3_600;
@@ -35,6 +36,9 @@ pub enum NoVerdict {
     /// 200 with something that cannot be taken as an answer.
     #[error("the authorization server's answer is not understood: {0}")]
     NotUnderstood(#[from] Cause),
+    /// The token is active, and the gateway could make no JWT of that.
+    #[error("no JWT can be made of the authorization server's answer: {0}")]
+    NotMinted(#[from] MintError),
 }
 
 impl NoVerdict {

@@ -28,12 +28,12 @@ pub(super) fn of(answer: &Object<'_>, terms: Terms) -> Result<Judged, Cause> {
             (text, Some(jwt))
         }
         (None, Forward::Jwt) => return Err(Cause::NoJwt),
-        // Where none is forwarded a JWT only adds what it says, if it can be read.
-        (Some(text), Forward::None) => match Compact::parse(text.as_bytes()) {
+        // Where it is not forwarded a JWT only adds what it says, if it can be read.
+        (Some(text), Forward::None | Forward::Mint) => match Compact::parse(text.as_bytes()) {
             Ok(jwt) => (text, Some(jwt)),
             Err(_) => Default::default(),
         },
-        (None, Forward::None) => Default::default(),
+        (None, Forward::None | Forward::Mint) => Default::default(),
     };
     Ok(Judged::Active(Grant {
         scope: granted_scope(answer, jwt.as_ref())?,

@@ -1,5 +1,5 @@
 //! `application/jwt`: the body is the phantom token, or an introspection answer as the drafts before
-//! RFC 9701 had it, which is enough where no JWT is forwarded.
+//! RFC 9701 had it, which is enough where no JWT of the server is forwarded.
 
 use crate::answer::cause::Cause;
 use crate::answer::grant::{Grant, Judged};
@@ -16,7 +16,7 @@ pub(super) fn read(body: &[u8], terms: Terms) -> Result<Judged, Cause> {
     if compact.is_introspection() {
         return match terms.forward {
             Forward::Jwt => Err(Cause::IntrospectionAnswer),
-            Forward::None => json_body::of(&compact.introspection()?, terms),
+            Forward::None | Forward::Mint => json_body::of(&compact.introspection()?, terms),
         };
     }
     let jwt = compact.phantom_token()?;

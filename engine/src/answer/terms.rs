@@ -11,6 +11,8 @@ pub enum Forward {
     Jwt,
     /// Nothing: active is enough.
     None,
+    /// A JWT that the gateway signs: active is enough.
+    Mint,
 }
 
 /// What an answer is read for, as far as its meaning depends on that.

@@ -290,3 +290,13 @@ fn an_answer_that_is_not_kept_still_knows_when_its_token_expires() {
     assert!(life.has_expired(104_999, 1_100) && life.has_expired(105_000, 1_000));
     assert!(!Life::of_none(5_000, None).has_expired(u64::MAX, u64::MAX));
 }
+
+#[test]
+fn a_minted_jwt_serves_last_with_a_minute_left_or_half_of_its_time() {
+    for (valid_ms, serves_ms) in
+        [(360_000, 300_000), (120_000, 60_000), (119_000, 59_500), (60_000, 30_000), (1_000, 500)]
+    {
+        assert_eq!(serves_of(valid_ms), serves_ms);
+    }
+    assert_eq!(serves_of(u64::MAX), u64::MAX - 60_000);
+}

@@ -94,6 +94,17 @@ fn an_entry_gives_the_facts_that_it_was_made_of() {
 }
 
 #[test]
+fn a_minted_jwt_goes_on_and_is_not_the_servers() {
+    let state = state();
+    let facts = Facts { signer: Some([1; 8]), ..facts(JWT) };
+    let key = key("t");
+    let entry = Cached::new(&facts, state.generation(&key.token), 5).unwrap();
+    assert_eq!(entry.header().unwrap(), [b"Bearer ", JWT].concat());
+    assert_eq!(entry.jwt(), b"", "no claim of the gateway's own is taken for the server's");
+    assert_eq!(entry.facts(), facts);
+}
+
+#[test]
 fn an_entry_without_a_phantom_token_has_no_header() {
     let state = state();
     let entry = entry(&state, &key("t"), b"");

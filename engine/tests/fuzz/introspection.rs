@@ -260,6 +260,8 @@ fn failed(response: &Response, failure: NoVerdict, hint: Option<&[u8]>) {
     };
     let fits = match failure {
         NoVerdict::NotUnderstood(_) => status == 200,
+        // Nothing is made of it here.
+        NoVerdict::NotMinted(_) => false,
         NoVerdict::Credentials(given) => {
             let refused = ["invalid_client", "unauthorized_client"].contains(&error().as_str());
             given == status && (status == 401 || status == 403 || (status == 400 && refused))

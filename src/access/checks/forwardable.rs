@@ -1,5 +1,5 @@
-//! There is a phantom token, where one is to be forwarded: the entry may be from a location that asks
-//! for none (`phantom_token_forward`).
+//! There is a phantom token, where one is to be forwarded (`phantom_token_forward`), and one that APIs
+//! can verify, where the gateway signed it.
 
 use phantom_token_engine::answer::Forward;
 use phantom_token_engine::failure::FailureKind;
@@ -13,7 +13,12 @@ use crate::nginx::request::Request;
 use crate::operate::counters::RequestResult;
 
 pub(super) fn check(_: &Request, policy: &Policy, facts: &Cached) -> Result<(), Unmet> {
-    if policy.forward == Forward::Jwt && facts.jwt().is_empty() {
+    let may_go_on = match policy.forward {
+        Forward::Jwt => facts.header().is_some(),
+        Forward::Mint => policy.may_forward_minted(facts.signer),
+        Forward::None => true,
+    };
+    if !may_go_on {
         let unmet = Unmet::denied(Reason::Failed(FailureKind::Answer), Refusal::ServerError);
         return Err(Unmet { status: RequestResult::Error, ..unmet });
     }

@@ -95,6 +95,12 @@ impl Request {
         // SAFETY: an element of the response's header list.
         unsafe { pt_set_www_authenticate(self.as_ptr(), header.0.as_ptr()) };
     }
+
+    /// Makes a response header the response's `ETag`, by which NGINX judges conditions of the request.
+    pub(crate) fn link_etag(self, header: HeaderOut) {
+        // SAFETY: an element of the response's header list.
+        unsafe { pt_set_etag(self.as_ptr(), header.0.as_ptr()) };
+    }
 }
 
 /// A response header that is in the list.

@@ -156,6 +156,13 @@ pt_set_www_authenticate(ngx_http_request_t *r, ngx_table_elt_t *h)
     r->headers_out.www_authenticate = h;
 }
 
+/* By this field, NGINX's own filter of conditional requests finds the header. */
+static inline void
+pt_set_etag(ngx_http_request_t *r, ngx_table_elt_t *h)
+{
+    r->headers_out.etag = h;
+}
+
 static inline ngx_table_elt_t *
 pt_authorization(ngx_http_request_t *r)
 {

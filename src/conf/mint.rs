@@ -1,0 +1,323 @@
+//! The JWTs that the gateway signs for servers that give none (`phantom_token_forward mint`): the keys,
+//! what they sign, and the key set that APIs fetch.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use phantom_token_engine::answer::facts::Signer;
+use phantom_token_engine::jose::algorithm::KeyKind;
+use phantom_token_engine::jose::jwks;
+use phantom_token_engine::jose::key::{Key, PublicKey, SigningKey};
+use phantom_token_engine::jose::mint::{self, Claims, Terms};
+use phantom_token_engine::lifetime::serves_of;
+use phantom_token_engine::lookup::Minter;
+
+use crate::conf::cache::CacheTimes;
+use crate::conf::files;
+use crate::conf::introspection::parts;
+use crate::conf::settings::{
+    MSL, Place, Repeated, Setting, inherit, no_variables, nonempty, positive_time_ms, text,
+};
+use crate::nginx::command::Command;
+use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
+use crate::nginx::sys::*;
+
+const KEY: &str = "phantom_token_mint_key";
+const ISSUER: &str = "phantom_token_mint_issuer";
+const AUDIENCE: &str = "phantom_token_mint_audience";
+const CLAIMS: &str = "phantom_token_mint_claims";
+const VALID: &str = "phantom_token_mint_valid";
+
+/// How much longer than it is kept a JWT lives, where `phantom_token_mint_valid` does not say: clocks of
+/// APIs differ, and requests take their time.
+const BEYOND_CACHE_MS: u64 = 60_000;
+
+#[derive(Default)]
+pub(crate) struct Settings {
+    keys: Repeated<Rc<KeyFile>>,
+    issuer: Setting<Rc<str>>,
+    audience: Setting<Rc<[String]>>,
+    claims: Setting<Rc<Claims>>,
+    valid_ms: Setting<u64>,
+    noted: Noted,
+}
+
+impl Settings {
+    pub(super) fn inherit(&mut self, outer: &Self) {
+        inherit!(self from outer: keys, issuer, audience, claims, valid_ms, noted);
+    }
+
+    fn public_keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.keys.iter().map(|file| file.public())
+    }
+}
+
+/// A key, as its file had it when the configuration was read.
+pub(crate) struct KeyFile {
+    path: String,
+    key: Key,
+}
+
+impl KeyFile {
+    fn public(&self) -> &PublicKey {
+        match &self.key {
+            Key::Private(key) => key.public(),
+            Key::Public(key) => key,
+        }
+    }
+
+    fn signing(&self) -> Option<&SigningKey> {
+        match &self.key {
+            Key::Private(key) => Some(key),
+            Key::Public(_) => None,
+        }
+    }
+}
+
+/// How a location mints.
+pub(crate) struct Mint {
+    /// What pool threads sign, and with which key.
+    pub(crate) minter: Arc<Minter>,
+    /// The keys whose JWTs may go on.
+    published: Box<[Signer]>,
+    /// How long a JWT may serve, in milliseconds from when it was minted.
+    pub(crate) serves_ms: u64,
+    /// What makes two JWTs of one answer differ.
+    pub(super) identity: Vec<u8>,
+}
+
+impl Mint {
+    /// Checks what the location at `line` mints, and prepares it.
+    pub(super) fn of(
+        cf: &mut Cf<'_>,
+        settings: &Settings,
+        times: &CacheTimes,
+        line: &ConfigLine,
+    ) -> Result<Self, ConfError> {
+        let place = &Place::Location(line.clone());
+        if !settings.keys.is_set() {
+            let write = "write the file of the key that signs, of \"openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256\"";
+            return Err(ConfError::missing(KEY, place, write));
+        }
+        let signing = settings.keys.placed().find_map(|file| Some((file.value.signing()?, file)));
+        let Some((key, file)) = signing else {
+            return Err(ConfError::Whole(format!(
+                "\"{KEY}\" names public keys alone {place}: name the private key that signs"
+            )));
+        };
+        let issuer = settings.issuer.placed().ok_or_else(|| {
+            ConfError::missing(
+                ISSUER,
+                place,
+                "write what APIs are to find in \"iss\", the gateway's own URL",
+            )
+        })?;
+        let audience = settings.audience.get().ok_or_else(|| {
+            ConfError::missing(AUDIENCE, place, "write what the APIs behind it call themselves")
+        })?;
+        cf.check_own_issuer(&issuer.value, &issuer.line)?;
+        cf.main_conf().mint.signers.push((mint::signer(&key.thumbprint()), file.line.clone()));
+        if key.algorithm().kind() == KeyKind::Rsa {
+            cf.notice_once(format!(
+                "\"{KEY}\" signs with RSA: it takes 0.4 ms of a pool thread for each new token, and longer with more than 2048 bits; P-256 takes 0.015, in {}",
+                file.line
+            ));
+        }
+        settings.noted.put_in_force(|_| true);
+
+        let usual = times.valid_ms.saturating_add(times.stale_ms).saturating_add(BEYOND_CACHE_MS);
+        // Times in a JWT are whole seconds.
+        let valid = settings.valid_ms.or(usual) / 1000;
+        let claims = settings.claims.get().cloned().unwrap_or_default();
+        let terms = Terms {
+            issuer: issuer.value.to_string(),
+            audience: audience.to_vec(),
+            claims: Claims::clone(&claims),
+            valid,
+        };
+        let published = settings.public_keys().map(|key| mint::signer(&key.thumbprint()));
+        Ok(Self {
+            published: published.collect(),
+            serves_ms: serves_of(valid.saturating_mul(1000)),
+            identity: identity(&terms),
+            minter: Arc::new(Minter { terms, key: key.clone() }),
+        })
+    }
+
+    /// Whether APIs may have the key that this signer names.
+    pub(crate) fn publishes(&self, signer: Option<Signer>) -> bool {
+        signer.is_some_and(|signer| self.published.contains(&signer))
+    }
+}
+
+/// Of the terms, not of the key: JWTs of the former key are as good until it is published no more.
+fn identity(terms: &Terms) -> Vec<u8> {
+    let Terms { issuer, audience, claims, valid } = terms;
+    let counts = [audience.len() as u64, *valid].map(u64::to_le_bytes).concat();
+    let mut of = vec![issuer.as_bytes(), &counts];
+    of.extend(audience.iter().map(String::as_bytes));
+    for (name, from) in claims.iter() {
+        of.extend([name.as_bytes(), from.as_bytes()]);
+    }
+    parts(&of)
+}
+
+/// The key set that a location shows (`phantom_token_publish_jwks`).
+pub(crate) struct KeySet {
+    pub(crate) document: Vec<u8>,
+    pub(crate) etag: String,
+}
+
+impl KeySet {
+    /// The set of all keys that the location at `line` inherits.
+    pub(super) fn of(
+        cf: &mut Cf<'_>,
+        settings: &Settings,
+        line: &ConfigLine,
+    ) -> Result<Self, ConfError> {
+        if !settings.keys.is_set() {
+            return Err(ConfError::Whole(format!(
+                "\"phantom_token_publish_jwks\" has no key to publish: write {KEY} in this location or around it, in {line}"
+            )));
+        }
+        settings.noted.put_in_force(|directive| directive == KEY);
+        let signers = settings.public_keys().map(|key| mint::signer(&key.thumbprint()));
+        cf.main_conf().mint.published.extend(signers);
+        let document = jwks::published(settings.public_keys());
+        Ok(Self { etag: jwks::etag(&document), document })
+    }
+}
+
+/// What the whole `http` block has of it.
+#[derive(Default)]
+pub(crate) struct Main {
+    /// The keys that sign, and where each is named.
+    signers: Vec<(Signer, ConfigLine)>,
+    /// The keys of all sets that are shown.
+    published: Vec<Signer>,
+    /// All directives of this file.
+    written: Vec<(&'static str, ConfigLine, Rc<Cell<bool>>)>,
+}
+
+/// The directives of a level, and whether some location goes by them.
+#[derive(Default)]
+struct Noted(Vec<(&'static str, Rc<Cell<bool>>)>);
+
+impl Noted {
+    fn note(&mut self, cf: &mut Cf<'_>, directive: &'static str) {
+        let (line, in_force) = (cf.line(), Rc::<Cell<bool>>::default());
+        self.0.push((directive, in_force.clone()));
+        cf.main_conf().mint.written.push((directive, line, in_force));
+    }
+
+    fn inherit(&mut self, outer: &Self) {
+        let own: Vec<_> = self.0.iter().map(|(directive, _)| *directive).collect();
+        let inherited = outer.0.iter().filter(|(directive, _)| !own.contains(directive));
+        self.0.extend(inherited.cloned());
+    }
+
+    fn put_in_force(&self, which: impl Fn(&str) -> bool) {
+        for (_, in_force) in self.0.iter().filter(|(directive, _)| which(directive)) {
+            in_force.set(true);
+        }
+    }
+}
+
+impl Cf<'_> {
+    /// APIs would take the server's own JWTs for the gateway's, and the gateway's for the server's.
+    fn check_own_issuer(&mut self, issuer: &str, line: &ConfigLine) -> Result<(), ConfError> {
+        let providers = &self.main_conf().providers.all;
+        let mut own = providers.iter().filter(|provider| {
+            provider.introspection.issuers.iter().any(|known| **known == *issuer)
+        });
+        match own.next() {
+            None => Ok(()),
+            Some(provider) => Err(ConfError::Whole(format!(
+                "\"{ISSUER}\" is the issuer of \"phantom_token_provider {}\", whose tokens others sign: write the gateway's own URL, in {line}",
+                provider.name
+            ))),
+        }
+    }
+
+    /// At the end of the configuration: what mints nothing, and keys that APIs cannot have.
+    pub(crate) fn warn_of_mint(&mut self) {
+        let Main { signers, published, written } = std::mem::take(&mut self.main_conf().mint);
+        for (directive, line, _) in written.iter().filter(|(_, _, in_force)| !in_force.get()) {
+            self.warn_once(format!(
+                "\"{directive}\" has no effect: no location that is on mints by it; write \"phantom_token_forward mint\" where it shall count, in {line}"
+            ));
+        }
+        for (_, line) in signers.iter().filter(|(signer, _)| !published.contains(signer)) {
+            self.warn_once(format!(
+                "\"{KEY}\" signs with a key that no location publishes: write phantom_token_publish_jwks in a location from which APIs fetch it, in {line}"
+            ));
+        }
+    }
+}
+
+pub(super) const COMMANDS: &[Command<Settings>] = &[
+    Command::new(c"phantom_token_mint_key", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        nonempty(args[0])?;
+        let path = cf.full_name(args[0])?;
+        let key = files::key(cf, &path)?;
+        let file = Rc::new(KeyFile { path, key });
+        let same = |known: &&Rc<KeyFile>| known.public().kid() == file.public().kid();
+        if let Some(known) = settings.keys.iter().find(same) {
+            let (one, other) = (&known.path, &file.path);
+            return Err(ConfError::Directive(format!(
+                "names the key of \"{one}\" a second time with \"{other}\": name each key once, the private one where there are both"
+            )));
+        }
+        settings.keys.push(cf, file);
+        settings.noted.note(cf, KEY);
+        Ok(())
+    }),
+    Command::new(c"phantom_token_mint_issuer", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        settings.issuer.set(cf, own_name(args[0])?.into())?;
+        settings.noted.note(cf, ISSUER);
+        Ok(())
+    }),
+    Command::new(c"phantom_token_mint_audience", MSL | NGX_CONF_1MORE, |cf, settings, args| {
+        let names = args.iter().map(|arg| Ok(own_name(arg)?.to_owned()));
+        let names = names.collect::<Result<Vec<String>, ConfError>>()?;
+        if let Some((nth, name)) =
+            names.iter().enumerate().find(|(nth, name)| names[..*nth].contains(name))
+        {
+            return Err(invalid(args[nth], format_args!("write \"{name}\" once")));
+        }
+        settings.audience.set(cf, names.into())?;
+        settings.noted.note(cf, AUDIENCE);
+        Ok(())
+    }),
+    Command::new(c"phantom_token_mint_claims", MSL | NGX_CONF_1MORE, |cf, settings, args| {
+        let mut claims = Claims::none();
+        for arg in args {
+            no_variables(arg)?;
+            claims.add(arg).map_err(|error| invalid(arg, error))?;
+        }
+        settings.claims.set(cf, Rc::new(claims))?;
+        settings.noted.note(cf, CLAIMS);
+        Ok(())
+    }),
+    Command::new(c"phantom_token_mint_valid", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        let ms = positive_time_ms(args[0])?;
+        if ms < 1000 {
+            return Err(invalid(args[0], "times in a JWT are whole seconds: write 1s or more"));
+        }
+        settings.valid_ms.set(cf, ms)?;
+        settings.noted.note(cf, VALID);
+        Ok(())
+    }),
+];
+
+/// A name of the gateway's or an API's, as JWTs have it.
+fn own_name(arg: &[u8]) -> Result<&str, ConfError> {
+    nonempty(arg)?;
+    no_variables(arg)?;
+    let name = text(arg)?;
+    match name.chars().any(char::is_control) {
+        true => Err(invalid(arg, "write it as APIs are to find it, without control characters")),
+        false => Ok(name),
+    }
+}
