@@ -10,6 +10,9 @@ use phantom_token_engine::answer::scope;
 use phantom_token_engine::answer::{self, Forward};
 use phantom_token_engine::http::cache_control::Caching;
 use phantom_token_engine::http::response::Response;
+use phantom_token_engine::jose::assertion::Assertion;
+use phantom_token_engine::jose::key::SigningKey;
+use phantom_token_engine::jose::mint::{self, Claims, Terms};
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::{Cached, Local};
 use phantom_token_engine::shared::state::{self, State};
@@ -99,6 +102,46 @@ fn read_answer(bencher: Bencher<'_, '_>, bytes: usize) {
         body: jwt::of_length(bytes).into_bytes(),
     };
     bencher.bench_local(|| answer::read(black_box(&response), Forward::Jwt, 1_700_000_000));
+}
+
+/// Making a JWT of an answer.
+#[divan::bench(args = SIGNERS)]
+fn mint(bencher: Bencher<'_, '_>, algorithm: &str) {
+    let answer = br#"{"active":true,"sub":"248289761001","client_id":"app","scope":"read write"}"#;
+    let terms = Terms {
+        issuer: "https://gateway.example".into(),
+        audience: vec!["https://api.example".into()],
+        claims: Claims::default(),
+        valid: 420,
+    };
+    let key = signing_key(algorithm);
+    bencher.bench_local(|| mint::mint(&terms, &key, black_box(answer), b"", None, 1_700_000_000));
+}
+
+/// Making the assertion that authenticates a call.
+#[divan::bench(args = SIGNERS)]
+fn assertion(bencher: Bencher<'_, '_>, algorithm: &str) {
+    let assertion = Assertion {
+        client_id: "gateway".into(),
+        audience: "https://as.example".into(),
+        valid: 60,
+        typ: None,
+        kid: None,
+    };
+    let key = signing_key(algorithm).into();
+    bencher.bench_local(|| assertion.sign(&key, black_box(1_700_000_000)));
+}
+
+const SIGNERS: [&str; 4] = ["ES256", "ES384", "EdDSA", "RS256"];
+
+fn signing_key(algorithm: &str) -> SigningKey {
+    let pem: &[u8] = match algorithm {
+        "ES256" => include_bytes!("../../engine/src/jose/tests/keys/p256.pem"),
+        "ES384" => include_bytes!("../../engine/src/jose/tests/keys/p384.pem"),
+        "EdDSA" => include_bytes!("../../engine/src/jose/tests/keys/ed25519.pem"),
+        _ => include_bytes!("../../engine/src/jose/tests/keys/rsa2048.pem"),
+    };
+    SigningKey::from_pem(pem).expect("a key")
 }
 
 /// A state zone that is never given back.

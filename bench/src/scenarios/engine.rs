@@ -21,8 +21,9 @@ pub(super) fn steps(_: &Settings, report: &mut Report) -> Result<(), String> {
     };
     report.say("### Single steps of the engine");
     report.say(
-        "What stands indented is the length of the JWT in bytes, or the number of entries in the worker's \
-         cache. An answer is read on a thread of the pool, the other steps on the event loop.",
+        "What stands indented is the length of the JWT in bytes, the number of entries in the worker's \
+         cache, or the algorithm (RSA with 2048 bits). An answer is read and JWTs are signed on a thread of \
+         the pool, the other steps run on the event loop.",
     );
     report.say(&format!("```text\n{}\n```", text.trim_end()));
     Ok(())

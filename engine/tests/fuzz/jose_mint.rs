@@ -39,7 +39,7 @@ pub fn jose_mint(input: &[u8]) {
     let (valid, now) = (time(420), time(1_700_000_000));
     let exp = times.next().and_then(|exp| exp.parse().ok());
     let answer = line(&mut rest);
-    let jwt = expand(rest);
+    let jwt = expand(line(&mut rest));
 
     assertion(&issuer, &audience, valid, now);
     // Nothing else comes this far: both were read before.

@@ -1,5 +1,7 @@
 //! JWTs made of answers.
 
+use std::collections::HashSet;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -85,6 +87,18 @@ fn a_jwt_ends_with_its_token_or_before() {
     assert_eq!(exp(Some(u64::MAX), NOW, 420), NOW + 420);
     assert_eq!(exp(None, NOW, u64::MAX), u64::MAX);
     assert_eq!(exp(Some(1), NOW, 420), 1);
+}
+
+#[test]
+fn no_two_jwts_have_one_id() {
+    let key = key("ed25519");
+    let ids: HashSet<String> = (0..1_000)
+        .map(|_| {
+            let made = mint(&terms(Claims::default()), &key, br#"{"sub":"me"}"#, b"", None, NOW);
+            open(&made.expect("a JWT").jwt).1["jti"].as_str().expect("text").to_owned()
+        })
+        .collect();
+    assert_eq!(ids.len(), 1_000);
 }
 
 #[test]
