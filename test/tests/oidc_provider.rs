@@ -1,5 +1,7 @@
 //! A certified OpenID provider, npm's `oidc-provider`, behind the real gateway.
 
+use std::process::Command;
+
 use phantom_token_test::nginx::Builder;
 use phantom_token_test::process::{wait_for, wait_until};
 use phantom_token_test::rig::{INVALID_TOKEN, UNAUTHORIZED};
@@ -173,4 +175,103 @@ fn ways_to_authenticate() {
     }
     parts.gateway.wait_for_log(&["[error]", "refused this client's credentials with status 401"]);
     assert_eq!(parts.api.count(), 2);
+}
+
+/// A private key as `openssl genpkey` makes it.
+fn genpkey(arguments: &str) -> String {
+    let output = Command::new("openssl").arg("genpkey").args(arguments.split(' ')).output();
+    String::from_utf8(output.expect("openssl is installed").stdout).expect("PEM")
+}
+
+#[test]
+fn assertions_by_every_kind_of_key_and_by_secret() {
+    const SIGNING_SECRET: &str = "a secret of more than 32 bytes, +&";
+    let p256 = genpkey("-algorithm EC -pkeyopt ec_paramgen_curve:P-256");
+    let ed25519 = genpkey("-algorithm ed25519");
+    let rsa = genpkey("-algorithm RSA -pkeyopt rsa_keygen_bits:2048");
+    // The client's name, its algorithm, its key, and how that is written.
+    let by_key = [
+        ("es256", "ES256", &p256, ""),
+        ("eddsa", "EdDSA", &ed25519, ""),
+        ("ed25519", "Ed25519", &ed25519, "alg=Ed25519"),
+        ("rs256", "RS256", &rsa, ""),
+        ("ps256", "PS256", &rsa, "alg=PS256"),
+    ];
+    let mut clients: Vec<Value> = by_key
+        .iter()
+        .map(|(name, alg, key, _)| {
+            json!({
+                "client_id": format!("gateway-{name}"),
+                "key": key,
+                "token_endpoint_auth_method": "private_key_jwt",
+                "token_endpoint_auth_signing_alg": alg,
+            })
+        })
+        .collect();
+    clients.push(json!({
+        "client_id": "gateway-hs256",
+        "client_secret": SIGNING_SECRET,
+        "token_endpoint_auth_method": "client_secret_jwt",
+        "token_endpoint_auth_signing_alg": "HS256",
+    }));
+    let provider = OidcProvider::start_with(&Value::Array(clients));
+    let issuer = provider.url().to_owned();
+    let asking = |name: &str, client: &str, members: &str| {
+        format!(
+            "phantom_token_provider {name} {{\nintrospection_endpoint {};\nclient_id {client};\n{members}\n}}",
+            provider.introspection_url()
+        )
+    };
+    let mut blocks = Vec::new();
+    for (name, _, _, alg) in by_key {
+        let client = format!("gateway-{name}");
+        let members =
+            format!("client_auth private_key_jwt;\nissuer {issuer};\nclient_key {name}.key {alg};");
+        blocks.push((name.to_owned(), asking(name, &client, &members)));
+    }
+    let endpoints = [issuer.clone(), format!("{issuer}/token"), provider.introspection_url()];
+    for (n, aud) in endpoints.iter().enumerate() {
+        let members = format!(
+            "client_auth private_key_jwt aud={aud} typ=client-authentication+jwt;\nclient_key es256.key;"
+        );
+        blocks.push((format!("aud{n}"), asking(&format!("aud{n}"), "gateway-es256", &members)));
+    }
+    let secret =
+        format!("client_auth client_secret_jwt aud={issuer};\nclient_secret \"{SIGNING_SECRET}\";");
+    blocks.push(("hs256".to_owned(), asking("hs256", "gateway-hs256", &secret)));
+    // Another client's key, another audience, another algorithm than the registered one.
+    let wrong = |key: &str, auth: &str| {
+        format!("client_auth private_key_jwt aud={auth};\nclient_key {key};")
+    };
+    let wrongs = [
+        ("wrong-key", wrong("rs256.key", &issuer)),
+        ("wrong-audience", wrong("es256.key", "https://elsewhere.example")),
+        ("wrong-kid", wrong("es256.key kid=nobody", &issuer)),
+    ];
+    for (name, members) in &wrongs {
+        blocks.push(((*name).to_owned(), asking(name, "gateway-es256", members)));
+    }
+    let api = Api::start();
+    let mut builder = Gateway::builder().secret(SIGNING_SECRET).http("phantom_token_cache off;");
+    for (name, _, key, _) in by_key {
+        builder = builder.file(&format!("{name}.key"), key.clone());
+    }
+    for (name, block) in &blocks {
+        let location =
+            format!("phantom_token on;\nphantom_token_use {name};\nproxy_pass {};", api.url());
+        builder = builder.http(block).location(&format!("/{name}"), &location);
+    }
+    let parts = Parts { gateway: builder.start(), provider, api };
+
+    let token = parts.provider.token("app", "read");
+    // It takes no assertion twice, and there is one for each call.
+    for _ in 0..3 {
+        for (name, _) in blocks.iter().filter(|(name, _)| !name.starts_with("wrong")) {
+            assert_eq!(parts.status(&format!("/{name}"), &token), 200, "{name}");
+        }
+    }
+    for (name, _) in &wrongs {
+        Reply::failure().assert(&parts.gateway.get_as(&format!("/{name}"), &token));
+    }
+    parts.gateway.wait_for_log(&["[error]", "check the key id, the audience and both clocks"]);
 }

@@ -4,9 +4,10 @@
 //     node server.js PORT [CERTIFICATE KEY CLIENT]
 //
 // With a certificate and its key (PEM files) it speaks HTTPS and asks clients for their certificates;
-// CLIENT is that of the gateway's client.
+// CLIENT is that of the gateway's client. The environment's CLIENTS is JSON: a list of further clients;
+// where one has a member `key`, a private key in PEM, it authenticates by that.
 
-import { X509Certificate } from 'node:crypto';
+import { X509Certificate, createPublicKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
@@ -88,11 +89,26 @@ if (client) {
   );
 }
 
+// They sign assertions (RFC 7523).
+for (const { key, ...further } of JSON.parse(process.env.CLIENTS ?? '[]')) {
+  const byKey = key && {
+    client_secret: undefined,
+    jwks: { keys: [createPublicKey(key).export({ format: 'jwk' })] },
+  };
+  clients.push({ ...machine, ...further, ...byKey });
+}
+
 // Resources (RFC 8707): one with opaque tokens, one with JWTs.
 const resources = { 'urn:other-api': 'opaque', 'urn:jwt-api': 'jwt' };
 
 const provider = new Provider(issuer, {
-  clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'self_signed_tls_client_auth'],
+  clientAuthMethods: [
+    'client_secret_basic',
+    'client_secret_post',
+    'client_secret_jwt',
+    'private_key_jwt',
+    'self_signed_tls_client_auth',
+  ],
   clients,
   enabledJWA: {
     introspectionEncryptionAlgValues: ['A128KW'],

@@ -10,6 +10,7 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::bench::outcome;
@@ -32,7 +33,7 @@ impl Server for Npm {
     fn version(&self, _: &Home) -> String {
         let file = folder("oidc-provider").join("package.json");
         let package = std::fs::read_to_string(file).expect("a file");
-        let package: serde_json::Value = serde_json::from_str(&package).expect("JSON");
+        let package: Value = serde_json::from_str(&package).expect("JSON");
         let version = package["dependencies"]["oidc-provider"].as_str().expect("a version");
         format!("oidc-provider {version}")
     }
@@ -64,7 +65,7 @@ impl Server for Npm {
     }
 
     fn start(&self, _: &Home, site: &Site) -> Result<Box<dyn Running>, String> {
-        Ok(Box::new(OidcProvider::at(site, None)?))
+        Ok(Box::new(OidcProvider::at(site, None, &Value::Array(Vec::new()))?))
     }
 }
 
@@ -87,13 +88,23 @@ impl OidcProvider {
     /// # Panics
     /// Where it is not installed, or does not start.
     pub fn start() -> Self {
+        Self::start_with(&Value::Array(Vec::new()))
+    }
+
+    /// Starts one that knows further clients: a list of what oidc-provider knows of each, and of one that
+    /// signs by a private key its `key`, that key in PEM.
+    ///
+    /// # Panics
+    /// Where it is not installed, or does not start.
+    pub fn start_with(clients: &Value) -> Self {
         let directory = TempDir::new().expect("a directory");
         let path = directory.path().to_owned();
         let site = Site { port: port::free(), directory: path, tls: None };
-        Self::at(&site, Some(directory)).unwrap_or_else(|error| panic!("{error}"))
+        Self::at(&site, Some(directory), clients).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn at(site: &Site, directory: Option<TempDir>) -> Result<Self, String> {
+    fn at(site: &Site, directory: Option<TempDir>, clients: &Value) -> Result<Self, String> {
+        let clients = clients.to_string();
         let mut arguments = vec![site.port.to_string()];
         if let Some(tls) = &site.tls {
             let files = [&tls.certificate, &tls.key, &tls.client];
@@ -102,6 +113,7 @@ impl OidcProvider {
         let command = move || {
             let mut node = Command::new(tool::node());
             node.arg(folder("oidc-provider").join("server.js")).args(&arguments);
+            node.env("CLIENTS", &clients);
             node
         };
         let (web, url) = (Web::new(&site.directory), site.url());
