@@ -219,4 +219,4 @@ setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs
 
 .PHONY: clean
 clean: ## Remove everything built
-	@rm -rf build '$(TARGET)' test/{grpc,jose,node,servers/*}/node_modules test/jose/venv
+	@rm -rf build '$(TARGET)' test/{grpc,jose,mcp,node,servers/*}/node_modules test/jose/venv

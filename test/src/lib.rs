@@ -22,6 +22,7 @@ pub mod jose;
 pub mod jwt;
 pub mod keys;
 pub mod load;
+pub mod mcp;
 pub mod metrics;
 pub mod nginx;
 mod peer;

@@ -455,28 +455,3 @@ fn grpc_service() {
     let refused = grpc::call(gateway.port(), "unknown").map(|called| called.code);
     assert_eq!(refused, [16, 16], "UNAUTHENTICATED");
 }
-
-#[test]
-fn mcp() {
-    let (server, api) = (server("mcp-gateway"), Api::start());
-    let gateway = Example::read("mcp.conf").asks(&endpoint(), &server).passes_to(&api).start();
-    // As a client finds its way: the challenge names the metadata, the metadata the server.
-    let refused = gateway.get("/mcp", &[]);
-    let metadata = "https://mcp.example.com/.well-known/oauth-protected-resource/mcp";
-    let challenge =
-        format!("Bearer realm=\"api\", scope=\"mcp\", resource_metadata=\"{metadata}\"");
-    Reply::unauthorized(&challenge).assert(&refused);
-    let path = metadata.strip_prefix("https://mcp.example.com").unwrap();
-    let document = gateway.get(path, &[]);
-    assert_eq!(document.status, 200);
-    assert_eq!(document.header("content-type"), Some("application/json"));
-    let document: serde_json::Value = serde_json::from_slice(&document.body).unwrap();
-    assert_eq!(document["resource"], "https://mcp.example.com/mcp");
-    assert_eq!(document["authorization_servers"][0], "https://login.example.com");
-
-    let token = server.mint(Mint::new().scope("mcp"));
-    assert_eq!(gateway.get_as("/mcp", &token.token).status, 200);
-    assert_eq!(api.last().authorization(), [token.phantom()]);
-    assert_eq!(gateway.get_as("/mcp", &server.issue().token).status, 403, "another scope");
-    assert_eq!(api.count(), 1);
-}

@@ -25,7 +25,7 @@ async function phantomToken(token) {
     .setProtectedHeader({ alg: 'RS256', kid: 'signing', typ: 'at+jwt' })
     .setIssuer(issuer)
     .setSubject(token.accountId ?? token.clientId)
-    .setAudience('api')
+    .setAudience(token.aud ?? 'api')
     .setIssuedAt()
     .setExpirationTime(Math.floor(Date.now() / 1000) + token.expiration);
   return jwt.sign(privateKey);
@@ -55,6 +55,7 @@ const clients = [
     response_types: ['code'],
     scope: 'openid offline_access read',
   },
+  { ...machine, client_id: 'mcp-client', scope: 'mcp mcp:write' },
   { ...machine, client_id: 'gateway' },
   // Form-urlencoding changes this secret (RFC 6749 section 2.3.1).
   { ...machine, client_id: 'gateway-special', client_secret: 'p+ss w%rd/&' },
@@ -135,7 +136,7 @@ const provider = new Provider(issuer, {
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo: (ctx, resource) => ({
-        scope: 'read',
+        scope: 'read mcp mcp:write',
         accessTokenFormat: resources[resource],
         jwt: { sign: { alg: 'RS256' } },
       }),
@@ -143,7 +144,7 @@ const provider = new Provider(issuer, {
     revocation: { enabled: true },
   },
   jwks: { keys: [signingKey] },
-  scopes: ['openid', 'offline_access', 'read', 'write'],
+  scopes: ['openid', 'offline_access', 'read', 'write', 'mcp', 'mcp:write'],
   ttl: { ClientCredentials: (ctx, token, client) => (client.clientId === 'short-lived' ? 2 : 300) },
 });
 
