@@ -233,11 +233,10 @@ impl Ctx {
     }
 
     /// Whose claims the variables show: those of the token that is being judged, for its checks alone,
-    /// and then those of the one whose rewrite is on the request. What an earlier pass was granted is
-    /// not for the expressions that a later one is judged by.
+    /// and then those of the one that was let in last.
     pub(crate) fn shown(&self) -> Option<&Rc<Cached>> {
         let judged = self.candidate.as_ref().map(|candidate| &candidate.grant);
-        judged.or_else(|| self.original.as_ref().and(self.granted.as_ref()))
+        judged.or(self.granted.as_ref())
     }
 
     /// Counts the request's outcome: one for each request that met the module, the first.

@@ -311,6 +311,48 @@ fn one_server_s_word_does_not_count_in_a_later_pass() {
 }
 
 #[test]
+fn what_an_earlier_pass_let_in_is_not_seen_where_a_later_one_does_not() {
+    let (rig, other) = two_servers(|builder, endpoint| {
+        let shows = "add_header Claims \"$phantom_token_claim_role|$is_gold\" always;";
+        let first = "phantom_token on;\nphantom_token_allow_options off;";
+        builder
+            .http("log_format role \"$phantom_token_claim_role|$is_gold\";")
+            .server("access_log shown.log role;")
+            .location(
+                "@refuses",
+                &format!(
+                    "{shows}\n{}",
+                    location(&format!("{endpoint}\nphantom_token_require $is_gold;"))
+                ),
+            )
+            .location("/refuses", &format!("{first}\ntry_files /none @refuses;"))
+            .location("@options", &format!("{shows}\n{}", location("")))
+            .location("/options", &format!("{first}\ntry_files /none @options;"))
+            .location("@bypass", &format!("{shows}\n{}", location("phantom_token_bypass yes;")))
+            .location("/bypass", &format!("{first}\ntry_files /none @bypass;"))
+    });
+    let said = Mint::new().claim("role", "admin").claim("tier", "gold");
+    rig.server.script("known", phantom_token_test::Script::jwt(&rig.server.mint(said).jwt));
+    let said = Mint::new().claim("role", "admin");
+    other.script("known", phantom_token_test::Script::jwt(&rig.server.mint(said).jwt));
+    let bearer = [("Authorization", "Bearer known")];
+    let mut expected = String::new();
+    for (method, target, status) in
+        [("GET", "/refuses", 403), ("OPTIONS", "/options", 204), ("GET", "/bypass", 204)]
+    {
+        let mut client = rig.gateway.client();
+        client.send_request(method, target, &bearer, b"");
+        let response = client.read();
+        assert_eq!((response.status, response.header("claims")), (status, Some("|")), "{target}");
+        expected.push_str("-|\n");
+    }
+    let log = rig.gateway.prefix().join("shown.log");
+    let text = || std::fs::read_to_string(&log).unwrap_or_default();
+    wait_until("the log's lines", || text().lines().count() == 3);
+    assert_eq!(text(), expected);
+}
+
+#[test]
 fn a_pass_begins_without_the_claims_of_the_last() {
     let seen = "set $seen \"$phantom_token_claim_role|$is_gold\";\nadd_header Seen $seen always;";
     let rig = rig(|builder| {
