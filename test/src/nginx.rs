@@ -58,6 +58,8 @@ pub struct Check {
     pub messages: String,
     /// What it wrote to its standard output: with `-T`, the configuration.
     pub printed: String,
+    /// What it wrote to its error log, notices too.
+    pub log: String,
     /// With [`Builder::count_calls`], a letter for each call: see [`Gateway::calls`].
     pub calls: Vec<u8>,
     /// The configuration, its lines numbered from 1 as in the messages.
@@ -451,7 +453,8 @@ fn check(builder: &Builder, option: &str) -> Check {
     let calls = fs::read(prefix.path().join("calls")).unwrap_or_default();
     let (ok, code) = (output.status.success(), output.status.code());
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    Check { ok, code, messages, printed, calls, config }
+    let log = read(&prefix.path().join("error.log"));
+    Check { ok, code, messages, log, printed, calls, config }
 }
 
 /// The process ids of a master's workers that take connections.

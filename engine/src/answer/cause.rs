@@ -77,7 +77,7 @@ impl Cause {
             Cause::ActiveType => "its member \"active\" is not a boolean",
             Cause::NoJwt => {
                 "the token is active, but no JWT came with it: let the server send one, or use \
-                 \"phantom_token_forward none\""
+                 \"phantom_token_forward none\" or \"phantom_token_forward mint\""
             }
             Cause::Segments => "what should be a JWT is not a compact JWS or JWE",
             Cause::Header => "the JWT's header is not understood",

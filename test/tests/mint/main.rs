@@ -1,0 +1,8 @@
+//! JWTs that the gateway signs for servers that give none (`phantom_token_forward mint`).
+
+mod answers;
+mod identity;
+mod keys;
+mod lifetimes;
+mod rotation;
+mod support;
