@@ -139,6 +139,13 @@ fn a_token_is_judged_once_in_a_pass() {
                 "add_header Outcome \"$phantom_token_status $phantom_token_reason\" always;",
             )
             .location("/quick", &judged("try_files /none =204;"))
+            .location(
+                "/again",
+                &judged(
+                    "phantom_token_bypass $limit_req_status;\nlimit_req zone=user;\n\
+                     add_header Sent $http_authorization always;\ntry_files /none =204;",
+                ),
+            )
             .location("= /status", "phantom_token_status;")
     });
     let token = rig.server.issue();
@@ -148,9 +155,12 @@ fn a_token_is_judged_once_in_a_pass() {
     assert_eq!(rig.api.last().authorization(), [token.phantom()]);
     // The access handler would take the JWT for a token.
     assert_eq!(rig.gateway.get_as("/quick", &token.token).status, 204);
+    // Nor does it ask what lets a request pass, of which the limits know more by then.
+    let again = rig.gateway.get_as("/again", &token.token);
+    assert_eq!((again.status, again.header("sent")), (204, Some(&*token.phantom())));
     assert!(rig.server.seen().iter().all(|call| call.token == token.token));
     let metrics = rig.gateway.get("/status", &[]).text();
-    assert!(metrics.contains("requests_total{outcome=\"miss\"} 2\n"), "{metrics}");
+    assert!(metrics.contains("requests_total{outcome=\"miss\"} 3\n"), "{metrics}");
 }
 
 #[test]
