@@ -20,6 +20,7 @@ mod assertion;
 pub(crate) mod cache;
 pub(crate) mod calls;
 pub(crate) mod challenge;
+pub(crate) mod claim_set;
 pub(crate) mod clock;
 mod condition;
 pub(crate) mod credentials;
@@ -56,6 +57,7 @@ use settings::Place;
 pub(crate) struct MainConf {
     pub(crate) calls: calls::Main,
     pub(crate) cache: cache::Main,
+    pub(crate) claim_sets: claim_set::Main,
     tls: tls::Main,
     /// Files of certificates and keys, each once.
     pem_files: Vec<Rc<files::PemFile>>,
@@ -105,6 +107,7 @@ impl MainConf {
         Self {
             calls: calls::Main::default(),
             cache: cache::Main::default(),
+            claim_sets: claim_set::Main::default(),
             tls: tls::Main::default(),
             pem_files: Vec::new(),
             keys: Vec::new(),
@@ -370,5 +373,6 @@ directives! {
     MainConf {
         calls::MAIN_COMMANDS: calls::Main = calls;
         cache::MAIN_COMMANDS: cache::Main = cache;
+        claim_set::MAIN_COMMANDS: claim_set::Main = claim_sets;
     }
 }

@@ -29,7 +29,7 @@ use flight::desk;
 use nginx::command::Configuration;
 use nginx::guard;
 use nginx::log::Cycle;
-use nginx::parser::Cf;
+use nginx::parser::{Cf, ConfError};
 use nginx::request::Request;
 use nginx::sys::*;
 use nginx::{filters, handlers, thread_pool};
@@ -316,9 +316,26 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         let mut cf = unsafe { Cf::new(cf) };
         cf.warn_of_demands_without_force();
         cf.warn_of_mint();
+        if let Err(error) = add_claim_sets(&mut cf) {
+            cf.report("phantom_token_claim_set", &error);
+            return ERROR;
+        }
         let access = ngx_http_phases_NGX_HTTP_ACCESS_PHASE;
         handlers::add_to_phase::<handler::Access>(&mut cf, access)
     })
+}
+
+/// Adds the variables of `phantom_token_claim_set`, once all others are known.
+fn add_claim_sets(cf: &mut Cf<'_>) -> Result<(), ConfError> {
+    let sets = core::mem::take(&mut MainConf::of_parser(cf).claim_sets.all);
+    for (index, set) in sets.iter().enumerate() {
+        let add = nginx::variables::add_configured::<variables::OwnVariables>;
+        if !add(cf, &set.variable, index).map_err(|_| ConfError::Reported)? {
+            return Err(set.taken());
+        }
+    }
+    MainConf::of_parser(cf).claim_sets.all = sets;
+    Ok(())
 }
 
 unsafe extern "C" fn preaccess_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {

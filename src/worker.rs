@@ -7,6 +7,7 @@ use phantom_token_engine::local::Local;
 use phantom_token_engine::shared::state::State;
 use phantom_token_engine::token::key::HashKey;
 
+use crate::access::early::Questions;
 use crate::conf::MainConf;
 use crate::nginx::sys::{here, pid};
 use crate::nginx::zone;
@@ -29,8 +30,8 @@ pub(crate) struct Worker {
     pub(crate) record: Record,
     /// The key of all hashes: of locations without a cache, and of what answers name.
     pub(crate) hash_key: HashKey,
-    /// Variables of which was said that they are asked for too early.
-    pub(crate) early: Vec<Box<[u8]>>,
+    /// Of variables that are asked for too early.
+    pub(crate) early: Questions,
 }
 
 impl Worker {
@@ -43,7 +44,7 @@ impl Worker {
             local: Local::new(conf.cache.worker_cache.or(WORKER_CACHE), WORKER_CACHE_BYTES),
             record: Record::with_room(RECORD_ROOM),
             hash_key: HashKey(zone::worker_key()),
-            early: Vec::new(),
+            early: Questions::default(),
         })
     }
 

@@ -61,6 +61,15 @@ pub fn token_variable(arg: &[u8]) -> Option<&[u8]> {
     arg.strip_prefix(b"token=$").filter(|name| !name.is_empty())
 }
 
+/// Reads the name in `$NAME`, which can be a variable's: letters, digits and `_`, but no digit first;
+/// `None` where the argument is not of that form.
+pub fn variable_name(arg: &[u8]) -> Option<&[u8]> {
+    let name = arg.strip_prefix(b"$")?;
+    let is_word = |byte: &u8| *byte == b'_' || byte.is_ascii_alphanumeric();
+    let begins = name.first().is_some_and(|first| !first.is_ascii_digit());
+    (begins && name.iter().all(is_word)).then_some(name)
+}
+
 /// Tells whether a string in which NGINX knows no variables looks as if it held one.
 pub fn seems_variable(value: &[u8]) -> bool {
     value.windows(2).any(|pair| {
@@ -231,6 +240,16 @@ mod tests {
         }
         for byte in (0..=31).chain([127]).filter(|byte| *byte != b'\t') {
             assert!(!is_header_value(&[b'a', byte]), "{byte}");
+        }
+    }
+
+    #[test]
+    fn a_variable_s_name_is_one_word() {
+        for (arg, name) in [("$x", "x"), ("$Roles_2", "Roles_2"), ("$_", "_")] {
+            assert_eq!(variable_name(arg.as_bytes()), Some(name.as_bytes()), "{arg}");
+        }
+        for arg in ["", "$", "x", "$1", "${x}", "$x y", "$x-y", "$x$y", "$\u{e9}"] {
+            assert_eq!(variable_name(arg.as_bytes()), None, "{arg}");
         }
     }
 

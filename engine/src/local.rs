@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use lru::LruCache;
 
+use crate::answer::claims::{self, ClaimValue, Wanted};
 use crate::answer::facts::{Facts, Signer};
 use crate::answer::nature::Nature;
 use crate::answer::stated::Stated;
@@ -22,14 +23,17 @@ use crate::shared::state::Generation;
 use crate::token::key::Key;
 use crate::wipe::wipe;
 
+mod texts;
+
 #[cfg(test)]
 mod tests;
+
+use texts::Texts;
 
 /// What an entry costs besides its texts, in bytes: itself, its key and its place in the list.
 const OVERHEAD: usize = size_of::<Cached>() + size_of::<Key>() + 64;
 
-/// The most that is kept of what is stated of a token, in bytes: it does not count as what an entry
-/// costs.
+/// The most that is kept of what is stated of a token, in bytes.
 const MAX_STATED: usize = 1024;
 
 /// One entry. Its texts never move or change while a share of it is kept, and are wiped with the
@@ -53,6 +57,8 @@ pub struct Cached {
     pub touched: Cell<u64>,
     /// Read when it is first asked for.
     stated: OnceCell<Box<Stated>>,
+    /// Claims that were asked for as variables.
+    texts: Texts,
 }
 
 impl Cached {
@@ -85,6 +91,7 @@ impl Cached {
             generation,
             touched: Cell::new(now_ms),
             stated: OnceCell::new(),
+            texts: Texts::default(),
         }))
     }
 
@@ -120,11 +127,23 @@ impl Cached {
         if let Some(stated) = self.stated.get() {
             return judge(stated);
         }
-        let stated = Stated::read(self.claims(), self.jwt());
+        let stated = Stated::read(self.claims(), self.server_jwt());
         if stated.size() > MAX_STATED {
             return judge(&stated);
         }
         judge(self.stated.get_or_init(|| Box::new(stated)))
+    }
+
+    /// Gives the text of a claim, which is read once for as long as there is room to remember it.
+    pub fn claim<T>(&self, wanted: Wanted<'_>, give: impl FnOnce(&ClaimValue) -> T) -> T {
+        let look_up = || claims::lookup(self.claims(), self.server_jwt(), wanted);
+        self.texts.get(wanted, look_up, give)
+    }
+
+    /// The JWT that the server gave. One that the gateway has signed says nothing that the server did
+    /// not.
+    fn server_jwt(&self) -> &[u8] {
+        if self.signer.is_some() { &[] } else { self.jwt() }
     }
 
     /// Returns what is known of the token.
@@ -141,7 +160,8 @@ impl Cached {
     }
 
     fn cost(&self) -> usize {
-        self.bytes.len() + OVERHEAD
+        let stated = self.stated.get().map_or(0, |stated| stated.size());
+        self.bytes.len() + stated + self.texts.size() + OVERHEAD
     }
 }
 
@@ -161,9 +181,15 @@ impl fmt::Debug for Cached {
     }
 }
 
+/// An entry, and its cost as it was counted.
+struct Kept {
+    entry: Rc<Cached>,
+    cost: usize,
+}
+
 /// The cache: least recently used goes first, bounded by entries and by bytes.
 pub struct Local {
-    entries: LruCache<Key, Rc<Cached>, BuildHasherDefault<KeyHasher>>,
+    entries: LruCache<Key, Kept, BuildHasherDefault<KeyHasher>>,
     max_entries: usize,
     max_bytes: usize,
     bytes: usize,
@@ -189,12 +215,20 @@ impl Local {
     /// The entry of `key`, now the most recently used one. `current` is the token's generation:
     /// an entry of another one has been purged, and is dropped instead.
     pub fn get(&mut self, key: &Key, current: Generation) -> Option<&Rc<Cached>> {
-        if self.entries.get(key)?.generation != current {
+        let kept = self.entries.get_mut(key)?;
+        if kept.entry.generation != current {
             self.remove(key);
             return None;
         }
+        // It may have grown since: claims are remembered with it.
+        let grown = kept.entry.cost() - kept.cost;
+        if grown > 0 {
+            kept.cost += grown;
+            self.bytes += grown;
+            self.shrink_to(self.max_bytes);
+        }
         // The one just got, without hashing again.
-        self.entries.peek_mru().map(|(_, entry)| entry)
+        self.entries.peek_mru().map(|(_, kept)| &kept.entry)
     }
 
     /// Keeps an entry, in place of the key's former one, and pushes out the least recently used
@@ -205,18 +239,27 @@ impl Local {
         if self.max_entries == 0 || cost > self.max_bytes / 8 {
             return;
         }
-        while self.entries.len() >= self.max_entries || self.bytes + cost > self.max_bytes {
-            let Some((_, last)) = self.entries.pop_lru() else { break };
-            self.bytes -= last.cost();
-        }
+        while self.entries.len() >= self.max_entries && self.pop() {}
+        self.shrink_to(self.max_bytes - cost);
         self.bytes += cost;
-        self.entries.put(key, Rc::clone(entry));
+        self.entries.put(key, Kept { entry: Rc::clone(entry), cost });
+    }
+
+    fn shrink_to(&mut self, bytes: usize) {
+        while self.bytes > bytes && self.pop() {}
+    }
+
+    /// Forgets the least recently used entry, where there is one.
+    fn pop(&mut self) -> bool {
+        let last = self.entries.pop_lru();
+        self.bytes -= last.as_ref().map_or(0, |(_, last)| last.cost);
+        last.is_some()
     }
 
     /// Forgets the entry of `key`.
     pub fn remove(&mut self, key: &Key) {
-        if let Some(entry) = self.entries.pop(key) {
-            self.bytes -= entry.cost();
+        if let Some(kept) = self.entries.pop(key) {
+            self.bytes -= kept.cost;
         }
     }
 

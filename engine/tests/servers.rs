@@ -7,7 +7,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use phantom_token_engine::answer::claims::{self, ClaimValue};
+use phantom_token_engine::answer::claims::{self, ClaimValue, Wanted};
 use phantom_token_engine::answer::grant::Grant;
 use phantom_token_engine::answer::scope;
 use phantom_token_engine::answer::{self, Answer, Cause, Forward, NoVerdict, Terms};
@@ -64,7 +64,7 @@ fn active(response: &Response, forward: Forward) -> Grant {
 }
 
 fn claim(grant: &Grant, name: &str) -> String {
-    match claims::lookup(&grant.claims, &grant.jwt, name.as_bytes()) {
+    match claims::lookup(&grant.claims, &grant.jwt, Wanted::Named(name.as_bytes())) {
         ClaimValue::Text(text) => String::from_utf8(text).expect("utf-8"),
         other => panic!("{name} is {other:?}"),
     }

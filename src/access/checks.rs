@@ -14,6 +14,7 @@ use crate::operate::counters::RequestResult;
 
 mod audience;
 mod binding;
+mod early;
 mod forwardable;
 mod issuer;
 mod kind;
@@ -25,11 +26,12 @@ mod step_up;
 /// location's policy asks for. It may evaluate variables.
 type Check = fn(&Request, &Policy, &Cached) -> Result<(), Unmet>;
 
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 9] = [
     binding::check,
     kind::check,
     issuer::check,
     audience::check,
+    early::check,
     step_up::check,
     scope::check,
     require::check,

@@ -127,6 +127,8 @@ pub(crate) enum Reason {
     Audience,
     /// The token's user must be authenticated anew.
     StepUp,
+    /// A variable was asked for before the token was judged, and may be what would decide.
+    Early,
     /// The token lacks a scope.
     Scope,
     /// The token does not meet a requirement.
@@ -153,6 +155,7 @@ impl Reason {
             Self::Issuer => "issuer",
             Self::Audience => "audience",
             Self::StepUp => "step_up",
+            Self::Early => "early",
             Self::Scope => "scope",
             Self::Require => "require",
             Self::Inactive => "inactive",

@@ -3,18 +3,26 @@
 //! NGINX keeps what a `map` makes of it, and of the decision the operator's expressions then see nothing.
 //! So the log names the variable, and the request remembers that it was asked.
 
-use std::cell::RefMut;
-
 use crate::access::ctx::{Ctx, EarlyQuestion};
 use crate::conf::LocConf;
 use crate::flight::desk;
 use crate::nginx::log::warning;
-use crate::nginx::request::{Progress, Request};
+use crate::nginx::request::{NoMemory, Progress, Request};
+use crate::nginx::sys::now_secs;
 use crate::nginx::variables::Asked;
 
 /// Variables that a worker names at most: whoever looks one up by its name (`njs`, SSI) may let clients
 /// choose it.
 const MAX_NAMED: usize = 16;
+
+/// What a worker knows of such questions.
+#[derive(Default)]
+pub(crate) struct Questions {
+    /// Variables that the log has named.
+    said: Vec<Box<[u8]>>,
+    /// When one could not be remembered, in seconds since the Unix epoch; 0: never.
+    lost: u64,
+}
 
 /// Where a pass of a request is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,21 +35,14 @@ enum Stage {
     Settled,
 }
 
-/// The context that answers for a variable; `None` where there is none, and before the decision.
-pub(crate) fn answering<'a>(asked: &'a Asked<'_>) -> Option<RefMut<'a, Ctx>> {
-    // The checks look at the token before it is let in.
-    let judging = Ctx::of_this_pass(&asked.r).filter(|ctx| ctx.candidate.is_some());
-    if judging.is_some() {
-        return judging;
-    }
+/// Whether a variable has its value. Before the decision it has none, and the question is remembered.
+pub(crate) fn is_settled(asked: Asked<'_>) -> bool {
     let stage = stage(&asked.r);
-    remember(*asked, stage == Stage::Unplaced);
-    match stage {
-        Stage::Settled => return Ctx::find(&asked.r),
-        Stage::Undecided => say(asked.r, asked.name),
-        Stage::Unplaced => {}
+    remember(asked, stage == Stage::Unplaced);
+    if stage == Stage::Undecided {
+        say(asked.r, asked.name);
     }
-    None
+    stage == Stage::Settled
 }
 
 /// Remembers a question that each location answers otherwise, and that needs no decision.
@@ -58,17 +59,35 @@ pub(super) fn say_of_this_pass(r: Request) {
     }
 }
 
+/// The first variable whose value from before the decision may be kept. It is not to decide.
+///
+/// # Errors
+/// There was no memory to remember one, in some request that ran beside this one.
+pub(super) fn asked(r: &Request) -> Result<Option<Box<[u8]>>, NoMemory> {
+    if desk::with(|desk| desk.worker.early.lost) >= Some(r.start_secs()) {
+        return Err(NoMemory);
+    }
+    Ok(Ctx::find(r).and_then(|ctx| Some(ctx.early.as_ref()?.name.clone())))
+}
+
 fn stage(r: &Request) -> Stage {
-    // What is said of a response is not for whatever comes before it.
-    let replies = r.status() != 0 || r.is_logged();
-    let of_this_pass = Ctx::of_this_pass(r);
-    match (of_this_pass, r.progress()) {
-        _ if replies => Stage::Settled,
-        (Some(ctx), _) if ctx.decided => Stage::Settled,
-        (Some(_), _) => Stage::Undecided,
-        (None, Progress::Unplaced) => Stage::Unplaced,
-        (None, Progress::Access) if LocConf::of(*r).judges() => Stage::Undecided,
-        (None, _) => Stage::Settled,
+    if let Some(ctx) = Ctx::of_this_pass(r)
+        // The checks look at the token before it is let in.
+        && (ctx.decided || ctx.candidate.is_some())
+    {
+        return Stage::Settled;
+    }
+    // What a response shows is nothing that comes before the decision.
+    if r.status() != 0 || r.is_logged() {
+        return Stage::Settled;
+    }
+    if Ctx::of_this_pass(r).is_some() {
+        return Stage::Undecided;
+    }
+    match r.progress() {
+        Progress::Unplaced => Stage::Unplaced,
+        Progress::Access if LocConf::of(*r).judges() => Stage::Undecided,
+        Progress::Access | Progress::Beyond => Stage::Settled,
     }
 }
 
@@ -78,8 +97,10 @@ fn remember(asked: Asked<'_>, is_unsaid: bool) {
     if asked.r.is_logged() {
         return;
     }
-    // Without memory there is no decision either.
-    let Ok(mut ctx) = Ctx::find_or_make(&asked.r) else { return };
+    let Ok(mut ctx) = Ctx::find_or_make(&asked.r) else {
+        desk::with(|desk| desk.worker.early.lost = now_secs());
+        return;
+    };
     if ctx.candidate.is_none() && ctx.original.is_none() && ctx.early.is_none() {
         ctx.early = Some(EarlyQuestion { name: asked.name.into(), is_unsaid });
     }
@@ -88,7 +109,7 @@ fn remember(asked: Asked<'_>, is_unsaid: bool) {
 /// Once for each variable in each worker.
 fn say(r: Request, name: &[u8]) {
     let first = desk::with(|desk| {
-        let said = &mut desk.worker.early;
+        let said = &mut desk.worker.early.said;
         let first = said.len() < MAX_NAMED && said.iter().all(|known| **known != *name);
         if first {
             said.push(name.into());

@@ -111,6 +111,11 @@ impl Request {
         unsafe { pt_request_in_access(self.as_ptr()) != 0 }
     }
 
+    /// When it began, in seconds since the Unix epoch.
+    pub(crate) fn start_secs(self) -> u64 {
+        self.raw().start_sec.max(0) as u64
+    }
+
     /// How far this pass has come.
     pub(crate) fn progress(self) -> Progress {
         // SAFETY: a live request.

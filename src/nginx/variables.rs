@@ -28,6 +28,9 @@ pub(crate) trait Variables {
 
     /// The value of one whose name goes on so behind the prefix.
     fn prefixed(asked: Asked<'_>, rest: &[u8]) -> Option<Vec<u8>>;
+
+    /// The value of one that the configuration has added, by the index it was added with.
+    fn configured(r: Request, index: usize) -> Option<Vec<u8>>;
 }
 
 /// Adds the variables, before the configuration that may use them is read.
@@ -38,6 +41,22 @@ pub(crate) fn add<V: Variables>(cf: &mut Cf<'_>) -> Result<(), NoMemory> {
     add_one(cf, V::PREFIX, NGX_HTTP_VAR_PREFIX, get_prefixed::<V>, 0)
 }
 
+/// Adds a variable that the configuration names, in lower case, at the end of the `http` block. Returns
+/// whether the name was free: no module, and no other directive, has a variable of that name.
+pub(crate) fn add_configured<V: Variables>(
+    cf: &mut Cf<'_>,
+    name: &[u8],
+    index: usize,
+) -> Result<bool, NoMemory> {
+    // SAFETY: the parser is live and inside `http`; the name is only compared.
+    let is_taken =
+        unsafe { pt_variable_is_taken(cf.as_ptr(), name.as_ptr().cast_mut(), name.len()) != 0 };
+    if !is_taken {
+        add_one(cf, name, 0, get_configured::<V>, index)?;
+    }
+    Ok(!is_taken)
+}
+
 type Get = unsafe extern "C" fn(
     *mut ngx_http_request_t,
     *mut ngx_http_variable_value_t,
@@ -46,12 +65,12 @@ type Get = unsafe extern "C" fn(
 
 fn add_one(
     cf: &mut Cf<'_>,
-    name: &'static [u8],
+    name: &[u8],
     flags: u32,
     get: Get,
     data: usize,
 ) -> Result<(), NoMemory> {
-    let mut name = str_of(name);
+    let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
     let flags = (flags | NGX_HTTP_VAR_NOCACHEABLE) as ngx_uint_t;
     // SAFETY: the parser is live and inside `http`; NGINX copies the name in lower case.
     unsafe {
@@ -76,6 +95,16 @@ unsafe extern "C" fn get_named<V: Variables>(
             value(Asked { r, name })
         })
     }
+}
+
+/// `data`: the index it was added with.
+unsafe extern "C" fn get_configured<V: Variables>(
+    r: *mut ngx_http_request_t,
+    v: *mut ngx_http_variable_value_t,
+    data: usize,
+) -> ngx_int_t {
+    // SAFETY: NGINX's own call.
+    unsafe { get(r, v, |r| V::configured(r, data)) }
 }
 
 /// `data`: the variable's whole name.

@@ -1,12 +1,12 @@
 //! The module's variables, for logs, `map` and upstream headers.
 
-use phantom_token_engine::answer::claims::{self, ClaimValue};
+use phantom_token_engine::answer::claims::{ClaimValue, Wanted};
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::token::key::hash_of;
 
 use crate::access::ctx::Ctx;
 use crate::access::early;
-use crate::conf::LocConf;
+use crate::conf::{LocConf, MainConf};
 use crate::flight::Made;
 use crate::flight::desk;
 use crate::nginx::log::info;
@@ -24,6 +24,7 @@ impl Variables for OwnVariables {
         }),
         (b"phantom_token_reason", |asked| of(asked, |ctx| nonempty(ctx.reason.word().as_bytes()))),
         (b"phantom_token_unmet", |asked| of(asked, |ctx| nonempty(&ctx.unmet))),
+        (b"phantom_token_claims", |asked| of(asked, |ctx| claim(asked, ctx, Wanted::All))),
         (b"phantom_token_id", |asked| of(asked, |ctx| Some(ctx.token?.id().into_bytes()))),
         // The configuration's to say, and not the decision's; but a `map` may keep an earlier location's.
         (b"phantom_token_provider", |asked| {
@@ -48,13 +49,27 @@ impl Variables for OwnVariables {
     const PREFIX: &'static [u8] = b"phantom_token_claim_";
 
     fn prefixed(asked: Asked<'_>, rest: &[u8]) -> Option<Vec<u8>> {
-        of(asked, |ctx| claim(asked.r, ctx, rest))
+        of(asked, |ctx| claim(asked, ctx, Wanted::Named(rest)))
+    }
+
+    fn configured(r: Request, index: usize) -> Option<Vec<u8>> {
+        let set = MainConf::of(r).claim_sets.all.get(index)?;
+        let asked = Asked { r, name: &set.variable };
+        if !early::is_settled(asked) {
+            return None;
+        }
+        let found = Ctx::find(&r).and_then(|ctx| claim(asked, &ctx, Wanted::At(&set.path)));
+        // What no token says is not so.
+        found.or_else(|| set.path.is_test().then(|| b"0".to_vec()))
     }
 }
 
 /// What is found in a request's context, where it has one, and its token is judged.
 fn of<T>(asked: Asked<'_>, value: impl FnOnce(&Ctx) -> Option<T>) -> Option<T> {
-    value(&*early::answering(&asked)?)
+    if !early::is_settled(asked) {
+        return None;
+    }
+    value(&*Ctx::find(&asked.r)?)
 }
 
 fn nonempty(text: &[u8]) -> Option<Vec<u8>> {
@@ -69,20 +84,22 @@ fn calls(ctx: &Ctx, show: impl Fn(&Made) -> String) -> Option<Vec<u8>> {
 }
 
 /// A claim of the token that was let in, or is being judged.
-fn claim(r: Request, ctx: &Ctx, name: &[u8]) -> Option<Vec<u8>> {
-    let grant = ctx.shown()?;
-    match claims::lookup(grant.claims(), grant.jwt(), name) {
+fn claim(asked: Asked<'_>, ctx: &Ctx, wanted: Wanted<'_>) -> Option<Vec<u8>> {
+    ctx.shown()?.claim(wanted, |text| match text {
         ClaimValue::Absent => None,
-        ClaimValue::Text(text) => Some(text),
+        ClaimValue::Text(text) => Some(text.clone()),
         ClaimValue::Unprintable => {
             let first = desk::with(|desk| {
-                let hash = hash_of(&[name]);
+                let hash = hash_of(&[asked.name]);
                 desk.worker.state.once(Notice::UnprintableClaim, hash, now_ms(), Some(60_000))
             });
             if first == Some(true) {
-                info!(r, "a claim asked for as a variable holds a control byte, and is left empty");
+                info!(
+                    asked.r,
+                    "a claim asked for as a variable holds a control byte, and is left empty"
+                );
             }
             None
         }
-    }
+    })
 }

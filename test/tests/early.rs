@@ -2,6 +2,7 @@
 
 use phantom_token_test::nginx::Builder;
 use phantom_token_test::process::wait_until;
+use phantom_token_test::rig::SERVER_ERROR;
 use phantom_token_test::{AuthorizationServer, Mint, Rig, Script};
 
 /// The lines that name a variable.
@@ -237,4 +238,138 @@ fn a_later_pass_sees_nothing_of_an_earlier_one_s_token_before_its_own_is_judged(
     assert_eq!(response.status, 204);
     assert_eq!(response.header("early"), Some("[]"));
     assert_eq!(response.header("late"), Some("bob MISS"));
+}
+
+/// A map that lets all but one role in: of an empty claim it makes what lets everybody in.
+const NOT_BLOCKED: &str = "map $phantom_token_claim_role $not_blocked { blocked 0; default 1; }";
+
+#[track_caller]
+fn assert_early(rig: &Rig, target: &str, token: &str, name: &str) {
+    let response = rig.gateway.get_as(target, token);
+    let header = |name| response.header(name).unwrap_or_default();
+    assert_eq!(response.status, 500, "{target}");
+    assert_eq!(response.text(), SERVER_ERROR, "{target}");
+    assert_eq!(response.header("www-authenticate"), None, "{target}");
+    let said = [header("outcome"), header("reason"), header("lacks")];
+    assert_eq!(said, ["ERROR", "early", &format!("${name}")], "{target}");
+}
+
+#[test]
+fn what_was_made_of_an_empty_claim_lets_nobody_in() {
+    let shown = "add_header Outcome $phantom_token_status always;\n\
+                 add_header Reason $phantom_token_reason always;\n\
+                 add_header Lacks $phantom_token_unmet always;";
+    let requires = |directives: &str| {
+        on(&format!("{directives}\nphantom_token_require $not_blocked;\n{shown}"))
+    };
+    let leads_on = |directives: &str| {
+        let page = "error_page 404 = /late?$not_blocked;";
+        format!("phantom_token on;\n{directives}\n{page}\nroot none;")
+    };
+    let rig = rig(|builder| {
+        builder
+            .http(NOT_BLOCKED)
+            .http("map $http_x_open $open { yes 1; default \"\"; }")
+            .http("phantom_token_claim_set $deep a b;")
+            .location("/late", &requires(""))
+            .location("/set", &requires("set $x $not_blocked;"))
+            .location("/own", &requires("set $x $phantom_token_status;"))
+            .location("/deep", &requires("if ($deep) { return 418; }"))
+            .location("/bypass", &requires("phantom_token_bypass $phantom_token_claim_none;"))
+            .location("/provider", &requires("set $x $phantom_token_provider;"))
+            .location("/none", &on(&format!("set $x $not_blocked;\n{shown}")))
+            .location("/off", "set $x $not_blocked;\ntry_files /no /late;")
+            .location("/page", "set $y $not_blocked;\nroot none;\nerror_page 404 = /late;")
+            // Evaluated after a bypass, which is a decision, but not of this token.
+            .location("/bypassed", &leads_on("phantom_token_bypass $open;"))
+            .location("/passed", &leads_on(""))
+    });
+    let [good, blocked] =
+        ["user", "blocked"].map(|role| rig.server.mint(Mint::new().claim("role", role)).token);
+    assert_eq!(rig.gateway.get_as("/late", &good).status, 204);
+    assert_eq!(rig.gateway.get_as("/late", &blocked).status, 403);
+    for token in [&good, &blocked] {
+        for _ in 0..2 {
+            assert_early(&rig, "/set", token, "phantom_token_claim_role");
+            assert_early(&rig, "/own", token, "phantom_token_status");
+            assert_early(&rig, "/deep", token, "deep");
+            assert_early(&rig, "/bypass", token, "phantom_token_claim_none");
+            assert_early(&rig, "/provider", token, "phantom_token_provider");
+            assert_early(&rig, "/off", token, "phantom_token_claim_role");
+            assert_early(&rig, "/page", token, "phantom_token_claim_role");
+            // Without a requirement nothing is decided by it.
+            assert_eq!(rig.gateway.get_as("/none", token).status, 204);
+        }
+    }
+    // After an earlier pass was let in, all that was made of its claims is forgotten.
+    assert_eq!(rig.gateway.get_as("/passed", &good).status, 204);
+    assert_eq!(rig.gateway.get_as("/passed", &blocked).status, 403);
+    let sent = [("X-Open", "yes"), ("Authorization", &*format!("Bearer {blocked}"))];
+    let response = rig.gateway.get("/bypassed", &sent);
+    assert_eq!((response.status, response.header("reason")), (500, Some("early")));
+
+    let lines = rig.gateway.module_lines();
+    let errors: Vec<_> = lines.iter().filter(|line| line.contains("[error]")).collect();
+    let of = |name: &str| {
+        errors
+            .iter()
+            .filter(|line| line.contains(&format!("\"${name}\" was asked for before")))
+            .count()
+    };
+    for name in
+        ["phantom_token_claim_role", "phantom_token_status", "deep", "phantom_token_provider"]
+    {
+        assert_eq!(of(name), 1, "once a minute: {name}: {errors:#?}");
+    }
+    let line = errors.iter().find(|line| line.contains("\"$deep\"")).expect("a line");
+    assert!(
+        line.contains(
+            "phantom token: \"$deep\" was asked for before the token was judged: a \"map\" may have \
+             kept it, so that \"phantom_token_require\" and a \"phantom_token_scope\" of variables \
+             cannot decide; use it after the access phase, or write \"phantom_token_phase \
+             preaccess\" where limits need it"
+        ),
+        "{line}"
+    );
+}
+
+#[test]
+fn another_identity_s_claims_decide_for_no_later_pass() {
+    // The first server calls alice an admin, the second does not.
+    let other = AuthorizationServer::start();
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        let of = |url: &str| format!("phantom_token_introspection_endpoint {url};");
+        let (first, second) = (of(&server.introspection_url()), of(&other.introspection_url()));
+        let admins = "phantom_token_require $is_admin;";
+        builder
+            .http("map $phantom_token_claim_role $is_admin { admin 1; default 0; }")
+            .location(
+                "/let-in",
+                &format!("phantom_token on;\n{first}\n{admins}\ntry_files /no /second;"),
+            )
+            .location(
+                "/refused",
+                &format!(
+                    "phantom_token on;\n{first}\nphantom_token_require $is_admin $phantom_token_claim_none;\n\
+                     error_page 403 = /second;\ntry_files /no =204;"
+                ),
+            )
+            .location("= /second", &on(&format!("{second}\n{admins}")))
+    });
+    let token = rig.server.mint(Mint::new().claim("role", "admin"));
+    let said = |role: &str| {
+        let jwt = other.mint(Mint::new().claim("role", role)).jwt;
+        Script::ok("application/jwt", jwt)
+    };
+    for (role, status) in [("user", 403), ("admin", 204)] {
+        let token = if role == "user" {
+            token.clone()
+        } else {
+            rig.server.mint(Mint::new().claim("role", "admin"))
+        };
+        other.script(&token.token, said(role));
+        for target in ["/let-in", "/refused"] {
+            assert_eq!(rig.gateway.get_as(target, &token.token).status, status, "{target} {role}");
+        }
+    }
 }

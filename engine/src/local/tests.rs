@@ -114,6 +114,46 @@ fn an_entry_without_a_phantom_token_has_no_header() {
     assert_eq!(entry.claims(), b"{\"active\":true}");
 }
 
+fn sub(entry: &Cached) -> ClaimValue {
+    entry.claim(Wanted::Named(b"sub"), Clone::clone)
+}
+
+#[test]
+fn claims_are_the_servers() {
+    let (state, of_jwt) = (state(), ClaimValue::Text(b"j".to_vec()));
+    let server = entry(&state, &key("t"), JWT);
+    assert_eq!(sub(&server), of_jwt);
+    assert_eq!(sub(&server), of_jwt, "remembered");
+    let minted = Facts { signer: Some([1; 8]), ..facts(JWT) };
+    let minted = Cached::new(&minted, state.generation(&key("t").token), 5).expect("memory");
+    assert_eq!(sub(&minted), ClaimValue::Absent);
+}
+
+#[test]
+fn what_an_entry_remembers_counts_at_its_next_hit() {
+    let state = state();
+    let cost = entry(&state, &key("t"), JWT).cost();
+    let mut local = Local::new(8, 8 * cost);
+    for token in 0..8 {
+        let key = key(&token.to_string());
+        local.insert(key, &entry(&state, &key, JWT));
+    }
+    assert_eq!(local.bytes(), 8 * cost);
+    let first = key("0");
+    let current = state.generation(&first.token);
+    let shared = Rc::clone(local.get(&first, current).expect("an entry"));
+    sub(&shared);
+    assert!(shared.cost() > cost);
+    assert_eq!(local.bytes(), 8 * cost, "not yet");
+    assert!(local.get(&first, current).is_some());
+    assert_eq!(local.bytes(), 6 * cost + shared.cost(), "the last one had to go");
+    assert_eq!(get(&mut local, &state, "1"), None);
+    local.remove(&first);
+    assert_eq!(local.bytes(), 6 * cost);
+    local.clear();
+    assert_eq!(local.bytes(), 0);
+}
+
 #[test]
 fn nothing_of_an_entry_is_printed() {
     let text = format!("{:?}", entry(&state(), &key("t"), JWT));

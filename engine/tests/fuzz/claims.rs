@@ -2,17 +2,19 @@
 //!
 //! ```text
 //! sub                           a claim's name
-//! read write                    a required scope
+//! read write                    a required scope, and a path to a claim
 //! <{"alg":"ES256"}>.<{"sub":"me","scope":"read"}>.sig
 //! ```
 
 use std::collections::HashSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::input::{expand, line};
 use super::jose;
-use crate::answer::claims::{self, ClaimValue};
+use crate::answer::claims::{self, ClaimValue, Path, Wanted};
 use crate::answer::jwt::{self, Compact};
 use crate::answer::scope;
 
@@ -57,6 +59,8 @@ pub fn claims(input: &[u8]) {
     }
     covers(name, required);
     looked_up(&said, &text, name);
+    at_path(&said, &text, required, name);
+    all(&said, &text);
 }
 
 fn covers(granted: &[u8], required: &[u8]) {
@@ -68,7 +72,7 @@ fn covers(granted: &[u8], required: &[u8]) {
 }
 
 fn looked_up(said: &Value, jwt: &[u8], name: &[u8]) {
-    let found = claims::lookup(b"", jwt, name);
+    let found = claims::lookup(b"", jwt, Wanted::Named(name));
     if let ClaimValue::Text(text) = &found {
         assert!(!text.iter().any(u8::is_ascii_control));
         let text = std::str::from_utf8(text).expect("text");
@@ -102,6 +106,65 @@ fn looked_up(said: &Value, jwt: &[u8], name: &[u8]) {
         assert!(value.is_null() || found == ClaimValue::Unprintable);
     }
     // The server's own answer comes first.
-    let own = claims::lookup(br#"{"sub":"own"}"#, jwt, b"sub");
+    let own = claims::lookup(br#"{"sub":"own"}"#, jwt, Wanted::Named(b"sub"));
     assert_eq!(own, ClaimValue::Text(b"own".to_vec()));
+}
+
+/// The second line's words are a path, the first line a value that a claim may have.
+fn at_path(said: &Value, jwt: &[u8], words: &[u8], value: &[u8]) {
+    let (Ok(words), Ok(value)) = (std::str::from_utf8(words), std::str::from_utf8(value)) else {
+        return;
+    };
+    let names: Vec<&str> = words.split(' ').collect();
+    let claim = names.iter().try_fold(said, |said, name| said.as_object()?.get(*name));
+    let claim = claim.unwrap_or(&Value::Null);
+    let alone = said.get(names[0]).map_or(b"{}".to_vec(), |first| {
+        serde_json::json!({ names[0]: first }).to_string().into_bytes()
+    });
+
+    let look_up = |claims: &[u8], jwt: &[u8], has: Option<&str>| {
+        claims::lookup(claims, jwt, Wanted::At(&Path::new(&names, has)))
+    };
+    let found = look_up(b"", jwt, None);
+    assert_eq!(found == ClaimValue::Absent, claim.is_null());
+    if let (ClaimValue::Text(text), Value::String(string)) = (&found, claim) {
+        assert_eq!(text, string.as_bytes());
+    }
+    // The same of an answer; numbers may be written otherwise there.
+    if !claim.is_number() && !claim.is_array() && !claim.is_object() {
+        assert_eq!(look_up(&alone, b"", None), found);
+        assert_eq!(look_up(&alone, jwt, None), found);
+    }
+
+    let mut values = vec![value];
+    values.extend(claim.as_str());
+    values.extend(claim.as_array().into_iter().flatten().filter_map(Value::as_str));
+    for value in values {
+        let holds =
+            claim == value || claim.as_array().is_some_and(|all| all.iter().any(|v| v == value));
+        match look_up(b"", jwt, Some(value)) {
+            ClaimValue::Text(text) => assert_eq!(text, [b'0' + u8::from(holds)]),
+            tested => {
+                assert_eq!((tested, &found), (ClaimValue::Unprintable, &ClaimValue::Unprintable))
+            }
+        }
+    }
+}
+
+/// All claims are those of the JWT, less what is null, and the answer's before them.
+fn all(said: &Value, jwt: &[u8]) {
+    let members = said.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let members: serde_json::Map<_, _> = members.map(|(k, v)| (k.clone(), v.clone())).collect();
+    for (answer, sub) in
+        [("", members.get("sub").cloned()), (r#"{"sub":"own"}"#, Some("own".into()))]
+    {
+        let ClaimValue::Text(text) = claims::lookup(answer.as_bytes(), jwt, Wanted::All) else {
+            assert!(answer.is_empty() && said.is_null());
+            continue;
+        };
+        let json = URL_SAFE_NO_PAD.decode(text).expect("base64url");
+        let mut expected = members.clone();
+        sub.and_then(|sub| expected.insert("sub".to_owned(), sub));
+        assert_eq!(serde_json::from_slice::<Value>(&json).expect("JSON"), Value::Object(expected));
+    }
 }

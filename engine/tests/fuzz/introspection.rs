@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::input::{expand, line, split, word};
 use super::jose::{self, Jose};
-use crate::answer::claims::{self, ClaimValue};
+use crate::answer::claims::{self, ClaimValue, Wanted};
 use crate::answer::failure::MAX_RETRY_AFTER;
 use crate::answer::grant::Grant;
 use crate::answer::{self, Answer, Forward, NoVerdict, Skew, Terms};
@@ -161,7 +161,9 @@ fn active(response: &Response, grant: &Grant, forward: Forward) {
     assert!(!grant.scope.starts_with(b" ") && !grant.scope.ends_with(b" "));
     assert!(!grant.claims.contains(&b'\n') && !grant.claims.contains(&b'\r'));
     for name in ["sub", "aud", "Exp", "scope", "active", "phantom_token", "jwt", "x"] {
-        if let ClaimValue::Text(text) = claims::lookup(&grant.claims, &grant.jwt, name.as_bytes()) {
+        if let ClaimValue::Text(text) =
+            claims::lookup(&grant.claims, &grant.jwt, Wanted::Named(name.as_bytes()))
+        {
             assert!(!text.iter().any(u8::is_ascii_control));
         }
     }

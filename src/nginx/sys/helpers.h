@@ -175,6 +175,41 @@ pt_set_authorization(ngx_http_request_t *r, ngx_table_elt_t *h)
     r->headers_in.authorization = h;
 }
 
+/*
+ * Whether a variable of this name, in lower case, is defined, or one whose name begins in a way that a
+ * module has for itself.
+ */
+static inline ngx_uint_t
+pt_variable_is_taken(ngx_conf_t *cf, u_char *name, size_t len)
+{
+    ngx_uint_t                  i;
+    ngx_hash_key_t             *key;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    key = cmcf->variables_keys->keys.elts;
+    for (i = 0; i < cmcf->variables_keys->keys.nelts; i++) {
+        if (key[i].key.len == len
+            && ngx_strncasecmp(key[i].key.data, name, len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    v = cmcf->prefix_variables.elts;
+    for (i = 0; i < cmcf->prefix_variables.nelts; i++) {
+        if (v[i].name.len <= len
+            && ngx_strncasecmp(v[i].name.data, name, v[i].name.len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
 /* Forgets the value a variable was given by an earlier phase. */
 static inline void
 pt_forget_variable(ngx_http_request_t *r, ngx_uint_t index)

@@ -28,6 +28,8 @@ pub enum Notice {
     UnfitChallenge = 9,
     /// A value made for a request is no scope.
     UnfitScope = 10,
+    /// A variable was asked for before the token was judged.
+    EarlyQuestion = 11,
 }
 
 /// When each was said last.
