@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::ptr::NonNull;
 
 use divan::Bencher;
+use phantom_token_engine::answer::claims::{self, Wanted};
 use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::answer::scope;
 use phantom_token_engine::answer::{self, Forward};
@@ -76,6 +77,21 @@ fn find_in_worker_cache(bencher: Bencher<'_, '_>, entries: u32) {
         next += 1;
         local.get(key, state.generation(&key.token)).is_some()
     });
+}
+
+/// A claim for a variable: read of the JWT, and as its entry remembers it.
+#[divan::bench(args = ["read", "remembered"])]
+fn give_claim(bencher: Bencher<'_, '_>, how: &str) {
+    let jwt = jwt::of_length(1024);
+    let facts = Facts { jwt: jwt.as_bytes(), ..Facts::default() };
+    let entry =
+        Cached::new(&facts, state().generation(&HashKey([7; 16]).token(b"t")), 1).expect("memory");
+    let wanted = Wanted::Named(b"sub");
+    if how == "read" {
+        bencher.bench_local(|| claims::lookup(b"", black_box(jwt.as_bytes()), wanted));
+    } else {
+        bencher.bench_local(|| black_box(&entry).claim(wanted, Clone::clone));
+    }
 }
 
 /// Taking an answer from the zone into the worker's own cache.

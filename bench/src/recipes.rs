@@ -82,6 +82,33 @@ pub(crate) fn module_tls<'a>(
     Recipe { name: "phantom token, https", files, ..recipe }
 }
 
+/// This module, with a claim for the API.
+pub(crate) fn module_claim<'a>(
+    binary: &'a Path,
+    module: &Path,
+    server: u16,
+    threads: u32,
+) -> Recipe<'a> {
+    let header = "proxy_set_header X-User $phantom_token_claim_sub;";
+    Recipe {
+        server: format!("location / {{ phantom_token on; {header} {PROXY} }}"),
+        ..self::module(binary, module, server, threads)
+    }
+}
+
+/// This module, with a requirement over a claim.
+pub(crate) fn module_require<'a>(
+    binary: &'a Path,
+    module: &Path,
+    server: u16,
+    threads: u32,
+) -> Recipe<'a> {
+    let mut recipe = self::module(binary, module, server, threads);
+    recipe.http += "\nphantom_token_claim_set $is_beta roles has=beta;";
+    let require = "phantom_token_require $is_beta;";
+    Recipe { server: format!("location / {{ phantom_token on; {require} {PROXY} }}"), ..recipe }
+}
+
 fn module_asking<'a>(binary: &'a Path, module: &Path, server: &str, threads: u32) -> Recipe<'a> {
     Recipe {
         main: format!(

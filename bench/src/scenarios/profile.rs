@@ -20,7 +20,7 @@ use crate::settings::{Settings, workspace};
 /// Requests that are counted.
 const COUNTED: u32 = 1_000;
 
-/// A hit, a miss, and plain NGINX; only in user space.
+/// Hits, a miss, and plain NGINX; only in user space.
 pub(super) fn run(_: &Settings, report: &mut Report) -> Result<(), String> {
     report.say("### Instructions in user space");
     let programs = Programs::find();
@@ -30,11 +30,14 @@ pub(super) fn run(_: &Settings, report: &mut Report) -> Result<(), String> {
     let directory = workspace().join("build/bench");
     fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
     let mut rows = Vec::new();
-    for what in ["plain", "hit", "miss"] {
+    for what in ["plain", "hit", "claim", "require", "miss"] {
         progress(what);
+        let (nginx, module) = (&programs.nginx, &programs.module);
         let recipe = match what {
-            "plain" => recipes::plain(&programs.nginx),
-            _ => recipes::module(&programs.nginx, &programs.module, server.port(), 4),
+            "plain" => recipes::plain(nginx),
+            "claim" => recipes::module_claim(nginx, module, server.port(), 4),
+            "require" => recipes::module_require(nginx, module, server.port(), 4),
+            _ => recipes::module(nginx, module, server.port(), 4),
         };
         let counts = directory.join(format!("callgrind.{what}"));
         let under = [
@@ -47,8 +50,8 @@ pub(super) fn run(_: &Settings, report: &mut Report) -> Result<(), String> {
         let gateway = Gateway::start_under(&recipe, api.port(), &under)?;
         let bearer = |n: u32| match what {
             "plain" => jwt.clone(),
-            "hit" => token(0),
-            _ => token(n),
+            "miss" => token(n),
+            _ => token(0),
         };
         let mut connection = Connection::open(&gateway)?;
         (0..COUNTED / 5).try_for_each(|n| connection.get(&bearer(n)))?;
@@ -66,7 +69,12 @@ pub(super) fn run(_: &Settings, report: &mut Report) -> Result<(), String> {
         };
         let name = |path: &Path| path.file_name().map(PathBuf::from).unwrap_or_default();
         rows.push(vec![
-            what.to_owned(),
+            match what {
+                "claim" => "hit, a claim in a header",
+                "require" => "hit, a requirement over a claim",
+                _ => what,
+            }
+            .to_owned(),
             of(Path::new("")),
             of(&name(&programs.nginx)),
             of(&name(&programs.module)),
