@@ -49,7 +49,7 @@ impl Binding {
     /// nothing to check where the server's own token is not forwarded.
     pub fn is_unchecked(self, forward: Forward) -> bool {
         self.dpop.is_bound()
-            || (self.certificate.is_bound() || self.other) && forward != Forward::Jwt
+            || forward != Forward::Jwt && (self.certificate.is_bound() || self.other)
     }
 }
 
@@ -61,7 +61,7 @@ impl Bound {
 
     /// Whether the token is bound in this way.
     pub fn is_bound(self) -> bool {
-        self != Bound::No
+        !matches!(self, Bound::No)
     }
 
     fn and(self, other: Bound) -> Bound {

@@ -130,12 +130,16 @@ impl<'a> Value<'a> {
 
     /// Returns the string with its escapes resolved; `None` where the value is none.
     pub fn as_str(self) -> Option<Cow<'a, str>> {
+        let text = self.0.strip_prefix('"')?;
+        if memchr::memchr(b'\\', text.as_bytes()).is_none() {
+            return text.strip_suffix('"').map(Cow::Borrowed);
+        }
         serde_json::from_str::<Text<'a>>(self.0).ok().map(|text| text.0)
     }
 
     /// Returns the number as it was written; `None` where the value is none.
     pub fn as_number(self) -> Option<&'a str> {
-        self.0.starts_with(|first: char| first == '-' || first.is_ascii_digit()).then_some(self.0)
+        matches!(self.0.as_bytes(), [b'-' | b'0'..=b'9', ..]).then_some(self.0)
     }
 
     /// Returns the object; `None` where the value is none.

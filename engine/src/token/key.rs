@@ -71,9 +71,10 @@ impl HashKey {
 
     /// Hashes a name that a token has for one of its subjects: a user, a client, a session, itself.
     pub fn subject(&self, subject: Subject, name: &[u8]) -> NonZeroU64 {
-        let hash = self.hash(b'S', [&[subject as u8][..], name]);
-        let (words, _) = hash.as_chunks::<8>();
-        NonZeroU64::new(u64::from_le_bytes(words[0])).unwrap_or(NonZeroU64::MIN)
+        let mut hasher = SipHasher64::new_with_key(&self.0);
+        hasher.write_u64(subject as u64);
+        hasher.write(name);
+        NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN)
     }
 
     fn hash<'a>(&self, tag: u8, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {
