@@ -96,7 +96,7 @@ pub(crate) fn module_claim<'a>(
     }
 }
 
-/// This module, with a requirement over a claim.
+/// This module, with an audience and a requirement over a claim.
 pub(crate) fn module_require<'a>(
     binary: &'a Path,
     module: &Path,
@@ -105,7 +105,7 @@ pub(crate) fn module_require<'a>(
 ) -> Recipe<'a> {
     let mut recipe = self::module(binary, module, server, threads);
     recipe.http += "\nphantom_token_claim_set $is_beta roles has=beta;";
-    let require = "phantom_token_require $is_beta;";
+    let require = "phantom_token_audience api; phantom_token_require $is_beta;";
     Recipe { server: format!("location / {{ phantom_token on; {require} {PROXY} }}"), ..recipe }
 }
 

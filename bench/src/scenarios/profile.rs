@@ -71,7 +71,7 @@ pub(super) fn run(_: &Settings, report: &mut Report) -> Result<(), String> {
         rows.push(vec![
             match what {
                 "claim" => "hit, a claim in a header",
-                "require" => "hit, a requirement over a claim",
+                "require" => "hit, an audience and a requirement",
                 _ => what,
             }
             .to_owned(),
