@@ -1,7 +1,8 @@
 //! What a challenge is made of, request by request: every byte of it.
 
-use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN};
-use phantom_token_test::{Mint, Reply, Rig};
+use phantom_token_test::rig::{CHALLENGE, FORBIDDEN, INVALID_TOKEN, UNAUTHORIZED};
+use phantom_token_test::{AuthorizationServer, Mint, Reply, Rig, Script};
+use serde_json::json;
 
 const DESCRIPTION: &str = "error_description=\"The access token is invalid or expired\"";
 
@@ -110,4 +111,105 @@ fn each_pass_makes_its_own() {
     let response = rig.gateway.get("/api", &[]);
     assert_eq!(response.status, 401, "{response:?}");
     assert_eq!(response.header("www-authenticate"), Some("Bearer realm=\"first!\""));
+}
+
+/// A claim set of the server's, and what a client is then told: the status, the reason, and the
+/// challenge behind the realm.
+type Case<'a> = (&'a str, serde_json::Value, u16, &'a str, Option<String>);
+
+#[test]
+fn each_demand_that_is_not_met_has_a_reply_of_its_own() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder
+            .http(&format!(
+                "phantom_token_provider login {{\nintrospection_endpoint {};\nclient_id gateway;\n\
+                 client_auth none;\nissuer https://login.example;\n}}",
+                server.introspection_url()
+            ))
+            .http("map $phantom_token_claim_tier $is_gold { gold 1; }")
+            .http("map $phantom_token_claim_terms $has_accepted { yes 1; }")
+            .location(
+                "/all",
+                "phantom_token on;\nphantom_token_use login;\n\
+                 phantom_token_realm shop;\n\
+                 phantom_token_resource_metadata https://a.example/m;\n\
+                 phantom_token_audience orders;\n\
+                 phantom_token_step_up mfa max_age=1h;\n\
+                 phantom_token_scope buy;\n\
+                 phantom_token_require $is_gold;\n\
+                 phantom_token_require $has_accepted error=401;\n\
+                 add_header Outcome \"$phantom_token_status $phantom_token_reason\" always;\n\
+                 try_files /none =204;",
+            )
+    });
+    let metadata = "resource_metadata=\"https://a.example/m\"";
+    let invalid = format!("scope=\"buy\", {metadata}, error=\"invalid_token\", {DESCRIPTION}");
+    let unmet =
+        "{\"code\":\"forbidden\",\"message\":\"The token does not meet the requirements\"}\n";
+    let good = json!({
+        "active": true, "iss": "https://login.example", "aud": "orders", "acr": "mfa",
+        "auth_time": now(), "scope": "buy", "tier": "gold", "terms": "yes",
+        "jwt": "eyJhbGciOiJFUzI1NiJ9.e30.c2lnbmF0dXJl",
+    });
+    let step_up = |description: &str, asked: &str| {
+        let error = "error=\"insufficient_user_authentication\"";
+        Some(format!("{metadata}, {error}, error_description=\"{description}\", {asked}"))
+    };
+    let cases: [Case<'_>; 11] = [
+        ("bound", json!({"cnf": {"jkt": "x"}}), 401, "bound", Some(invalid.clone())),
+        ("dpop", json!({"token_type": "DPoP"}), 401, "bound", Some(invalid.clone())),
+        ("kind", json!({"token_use": "refresh_token"}), 401, "kind", Some(invalid.clone())),
+        ("issuer", json!({"iss": "https://other.example"}), 401, "issuer", Some(invalid.clone())),
+        ("audience", json!({"aud": ["other"]}), 401, "audience", Some(invalid.clone())),
+        (
+            "level",
+            json!({"acr": "pwd"}),
+            401,
+            "step_up",
+            step_up("A different authentication level is required", "acr_values=\"mfa\""),
+        ),
+        (
+            "old",
+            json!({"auth_time": 1, "scope": "look"}),
+            401,
+            "step_up",
+            step_up("More recent authentication is required", "max_age=\"3600\", scope=\"buy\""),
+        ),
+        (
+            "scope",
+            json!({"scope": "look"}),
+            403,
+            "scope",
+            Some(format!("{metadata}, error=\"insufficient_scope\", scope=\"buy\"")),
+        ),
+        ("requirement", json!({"tier": "silver"}), 403, "require", None),
+        ("terms", json!({"terms": "no"}), 401, "require", Some(invalid.clone())),
+        ("good", json!({}), 204, "", None),
+    ];
+    for (name, claims, status, reason, challenge) in cases {
+        let mut answer = good.clone();
+        for (claim, value) in claims.as_object().expect("claims") {
+            answer[claim] = value.clone();
+        }
+        rig.server.script(name, Script::json(&answer));
+        let response = rig.gateway.get_as("/all", name);
+        let challenge = challenge.map(|parameters| format!("Bearer realm=\"shop\", {parameters}"));
+        assert_eq!(response.status, status, "{name} {response:?}");
+        assert_eq!(response.header("www-authenticate"), challenge.as_deref(), "{name}");
+        let outcome = if status == 204 { "MISS".to_owned() } else { format!("DENIED {reason}") };
+        assert_eq!(response.header("outcome").map(str::trim), Some(&*outcome), "{name}");
+        let body = match (status, reason) {
+            (401, _) => UNAUTHORIZED,
+            (403, "scope") => FORBIDDEN,
+            (403, _) => unmet,
+            _ => "",
+        };
+        assert_eq!(response.text(), body, "{name}");
+    }
+    assert_eq!(rig.api.count(), 0);
+}
+
+fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.expect("after 1970").as_secs()
 }

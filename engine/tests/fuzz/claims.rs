@@ -17,6 +17,7 @@ use super::jose;
 use crate::answer::claims::{self, ClaimValue, Path, Wanted};
 use crate::answer::jwt::{self, Compact};
 use crate::answer::scope;
+use crate::answer::stated::{Stated, Verdict};
 
 /// A JWT that is taken says what `serde_json` reads in it; a claim's text ends no header field.
 pub fn claims(input: &[u8]) {
@@ -61,6 +62,7 @@ pub fn claims(input: &[u8]) {
     looked_up(&said, &text, name);
     at_path(&said, &text, required, name);
     all(&said, &text);
+    stated(&said, &text);
 }
 
 fn covers(granted: &[u8], required: &[u8]) {
@@ -69,6 +71,36 @@ fn covers(granted: &[u8], required: &[u8]) {
     };
     let enough = values(required).is_subset(&values(granted));
     assert_eq!(scope::covers(granted, required), enough);
+}
+
+/// What locations judge by is what `serde_json` reads, and is no longer than the JWT.
+fn stated(said: &Value, jwt: &[u8]) {
+    let stated = Stated::read(b"", jwt);
+    let text = |value: &Value| {
+        let text = value.as_str().filter(|text| !text.bytes().any(|byte| byte.is_ascii_control()));
+        text.map(str::to_owned)
+    };
+    let issuer = text(&said["iss"]);
+    assert_eq!(
+        stated.issuer(|named| Some(named) == issuer.as_deref()) == Verdict::Wanted,
+        issuer.is_some()
+    );
+    assert_eq!(stated.acr().map(str::to_owned), text(&said["acr"]));
+    let audiences: Option<Vec<String>> = match &said["aud"] {
+        Value::Array(all) => all.iter().map(text).collect(),
+        one => text(one).map(|one| vec![one]),
+    };
+    for audience in audiences.iter().flatten() {
+        assert_eq!(stated.is_for(audience), !audience.is_empty());
+    }
+    assert!(!stated.is_for("") && !stated.is_for("an audience that nobody has"));
+    // Late enough in time, it is any number that is not negative.
+    let at = &said["auth_time"];
+    let at =
+        at.as_u64().or_else(|| at.as_f64().filter(|at| !at.is_sign_negative()).map(|at| at as u64));
+    let now = u64::MAX - 1;
+    assert_eq!(stated.is_recent(u64::MAX, 0, now), at.is_some_and(|at| at <= now));
+    assert!(stated.size() <= jwt.len());
 }
 
 fn looked_up(said: &Value, jwt: &[u8], name: &[u8]) {
