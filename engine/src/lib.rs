@@ -2,9 +2,9 @@
 //!
 //! Everything that can be said about the Phantom Token pattern without NGINX is said here: what a
 //! client presents ([`token`]), how the authorization server is asked ([`client`], [`http`]), what
-//! its answer means ([`answer`], [`attempt`]), how long it may be kept ([`lifetime`]), and how answers are kept
-//! in memory that several processes share ([`arena`], [`shared`]). Time is passed in; nothing is
-//! logged.
+//! its answer means ([`answer`], [`attempt`]), how long it may be kept ([`lifetime`]), what the
+//! gateway signs ([`jose`]), and how answers are kept in memory that several processes share
+//! ([`arena`], [`shared`]). Time is passed in; nothing is logged.
 
 pub mod answer;
 pub mod arena;
