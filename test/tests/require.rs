@@ -186,13 +186,23 @@ fn levels_replace_each_other_and_share_what_is_known() {
 #[test]
 fn a_map_that_was_asked_too_early_lets_nobody_in() {
     let rig = rig(|builder| {
-        let directives = "set $early $is_admin;\nphantom_token_require $is_admin;";
-        builder.location("/kept", &location(directives))
+        let of = |variable: &str| {
+            location(&format!("set $early {variable};\nphantom_token_require {variable};"))
+        };
+        builder
+            .location("/kept", &of("$is_admin"))
+            .location("/anew", &of("$is_admin_anew"))
+            .location("/late", &location("phantom_token_require $is_admin_anew;"))
     });
     let admin = token(&rig, &[("role", json!("admin"))]);
-    for _ in 0..2 {
-        assert_ne!(rig.gateway.get_as("/kept", &admin).status, 204);
+    for target in ["/kept", "/anew"] {
+        for _ in 0..2 {
+            let response = rig.gateway.get_as(target, &admin);
+            let early = "early $phantom_token_claim_role".to_owned();
+            assert_eq!(said(&response), (500, early), "{target}");
+        }
     }
+    assert_said(&rig, "/late", &admin, 204, "- -");
 }
 
 #[test]
@@ -350,6 +360,25 @@ fn what_an_earlier_pass_let_in_is_not_seen_where_a_later_one_does_not() {
     let text = || std::fs::read_to_string(&log).unwrap_or_default();
     wait_until("the log's lines", || text().lines().count() == 3);
     assert_eq!(text(), expected);
+}
+
+#[test]
+fn what_a_check_asks_is_not_asked_too_early() {
+    let rig = rig(|builder| {
+        let require = "phantom_token_require $phantom_token_provider$phantom_token_claim_role;";
+        let first = format!("phantom_token on;\n{require}");
+        builder
+            .location("/first", &format!("{first}\ntry_files /none @then;"))
+            .location("@then", &location(require))
+            .location(
+                "/refused",
+                &format!("{first}\nphantom_token_require $is_gold;\nerror_page 403 = @then;"),
+            )
+    });
+    let admin = token(&rig, &[("role", json!("admin"))]);
+    for target in ["/first", "/refused"] {
+        assert_said(&rig, target, &admin, 204, "- -");
+    }
 }
 
 #[test]
