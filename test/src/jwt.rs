@@ -3,7 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::digest;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
@@ -11,9 +12,10 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 
-/// A signing key of an authorization server, made anew for each.
+/// A signing key, of an authorization server or of a client, made anew for each.
 pub struct SigningKey {
     pair: EcdsaKeyPair,
+    pkcs8: Vec<u8>,
     id: String,
     random: SystemRandom,
 }
@@ -27,9 +29,30 @@ impl SigningKey {
         let random = SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("random bytes");
-        let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random)
-            .expect("a key pair just made");
-        Self { pair, id: random_text(8), random }
+        Self::of_pkcs8(document.as_ref().to_vec())
+    }
+
+    /// One that was made before: see [`Self::pkcs8`].
+    ///
+    /// # Panics
+    /// Where it is none.
+    pub fn of_pkcs8(pkcs8: Vec<u8>) -> Self {
+        let random = SystemRandom::new();
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, &pkcs8, &random).expect("a key pair");
+        let id = digest::digest(&digest::SHA256, pair.public_key().as_ref());
+        Self { pair, pkcs8, id: URL_SAFE_NO_PAD.encode(&id.as_ref()[..8]), random }
+    }
+
+    /// The private key, in PKCS #8.
+    pub fn pkcs8(&self) -> &[u8] {
+        &self.pkcs8
+    }
+
+    /// The private key, in PEM.
+    pub fn pem(&self) -> String {
+        let text = STANDARD.encode(&self.pkcs8);
+        format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
     }
 
     /// A JWT with these claims; `typ` is its header's type.

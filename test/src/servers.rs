@@ -6,6 +6,7 @@
 //! gateway in front of it is the product's documented example for it, hosts and ports exchanged, so
 //! that a wrong example is a failure. What is tried is the same list for all of them: [`cases`].
 
+mod assertions;
 mod bench;
 mod better_auth;
 mod canaille;

@@ -1,9 +1,11 @@
 // zitadel/oidc's example server with clients of its own, on loopback. The port is PORT; with
-// CERTIFICATE and KEY it speaks HTTPS; with WRAP it is the library's newer kind of server.
+// CERTIFICATE and KEY it speaks HTTPS; with WRAP it is the library's newer kind of server. CLIENT_KEY is the
+// public key, as a JWK, of the gateway that signs assertions.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -12,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/example/server/exampleop"
 	"github.com/zitadel/oidc/v3/example/server/storage"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -19,12 +22,20 @@ import (
 )
 
 // Who may ask about the tokens of the client "app".
-var gateways = []string{"api-gateway", "special"}
+var gateways = []string{"api-gateway", "special", "gateway-key"}
 
 // What is the example's, but for who may ask about a token, and how long some tokens live.
 type store struct {
 	*storage.Storage
 	ends sync.Map
+	key  jose.JSONWebKey
+}
+
+func (s *store) GetKeyByIDAndClientID(ctx context.Context, id, client string) (*jose.JSONWebKey, error) {
+	if id != s.key.KeyID || client != "gateway-key" {
+		return nil, errors.New("no such key")
+	}
+	return &s.key, nil
 }
 
 func (s *store) CreateAccessToken(ctx context.Context, request op.TokenRequest) (string, time.Time, error) {
@@ -69,7 +80,12 @@ func main() {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	users := storage.NewUserStore(issuer)
 	_, wrap := os.LookupEnv("WRAP")
-	handler := exampleop.SetupServer(issuer, &store{Storage: storage.NewStorage(users)}, logger, wrap)
+	clients := &store{Storage: storage.NewStorage(users)}
+	if err := json.Unmarshal([]byte(os.Getenv("CLIENT_KEY")), &clients.key); err != nil {
+		logger.Error("the client's key", "error", err)
+		os.Exit(1)
+	}
+	handler := exampleop.SetupServer(issuer, clients, logger, wrap)
 	server := http.Server{Addr: address, Handler: handler}
 	var err error
 	if certificate == "" {

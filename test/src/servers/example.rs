@@ -14,7 +14,8 @@ const API: &str = "http://127.0.0.1:3000";
 const SECRET_FILE: &str = "phantom-token.secret";
 /// The line that turns the module on in every example.
 const ON: &str = "phantom_token on;";
-const ENDPOINT: &str = "phantom_token_introspection_endpoint";
+/// As it is written flat, and in a block.
+const ENDPOINTS: [&str; 2] = ["phantom_token_introspection_endpoint", "introspection_endpoint"];
 
 /// An example and what was changed in it.
 #[derive(Clone)]
@@ -122,8 +123,8 @@ impl Example {
     pub fn connects_to(self, port: u16) -> Self {
         let connect = format!("connect=127.0.0.1:{port}");
         self.lines(|line| {
-            let Some((endpoint, rest)) = line.split_once(';').filter(|_| names(line, ENDPOINT))
-            else {
+            let is_endpoint = ENDPOINTS.iter().any(|endpoint| names(line, endpoint));
+            let Some((endpoint, rest)) = line.split_once(';').filter(|_| is_endpoint) else {
                 return Some(line.to_owned());
             };
             let words = endpoint.split_whitespace().filter(|word| !word.starts_with("connect="));

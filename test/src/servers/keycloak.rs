@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::assertions::{self, Asked};
 use super::bench::{Bench, outcome};
 use super::cases::{DPOP_BOUND, by_certificate, case, granted};
 use super::{Case, Grant, Home, Process, Profile, Running, Server, Site, Web, folder, java};
@@ -37,6 +38,11 @@ const OWN: &[Case] = &[
         "gateway's certificate: right; none; another",
         |bench| by_certificate(bench, "by-certificate"),
         "200; 500 credentials; 500 tls",
+    ),
+    case(
+        "gateway by assertion: key; secret; another key",
+        by_assertion,
+        "200; 200; 500 credentials",
     ),
     case(
         "told without an audience: refresh; ID; offline token",
@@ -88,7 +94,7 @@ impl Server for Keycloak {
             home.part(name).once(VERSION, |part| build(part, option))?;
         }
         // Making the tables takes it most of its first start, so that is done once.
-        let realm = realm().to_string();
+        let realm = realm(home).to_string();
         home.part("database").once(&format!("{VERSION} {realm}"), |part| {
             let database = part.join("keycloakdb.mv.db");
             let _ = fs::remove_file(&database);
@@ -110,10 +116,15 @@ impl Server for Keycloak {
     }
 }
 
-/// The realm: what `realm.json` says, and claims that make a token long.
-fn realm() -> Value {
+/// The realm: what `realm.json` says, the key of the client that signs with one, and claims that make a
+/// token long.
+fn realm(home: &Home) -> Value {
     let text = fs::read_to_string(folder("keycloak").join("realm.json")).expect("realm.json");
     let mut realm: Value = serde_json::from_str(&text).expect("JSON");
+    let clients = realm["clients"].as_array_mut().expect("clients");
+    let by_key = clients.iter_mut().find(|client| client["clientId"] == "by-key");
+    by_key.expect("a client")["attributes"]["jwks.string"] =
+        client_key(home).jwks().to_string().into();
     let scopes = realm["clientScopes"].as_array_mut().expect("scopes");
     let big = scopes.iter_mut().find(|scope| scope["name"] == "big").expect("a scope");
     big["protocolMappers"] = (0..3)
@@ -133,6 +144,11 @@ fn realm() -> Value {
         })
         .collect();
     realm
+}
+
+/// It stands in the database, so it is kept beside that.
+fn client_key(home: &Home) -> SigningKey {
+    assertions::key_in(home.part("database").path())
 }
 
 fn written(file: &Path, text: &str) -> Result<(), String> {
@@ -351,4 +367,17 @@ fn big(bench: &mut Bench<'_>) -> String {
     assert!(token.len() > 8192, "{} bytes", token.len());
     let buffers = "http {\nlarge_client_header_buffers 4 32k;\n";
     outcome(&bench.example().replace("http {\n", buffers).start(), &token)
+}
+
+fn by_assertion(bench: &mut Bench<'_>) -> String {
+    let key = client_key(&Home::of("keycloak"));
+    let asked = Asked {
+        path: "/realms/example/protocol/openid-connect/token/introspect",
+        issuer: "/realms/example",
+        accept: "application/jwt",
+        forward: "jwt",
+        by_key: ("by-key", String::new()),
+        by_secret: Some("by-secret"),
+    };
+    assertions::tried(bench, &asked, &key)
 }

@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::assertions::{self, Asked};
 use super::bench::{Bench, outcome};
 use super::cases::{DPOP_BOUND, case, granted};
 use super::web::pkce;
 use super::{
     Case, Example, Grant, Home, Process, Profile, Running, Server, Site, Web, folder, java,
 };
+use crate::authorization_server::AuthorizationServer;
 use crate::jwt::{SigningKey, random_text, verifies_rs256};
 use crate::tls::Authority;
 
@@ -40,6 +43,11 @@ const OWN: &[Case] = &[
         "gateway's certificate: with its CA's; alone; none",
         by_certificate,
         "200; 500 credentials; 500 status",
+    ),
+    case(
+        "gateway by assertion: key; secret; another key",
+        by_assertion,
+        "200; 200; 500 credentials",
     ),
 ];
 
@@ -97,20 +105,25 @@ impl Server for Spring {
             let ca = site.directory.join(CLIENT_CA);
             fs::write(&ca, &authority.certificate).map_err(|error| error.to_string())?;
         }
-        let process = serve(home, site)?;
+        // It fetches the key of the client that signs with one.
+        let key = Arc::new(assertions::key_in(&site.directory));
+        let keys = AuthorizationServer::builder().key(key).start();
+        let keys = keys.map_err(|error| error.to_string())?;
+        let process = serve(home, site, &format!("{}/jwks", keys.url()))?;
         // A person's session is none of a client's.
         let directory = site.directory.join("person");
         fs::create_dir(&directory).map_err(|error| error.to_string())?;
         let (web, browser) = (Web::new(&site.directory), Web::new(&directory));
-        Ok(Box::new(Application { process, web, browser, url: site.url() }))
+        Ok(Box::new(Application { process, web, browser, url: site.url(), _keys: keys }))
     }
 }
 
-fn serve(home: &Home, site: &Site) -> Result<Process, String> {
+fn serve(home: &Home, site: &Site, client_keys: &str) -> Result<Process, String> {
     let mut arguments = vec![
         "--server.address=127.0.0.1".to_owned(),
         format!("--server.port={}", site.port),
         format!("--issuer={}", site.url()),
+        format!("--client-keys={client_keys}"),
     ];
     if let Some(tls) = &site.tls {
         let ca = site.directory.join(CLIENT_CA);
@@ -143,6 +156,7 @@ struct Application {
     web: Web,
     browser: Web,
     url: String,
+    _keys: AuthorizationServer,
 }
 
 impl Application {
@@ -281,4 +295,18 @@ fn by_certificate(bench: &mut Bench<'_>) -> String {
         outcome(&example.start(), &token)
     });
     tried.join("; ")
+}
+
+/// A secret costs it a bcrypt, an assertion a signature.
+fn by_assertion(bench: &mut Bench<'_>) -> String {
+    let key = assertions::key_in(&bench.site.directory);
+    let asked = Asked {
+        path: "/oauth2/introspect",
+        issuer: "",
+        accept: "application/json",
+        forward: "none",
+        by_key: ("gateway-key", String::new()),
+        by_secret: Some("gateway-secret"),
+    };
+    assertions::tried(bench, &asked, &key)
 }

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use super::assertions::{self, Asked};
 use super::bench::{Bench, outcome};
 use super::cases::case;
 use super::{Case, Grant, Home, Process, Profile, Running, Server, Site, Web, go};
@@ -14,6 +15,7 @@ const CALLBACK: &str = "http://127.0.0.1/callback";
 
 const OWN: &[Case] = &[
     case("one token, another spelling", respelt, "401 malformed"),
+    case("gateway by assertion: key; secret; another key", by_assertion, "200; -; 500 credentials"),
     case(
         "wrapped server: access token; wrong secret: basic; post",
         wrapped,
@@ -72,7 +74,8 @@ struct Example {
 impl Example {
     fn start(home: &Home, site: &Site, wrap: bool) -> Result<Self, String> {
         let binary = home.join("build/zitadel");
-        let mut environment = vec![("PORT", site.port.to_string())];
+        let key = assertions::key_in(&site.directory).jwks()["keys"][0].to_string();
+        let mut environment = vec![("PORT", site.port.to_string()), ("CLIENT_KEY", key)];
         if let Some(tls) = &site.tls {
             environment.push(("CERTIFICATE", tls.certificate.display().to_string()));
             environment.push(("KEY", tls.key.display().to_string()));
@@ -169,4 +172,19 @@ fn wrapped(bench: &mut Bench<'_>) -> String {
     let wrong = example.clone().secret("wrong");
     let tried = [example, wrong.clone(), wrong.set("phantom_token_client_auth", "post")];
     tried.map(|example| outcome(&example.start(), &token)).join("; ")
+}
+
+/// It finds the key by its id, and has no clients that sign with their secret.
+fn by_assertion(bench: &mut Bench<'_>) -> String {
+    let key = assertions::key_in(&bench.site.directory);
+    let kid = &key.jwks()["keys"][0]["kid"];
+    let asked = Asked {
+        path: "/oauth/introspect",
+        issuer: "/",
+        accept: "application/json",
+        forward: "none",
+        by_key: ("gateway-key", format!(" kid={}", kid.as_str().expect("an id"))),
+        by_secret: None,
+    };
+    assertions::tried(bench, &asked, &key)
 }

@@ -3,6 +3,7 @@
 
 mod calls;
 mod configuration;
+mod example;
 mod lifecycle;
 mod secrets;
 

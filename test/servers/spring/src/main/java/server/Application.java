@@ -27,6 +27,8 @@ import org.springframework.security.core.userdetails.User;
 import org.springframework.security.core.userdetails.UserDetailsService;
 import org.springframework.security.oauth2.core.AuthorizationGrantType;
 import org.springframework.security.oauth2.core.ClientAuthenticationMethod;
+import org.springframework.security.oauth2.jose.jws.JwsAlgorithm;
+import org.springframework.security.oauth2.jose.jws.MacAlgorithm;
 import org.springframework.security.oauth2.jose.jws.SignatureAlgorithm;
 import org.springframework.security.oauth2.jwt.JwsHeader;
 import org.springframework.security.oauth2.jwt.JwtClaimsSet;
@@ -60,7 +62,7 @@ public class Application {
   }
 
   @Bean
-  RegisteredClientRepository clients() {
+  RegisteredClientRepository clients(@Value("${client-keys}") String clientKeys) {
     // No two may have the same secret.
     return new InMemoryRegisteredClientRepository(
         client("api-gateway", "Password1").build(),
@@ -71,6 +73,18 @@ public class Application {
             .clientAuthenticationMethods(Set::clear)
             .clientAuthenticationMethod(ClientAuthenticationMethod.TLS_CLIENT_AUTH)
             .clientSettings(ClientSettings.builder().x509CertificateSubjectDN("CN=client").build())
+            .build(),
+        // They sign assertions.
+        client("gateway-key", "unused too")
+            .clientAuthenticationMethods(Set::clear)
+            .clientAuthenticationMethod(ClientAuthenticationMethod.PRIVATE_KEY_JWT)
+            .clientSettings(signing(SignatureAlgorithm.ES256).jwkSetUrl(clientKeys).build())
+            .build(),
+        client("gateway-secret", "")
+            .clientSecret("0123456789abcdef0123456789abcdef")
+            .clientAuthenticationMethods(Set::clear)
+            .clientAuthenticationMethod(ClientAuthenticationMethod.CLIENT_SECRET_JWT)
+            .clientSettings(signing(MacAlgorithm.HS256).build())
             .build(),
         client("app", "of app").tokenSettings(tokens(OAuth2TokenFormat.REFERENCE, 300)).build(),
         client("short", "of short").tokenSettings(tokens(OAuth2TokenFormat.REFERENCE, 4)).build(),
@@ -91,6 +105,10 @@ public class Application {
         .scope("openid")
         .scope("message.read")
         .scope("message.write");
+  }
+
+  private static ClientSettings.Builder signing(JwsAlgorithm algorithm) {
+    return ClientSettings.builder().tokenEndpointAuthenticationSigningAlgorithm(algorithm);
   }
 
   private static TokenSettings tokens(OAuth2TokenFormat format, int seconds) {
