@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use phantom_token_test::keys::PemKey;
+
 use crate::gateway::{Kind, Recipe};
-use crate::server::IN_HEADER;
+use crate::server::{IN_HEADER, JSON};
 
 /// To the API, over kept-alive connections.
 const PROXY: &str = "proxy_set_header Connection \"\"; proxy_pass http://api;";
@@ -66,6 +68,24 @@ pub(crate) fn constant<'a>(binary: &'a Path, jwt: &str) -> Recipe<'a> {
 /// This module. `threads` of the pool that introspects.
 pub(crate) fn module<'a>(binary: &'a Path, module: &Path, server: u16, threads: u32) -> Recipe<'a> {
     module_asking(binary, module, &format!("http://127.0.0.1:{server}"), threads)
+}
+
+/// This module, which signs a JWT (ES256) of an answer that has none.
+pub(crate) fn module_minting<'a>(
+    binary: &'a Path,
+    module: &Path,
+    server: u16,
+    threads: u32,
+) -> Recipe<'a> {
+    let mut recipe = self::module(binary, module, server, threads);
+    recipe.http = recipe.http.replace("/introspect;", &format!("{JSON};"));
+    recipe.http += "\nphantom_token_forward mint;\n\
+                    phantom_token_token_type_hint access_token;\n\
+                    phantom_token_mint_key mint.key;\n\
+                    phantom_token_mint_issuer https://api.example.com;\n\
+                    phantom_token_mint_audience orders;";
+    let files = vec![("mint.key", PemKey::p256().private)];
+    Recipe { name: "phantom token, minting", files, ..recipe }
 }
 
 /// This module, whose authorization server is at `server` behind TLS and has this certificate.
@@ -259,12 +279,18 @@ pub(crate) fn lua<'a>(
     }
 }
 
-/// The API: an NGINX that answers with a line of text whoever comes with the JWT.
+/// How the header of a minted JWT begins: `{"alg":"ES256","typ":"at+jwt",`.
+const MINTED: &str = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCIs";
+
+/// The API: an NGINX that answers with a line of text whoever comes with the JWT, or a minted one.
 pub(crate) fn api<'a>(binary: &'a Path, jwt: &str) -> Recipe<'a> {
     Recipe {
         http: "client_header_buffer_size 4k;".to_owned(),
         server: format!(
-            "if ($http_authorization != \"Bearer {jwt}\") {{ return 401; }}\n\
+            "set $known 0;\n\
+             if ($http_authorization = \"Bearer {jwt}\") {{ set $known 1; }}\n\
+             if ($http_authorization ~ \"^Bearer {MINTED}\") {{ set $known 1; }}\n\
+             if ($known = 0) {{ return 401; }}\n\
              location / {{ return 200 \"hello from an API behind a gateway\\n\"; }}"
         ),
         ..plain_of("the API", binary)

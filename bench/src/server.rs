@@ -14,9 +14,22 @@ use polling::{Event, Events, PollMode, Poller};
 
 /// Where the server's answers have the JWT in the header `Phantom-Token`, and no body.
 pub(crate) const IN_HEADER: &str = "/introspect-in-header";
+/// Where the server's answers are JSON, without a JWT.
+pub(crate) const JSON: &str = "/introspect-json";
+
+/// What a user's token is, in the words of most servers.
+const CLAIMS: &str = r#"{"active":true,"sub":"5f0e4c1d-8f0b-4b7e-9c39-2d6b1d7a9e11","client_id":"mobile-app","scope":"openid profile orders.read orders.write","iss":"https://login.example.com/oauth/v2","aud":["https://api.example.com"],"iat":1795900000,"exp":4102444800,"token_type":"Bearer"}"#;
+
+/// In which form an answer is asked for.
+#[derive(Clone, Copy)]
+enum Form {
+    Body,
+    Header,
+    Json,
+}
 
 /// An authorization server to which every token is active: one JWT for all of them, as the body of
-/// an `application/jwt` answer. It ends with the value.
+/// an `application/jwt` answer, or one set of claims. It ends with the value.
 pub(crate) struct Server {
     port: u16,
     shared: Arc<Shared>,
@@ -50,8 +63,11 @@ impl Server {
             listener,
             connections: HashMap::new(),
             due: VecDeque::new(),
-            in_body: answer("", jwt),
-            in_header: answer(&format!("Phantom-Token: {jwt}\r\n"), ""),
+            answers: [
+                answer("application/jwt", "", jwt),
+                answer("application/jwt", &format!("Phantom-Token: {jwt}\r\n"), ""),
+                answer("application/json", "", CLAIMS),
+            ],
             shared: shared.clone(),
         };
         serving.listen()?;
@@ -78,10 +94,10 @@ impl Server {
     }
 }
 
-/// An answer with this field and body besides what all have.
-fn answer(field: &str, body: &str) -> Vec<u8> {
+/// An answer of this type, with this field and body besides what all have.
+fn answer(content_type: &str, field: &str, body: &str) -> Vec<u8> {
     format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/jwt\r\nContent-Length: {}\r\n\
+        "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
          {field}Cache-Control: max-age=3600\r\n\r\n{body}",
         body.len()
     )
@@ -95,11 +111,10 @@ struct Serving {
     poller: Poller,
     listener: TcpListener,
     connections: HashMap<usize, (TcpStream, Vec<u8>)>,
-    /// When to answer whom, and whether in the header: all calls take as long, so the first is due first.
-    due: VecDeque<(Instant, usize, bool)>,
-    in_body: Vec<u8>,
-    /// For `auth_request`, which reads no body.
-    in_header: Vec<u8>,
+    /// When to answer whom, and how: all calls take as long, so the first is due first.
+    due: VecDeque<(Instant, usize, Form)>,
+    /// In each form. That in the header is for `auth_request`, which reads no body.
+    answers: [Vec<u8>; 3],
     shared: Arc<Shared>,
 }
 
@@ -129,8 +144,8 @@ impl Serving {
                 }
             }
             let now = Instant::now();
-            while let Some((connection, in_header)) = self.next_due(now) {
-                self.answer(connection, in_header);
+            while let Some((connection, form)) = self.next_due(now) {
+                self.answer(connection, form);
             }
         }
         Ok(())
@@ -167,28 +182,28 @@ impl Serving {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
         }
-        while let Some((length, in_header)) = request(input)? {
+        while let Some((length, form)) = request(input)? {
             input.drain(..length);
             self.shared.calls.fetch_add(1, Ordering::Relaxed);
             let delay = Duration::from_micros(self.shared.delay_us.load(Ordering::Relaxed));
-            self.due.push_back((Instant::now() + delay, number, in_header));
+            self.due.push_back((Instant::now() + delay, number, form));
         }
         Ok(())
     }
 
     /// Whom to answer by now, and how.
-    fn next_due(&mut self, now: Instant) -> Option<(usize, bool)> {
-        let &(due, number, in_header) = self.due.front()?;
+    fn next_due(&mut self, now: Instant) -> Option<(usize, Form)> {
+        let &(due, number, form) = self.due.front()?;
         if due > now {
             return None;
         }
         self.due.pop_front();
-        Some((number, in_header))
+        Some((number, form))
     }
 
-    fn answer(&mut self, number: usize, in_header: bool) {
+    fn answer(&mut self, number: usize, form: Form) {
         let Some((stream, _)) = self.connections.get_mut(&number) else { return };
-        let answer = if in_header { &self.in_header } else { &self.in_body };
+        let answer = &self.answers[form as usize];
         // There is room for it: nobody sends a second request before the first is answered.
         if stream.write_all(answer).is_err() {
             self.close(number);
@@ -196,9 +211,9 @@ impl Serving {
     }
 }
 
-/// The length of the request at the beginning of `input` and whether it wants the JWT in the
-/// header; `None` while it is not whole.
-fn request(input: &[u8]) -> io::Result<Option<(usize, bool)>> {
+/// The length of the request at the beginning of `input` and the form it asks for; `None` while it is
+/// not whole.
+fn request(input: &[u8]) -> io::Result<Option<(usize, Form)>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);
     let head = match request.parse(input) {
@@ -206,12 +221,16 @@ fn request(input: &[u8]) -> io::Result<Option<(usize, bool)>> {
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(ErrorKind::InvalidData.into()),
     };
-    let in_header = request.path == Some(IN_HEADER);
+    let form = match request.path {
+        Some(IN_HEADER) => Form::Header,
+        Some(JSON) => Form::Json,
+        _ => Form::Body,
+    };
     let length = request
         .headers
         .iter()
         .find(|header| header.name.eq_ignore_ascii_case("Content-Length"))
         .and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse().ok())
         .unwrap_or(0);
-    Ok((input.len() >= head + length).then_some((head + length, in_header)))
+    Ok((input.len() >= head + length).then_some((head + length, form)))
 }

@@ -25,6 +25,7 @@ mod java;
 mod keycloak;
 mod lemonldap_ng;
 mod matrix;
+mod minted;
 mod mitreid;
 mod oidc_provider;
 mod postgres;

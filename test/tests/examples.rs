@@ -8,11 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use phantom_token_test::example::{
     Example, INTROSPECTION_PATH, SECRET, endpoint, issuer_of, server,
 };
+use phantom_token_test::keys::{self, PemKey};
 use phantom_token_test::nginx::version;
 use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN};
 use phantom_token_test::tls::{Identity, server_config};
 use phantom_token_test::{
-    Api, AuthorizationServer, Gateway, GrpcServer, Mint, Reply, curl, grpc, port, process,
+    Api, AuthorizationServer, Gateway, GrpcServer, Mint, Reply, curl, grpc, jwt, port, process,
 };
 
 #[test]
@@ -106,6 +107,34 @@ fn production() {
     assert_eq!(curl(&purge).output, "204");
     assert_eq!(status("/api/echo", &reader.token, &[]), "200");
     assert_eq!(server.introspections_of(&reader.token), calls + 1);
+}
+
+#[test]
+fn minted_jwts() {
+    let (server, api) = (server("api-gateway"), Api::start());
+    let key = PemKey::p256();
+    let gateway = Example::read("mint.conf")
+        .asks(&endpoint(), &server)
+        .passes_to(&api)
+        .file("mint.key", &key.private)
+        .start();
+    let set = gateway.get("/jwks.json", &[]);
+    assert_eq!(set.header("content-type"), Some("application/jwk-set+json"));
+    let set = serde_json::from_slice(&set.body).expect("a key set");
+    let token = server.mint(Mint::new().scope("read").claim("acr", "high"));
+    for (target, acr) in [("/orders/1", None), ("/invoices/1", Some("high"))] {
+        assert_eq!(gateway.get_as(target, &token.token).status, 200);
+        let last = api.last();
+        let [authorization] = last.authorization()[..] else { panic!("{last:?}") };
+        let minted = authorization.strip_prefix("Bearer ").expect("a JWT");
+        assert!(keys::verifies(&set, minted), "{minted}");
+        let claims = jwt::payload(minted).expect("claims");
+        assert_eq!(claims["iss"], "https://api.example.com");
+        assert_eq!(claims["aud"], target.split('/').nth(1).unwrap());
+        assert_eq!((claims["scope"].as_str(), claims["acr"].as_str()), (Some("read"), acr));
+    }
+    Reply::unauthorized(INVALID_TOKEN).assert(&gateway.get_as("/orders/1", "unknown"));
+    assert_eq!(api.count(), 2);
 }
 
 #[test]

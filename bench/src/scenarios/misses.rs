@@ -19,11 +19,12 @@ pub(super) fn cold(settings: &Settings, report: &mut Report) -> Result<(), Strin
         "Every request presents a new token; the authorization server answers in 5 ms. CPU of all threads \
          of the gateway's worker; figures as above. The 64 clients share a pool of as many threads, as the \
          module makes it, or of 32. Over *https* a call goes through an NGINX before the authorization \
-         server.",
+         server. *Minting*, the answer is JSON, of which the gateway signs a JWT (ES256).",
     );
     let mut stage = Stage::set(settings, THREADS)?.with_others(settings)?;
     stage.add_build("phantom token, 32 threads", &nginx::module(), 32)?;
     stage.add_module_tls(THREADS)?;
+    stage.add_module_minting(THREADS)?;
     stage.server.set_delay(Duration::from_millis(5));
     let results = stage.compare(settings, |run| Tokens::Fresh(1 + run as u32))?;
     report.table(&["gateway", "us per request"], &stage.rows(std::slice::from_ref(&results)));

@@ -20,7 +20,7 @@ use crate::settings::{Settings, workspace};
 /// Requests that are counted.
 const COUNTED: u32 = 1_000;
 
-/// Hits, a miss, and plain NGINX; only in user space.
+/// Hits, misses, and plain NGINX; only in user space.
 pub(super) fn run(_: &Settings, report: &mut Report) -> Result<(), String> {
     report.say("### Instructions in user space");
     let programs = Programs::find();
@@ -30,13 +30,16 @@ pub(super) fn run(_: &Settings, report: &mut Report) -> Result<(), String> {
     let directory = workspace().join("build/bench");
     fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
     let mut rows = Vec::new();
-    for what in ["plain", "hit", "claim", "require", "miss"] {
+    for what in ["plain", "hit", "claim", "require", "miss", "minted-hit", "minted-miss"] {
         progress(what);
         let (nginx, module) = (&programs.nginx, &programs.module);
         let recipe = match what {
             "plain" => recipes::plain(nginx),
             "claim" => recipes::module_claim(nginx, module, server.port(), 4),
             "require" => recipes::module_require(nginx, module, server.port(), 4),
+            "minted-hit" | "minted-miss" => {
+                recipes::module_minting(nginx, module, server.port(), 4)
+            }
             _ => recipes::module(nginx, module, server.port(), 4),
         };
         let counts = directory.join(format!("callgrind.{what}"));
@@ -50,7 +53,7 @@ pub(super) fn run(_: &Settings, report: &mut Report) -> Result<(), String> {
         let gateway = Gateway::start_under(&recipe, api.port(), &under)?;
         let bearer = |n: u32| match what {
             "plain" => jwt.clone(),
-            "miss" => token(n),
+            "miss" | "minted-miss" => token(n),
             _ => token(0),
         };
         let mut connection = Connection::open(&gateway)?;

@@ -130,6 +130,12 @@ impl Stage {
         Ok(())
     }
 
+    /// Starts the module once more, signing JWTs.
+    pub(super) fn add_module_minting(&mut self, threads: u32) -> Result<(), String> {
+        let Programs { nginx, module, .. } = Programs::find();
+        self.add(&recipes::module_minting(&nginx, &module, self.server.port(), threads))
+    }
+
     /// Starts one more gateway.
     pub(super) fn add(&mut self, recipe: &Recipe<'_>) -> Result<(), String> {
         let affinity = if self.apart.is_some() { affinity::GATEWAY } else { "" };

@@ -3,6 +3,7 @@
 use super::bench::{Bench, outcome};
 use super::cases::case;
 use super::django::Project;
+use super::minted::{granted, minted};
 use super::web::pkce;
 use super::{Case, Grant, Home, Process, Profile, Running, Server, Site, Web};
 use crate::jwt::random_text;
@@ -15,6 +16,8 @@ const SECRET: &str = "Password1";
 const CALLBACK: &str = "http://127.0.0.1/callback";
 
 const OWN: &[Case] = &[
+    minted("200 app; 401 inactive"),
+    case("minted, a user's: as it comes; sub=username", of_a_user, "500 answer; 200 alice"),
     case("asked with a Bearer token", by_bearer_token, "200; 500 credentials"),
     case("a client whose secret is hashed", hashed, "200"),
     case("workers exchanged under load", exchanged, "all 200"),
@@ -122,6 +125,11 @@ impl Running for Toolkit {
     fn has_tls(&self) -> bool {
         true
     }
+}
+
+/// Its answers name a user and have no `sub`: nobody is taken for the application, nor for another.
+fn of_a_user(bench: &mut Bench<'_>) -> String {
+    ["", "sub=username scope"].map(|claims| granted(bench, claims, Grant::Foreign)).join("; ")
 }
 
 /// In place of a client: a token with the scope that the toolkit asks for, and one without.

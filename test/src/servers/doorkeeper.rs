@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::cases::case;
+use super::minted::minted;
 use super::{Bench, Case, Grant, Home, Process, Profile, Running, Server, Site, Web, folder, has};
 
 pub(super) struct Doorkeeper;
@@ -195,6 +196,7 @@ impl Running for Runs {
 }
 
 const OWN: &[Case] = &[
+    minted("200 by an id; 401 inactive"),
     case("a token without an end, exp 0: first; again", endless, "200 MISS; 200 HIT"),
     case("max-age=0: first; again; strict", max_age, "200 MISS; 200 HIT; 200 MISS; 200 MISS"),
 ];

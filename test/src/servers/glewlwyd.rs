@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::bench::outcome;
 use super::cases::case;
+use super::minted::minted;
 use super::{Bench, Case, Grant, Home, Process, Profile, Running, Server, Site, Web, folder, has};
 
 pub(super) struct Glewlwyd;
@@ -196,6 +197,7 @@ impl Running for Runs {
 }
 
 const OWN: &[Case] = &[
+    minted("200 by an id; 401 inactive"),
     case("without the hint: access; refresh; ID token", kinds, "200; 401 kind; 401 kind"),
     case("a JWT that goes on as it came; revoked", goes_on, "200; 401 inactive"),
     case("asked with a Bearer token: with the scope; without", by_token, "200; 500 credentials"),

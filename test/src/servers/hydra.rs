@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::bench::{Bench, outcome};
 use super::cases::{case, granted};
+use super::minted::minted;
 use super::postgres::Postgres;
 use super::{Case, Example, Grant, Home, Process, Profile, Running, Server, Site, Web, folder, go};
 use crate::nginx::Gateway;
@@ -25,6 +26,7 @@ const CALLBACK: &str = "http://127.0.0.1/callback";
 const JWT: Grant = Grant::Own("JWT strategy");
 
 const OWN: &[Case] = &[
+    minted("200 app; 401 kind"),
     case("access token of the JWT strategy", |bench| granted(bench, JWT), "200"),
     case("id and secret: any", any_credentials, "200"),
     case("asked with a scope: there; missing", asked_with_scope, "200; 401 inactive"),

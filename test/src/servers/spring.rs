@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::assertions::{self, Asked};
 use super::bench::{Bench, outcome};
 use super::cases::{DPOP_BOUND, case, granted};
+use super::minted::minted;
 use super::web::pkce;
 use super::{
     Case, Example, Grant, Home, Process, Profile, Running, Server, Site, Web, folder, java,
@@ -30,6 +31,7 @@ const USER_CODE: Grant = Grant::Own("user_code");
 const JWT: Grant = Grant::Own("a self-contained token");
 
 const OWN: &[Case] = &[
+    minted("200 app; 401 kind"),
     case("unused code; device code; user code", codes, "401 kind; 401 kind; 401 kind"),
     case("self-contained access token", |bench| granted(bench, JWT), "200"),
     case("a JWT by its handler", by_its_handler, "200, signed by a key of its set"),

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use phantom_token_test::authorization_server::INTROSPECTION_PATH;
+use phantom_token_test::keys::PemKey;
 use phantom_token_test::nginx::version;
 use phantom_token_test::rig::INVALID_TOKEN;
 use phantom_token_test::tls::Identity;
@@ -128,6 +129,7 @@ fn every_example_is_a_good_configuration() {
             .file("bakery-ca.pem", identity.certificate.clone())
             .file("dairy-ca.pem", identity.certificate.clone())
             .file("login-ca.pem", identity.certificate.clone())
+            .file("mint.key", PemKey::p256().private)
             .file("server.pem", identity.certificate)
             .file("server.key", identity.key)
             .check();
