@@ -127,7 +127,7 @@ impl Cached {
         if let Some(stated) = self.stated.get() {
             return judge(stated);
         }
-        let stated = Stated::read(self.claims(), self.server_jwt());
+        let stated = Stated::read(self.claims(), self.jwt());
         if stated.size() > MAX_STATED {
             return judge(&stated);
         }
@@ -136,14 +136,8 @@ impl Cached {
 
     /// Gives the text of a claim, which is read once for as long as there is room to remember it.
     pub fn claim<T>(&self, wanted: Wanted<'_>, give: impl FnOnce(&ClaimValue) -> T) -> T {
-        let look_up = || claims::lookup(self.claims(), self.server_jwt(), wanted);
+        let look_up = || claims::lookup(self.claims(), self.jwt(), wanted);
         self.texts.get(wanted, look_up, give)
-    }
-
-    /// The JWT that the server gave. One that the gateway has signed says nothing that the server did
-    /// not.
-    fn server_jwt(&self) -> &[u8] {
-        if self.signer.is_some() { &[] } else { self.jwt() }
     }
 
     /// Returns what is known of the token.
