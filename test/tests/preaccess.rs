@@ -43,10 +43,36 @@ fn limits_by_claims_count_where_the_token_is_judged_first() {
     let (one, two) = (user(&rig, "one"), user(&rig, "two"));
     // The trap: the claim is not known when the limit asks for it, and nobody is limited.
     assert_eq!(statuses(&rig.gateway, "/access", &one, 5), [204; 5]);
+    let warnings = || {
+        let mut lines = rig.gateway.module_lines();
+        lines.retain(|line| line.contains("is asked for before the token is judged"));
+        lines.len()
+    };
+    assert_eq!(warnings(), 1);
     // Misses and hits alike.
     assert_eq!(statuses(&rig.gateway, "/preaccess", &one, 3), [204, 429, 429]);
     assert_eq!(statuses(&rig.gateway, "/preaccess", &two, 3), [204, 429, 429]);
-    assert_eq!(rig.server.introspections(), 2);
+    assert_eq!((rig.server.introspections(), warnings()), (2, 1));
+}
+
+#[test]
+fn a_map_serves_what_is_required_and_what_is_limited() {
+    let rig = rig(|builder| {
+        builder
+            .http("map $phantom_token_claim_sub $guest {\n\"\" 0;\n~^guest- $phantom_token_claim_sub;\n}")
+            .http("limit_req_zone $guest zone=guests:1m rate=1r/m;")
+            .location(
+                "/guests",
+                &judged("phantom_token_require $guest;\nlimit_req zone=guests;\ntry_files /none =204;"),
+            )
+    });
+    let [first, second, member] = ["guest-1", "guest-2", "member"].map(|name| user(&rig, name));
+    for _ in 0..2 {
+        assert_eq!(rig.gateway.get_as("/guests", &member).status, 403);
+    }
+    assert_eq!(statuses(&rig.gateway, "/guests", &first, 2), [204, 429]);
+    assert_eq!(statuses(&rig.gateway, "/guests", &second, 2), [204, 429]);
+    assert!(!rig.gateway.error_log().contains("before the token is judged"));
 }
 
 #[test]
