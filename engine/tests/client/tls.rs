@@ -4,9 +4,12 @@ use std::io::Write;
 use std::sync::Arc;
 
 use phantom_token_engine::client::{
-    AnswerCause, CallError, Tls, TlsCause, TlsConfigError, TlsOptions, introspect,
+    AnswerCause, Body, CallError, Once, RequestCause, Tls, TlsCause, TlsConfigError, TlsOptions,
+    introspect,
 };
 use phantom_token_engine::failure::{Failure, FailureKind};
+use phantom_token_engine::jose::assertion::Assertion;
+use phantom_token_engine::jose::key::SigningKey;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, date_time_ymd};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -437,8 +440,24 @@ fn a_call_fits_the_small_stacks_of_musl() {
     let authority = Authority::new();
     let server = Server::start_tls(authority.server(&["as.example"]), echo);
     let url = format!("https://as.example:{}/i", server.address.port());
-    let call = call_with(&url, Some(&server.address.to_string()), authority.trusting());
+    let mut call = call_with(&url, Some(&server.address.to_string()), authority.trusting());
+    // And so does signing an assertion with the largest of keys.
+    let pem = include_bytes!("../../src/jose/tests/keys/rsa4096.pem");
+    let key = SigningKey::from_pem(pem).unwrap().into();
+    let assertion = Assertion {
+        client_id: "gateway".into(),
+        audience: "https://as.example".into(),
+        valid: 60,
+        typ: None,
+        kid: None,
+    };
+    let once: Arc<Once> = Arc::new(move |form| {
+        let signed = assertion.sign(&key, 1_700_000_000).unwrap();
+        form.pair(b"client_assertion", &signed).map_err(|_| RequestCause::NoMemory)
+    });
+    call.body = Body::new(Zeroizing::new(b"token=opaque".to_vec()), Some(once));
     let thread = std::thread::Builder::new().stack_size(128 * 1024);
     let caller = thread.spawn(move || body(introspect(&call))).unwrap();
-    assert_eq!(caller.join().unwrap(), "token=opaque");
+    let echoed = caller.join().unwrap();
+    assert!(echoed.starts_with("token=opaque&client_assertion=eyJ"), "{echoed}");
 }
