@@ -57,7 +57,7 @@ impl Unmet {
     }
 
     /// There was no memory to judge the token in.
-    fn unjudged(_: NoMemory) -> Self {
+    pub(super) fn unjudged(_: NoMemory) -> Self {
         let failed = Self::denied(Reason::Failed(FailureKind::Internal), Refusal::ServerError);
         Self { status: RequestResult::Error, ..failed }
     }

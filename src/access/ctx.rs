@@ -54,6 +54,8 @@ pub(crate) struct Candidate {
     pub(super) grant: Rc<Cached>,
     /// Before the operator's expressions looked at its claims.
     pub(super) evaluated: Evaluated,
+    /// A variable could not be given its value: NGINX takes it for an empty one.
+    pub(super) has_failed: bool,
 }
 
 /// A request's context.
@@ -240,6 +242,13 @@ impl Ctx {
     pub(crate) fn shown(&self) -> Option<&Rc<Cached>> {
         let judged = self.candidate.as_ref().map(|candidate| &candidate.grant);
         judged.or(self.granted.as_ref())
+    }
+
+    /// One of the variables could not be given its value.
+    pub(crate) fn variable_failed(&mut self) {
+        if let Some(candidate) = &mut self.candidate {
+            candidate.has_failed = true;
+        }
     }
 
     /// Counts the request's outcome: one for each request that met the module, the first.

@@ -279,6 +279,12 @@ fn check_grant(
         pass::show(r, &grant)?;
     }
     let checked = checks::apply(&r, policy, &grant);
+    // What could not be read must not look absent: that may be what lets in.
+    let has_failed = |ctx: &Ctx| ctx.candidate.as_ref().is_some_and(|judged| judged.has_failed);
+    let checked = match policy.judges_by_variables() && has_failed(&*Ctx::of(&r)?) {
+        true => Err(checks::Unmet::unjudged(NoMemory)),
+        false => checked,
+    };
     if checked.is_err()
         && policy.forward == Forward::Mint
         && !policy.may_forward_minted(grant.signer)

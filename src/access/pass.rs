@@ -59,7 +59,8 @@ pub(crate) fn put_back(r: Request, ctx: &mut Ctx) -> Result<(), NoMemory> {
 /// Lets the operator's expressions see the claims of a token before it is let in.
 pub(super) fn show(r: Request, grant: &Rc<Cached>) -> Result<(), NoMemory> {
     let evaluated = r.keep_evaluated()?;
-    Ctx::of(&r)?.candidate = Some(Candidate { grant: Rc::clone(grant), evaluated });
+    Ctx::of(&r)?.candidate =
+        Some(Candidate { grant: Rc::clone(grant), evaluated, has_failed: false });
     Ok(())
 }
 

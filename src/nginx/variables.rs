@@ -31,6 +31,9 @@ pub(crate) trait Variables {
 
     /// The value of one that the configuration has added, by the index it was added with.
     fn configured(r: Request, index: usize) -> Option<Vec<u8>>;
+
+    /// One could not be given its value, which NGINX takes for an empty one.
+    fn failed(r: Request);
 }
 
 /// Adds the variables, before the configuration that may use them is read.
@@ -90,7 +93,7 @@ unsafe extern "C" fn get_named<V: Variables>(
 ) -> ngx_int_t {
     // SAFETY: NGINX's own call.
     unsafe {
-        get(r, v, |r| {
+        get::<V>(r, v, |r| {
             let (name, value) = V::NAMED.get(data)?;
             value(Asked { r, name })
         })
@@ -104,7 +107,7 @@ unsafe extern "C" fn get_configured<V: Variables>(
     data: usize,
 ) -> ngx_int_t {
     // SAFETY: NGINX's own call.
-    unsafe { get(r, v, |r| V::configured(r, data)) }
+    unsafe { get::<V>(r, v, |r| V::configured(r, data)) }
 }
 
 /// `data`: the variable's whole name.
@@ -118,21 +121,21 @@ unsafe extern "C" fn get_prefixed<V: Variables>(
     let name = unsafe { bytes(&*core::ptr::with_exposed_provenance::<ngx_str_t>(data)) };
     let rest = name.get(V::PREFIX.len()..).unwrap_or_default();
     // SAFETY: NGINX's own call.
-    unsafe { get(r, v, |r| V::prefixed(Asked { r, name }, rest)) }
+    unsafe { get::<V>(r, v, |r| V::prefixed(Asked { r, name }, rest)) }
 }
 
 /// Gives a variable's value.
 ///
 /// # Safety
 /// `r` and `v` must be what NGINX passed to a variable's handler.
-unsafe fn get(
+unsafe fn get<V: Variables>(
     r: *mut ngx_http_request_t,
     v: *mut ngx_http_variable_value_t,
     value: impl FnOnce(Request) -> Option<Vec<u8>>,
 ) -> ngx_int_t {
     // SAFETY: NGINX passes a live request.
     let r = unsafe { Request::new(r) };
-    guard::entry("a variable", r, ERROR, || {
+    let given = guard::entry("a variable", r, ERROR, || {
         let value = value(r.main());
         // SAFETY: the slot is NGINX's; the text is copied into the request's pool.
         unsafe {
@@ -145,5 +148,9 @@ unsafe fn get(
             }
         }
         OK
-    })
+    });
+    if given == ERROR {
+        guard::entry("a variable's failure", r, (), || V::failed(r.main()));
+    }
+    given
 }

@@ -62,6 +62,12 @@ impl Variables for OwnVariables {
         // What no token says is not so.
         found.or_else(|| set.path.is_test().then(|| b"0".to_vec()))
     }
+
+    fn failed(r: Request) {
+        if let Some(mut ctx) = Ctx::of_this_pass(&r) {
+            ctx.variable_failed();
+        }
+    }
 }
 
 /// What is found in a request's context, where it has one, and its token is judged.

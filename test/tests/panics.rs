@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use phantom_token_test::nginx::{Builder, injected_module};
 use phantom_token_test::process::{wait_for, wait_until};
-use phantom_token_test::{Api, AuthorizationServer, Client, Gateway, Rig, Script};
+use phantom_token_test::{Api, AuthorizationServer, Client, Gateway, Reply, Rig, Script};
 
 /// A gateway whose module panics once, in the entry named.
 fn rig(entry: &str) -> Option<Rig> {
@@ -155,6 +155,23 @@ fn in_what_no_response_depends_on() {
         } else {
             assert_serves_on(&rig, entry, &worker);
         }
+    }
+}
+
+#[test]
+fn in_a_variable_that_decides() {
+    // A claim that cannot be read must not look absent.
+    let maps = "map $phantom_token_claim_blocked $is_allowed { default 1; true 0; }
+                map $phantom_token_claim_tier $needed { default read; gold write; }";
+    for directive in ["phantom_token_require $is_allowed;", "phantom_token_scope $needed;"] {
+        let rig = rig_with("a variable", |builder, _| builder.http(maps).directives(directive));
+        let Some(rig) = rig else { return };
+        let worker = rig.gateway.workers();
+        let token = rig.server.issue();
+        Reply::failure().assert(&rig.get_as(&token.token));
+        assert_eq!(rig.api.count(), 0);
+        rig.assert_passes(&token);
+        assert_serves_on(&rig, "a variable", &worker);
     }
 }
 
