@@ -33,7 +33,7 @@ impl Terms {
         Terms { forward, other_hint, subject_key: None }
     }
 
-    /// Has the token's [`Subjects`](crate::answer::subjects::Subjects) read too, hashed with this
+    /// Has the token's [`Subjects`] read too, hashed with this
     /// key: the same in all processes and zones, or a purge by subject would not find them.
     pub fn naming_subjects(self, key: HashKey) -> Terms {
         Terms { subject_key: Some(key), ..self }
