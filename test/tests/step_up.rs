@@ -250,6 +250,25 @@ fn the_challenge_names_what_is_not_met_and_the_scope_where_that_is_missing_too()
 }
 
 #[test]
+fn the_scope_it_names_is_the_one_of_the_request() {
+    let rig = rig(|builder| {
+        builder.http("map $arg_do $needed { pay orders.pay; look orders.look; }").location(
+            "/made",
+            &location("phantom_token_step_up gold;\nphantom_token_scope read $needed;"),
+        )
+    });
+    script(&rig.server, "bronze", &json!({"acr": "bronze", "scope": "read orders.look"}), false);
+    let level = format!("{LEVEL}, acr_values=\"gold\"");
+    assert_step_up(&rig.gateway, "/made?do=look", "bronze", &level, "acr");
+    let pay = format!("{level}, scope=\"read orders.pay\"");
+    assert_step_up(&rig.gateway, "/made?do=pay", "bronze", &pay, "acr");
+    // What comes to no scope is not met, and cannot be named.
+    let neither = format!("{level}, scope=\"read\"");
+    assert_step_up(&rig.gateway, "/made", "bronze", &neither, "acr");
+    rig.gateway.allow("phantom_token_scope");
+}
+
+#[test]
 fn every_byte_of_the_refusal_and_no_trace_of_the_token() {
     let rig = rig(|builder| {
         builder
