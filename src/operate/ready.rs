@@ -33,7 +33,11 @@ fn show(r: Request) -> Result<ngx_int_t, NoMemory> {
         if let Some(word) = unready(server, &state) {
             let whose = server.provider.as_deref();
             let whose = whose.or_else(|| Some(server.endpoints.first()?.endpoint.label()));
-            lines.push_str(&format!("{word} {}\n", whose.unwrap_or_default()));
+            let line = format!("{word} {}\n", whose.unwrap_or_default());
+            // One that is asked in two ways is one server.
+            if lines.lines().all(|said| said != line.trim_end()) {
+                lines.push_str(&line);
+            }
         }
     }
     let (status, body) = match lines.is_empty() {

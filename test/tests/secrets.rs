@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
+use phantom_token_test::keys::PemKey;
 use phantom_token_test::nginx::Builder;
 use phantom_token_test::{Api, AuthorizationServer, Gateway, Rig};
 
@@ -113,6 +114,46 @@ fn nor_of_one_in_a_configured_parameter() {
          phantom_token_introspection_param client_id {ID};\n\
          phantom_token_introspection_param client_secret {SECRET};"
     ));
+}
+
+#[test]
+fn a_key_that_signs_is_held_no_more_often_than_before() {
+    let key = PemKey::p256();
+    let rig = Rig::start(|builder| {
+        builder
+            .file("mint.key", &*key.private)
+            .main("thread_pool phantom_token threads=2;")
+            .http(
+                "phantom_token_cache off;\nphantom_token_forward mint;\n\
+                 phantom_token_mint_key mint.key;\nphantom_token_mint_issuer https://gateway;\n\
+                 phantom_token_mint_audience api;",
+            )
+            .location("= /jwks", "phantom_token_publish_jwks;")
+    });
+    let lines: String = key.private.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = STANDARD.decode(&lines).expect("base64");
+    // RFC 5915 §3: the private key itself.
+    let at = memmem::find(&der, &[2, 1, 1, 4, 32]).expect("a private key") + 5;
+    let number = &der[at..at + 32];
+    let text = key.private.lines().nth(1).expect("a line");
+    let held = || {
+        let count = |pid| [text.as_bytes(), &der, number].map(|bytes| occurrences(pid, bytes));
+        [rig.gateway.pid(), rig.gateway.workers()[0]].map(count)
+    };
+    let before = held();
+    let token = rig.server.issue();
+    for _ in 0..100 {
+        assert_eq!(rig.get_as(&token.token).status, 200);
+        assert_eq!(rig.gateway.get("/jwks", &[]).status, 200);
+    }
+    assert_eq!(rig.server.introspections(), 100);
+    let after = held();
+    println!("master and worker hold the key's text, the file and the number: {after:?}");
+    for (before, after) in before.iter().zip(&after) {
+        // The file is wiped once it is read; what signs has the number, in whatever form.
+        assert_eq!(after[..2], [0, 0], "the file");
+        assert!(after[2] <= before[2], "{before:?}, {after:?}");
+    }
 }
 
 #[test]

@@ -118,6 +118,8 @@ fn every_example_is_a_good_configuration() {
         for other in ["127.0.0.1:8443", "127.0.0.1:9145", "127.0.0.1:4446"] {
             config = config.replace(other, &format!("127.0.0.1:{}", port::free()));
         }
+        let sockets = tempfile::tempdir().unwrap();
+        config = config.replace("/run/phantom-token", sockets.path().to_str().unwrap());
         let identity = Identity::self_signed(&["example.com"]);
         let check = Gateway::builder()
             .verbatim(&config, port)

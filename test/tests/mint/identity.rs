@@ -2,7 +2,8 @@
 
 use phantom_token_test::authorization_server::INTROSPECTION_CLIENT;
 use phantom_token_test::keys::PemKey;
-use phantom_token_test::{AuthorizationServer, Rig};
+use phantom_token_test::process::wait_until;
+use phantom_token_test::{AuthorizationServer, Rig, Script};
 use serde_json::json;
 
 use crate::support::*;
@@ -140,4 +141,13 @@ fn a_provider_serves_locations_that_mint_and_locations_that_do_not() {
     assert_eq!(accepts, [Some("application/json".to_owned()), Some("application/jwt".to_owned())]);
     let ready = rig.gateway.get("/ready", &[]);
     assert_eq!((ready.status, ready.text()), (200, "ready\n".to_owned()));
+    // It rests for both ways in which it is asked, and is one server.
+    rig.server.script_all(Script::close());
+    rig.server.script_own_calls(Script::close());
+    wait_until("the rest", || {
+        let statuses = ["/mint", "/jwt"].map(|target| rig.gateway.get_as(target, "failing").status);
+        assert!(statuses.iter().all(|status| *status >= 500), "{statuses:?}");
+        rig.gateway.get("/ready", &[]).status == 503
+    });
+    assert_eq!(rig.gateway.get("/ready", &[]).text(), "resting as\n");
 }
