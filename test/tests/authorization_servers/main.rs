@@ -132,6 +132,7 @@ fn every_example_is_a_good_configuration() {
             .file("dairy-ca.pem", identity.certificate.clone())
             .file("login-ca.pem", identity.certificate.clone())
             .file("mint.key", PemKey::p256().private)
+            .file("api-gateway.key", PemKey::p256().private)
             .file("server.pem", identity.certificate)
             .file("server.key", identity.key)
             .check();
