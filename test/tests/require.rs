@@ -247,6 +247,43 @@ fn after_a_refusal_nobody_sees_claims() {
 }
 
 #[test]
+fn a_challenge_shows_no_claim_of_a_refused_token() {
+    let rig = rig(|builder| {
+        let refuses = "phantom_token_require $is_gold error=401;";
+        builder.location(
+            "/",
+            &location(&format!(
+                "{refuses}\nphantom_token_realm x$is_admin$phantom_token_claim_role;"
+            )),
+        )
+    });
+    let admin = token(&rig, &[("role", json!("admin"))]);
+    let response = rig.gateway.get_as("/", &admin);
+    let challenge = INVALID_TOKEN.replace("\"api\"", "\"x0\"");
+    assert_eq!(response.header("www-authenticate"), Some(&*challenge));
+    assert_said(&rig, "/", &admin, 401, "require $is_gold");
+}
+
+#[test]
+fn requirements_are_judged_before_the_limits_too() {
+    let rig = rig(|builder| {
+        let limited = "phantom_token_phase preaccess;\nphantom_token_require $is_gold;\nlimit_req zone=roles;";
+        builder
+            .http("limit_req_zone $is_admin$phantom_token_claim_role zone=roles:1m rate=1r/m;")
+            .location("/", &location(limited))
+    });
+    let gold = |role: &str| token(&rig, &[("tier", json!("gold")), ("role", json!(role))]);
+    let (one, other) = (gold("user"), gold("admin"));
+    let refused = token(&rig, &[("role", json!("admin"))]);
+    assert_said(&rig, "/", &refused, 403, "require $is_gold");
+    for token in [&one, &other] {
+        assert_said(&rig, "/", token, 204, "- -");
+        assert_eq!(rig.gateway.get_as("/", token).status, 503, "limited by a claim");
+    }
+    assert_said(&rig, "/", &refused, 403, "require $is_gold");
+}
+
+#[test]
 fn captures_of_a_refused_token_are_forgotten() {
     let map = "map $phantom_token_claim_tenant $ours { \"~^(?<tenant>[a-z]+)-(.*)$\" 0; }";
     let rig = Rig::start(|builder| {
