@@ -47,6 +47,7 @@ impl Scarce {
                 .http("phantom_token_worker_cache 0;\nphantom_token_timeout 60s;")
                 .http("large_client_header_buffers 4 16k;")
                 .location("/shown", SHOWN)
+                .location("/early", &format!("phantom_token_phase preaccess;\n{SHOWN}"))
                 .location(
                     "/header",
                     &format!("phantom_token_introspection_header X-Long {value}\n{SHOWN}"),
@@ -103,6 +104,8 @@ fn for_what_a_client_or_the_authorization_server_sizes() {
     let long = "x".repeat(7_000);
     for (what, target, token, long) in [
         ("a token", "/shown", mint(Mint::new().token(&long)), ""),
+        ("a token, before the limits", "/early", mint(Mint::new().token(&"y".repeat(7_000))), ""),
+        ("a JWT, before the limits", "/early", mint(Mint::new().jwt_size(60_000)), ""),
         ("a token that is encoded", "/shown", mint(Mint::new().token(&"/".repeat(900))), ""),
         ("a header", "/header", mint(Mint::new()), &*long),
         ("a parameter", "/param", mint(Mint::new()), &*long),

@@ -50,6 +50,8 @@ pub(crate) struct Policy {
     /// Whether active answers are kept, where there is a cache.
     pub(crate) keeps_active: bool,
     pub(crate) keeps_inactive: bool,
+    /// `phantom_token_phase preaccess`: it changes nothing that the model knows.
+    pub(crate) before_limits: bool,
 }
 
 const METADATA: &str = "https://api.example.com/.well-known/oauth-protected-resource";
@@ -76,6 +78,7 @@ impl Policy {
             cache: !random.one_in(4),
             keeps_active: !random.one_in(4),
             keeps_inactive: random.one_in(2),
+            before_limits: random.one_in(3),
         }
     }
 
@@ -124,6 +127,9 @@ impl Policy {
         add("forward", on(self.group.forwards_jwt, "jwt", "none"));
         if let Some(hint) = self.group.hint {
             add("token_type_hint", hint);
+        }
+        if self.before_limits {
+            add("phase", "preaccess");
         }
         add("bound_tokens", on(self.passes_bound, "pass", "reject"));
         add("token_syntax", on(self.vschar, "vschar", "b64token"));
