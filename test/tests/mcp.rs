@@ -185,6 +185,32 @@ fn what_is_not_named_needs_the_strictest_scope() {
 }
 
 #[test]
+fn the_server_behind_gets_what_was_judged() {
+    let (server, api) = (server("mcp-gateway"), Api::start());
+    let gateway = example().asks(&endpoint(), &server).passes_to(&api).start();
+    let bearer = server.mint(for_this_server("mcp mcp:admin")).bearer();
+    let names = ["MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"];
+    // Each twice: NGINX before 1.23 judges the first of two lines.
+    let [revision, method, name] = names;
+    let sent = [
+        ("Authorization", &*bearer),
+        (revision, REVISION),
+        (revision, "2025-11-25"),
+        (method, "tools/call"),
+        (method, "tools/list"),
+        (name, "search"),
+        (name, "delete"),
+    ];
+    let mut client = gateway.client();
+    client.send_request("POST", "/mcp", &sent, b"");
+    assert_eq!(client.read().status, 200);
+    let head = api.last().head;
+    for name in names {
+        assert_eq!(head.headers.all(name).count(), 1, "{name}: {head:?}");
+    }
+}
+
+#[test]
 fn the_server_behind_refuses_headers_that_differ_from_the_body() {
     let tools = McpServer::start();
     let example = include_str!("../../nginx-conf/mcp.conf");

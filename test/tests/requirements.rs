@@ -90,6 +90,16 @@ fn requirements() {
     // Tenants by path: what is judged is what the API gets.
     let path_host = "api.example.com";
     passes("GET", path_host, "/tenants/acme/echo", &auditor);
+    // The API is told the token's tenant, and not one that the client names.
+    let (bearer, mut client) = (format!("Bearer {auditor}"), gateway.client());
+    let sent = format!(
+        "GET /tenants/acme/echo HTTP/1.1\r\nHost: {path_host}\r\nAuthorization: {bearer}\r\n\
+         X-Tenant: globex\r\n\r\n"
+    );
+    client.send(sent.as_bytes());
+    assert_eq!(client.read().status, 200);
+    let tenants: Vec<_> = api.last().head.headers.all("X-Tenant").map(str::to_owned).collect();
+    assert_eq!(tenants, ["acme"]);
     passes("GET", path_host, "/tenants/globex/%2e./acme/echo", &auditor);
     assert_eq!(api.last().head.path(), "/tenants/acme/echo");
     for target in [
