@@ -94,6 +94,16 @@ pub fn variables(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Tells whether a value is one variable, and nothing else.
+pub fn is_variable(value: &[u8]) -> bool {
+    let Some(name) = value.strip_prefix(b"$") else { return false };
+    let name = match name.strip_prefix(b"{") {
+        Some(braced) => braced.strip_suffix(b"}").unwrap_or_default(),
+        None => name,
+    };
+    !name.is_empty() && name.iter().all(|byte| *byte == b'_' || byte.is_ascii_alphanumeric())
+}
+
 /// Tells whether text beside its variables keeps a value from ever being empty or `0`.
 pub fn has_text(value: &[u8]) -> bool {
     let is_word = |byte: &u8| *byte == b'_' || byte.is_ascii_alphanumeric();
@@ -192,6 +202,17 @@ pub fn zone(arg: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_variable_alone() {
+        for alone in ["$a", "${a}", "$1", "$a_B9"] {
+            assert!(is_variable(alone.as_bytes()), "{alone}");
+        }
+        for more in ["", "a", "$", "${}", "${a", "$a}", "$a$b", "${a}b", "a$b", "$a:b", "${a}${b}"]
+        {
+            assert!(!is_variable(more.as_bytes()), "{more}");
+        }
+    }
 
     #[test]
     fn whoever_sets_the_variables_makes_the_value() {

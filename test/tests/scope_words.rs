@@ -105,6 +105,28 @@ fn what_a_value_comes_to_is_what_a_token_must_have() {
 }
 
 #[test]
+fn a_value_with_text_in_it_is_one() {
+    let rig = rig(|builder| {
+        builder
+            .http("map $http_x_need $tool { default $http_x_need; }")
+            .location("/all", &location("phantom_token_scope tool:$tool;"))
+            .location("/any", &location("phantom_token_scope tool:${tool} base match=any;"))
+            .location("/two", &location("phantom_token_scope $tool$tool base match=any;"))
+    });
+    let token = scoped(&rig, "read tool:x");
+    for need in ["x read", "x  read", "read x"] {
+        // Whoever chooses the need must not choose another value by it, which is all it takes.
+        assert_lacks(&get(&rig, "/any", &token, need), "base", "tool:${tool} base");
+        assert_lacks(&get(&rig, "/two", &token, need), "base", "$tool$tool base");
+        assert_lacks(&get(&rig, "/all", &token, need), "", "tool:$tool");
+    }
+    for target in ["/all", "/any"] {
+        assert_eq!(get(&rig, target, &token, "x").status, 204, "{target}");
+    }
+    rig.gateway.wait_for_log(&["\"tool:${tool}\" in \"phantom_token_scope\" comes to no scope"]);
+}
+
+#[test]
 fn a_value_that_is_no_scope_is_named_once_a_minute_and_never_shown() {
     let rig = rig(|builder| {
         builder

@@ -70,9 +70,11 @@ fn lacking_of_made(r: Request, scope: &Scope, granted: &[u8]) -> Result<Option<L
     for value in &scope.made {
         match value {
             Value::Fixed(value) => required.push((value, true)),
-            Value::Made(value) => {
+            Value::Made { value, may_be_several } => {
                 let text = r.complex_value(*value)?;
-                let is_scope = challenge::check_scope(text).is_ok();
+                // Of several each would be enough for "match=any", one that a client has put in too.
+                let is_scope = challenge::check_scope(text).is_ok()
+                    && (*may_be_several || !text.contains(&b' '));
                 if !is_scope {
                     say(r, scope, value);
                 }
@@ -128,7 +130,7 @@ fn say(r: Request, scope: &Scope, value: &ComplexValue) {
         let source = String::from_utf8_lossy(source);
         error!(
             r,
-            "\"{source}\" in \"phantom_token_scope\" comes to no scope, and no token meets it: let it come to values of printable ASCII, without '\"' and '\\', in {line}"
+            "\"{source}\" in \"phantom_token_scope\" comes to no scope, and no token meets it: let it come to values of printable ASCII, without '\"' and '\\', and to one where it is not one variable alone, in {line}"
         );
     }
 }

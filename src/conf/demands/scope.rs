@@ -37,8 +37,11 @@ pub(crate) struct Scope {
 /// A value of a scope with variables.
 pub(crate) enum Value {
     Fixed(Box<[u8]>),
-    /// It may come to several values, or to none.
-    Made(ComplexValue),
+    Made {
+        value: ComplexValue,
+        /// It is one variable, which may come to several values.
+        may_be_several: bool,
+    },
 }
 
 impl Value {
@@ -46,7 +49,7 @@ impl Value {
     fn source(&self) -> &[u8] {
         match self {
             Self::Fixed(value) => value,
-            Self::Made(value) => value.source(),
+            Self::Made { value, .. } => value.source(),
         }
     }
 }
@@ -119,5 +122,5 @@ fn value(cf: &mut Cf<'_>, word: &'static [u8]) -> Result<Value, ConfError> {
     }
     condition::refuse_clients(word, "choose the scope that is required")?;
     condition::warn_of_clients(cf, DIRECTIVE, word, "choose the scope that is required");
-    Ok(Value::Made(cf.complex_value(word)?))
+    Ok(Value::Made { value: cf.complex_value(word)?, may_be_several: directive::is_variable(word) })
 }
