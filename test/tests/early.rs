@@ -271,12 +271,29 @@ fn what_was_made_of_an_empty_claim_lets_nobody_in() {
             .http(NOT_BLOCKED)
             .http("map $http_x_open $open { yes 1; default \"\"; }")
             .http("phantom_token_claim_set $deep a b;")
+            .http("map $phantom_token_claim_role $needed { blocked admin; default read; }")
             .location("/late", &requires(""))
             .location("/set", &requires("set $x $not_blocked;"))
             .location("/own", &requires("set $x $phantom_token_status;"))
             .location("/deep", &requires("if ($deep) { return 418; }"))
             .location("/bypass", &requires("phantom_token_bypass $phantom_token_claim_none;"))
             .location("/provider", &requires("set $x $phantom_token_provider;"))
+            .location(
+                "/scope",
+                &on(&format!("set $x $not_blocked;\nphantom_token_scope $needed;\n{shown}")),
+            )
+            // The step-up challenge would name the scope.
+            .location(
+                "/step-up",
+                &on(&format!(
+                    "set $x $not_blocked;\nphantom_token_scope $needed;\n\
+                     phantom_token_step_up gold;\n{shown}"
+                )),
+            )
+            .location(
+                "/fixed-scope",
+                &on(&format!("set $x $not_blocked;\nphantom_token_scope none;\n{shown}")),
+            )
             .location("/none", &on(&format!("set $x $not_blocked;\n{shown}")))
             .location("/off", "set $x $not_blocked;\ntry_files /no /late;")
             .location("/page", "set $y $not_blocked;\nroot none;\nerror_page 404 = /late;")
@@ -295,6 +312,9 @@ fn what_was_made_of_an_empty_claim_lets_nobody_in() {
             assert_early(&rig, "/deep", token, "deep");
             assert_early(&rig, "/bypass", token, "phantom_token_claim_none");
             assert_early(&rig, "/provider", token, "phantom_token_provider");
+            assert_early(&rig, "/scope", token, "phantom_token_claim_role");
+            assert_early(&rig, "/step-up", token, "phantom_token_claim_role");
+            assert_eq!(rig.gateway.get_as("/fixed-scope", token).status, 403);
             assert_early(&rig, "/off", token, "phantom_token_claim_role");
             assert_early(&rig, "/page", token, "phantom_token_claim_role");
             // Without a requirement nothing is decided by it.
@@ -372,4 +392,21 @@ fn another_identity_s_claims_decide_for_no_later_pass() {
             assert_eq!(rig.gateway.get_as(target, &token.token).status, status, "{target} {role}");
         }
     }
+}
+
+#[test]
+fn subrequests_show_what_was_decided_of_their_main_request() {
+    let rig = rig(|builder| {
+        builder
+            .location(
+                "/first",
+                &on("auth_request /verdict;\nauth_request_set $sub $x;\n\
+                     add_header Sub \"[$sub]\";\nphantom_token_require $phantom_token_claim_sub;"),
+            )
+            .location("= /verdict", "internal;\nset $x $phantom_token_claim_sub;\nreturn 204;")
+    });
+    let token = rig.server.mint(Mint::new().claim("sub", "alice"));
+    let response = rig.gateway.get_as("/first", &token.token);
+    assert_eq!((response.status, response.header("sub")), (204, Some("[alice]")));
+    assert_named(&rig, &[]);
 }
