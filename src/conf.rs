@@ -31,6 +31,7 @@ pub(crate) mod introspection;
 pub(crate) mod issuer;
 pub(crate) mod mint;
 mod mixed;
+mod noted;
 pub(crate) mod operate;
 pub(crate) mod phase;
 pub(crate) mod policy;
@@ -46,10 +47,10 @@ use crate::nginx::handlers::Displaced;
 use crate::nginx::log::{notice, warning};
 use crate::nginx::parser::{Cf, ConfError, ConfigLine};
 use crate::nginx::sys::*;
-use demands::Demand;
 use endpoints::{Patience, PolicyEndpoint};
 use introspection::{Introspection, Server};
 use mint::KeySet;
+use noted::Written;
 use operate::ContentHandlers;
 use settings::Place;
 
@@ -69,8 +70,8 @@ pub(crate) struct MainConf {
     introspections: Vec<(Rc<Server>, Rc<Introspection>)>,
     /// Endpoints, each once for each way it is called, and how long they are waited for.
     patiences: Vec<(String, u64, Rc<Patience>)>,
-    /// What locations demand of tokens.
-    demands: Vec<Demand>,
+    /// Directives that count in some locations alone.
+    written: Vec<Rc<Written>>,
     /// Where tokens are judged before the limits, if they are anywhere.
     preaccess: Option<ConfigLine>,
     /// What a worker keeps of its connections: nothing yet.
@@ -115,7 +116,7 @@ impl MainConf {
             mint: mint::Main::default(),
             introspections: Vec::new(),
             patiences: Vec::new(),
-            demands: Vec::new(),
+            written: Vec::new(),
             preaccess: None,
             servers: Servers::default(),
             endpoints: Vec::new(),
@@ -204,7 +205,7 @@ impl LocConf {
         self.settings.inherit(&outer.settings)?;
         self.policy = Policy::of(cf, &self.settings)?.map(Rc::new);
         if self.policy.is_some() {
-            self.settings.demands.noted.put_in_force();
+            self.settings.demands.noted.put_in_force(|_| true);
             if cf.is_nameless() {
                 outer.on_within.set(true);
             }

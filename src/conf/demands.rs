@@ -4,12 +4,12 @@ pub(crate) mod require;
 pub(crate) mod scope;
 pub(crate) mod step_up;
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use phantom_token_engine::answer::Forward;
 use phantom_token_engine::answer::nature::Accepts;
 
+use crate::conf::noted::Noted;
 use crate::conf::request::Extras;
 use crate::conf::settings::{IF, MSL, Repeated, Setting, choose, claim_value, inherit};
 use crate::nginx::command::Command;
@@ -18,6 +18,9 @@ use crate::nginx::sys::*;
 use require::Requirement;
 use scope::Scope;
 use step_up::StepUp;
+
+/// Of a directive that demands something of tokens, where no location judges them by it.
+const UNUSED: &str = "no location goes by it; write \"phantom_token on\"";
 
 /// What to do with a DPoP-bound token that is presented as a Bearer token (RFC 9449 §7.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,42 +87,6 @@ impl Settings {
     }
 }
 
-/// A directive that demands something of tokens.
-pub(crate) struct Demand {
-    directive: &'static str,
-    line: ConfigLine,
-    /// Some location that is on goes by it.
-    in_force: Rc<Cell<bool>>,
-}
-
-/// The demands of a level, by directive, and whether they are in force.
-#[derive(Default)]
-pub(super) struct Noted(Vec<(&'static str, Rc<Cell<bool>>)>);
-
-impl Noted {
-    /// Notes that the directive the parser is at demands something of tokens.
-    fn note(&mut self, cf: &mut Cf<'_>, directive: &'static str) {
-        let (line, in_force) = (cf.line(), Rc::<Cell<bool>>::default());
-        self.0.push((directive, in_force.clone()));
-        cf.main_conf().demands.push(Demand { directive, line, in_force });
-    }
-
-    fn inherit(&mut self, outer: &Self) {
-        // A directive may stand several times on a level.
-        let own = self.0.len();
-        for (directive, in_force) in &outer.0 {
-            if self.0[..own].iter().all(|(own, _)| own != directive) {
-                self.0.push((directive, in_force.clone()));
-            }
-        }
-    }
-
-    /// A location that is on goes by them.
-    pub(super) fn put_in_force(&self) {
-        self.0.iter().for_each(|(_, in_force)| in_force.set(true));
-    }
-}
-
 impl Cf<'_> {
     fn warn_of_replaced(
         &mut self,
@@ -134,17 +101,6 @@ impl Cf<'_> {
             "\"{directive}\" replaces that of {outer}, and \"{lost}\" is not demanded here: repeat it if it shall be, in {own}"
         ));
     }
-
-    /// At the end of the configuration: who demands something of tokens means them to be judged.
-    pub(crate) fn warn_of_demands_without_force(&mut self) {
-        let demands = std::mem::take(&mut self.main_conf().demands);
-        for Demand { directive, line, .. } in demands.iter().filter(|demand| !demand.in_force.get())
-        {
-            self.warn_once(format!(
-                "\"{directive}\" has no effect: no location goes by it; write \"phantom_token on\" where it shall count, in {line}"
-            ));
-        }
-    }
 }
 
 pub(super) const COMMANDS: &[Command<Settings>] = &[
@@ -155,7 +111,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
             choose(args[0], &[("reject", BoundTokens::Reject), ("pass", BoundTokens::Pass)])?;
         settings.bound_tokens.set(cf, bound)?;
         if bound == BoundTokens::Reject {
-            settings.noted.note(cf, "phantom_token_bound_tokens");
+            settings.noted.note(cf, "phantom_token_bound_tokens", UNUSED);
         }
         Ok(())
     }),
@@ -166,14 +122,14 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         )?;
         settings.kind.set(cf, kinds)?;
         if kinds != Accepts::Any {
-            settings.noted.note(cf, "phantom_token_kind");
+            settings.noted.note(cf, "phantom_token_kind", UNUSED);
         }
         Ok(())
     }),
     Command::new(c"phantom_token_audience", MSL | NGX_CONF_1MORE, |cf, settings, args| {
         let audiences = args.iter().map(|arg| claim_value(arg, "aud")).collect::<Result<_, _>>()?;
         settings.audience.set(cf, audiences)?;
-        settings.noted.note(cf, "phantom_token_audience");
+        settings.noted.note(cf, "phantom_token_audience", UNUSED);
         Ok(())
     }),
     Command::new(c"phantom_token_step_up", MSL | IF | NGX_CONF_1MORE, |cf, settings, args| {
@@ -181,7 +137,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         let is_on = step_up.is_some();
         settings.step_up.set(cf, step_up)?;
         if is_on {
-            settings.noted.note(cf, "phantom_token_step_up");
+            settings.noted.note(cf, "phantom_token_step_up", UNUSED);
         }
         Ok(())
     }),

@@ -1,7 +1,6 @@
 //! The JWTs that the gateway signs for servers that give none (`phantom_token_forward mint`): the keys,
 //! what they sign, and the key set that APIs fetch.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use phantom_token_engine::lookup::Minter;
 use crate::conf::cache::CacheTimes;
 use crate::conf::files;
 use crate::conf::introspection::parts;
+use crate::conf::noted::Noted;
 use crate::conf::settings::{
     MSL, Place, Repeated, Setting, inherit, no_variables, nonempty, positive_time_ms, text,
 };
@@ -28,6 +28,9 @@ const ISSUER: &str = "phantom_token_mint_issuer";
 const AUDIENCE: &str = "phantom_token_mint_audience";
 const CLAIMS: &str = "phantom_token_mint_claims";
 const VALID: &str = "phantom_token_mint_valid";
+
+/// Of a directive of this file, where no location mints by it.
+const UNUSED: &str = "no location that is on mints by it; write \"phantom_token_forward mint\"";
 
 /// How much longer than it is kept a JWT lives, where `phantom_token_mint_valid` does not say: clocks of
 /// APIs differ, and requests take their time.
@@ -196,32 +199,6 @@ pub(crate) struct Main {
     signers: Vec<(Signer, ConfigLine)>,
     /// The keys of all sets that are shown.
     published: Vec<Signer>,
-    /// All directives of this file.
-    written: Vec<(&'static str, ConfigLine, Rc<Cell<bool>>)>,
-}
-
-/// The directives of a level, and whether some location goes by them.
-#[derive(Default)]
-struct Noted(Vec<(&'static str, Rc<Cell<bool>>)>);
-
-impl Noted {
-    fn note(&mut self, cf: &mut Cf<'_>, directive: &'static str) {
-        let (line, in_force) = (cf.line(), Rc::<Cell<bool>>::default());
-        self.0.push((directive, in_force.clone()));
-        cf.main_conf().mint.written.push((directive, line, in_force));
-    }
-
-    fn inherit(&mut self, outer: &Self) {
-        let own: Vec<_> = self.0.iter().map(|(directive, _)| *directive).collect();
-        let inherited = outer.0.iter().filter(|(directive, _)| !own.contains(directive));
-        self.0.extend(inherited.cloned());
-    }
-
-    fn put_in_force(&self, which: impl Fn(&str) -> bool) {
-        for (_, in_force) in self.0.iter().filter(|(directive, _)| which(directive)) {
-            in_force.set(true);
-        }
-    }
 }
 
 impl Cf<'_> {
@@ -240,14 +217,9 @@ impl Cf<'_> {
         }
     }
 
-    /// At the end of the configuration: what mints nothing, and keys that APIs cannot have.
-    pub(crate) fn warn_of_mint(&mut self) {
-        let Main { signers, published, written } = std::mem::take(&mut self.main_conf().mint);
-        for (directive, line, _) in written.iter().filter(|(_, _, in_force)| !in_force.get()) {
-            self.warn_once(format!(
-                "\"{directive}\" has no effect: no location that is on mints by it; write \"phantom_token_forward mint\" where it shall count, in {line}"
-            ));
-        }
+    /// At the end of the configuration: keys that APIs cannot have.
+    pub(crate) fn warn_of_unpublished_keys(&mut self) {
+        let Main { signers, published } = std::mem::take(&mut self.main_conf().mint);
         for (_, line) in signers.iter().filter(|(signer, _)| !published.contains(signer)) {
             self.warn_once(format!(
                 "\"{KEY}\" signs with a key that no location publishes: write phantom_token_publish_jwks in a location from which APIs fetch it, in {line}"
@@ -270,12 +242,12 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
             )));
         }
         settings.keys.push(cf, file);
-        settings.noted.note(cf, KEY);
+        settings.noted.note(cf, KEY, UNUSED);
         Ok(())
     }),
     Command::new(c"phantom_token_mint_issuer", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
         settings.issuer.set(cf, own_name(args[0])?.into())?;
-        settings.noted.note(cf, ISSUER);
+        settings.noted.note(cf, ISSUER, UNUSED);
         Ok(())
     }),
     Command::new(c"phantom_token_mint_audience", MSL | NGX_CONF_1MORE, |cf, settings, args| {
@@ -287,7 +259,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
             return Err(invalid(args[nth], format_args!("write \"{name}\" once")));
         }
         settings.audience.set(cf, names.into())?;
-        settings.noted.note(cf, AUDIENCE);
+        settings.noted.note(cf, AUDIENCE, UNUSED);
         Ok(())
     }),
     Command::new(c"phantom_token_mint_claims", MSL | NGX_CONF_1MORE, |cf, settings, args| {
@@ -297,7 +269,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
             claims.add(arg).map_err(|error| invalid(arg, error))?;
         }
         settings.claims.set(cf, Rc::new(claims))?;
-        settings.noted.note(cf, CLAIMS);
+        settings.noted.note(cf, CLAIMS, UNUSED);
         Ok(())
     }),
     Command::new(c"phantom_token_mint_valid", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
@@ -306,7 +278,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
             return Err(invalid(args[0], "times in a JWT are whole seconds: write 1s or more"));
         }
         settings.valid_ms.set(cf, ms)?;
-        settings.noted.note(cf, VALID);
+        settings.noted.note(cf, VALID, UNUSED);
         Ok(())
     }),
 ];

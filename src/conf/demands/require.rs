@@ -5,7 +5,7 @@ use std::rc::Rc;
 use phantom_token_engine::directive;
 
 use crate::conf::condition::{self, Gain};
-use crate::conf::demands::Settings;
+use crate::conf::demands::{Settings, UNUSED};
 use crate::conf::settings::choose;
 use crate::nginx::command::Args;
 use crate::nginx::parser::{Cf, ComplexValue, ConfError, invalid};
@@ -67,6 +67,6 @@ pub(super) fn require(
     let requirement =
         Requirement { values: values.into(), error: error.unwrap_or(Error::Forbidden) };
     settings.require.push(cf, requirement);
-    settings.noted.note(cf, "phantom_token_require");
+    settings.noted.note(cf, "phantom_token_require", UNUSED);
     Ok(())
 }

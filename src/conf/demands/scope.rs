@@ -7,7 +7,7 @@ use phantom_token_engine::directive;
 use phantom_token_engine::token::challenge;
 
 use crate::conf::condition;
-use crate::conf::demands::Settings;
+use crate::conf::demands::{Settings, UNUSED};
 use crate::conf::settings::choose;
 use crate::nginx::command::Args;
 use crate::nginx::parser::{Cf, ComplexValue, ConfError, ConfigLine, invalid};
@@ -112,7 +112,7 @@ pub(super) fn scope(
             line: Some(cf.line()),
         }),
     )?;
-    settings.noted.note(cf, DIRECTIVE);
+    settings.noted.note(cf, DIRECTIVE, UNUSED);
     Ok(())
 }
 
