@@ -27,7 +27,9 @@ pub(super) fn value(
         if holds(arg, |name| name == b"remote_user") {
             let doubt = "any client can send a name: auth_basic has not judged it yet";
             warn(cf, name, arg, doubt);
-        } else if holds(arg, directive::is_never_empty) || has_variables && directive::has_text(arg)
+        } else if holds(arg, directive::is_never_empty)
+            || has_variables && directive::has_text(arg)
+            || is_of_tests(cf, arg)
         {
             warn(cf, name, arg, &format!("it is never empty, and every request {each}"));
         }
@@ -58,6 +60,16 @@ fn warn(cf: &mut Cf<'_>, name: &str, arg: &[u8], doubt: &str) {
     cf.warn_once(format!(
         "\"{name}\" has a doubtful value \"{value}\": {doubt}; derive the condition with map, in {line}"
     ));
+}
+
+/// Whether two of a value's variables are `1` or `0` (`phantom_token_claim_set … has=`): together they are
+/// never `0`. Only those are known whose directive has come.
+fn is_of_tests(cf: &mut Cf<'_>, value: &[u8]) -> bool {
+    let known = &cf.main_conf().claim_sets.all;
+    let is_test = |name: &&[u8]| {
+        known.iter().any(|set| set.path.is_test() && set.variable.eq_ignore_ascii_case(name))
+    };
+    directive::variables(value).filter(is_test).count() > 1
 }
 
 /// Whether one of a value's variables is such a one.

@@ -283,3 +283,27 @@ fn nginx_refuses_what_cannot_be_set() {
     let check = Gateway::builder().server("phantom_token_claim_set $a b;").check();
     assert!(check.messages.contains("directive is not allowed here"), "{}", check.messages);
 }
+
+#[test]
+fn nginx_warns_of_two_tests_in_one_requirement() {
+    let sets = "phantom_token_claim_set $is_admin roles has=admin;\n\
+                phantom_token_claim_set $is_owner roles has=owner;\n\
+                phantom_token_claim_set $plan plan;\n\
+                phantom_token_introspection_endpoint http://127.0.0.1:9/;\n\
+                phantom_token_client_id x;\nphantom_token_client_secret y;";
+    for (strings, warned) in [
+        ("$is_admin$is_owner", true),
+        ("\"${is_admin}${IS_OWNER}\"", true),
+        ("$is_admin $is_owner", false),
+        ("$is_admin$plan", false),
+        ("$plan$plan", false),
+    ] {
+        let location = format!("phantom_token on;\nphantom_token_require {strings};");
+        let check = Gateway::builder().http(sets).location("/", &location).check();
+        assert!(check.ok, "{}", check.messages);
+        let said = "it is never empty, and every request meets the requirement; derive the \
+                    condition with map";
+        let has = |text: &str| check.messages.contains(text);
+        assert_eq!((has("[warn]"), has(said)), (warned, warned), "{strings}: {}", check.messages);
+    }
+}
