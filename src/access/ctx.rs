@@ -89,6 +89,8 @@ pub(crate) struct Ctx {
     pub(super) early: Option<EarlyQuestion>,
     /// How often this pass has asked anew, because what was known does not serve here.
     pub(crate) times_anew: u8,
+    /// When this pass gives up what it asks, in monotonic milliseconds; `None` before it asks.
+    pub(crate) deadline: Option<u64>,
     /// The outcome was counted.
     pub(crate) counted: bool,
     /// The end of the request ends the wait.
@@ -231,6 +233,7 @@ impl Ctx {
         self.status = None;
         self.token = None;
         self.times_anew = 0;
+        self.deadline = None;
         self.unmet.clear();
         // What an earlier pass was granted is not for the error page of this one.
         self.rewrite = None;

@@ -159,6 +159,8 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
     };
     let mut ctx = Ctx::of(&r)?;
     ctx.refresh = refresh;
+    // Whoever asks anew has what the first question has left.
+    let deadline = *ctx.deadline.get_or_insert_with(|| now_ms() + policy.timeout_ms);
     let asked = desk::with(|desk| {
         let hash_key = match policy.zone.as_ref().and_then(|zone| zone.arena()) {
             Some(arena) => arena.hash_key(),
@@ -181,7 +183,7 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
             headers,
             params,
             refresh: refresh || ctx.times_anew > SHARED_ANEW,
-            deadline: now_ms() + policy.timeout_ms,
+            deadline,
             request: r,
         };
         (key, flight::ask(desk, question), RequestResult::Hit)

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::*;
 
 /// A JWT of the server's, which nobody verifies here.
-fn theirs(typ: &str, claims: &Value) -> String {
+pub(crate) fn theirs(typ: &str, claims: &Value) -> String {
     let part = |text: String| URL_SAFE_NO_PAD.encode(text);
     let header = part(json!({"alg": "RS256", "typ": typ}).to_string());
     format!("{header}.{}.c2lnbmF0dXJl", part(claims.to_string()))

@@ -131,7 +131,7 @@ fn a_stale_jwt_by_a_key_that_has_gone_serves_nobody() {
 }
 
 /// Two locations that say the same by keys that the other does not publish.
-fn two_signers(change: impl FnOnce(Builder) -> Builder) -> Rig {
+pub(crate) fn two_signers(change: impl FnOnce(Builder) -> Builder) -> Rig {
     rig_of("three.key", |builder| {
         let builder = builder
             .location("/one", &shown("phantom_token_mint_key one.key;"))

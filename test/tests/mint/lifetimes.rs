@@ -13,7 +13,7 @@ use crate::support::*;
 
 const NEAR: [&str; 2] = ["phantom_token_worker_cache 1024;", "phantom_token_worker_cache 0;"];
 
-fn seconds(n: u64) -> Duration {
+pub(crate) fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 

@@ -1,6 +1,8 @@
 //! JWTs that the gateway signs for servers that give none (`phantom_token_forward mint`).
 
+mod anew;
 mod answers;
+mod hostile;
 mod identity;
 mod keys;
 mod lifetimes;
