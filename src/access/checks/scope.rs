@@ -22,6 +22,9 @@ use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::now_ms;
 
 pub(super) fn check(r: &Request, policy: &Policy, facts: &Cached) -> Result<(), Unmet> {
+    if policy.scope.is_empty() {
+        return Ok(());
+    }
     match lacking(*r, &policy.scope, facts.scope()).map_err(Unmet::unjudged)? {
         None => Ok(()),
         Some(Lacking { required, missing }) => {

@@ -55,6 +55,11 @@ impl Value {
 }
 
 impl Scope {
+    /// Whether nothing is demanded.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fixed.is_empty() && self.made.is_empty()
+    }
+
     /// The values as they are written.
     pub(super) fn sources(&self) -> Vec<&[u8]> {
         match self.made.is_empty() {
