@@ -33,9 +33,9 @@ impl Filter for OwnReplies {
         // A request that is refused before its limits goes no further in this pass.
         let before_limits = |policy: &Rc<Policy>| policy.phase == Phase::Preaccess;
         let refused_here =
-            r.is_in_access_phase() || LocConf::of(r).policy.as_ref().is_some_and(before_limits);
+            || r.is_in_access_phase() || LocConf::of(r).policy.as_ref().is_some_and(before_limits);
         let ours = |reply: &&mut Reply| {
-            error == status && reply.status == status && !reply.sending && refused_here
+            error == status && reply.status == status && !reply.sending && refused_here()
         };
         let Some(reply) = ctx.reply.as_mut().filter(ours) else {
             if !matches!(error, NGX_HTTP_UNAUTHORIZED | NGX_HTTP_FORBIDDEN) {
