@@ -69,12 +69,12 @@ pub(crate) struct Ctx {
     pub(crate) rewrite: Option<Rewrite>,
     /// The client's own, while ours is on the request.
     pub(crate) original: Option<Original>,
-    /// What NGINX's headers point into.
+    /// What NGINX's headers point into: what each decision has let in, latest last.
     pub(crate) grants: SmallVec<[Rc<Cached>; 1]>,
     /// What stands behind the token that is being judged, for checks that read claims.
     pub(super) candidate: Option<Candidate>,
-    /// What the last decision let in.
-    pub(super) granted: Option<Rc<Cached>>,
+    /// The last decision let in the last of `grants`.
+    pub(super) granted: bool,
     /// The reply this pass gave.
     pub(crate) reply: Option<Reply>,
     /// A pass was refused: headers of ours may be in the response.
@@ -86,7 +86,7 @@ pub(crate) struct Ctx {
     /// The token of this pass was judged, or none had to be.
     pub(crate) decided: bool,
     /// A variable that was asked for before the decision, whose value a `map` may keep.
-    pub(super) early: Option<EarlyQuestion>,
+    pub(super) early: Option<Box<EarlyQuestion>>,
     /// How often this pass has asked anew, because what was known does not serve here.
     pub(crate) times_anew: u8,
     /// When this pass gives up what it asks, in monotonic milliseconds; `None` before it asks.
@@ -208,9 +208,13 @@ impl Ctx {
     /// The request's context, made where there is none. As [`Self::find`].
     #[inline]
     pub(crate) fn of(r: &Request) -> Result<RefMut<'_, Self>, NoMemory> {
-        if let Some(ctx) = CONTEXTS.in_slot(r) {
-            return Ok(ctx);
+        match CONTEXTS.in_slot(r) {
+            Some(ctx) => Ok(ctx),
+            None => Self::enter(r),
         }
+    }
+
+    fn enter(r: &Request) -> Result<RefMut<'_, Self>, NoMemory> {
         let mut ctx = CONTEXTS.enter(r)?;
         // A new pass: what the last one waited for or replied is over.
         ctx.wait = None;
@@ -237,14 +241,14 @@ impl Ctx {
         self.unmet.clear();
         // What an earlier pass was granted is not for the error page of this one.
         self.rewrite = None;
-        self.granted = None;
+        self.granted = false;
     }
 
     /// Whose claims the variables show: those of the token that is being judged, for its checks alone,
     /// and then those of the one that was let in last.
     pub(crate) fn shown(&self) -> Option<&Rc<Cached>> {
         let judged = self.candidate.as_ref().map(|candidate| &candidate.grant);
-        judged.or(self.granted.as_ref())
+        judged.or_else(|| self.grants.last().filter(|_| self.granted))
     }
 
     /// One of the variables could not be given its value.

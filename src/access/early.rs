@@ -51,8 +51,7 @@ pub(crate) fn note(asked: Asked<'_>) {
 }
 
 /// Names the variable that was asked for before this location was found to have the module on.
-pub(super) fn say_of_this_pass(r: Request) {
-    let Some(mut ctx) = Ctx::find(&r) else { return };
+pub(super) fn say_of_this_pass(r: Request, ctx: &mut Ctx) {
     if let Some(early) = ctx.early.as_mut().filter(|early| early.is_unsaid) {
         early.is_unsaid = false;
         say(r, &early.name);
@@ -102,7 +101,7 @@ fn remember(asked: Asked<'_>, is_unsaid: bool) {
         return;
     };
     if ctx.candidate.is_none() && ctx.original.is_none() && ctx.early.is_none() {
-        ctx.early = Some(EarlyQuestion { name: asked.name.into(), is_unsaid });
+        ctx.early = Some(Box::new(EarlyQuestion { name: asked.name.into(), is_unsaid }));
     }
 }
 

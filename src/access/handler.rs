@@ -4,6 +4,7 @@
 //! location says so in the preaccess phase, before `limit_req` and `limit_conn`; and again when an
 //! introspection that the request waits for has ended.
 
+use std::cell::RefMut;
 use std::rc::Rc;
 
 use phantom_token_engine::answer::Forward;
@@ -89,12 +90,12 @@ fn judge(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
         return Ok(AGAIN); // a stray event: NGINX runs the phases on any
     }
     refusal::keep_connection(r, &mut ctx);
-    let wait = ctx.wait.take();
-    drop(ctx);
-
-    let decision = match wait {
-        Some(wait) => resume(r, policy, wait)?,
-        None => start(r, policy)?,
+    let decision = match ctx.wait.take() {
+        Some(wait) => {
+            drop(ctx);
+            resume(r, policy, wait)?
+        }
+        None => start(r, policy, ctx)?,
     };
 
     let mut ctx = Ctx::of(&r)?;
@@ -120,13 +121,12 @@ fn judge(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
 }
 
 /// Begins with a request: what the operator lets pass, the token, and what is known of it.
-fn start(r: Request, policy: &Rc<Policy>) -> Result<Decision, NoMemory> {
-    let mut ctx = Ctx::of(&r)?;
+fn start(r: Request, policy: &Rc<Policy>, mut ctx: RefMut<'_, Ctx>) -> Result<Decision, NoMemory> {
     ctx.begin_decision();
     // Before the rewrite phase already, but where an `if` has switched the module on.
     pass::put_back(r, &mut ctx)?;
+    early::say_of_this_pass(r, &mut ctx);
     drop(ctx);
-    early::say_of_this_pass(r);
 
     if inputs::any_set(r, &policy.bypass)? {
         Ctx::of(&r)?.status = Some(RequestResult::Bypass);
@@ -280,32 +280,25 @@ fn check_grant(
     if policy.judges_by_variables() {
         pass::show(r, &grant)?;
     }
-    let checked = checks::apply(&r, policy, &grant);
+    let mut checked = checks::apply(&r, policy, &grant);
     // What could not be read must not look absent: that may be what lets in.
     let has_failed = |ctx: &Ctx| ctx.candidate.as_ref().is_some_and(|judged| judged.has_failed);
-    let checked = match policy.judges_by_variables() && has_failed(&*Ctx::of(&r)?) {
-        true => Err(checks::Unmet::unjudged(NoMemory)),
-        false => checked,
+    if policy.judges_by_variables() && has_failed(&*Ctx::of(&r)?) {
+        checked = Err(checks::Unmet::unjudged(NoMemory));
+    }
+    let Err(unmet) = checked else {
+        return Ok(Decision::Forward(grant));
     };
-    if checked.is_err()
-        && policy.forward == Forward::Mint
-        && !policy.may_forward_minted(grant.signer)
-    {
+    if policy.forward == Forward::Mint && !policy.may_forward_minted(grant.signer) {
         // A key that is published no more has signed it, or one that is published elsewhere alone.
         return ask_anew(r, policy, key);
     }
     let mut ctx = Ctx::of(&r)?;
-    if let Err(unmet) = checked {
-        ctx.status = Some(unmet.status);
-        ctx.reason = unmet.reason;
-        ctx.unmet = unmet.lacking;
-        pass::forget_candidate(r, &mut ctx);
-        return Ok(Decision::Refuse(unmet.refusal));
-    }
-    if matches!(ctx.status, Some(RequestResult::Miss | RequestResult::Wait)) {
-        ctx.reason = ctx.uncached.map_or(Reason::None, Reason::Uncached);
-    }
-    Ok(Decision::Forward(grant))
+    ctx.status = Some(unmet.status);
+    ctx.reason = unmet.reason;
+    ctx.unmet = unmet.lacking;
+    pass::forget_candidate(r, &mut ctx);
+    Ok(Decision::Refuse(unmet.refusal))
 }
 
 /// Calls of others that are joined before a request has its own made.
@@ -347,8 +340,11 @@ fn forward(
         }
         Forward::None => Rewrite::Remove,
     };
-    ctx.granted = Some(Rc::clone(&grant));
     ctx.grants.push(grant);
+    ctx.granted = true;
+    if matches!(ctx.status, Some(RequestResult::Miss | RequestResult::Wait)) {
+        ctx.reason = ctx.uncached.map_or(Reason::None, Reason::Uncached);
+    }
     pass::rewrite(r, ctx, rewrite)?;
     Ok(OK)
 }
