@@ -277,6 +277,11 @@ pub fn judge(done: Done, asked: &Asked, now: Now) -> Judgement {
             let Keeps { in_zone, valid_ms, control, .. } = asked.keeps;
             let (keep, overruled) =
                 lifetime::keep(&caching, control, valid_ms, grant.exp, now.ms, now.secs);
+            let keep = match keep {
+                // As where no JWT is minted: nothing says that the token is still good.
+                Keep::Yes(life) if grant.is_endless => Keep::Yes(Life { may_stale: false, ..life }),
+                keep => keep,
+            };
             Judgement {
                 form: taken(asked, Form::Encoded).or(taken(asked, Form::Raw)),
                 latency: Some(Latency::Answered(took)),

@@ -23,6 +23,8 @@ pub struct Grant {
     /// When the token expires, in seconds since the Unix epoch: the earlier of what the answer and
     /// the JWT say.
     pub exp: Option<u64>,
+    /// `exp` is the minted JWT's alone: the server does not say when the token ends.
+    pub is_endless: bool,
     /// What kind of token it is, and to what it is bound.
     pub nature: Nature,
     /// By which key the gateway signed the phantom token; `None` where the server did.
@@ -34,7 +36,7 @@ pub struct Grant {
 impl Grant {
     /// Returns the facts, which may serve for as long as `life` says.
     pub fn facts(&self, life: Life) -> Facts<'_> {
-        let Grant { jwt, scope, claims, exp: _, nature, signer, subjects } = self;
+        let Grant { jwt, scope, claims, exp: _, is_endless: _, nature, signer, subjects } = self;
         let (nature, signer, subjects) = (*nature, *signer, *subjects);
         Facts { jwt, scope, claims, nature, signer, subjects, life }
     }
@@ -56,6 +58,7 @@ impl fmt::Debug for Grant {
             .field("scope_len", &self.scope.len())
             .field("claims_len", &self.claims.len())
             .field("exp", &self.exp)
+            .field("is_endless", &self.is_endless)
             .field("nature", &self.nature)
             .field("signer", &self.signer)
             .field("subjects", &self.subjects)

@@ -42,6 +42,7 @@ pub(super) fn of(answer: &Object<'_>, terms: Terms) -> Result<Judged, Cause> {
         nature: registered::nature(answer)?
             .and(jwt.as_ref().map_or(Ok(Nature::default()), Jwt::nature)?),
         jwt: text.as_bytes().to_vec(),
+        is_endless: false,
         signer: None,
         subjects: terms
             .subjects(&Named::read(answer), &jwt.as_ref().map(Jwt::named).unwrap_or_default()),

@@ -26,6 +26,7 @@ pub(super) fn read(body: &[u8], terms: Terms) -> Result<Judged, Cause> {
         claims: Vec::new(),
         exp: jwt.exp()?,
         nature: jwt.nature()?,
+        is_endless: false,
         signer: None,
         subjects: terms.subjects(&Named::default(), &jwt.named()),
     }))

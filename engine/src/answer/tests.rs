@@ -63,6 +63,7 @@ fn a_jwt_is_the_phantom_token() {
         claims: Vec::new(),
         exp: Some(NOW + 1),
         nature: Nature { kind: TokenKind::Unnamed, binding: Binding::default() },
+        is_endless: false,
         signer: None,
         subjects: Subjects::default(),
     };

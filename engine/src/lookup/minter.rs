@@ -53,6 +53,7 @@ impl Grant {
         }
         self.jwt = minted.jwt;
         self.claims = claims;
+        self.is_endless = self.exp.is_none();
         self.exp = Some(minted.exp);
         self.signer = Some(minted.signer);
     }

@@ -128,6 +128,26 @@ fn a_stale_jwt_still_has_time_left() {
     assert_eq!(rig.gateway.get_as("/shown", "opaque").status, 500);
 }
 
+#[test]
+fn a_token_that_does_not_say_when_it_ends_is_never_stale() {
+    let rig = rig(|builder| {
+        builder
+            .count_calls()
+            .http("phantom_token_cache_valid 100s;\nphantom_token_cache_stale 100s;")
+    });
+    rig.server.script("endless", active(&json!({})));
+    rig.server.script("ends", active(&json!({"exp": now() + 3600})));
+    let (jwt, _) = pass(&rig.gateway, "/shown", "ends");
+    pass(&rig.gateway, "/shown", "endless");
+    for token in ["ends", "endless"] {
+        rig.server.script(token, Script::status(500));
+    }
+    rig.gateway.pass_time(seconds(110));
+    assert_eq!(pass(&rig.gateway, "/shown", "ends"), (jwt, "STALE".to_owned()));
+    // Its JWT does end, but that is the gateway's own word.
+    assert_eq!(said(&rig.gateway.get_as("/shown", "endless")), (500, "ERROR", "status"));
+}
+
 /// An API that answers once `go` is sent, with a redirect to `/second`; `at` tells when it was asked.
 fn redirecting(at: Sender<()>, go: Receiver<()>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -200,7 +200,8 @@ fn facts_are_what_the_grant_says() {
     let (signer, subjects) = (Some(*b"signer 8"), Subjects([NonZeroU64::new(1), None, None, None]));
     let texts = [b"a.b.c".to_vec(), b"read".to_vec(), b"{}".to_vec()];
     let [jwt, scope, claims] = texts.clone();
-    let grant = Grant { jwt, scope, claims, exp: Some(NOW), nature, signer, subjects };
+    let grant =
+        Grant { jwt, scope, claims, exp: Some(NOW), is_endless: false, nature, signer, subjects };
     let life = Life::of_none(5, None);
     let facts = grant.facts(life);
     assert_eq!(facts.texts(), texts.each_ref().map(|text| &text[..]));

@@ -59,6 +59,7 @@ fn the_entry_ends_with_the_jwt_where_the_token_does_not() {
             (grant.exp, payload(&grant)["exp"].as_u64()),
             (Some(NOW + 360), Some(NOW + 360))
         );
+        assert_eq!(grant.is_endless, exp.is_none());
     }
 }
 
