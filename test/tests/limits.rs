@@ -116,6 +116,29 @@ fn a_client_has_a_limit_for_all_its_users() {
 }
 
 #[test]
+fn a_user_leaves_room_for_the_others_of_a_client() {
+    const FOR_ALL: usize = 1_000_000;
+    let limits = Limits::start(&[(ADDRESSES, FOR_ALL), (USERS, FOR_ALL), (CLIENTS, FOR_ALL)]);
+    let user = |name: &str| limits.mint(Mint::new().claim("client_id", "app").claim("sub", name));
+    let (one, other) = (user("one"), user("other"));
+    // Requests whose bodies never end.
+    let held = || {
+        let mut client = limits.gateway.client();
+        let head = format!(
+            "POST /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {one}\r\n\
+             Content-Length: 2\r\n\r\nx"
+        );
+        client.send(head.as_bytes());
+        client
+    };
+    let held: Vec<_> = (0..10).map(|_| held()).collect();
+    wait_until("all of them are counted", || limits.statuses(&one, 1) == [429]);
+    assert_eq!(limits.statuses(&other, 3), [200; 3]);
+    drop(held);
+    wait_until("none of them is counted", || limits.statuses(&one, 1) == [200]);
+}
+
+#[test]
 fn preflights_have_no_user() {
     let limits = Limits::start(&[(USERS, 2), (CLIENTS, 2)]);
     for _ in 0..5 {
