@@ -2,11 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+mod anew;
 mod checks;
 pub(crate) mod ctx;
 pub(crate) mod early;
 pub(crate) mod filter;
-pub(crate) mod handler;
+mod handler;
 mod inputs;
 pub(crate) mod pass;
+pub(crate) mod phases;
 pub(crate) mod refusal;

@@ -22,7 +22,7 @@ mod worker;
 
 use phantom_token_engine::client;
 
-use access::{filter, handler, pass};
+use access::{filter, pass, phases};
 use conf::operate::ContentHandlers;
 use conf::{LocConf, MainConf, calls};
 use flight::desk;
@@ -321,7 +321,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
             return ERROR;
         }
         let access = ngx_http_phases_NGX_HTTP_ACCESS_PHASE;
-        handlers::add_to_phase::<handler::Access>(&mut cf, access)
+        handlers::add_to_phase::<phases::Access>(&mut cf, access)
     })
 }
 
@@ -345,7 +345,7 @@ unsafe extern "C" fn preaccess_postconfiguration(cf: *mut ngx_conf_t) -> ngx_int
         match cf.judges_before_limits() {
             Ok(true) => {
                 let preaccess = ngx_http_phases_NGX_HTTP_PREACCESS_PHASE;
-                handlers::add_to_phase::<handler::Preaccess>(&mut cf, preaccess)
+                handlers::add_to_phase::<phases::Preaccess>(&mut cf, preaccess)
             }
             Ok(false) => OK,
             Err(error) => {

@@ -1,8 +1,7 @@
 //! A request's journey: token → cache → flight → checks → rewrite or refusal.
 //!
-//! NGINX calls it in the access phase of the main request, right after `allow` and `deny`, or where the
-//! location says so in the preaccess phase, before `limit_req` and `limit_conn`; and again when an
-//! introspection that the request waits for has ended.
+//! It is judged once a pass, in the phase that its location names, and gone on with when an introspection
+//! that it waits for has ended.
 
 use std::cell::RefMut;
 use std::rc::Rc;
@@ -10,31 +9,27 @@ use std::rc::Rc;
 use phantom_token_engine::answer::Forward;
 use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::local::Cached;
-use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::token::bearer::Credentials;
-use phantom_token_engine::token::key::{Key, hash_of};
+use phantom_token_engine::token::key::Key;
 
+use crate::access::anew;
 use crate::access::checks;
 use crate::access::ctx::{Ctx, Learnt, Reason, Rewrite};
 use crate::access::early;
 use crate::access::inputs;
 use crate::access::pass;
 use crate::access::refusal::{self, Refusal};
-use crate::cache;
-use crate::conf::phase::Phase;
-use crate::conf::{LocConf, Policy};
+use crate::conf::Policy;
 use crate::finding::Finding;
 use crate::flight::desk;
 use crate::flight::{self, Asked, Question, Wait};
-use crate::nginx::handlers::Handler;
-use crate::nginx::log::warning;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
 use crate::operate::counters::RequestResult;
 
 /// What becomes of a request. The only way to the upstream carries a grant, or was opened by the
 /// operator's own configuration.
-enum Decision {
+pub(super) enum Decision {
     /// On, with the phantom token in place of the opaque one.
     Forward(Rc<Cached>),
     /// On, as it came (`phantom_token_bypass`).
@@ -47,44 +42,8 @@ enum Decision {
     Wait,
 }
 
-/// The handler of NGINX's access phase.
-pub(crate) struct Access;
-
-impl Handler for Access {
-    const WHAT: &'static str = "the access handler";
-
-    fn handle(r: Request) -> Result<ngx_int_t, NoMemory> {
-        let Some(policy) = LocConf::of(r).policy.as_ref() else { return switched_off(r) };
-        // A handler of another module's may have ended the preaccess phase before ours.
-        if policy.phase == Phase::Preaccess && Ctx::of(&r)?.decided {
-            return Ok(DECLINED);
-        }
-        judge(r, policy)
-    }
-}
-
-/// The handler of NGINX's preaccess phase, which subrequests have, too.
-pub(crate) struct Preaccess;
-
-impl Handler for Preaccess {
-    const WHAT: &'static str = "the preaccess handler";
-
-    fn handle(r: Request) -> Result<ngx_int_t, NoMemory> {
-        let policy = LocConf::of(r).policy.as_ref();
-        let Some(policy) = policy.filter(|policy| policy.phase == Phase::Preaccess && r.is_main())
-        else {
-            return Ok(DECLINED);
-        };
-        match judge(r, policy)? {
-            // It would end the phase: nobody would be limited.
-            OK => Ok(DECLINED),
-            given => Ok(given),
-        }
-    }
-}
-
 /// Judges a request. Gives NGINX's status for the access phase.
-fn judge(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
+pub(super) fn judge(r: Request, policy: &Rc<Policy>) -> Result<ngx_int_t, NoMemory> {
     let mut ctx = Ctx::of(&r)?;
     if ctx.wait.as_ref().is_some_and(|wait| !wait.is_over()) {
         return Ok(AGAIN); // a stray event: NGINX runs the phases on any
@@ -149,13 +108,13 @@ fn start(r: Request, policy: &Rc<Policy>, mut ctx: RefMut<'_, Ctx>) -> Result<De
 }
 
 /// Looks for what is known of a token, and has the authorization server asked where nothing is.
-fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemory> {
+pub(super) fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemory> {
     let values = inputs::extra_values(r, policy);
     let refresh = inputs::any_set(r, &policy.cache_bypass)?;
     let (headers, params) = match values {
         Ok(Some(values)) => values,
         Ok(None) => return denied(r, Reason::Malformed, "", Refusal::ServerError),
-        Err(NoMemory) => return failed(r, FailureKind::Internal),
+        Err(NoMemory) => return failed(r, FailureKind::Internal.into()),
     };
     let mut ctx = Ctx::of(&r)?;
     ctx.refresh = refresh;
@@ -182,7 +141,7 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
             policy,
             headers,
             params,
-            refresh: refresh || ctx.times_anew > SHARED_ANEW,
+            refresh: refresh || ctx.times_anew > anew::JOINED,
             deadline,
             request: r,
         };
@@ -199,7 +158,7 @@ fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemo
         }
         None => {
             drop(ctx);
-            failed(r, FailureKind::Internal)
+            failed(r, FailureKind::Internal.into())
         }
     }
 }
@@ -233,7 +192,7 @@ fn conclude(
     }
     // Who must not rely on what is kept must not rely on what has run out.
     let (finding, status) = match finding {
-        Finding::Failed(failure) if !ctx.refresh => match stale(r, policy, &key, failure) {
+        Finding::Failed(failure) if !ctx.refresh => match anew::stale(r, policy, &key, failure) {
             Some(grant) => (Finding::Active(grant), RequestResult::Stale),
             None => (finding, status),
         },
@@ -242,7 +201,7 @@ fn conclude(
             if policy.mint.is_some() {
                 // It is the JWT that is over: the token may be good for longer.
                 drop(ctx);
-                return ask_anew(r, policy, key);
+                return anew::ask_anew(r, policy, key);
             }
             (Finding::Inactive, status)
         }
@@ -260,12 +219,8 @@ fn conclude(
             Ok(Decision::Refuse(Refusal::Inactive))
         }
         Finding::Failed(failure) => {
-            ctx.status = Some(RequestResult::Error);
-            ctx.reason = Reason::Failed(failure.kind);
-            Ok(Decision::Refuse(match failure.kind.is_unavailable() {
-                true => Refusal::Unavailable { retry_after: failure.retry_after.max(1) },
-                false => Refusal::ServerError,
-            }))
+            drop(ctx);
+            failed(r, failure)
         }
     }
 }
@@ -291,7 +246,7 @@ fn check_grant(
     };
     if policy.forward == Forward::Mint && !policy.may_forward_minted(grant.signer) {
         // A key that is published no more has signed it, or one that is published elsewhere alone.
-        return ask_anew(r, policy, key);
+        return anew::ask_anew(r, policy, key);
     }
     let mut ctx = Ctx::of(&r)?;
     ctx.status = Some(unmet.status);
@@ -299,31 +254,6 @@ fn check_grant(
     ctx.unmet = unmet.lacking;
     pass::forget_candidate(r, &mut ctx);
     Ok(Decision::Refuse(unmet.refusal))
-}
-
-/// Calls of others that are joined before a request has its own made.
-const SHARED_ANEW: u8 = 1;
-
-/// What is known of a token does not serve here: forgets it, and asks as if nothing were known.
-fn ask_anew(r: Request, policy: &Rc<Policy>, key: Key) -> Result<Decision, NoMemory> {
-    let mut ctx = Ctx::of(&r)?;
-    ctx.times_anew += 1;
-    let is_own = ctx.times_anew > SHARED_ANEW + 1;
-    pass::forget_candidate(r, &mut ctx);
-    drop(ctx);
-    if is_own {
-        // Signed by the first key of this very location, just now.
-        return failed(r, FailureKind::Internal);
-    }
-    desk::with(|desk| {
-        cache::forget(&mut desk.worker, policy.zone.as_deref(), &key, |facts| {
-            facts.life.has_expired(now_ms(), now_secs()) || !policy.may_forward_minted(facts.signer)
-        })
-    });
-    match inputs::token(r, policy)? {
-        Credentials::Token(token) => ask(r, policy, token),
-        _ => failed(r, FailureKind::Internal),
-    }
 }
 
 /// Sends the request on: the header's value points into the grant, which the context keeps alive.
@@ -359,17 +289,6 @@ fn suspend(r: Request, ctx: &mut Ctx) -> Result<ngx_int_t, NoMemory> {
     Ok(AGAIN)
 }
 
-/// The location has the module off. An `if` may have switched it off only now.
-fn switched_off(r: Request) -> Result<ngx_int_t, NoMemory> {
-    if r.is_internal()
-        && let Some(mut ctx) = Ctx::find(&r)
-    {
-        refusal::keep_connection(r, &mut ctx);
-        pass::put_on(r, &mut ctx)?;
-    }
-    Ok(DECLINED)
-}
-
 /// What the client presents is refused unseen by the authorization server; `detail`: how the log line
 /// goes on.
 fn denied(
@@ -386,33 +305,12 @@ fn denied(
 }
 
 /// The token could not be judged.
-fn failed(r: Request, kind: FailureKind) -> Result<Decision, NoMemory> {
+pub(super) fn failed(r: Request, failure: Failure) -> Result<Decision, NoMemory> {
     let mut ctx = Ctx::of(&r)?;
     ctx.status = Some(RequestResult::Error);
-    ctx.reason = Reason::Failed(kind);
-    Ok(Decision::Refuse(Refusal::ServerError))
-}
-
-/// An entry that ran out may serve while the server cannot be asked (`phantom_token_cache_stale`).
-fn stale(r: Request, policy: &Policy, key: &Key, failure: Failure) -> Option<Rc<Cached>> {
-    let zone = policy.zone.as_ref()?;
-    if policy.cache.stale_ms == 0 || !failure.kind.allows_stale() {
-        return None;
-    }
-    desk::with(|desk| {
-        let grant = cache::stale(&mut desk.worker, zone, key, &policy.cache)?;
-        if policy.forward == Forward::Mint && !policy.may_forward_minted(grant.signer) {
-            return None;
-        }
-        // The first endpoint names the server.
-        let endpoint = policy.introspection.endpoints.first()?;
-        let label = endpoint.endpoint.label();
-        let hash = hash_of(&[label.as_bytes()]);
-        if desk.worker.state.once(Notice::Stale, hash, now_ms(), Some(60_000)) {
-            let word = failure.kind.word();
-            let line = format_args!("stale answers serve: \"{label}\" cannot be asked ({word})");
-            warning!(r, "{}", endpoint.said(line));
-        }
-        Some(grant)
-    })?
+    ctx.reason = Reason::Failed(failure.kind);
+    Ok(Decision::Refuse(match failure.kind.is_unavailable() {
+        true => Refusal::Unavailable { retry_after: failure.retry_after.max(1) },
+        false => Refusal::ServerError,
+    }))
 }

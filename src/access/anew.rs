@@ -1,0 +1,75 @@
+//! Where what is known of a token does not serve a request: it is asked for anew, or stands in while
+//! nobody can be asked.
+
+use std::rc::Rc;
+
+use phantom_token_engine::answer::Forward;
+use phantom_token_engine::failure::{Failure, FailureKind};
+use phantom_token_engine::local::Cached;
+use phantom_token_engine::shared::state::Notice;
+use phantom_token_engine::token::bearer::Credentials;
+use phantom_token_engine::token::key::{Key, hash_of};
+
+use crate::access::ctx::Ctx;
+use crate::access::handler::{Decision, ask, failed};
+use crate::access::{inputs, pass};
+use crate::cache;
+use crate::conf::Policy;
+use crate::flight::desk;
+use crate::nginx::log::warning;
+use crate::nginx::request::{NoMemory, Request};
+use crate::nginx::sys::*;
+
+/// Calls of others that are joined before a request has its own made.
+pub(super) const JOINED: u8 = 1;
+
+/// What is known of a token does not serve here: forgets it, and asks as if nothing were known.
+pub(super) fn ask_anew(r: Request, policy: &Rc<Policy>, key: Key) -> Result<Decision, NoMemory> {
+    let mut ctx = Ctx::of(&r)?;
+    ctx.times_anew += 1;
+    let is_own = ctx.times_anew > JOINED + 1;
+    pass::forget_candidate(r, &mut ctx);
+    drop(ctx);
+    if is_own {
+        // Signed by the first key of this very location, just now.
+        return failed(r, FailureKind::Internal.into());
+    }
+    desk::with(|desk| {
+        cache::forget(&mut desk.worker, policy.zone.as_deref(), &key, |facts| {
+            facts.life.has_expired(now_ms(), now_secs()) || !policy.may_forward_minted(facts.signer)
+        })
+    });
+    match inputs::token(r, policy)? {
+        Credentials::Token(token) => ask(r, policy, token),
+        _ => failed(r, FailureKind::Internal.into()),
+    }
+}
+
+/// An entry that ran out may serve while the server cannot be asked (`phantom_token_cache_stale`).
+pub(super) fn stale(
+    r: Request,
+    policy: &Policy,
+    key: &Key,
+    failure: Failure,
+) -> Option<Rc<Cached>> {
+    let zone = policy.zone.as_ref()?;
+    if policy.cache.stale_ms == 0 || !failure.kind.allows_stale() {
+        return None;
+    }
+    desk::with(|desk| {
+        let grant = cache::stale(&mut desk.worker, zone, key, &policy.cache)?;
+        if policy.forward == Forward::Mint && !policy.may_forward_minted(grant.signer) {
+            return None;
+        }
+        // The first endpoint names the server.
+        let endpoint = policy.introspection.endpoints.first()?;
+        let label = endpoint.endpoint.label();
+        let hash = hash_of(&[label.as_bytes()]);
+        if desk.worker.state.once(Notice::Stale, hash, now_ms(), Some(60_000)) {
+            let word = failure.kind.word();
+            let line = format_args!("stale answers serve: \"{label}\" cannot be asked ({word})");
+            warning!(r, "{}", endpoint.said(line));
+        }
+        Some(grant)
+    })?
+}
