@@ -6,6 +6,9 @@ use zeroize::Zeroizing;
 
 use crate::jose::key::KeyError;
 
+/// Of UTF-8, and of UTF-16 in either order.
+const BYTE_ORDER_MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+
 /// The one block of a file.
 pub(super) struct Block<'a> {
     /// What stands behind `BEGIN`.
@@ -17,6 +20,10 @@ pub(super) struct Block<'a> {
 impl<'a> Block<'a> {
     /// Finds the block. Text outside it is ignored (RFC 7468 §2).
     pub(super) fn find(text: &'a [u8]) -> Result<Block<'a>, KeyError> {
+        // Editors and shells of other systems write one, and the block is there for all to see.
+        if BYTE_ORDER_MARKS.iter().any(|mark| text.starts_with(mark)) {
+            return Err(KeyError::ByteOrderMark);
+        }
         let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         // OpenSSL writes the curve's name in front of a key in SEC 1.
         let is_key = |label: &&[u8]| *label != b"EC PARAMETERS";

@@ -9,6 +9,9 @@ pub enum KeyError {
          ec_paramgen_curve:P-256 -out FILE\", or convert DER with \"openssl pkey -inform DER\""
     )]
     NoPem,
+    /// A byte order mark, as of UTF-16.
+    #[error("it begins with a byte order mark: save it as plain ASCII text")]
+    ByteOrderMark,
     /// More than one PEM block.
     #[error("it holds several PEM blocks: write one key to a file, without certificates")]
     Several,

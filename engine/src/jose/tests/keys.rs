@@ -121,6 +121,19 @@ fn text_around_the_block_and_other_line_ends_make_no_difference() {
     }
 }
 
+#[test]
+fn a_byte_order_mark_is_named() {
+    let pem = std::str::from_utf8(PRIVATE[0].2).expect("text");
+    let wide: Vec<_> = format!("\u{feff}{pem}").encode_utf16().collect();
+    for text in [
+        format!("\u{feff}{pem}").into_bytes(),
+        wide.iter().flat_map(|unit| unit.to_le_bytes()).collect(),
+        wide.iter().flat_map(|unit| unit.to_be_bytes()).collect(),
+    ] {
+        assert_eq!(read(&text).err(), Some(KeyError::ByteOrderMark));
+    }
+}
+
 /// A key whose parts were changed is never taken, wherever the change is.
 #[test]
 fn a_damaged_key_is_refused_or_is_another_sound_one() {
