@@ -163,6 +163,24 @@ fn a_level_shows_the_keys_that_count_there() {
     assert_eq!(gateway.get("/prefix/deeper", &[]).status, 204);
 }
 
+/// A client's, for a server that wants its key so.
+#[test]
+fn a_public_key_alone_does_and_is_no_key_of_another_location() {
+    let (ours, client) = (PemKey::p256(), PemKey::p256());
+    let gateway = showing(&[("mint.key", &*ours.private)], |builder| {
+        builder.file("client.pub", &*client.public).location(
+            "= /client",
+            "phantom_token_mint_key client.pub;\nphantom_token_publish_jwks;",
+        )
+    });
+    let [own, other] = ["/jwks", "/client"].map(|target| set(&gateway.get(target, &[])));
+    for set in [&own, &other] {
+        assert_eq!(set["keys"].as_array().map(Vec::len), Some(1), "{set}");
+        assert_eq!(set["keys"][0].get("d"), None);
+    }
+    assert_ne!(own["keys"][0]["kid"], other["keys"][0]["kid"]);
+}
+
 #[test]
 fn it_needs_nothing_else_of_the_module() {
     let key = PemKey::p256();
