@@ -46,6 +46,7 @@ pub fn copied(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, NoMemory> {
 ///
 /// # Errors
 /// The system gives no memory for it.
+#[inline]
 pub fn with_room<T>(len: usize) -> Result<Vec<T>, NoMemory> {
     let mut room = Vec::new();
     room.try_reserve_exact(len)?;
