@@ -89,7 +89,7 @@ pub(crate) struct Ctx {
     pub(super) early: Option<Box<EarlyQuestion>>,
     /// How often this pass has asked anew, because what was known does not serve here.
     pub(crate) times_anew: u8,
-    /// When this pass gives up what it asks, in monotonic milliseconds; `None` before it asks.
+    /// When this pass gives up what it asks, in monotonic milliseconds; `None` before it waits.
     pub(crate) deadline: Option<u64>,
     /// The outcome was counted.
     pub(crate) counted: bool,

@@ -119,7 +119,7 @@ pub(super) fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decis
     let mut ctx = Ctx::of(&r)?;
     ctx.refresh = refresh;
     // Whoever asks anew has what the first question has left.
-    let deadline = *ctx.deadline.get_or_insert_with(|| now_ms() + policy.timeout_ms);
+    let deadline = ctx.deadline.unwrap_or_else(|| now_ms() + policy.timeout_ms);
     let asked = desk::with(|desk| {
         let hash_key = match policy.zone.as_ref().and_then(|zone| zone.arena()) {
             Some(arena) => arena.hash_key(),
@@ -153,6 +153,7 @@ pub(super) fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decis
             conclude(r, policy, key, finding, status)
         }
         Some((_, Asked::Waiting(wait), _)) => {
+            ctx.deadline = Some(deadline);
             ctx.wait = Some(wait);
             Ok(Decision::Wait)
         }
