@@ -20,18 +20,20 @@ use crate::nginx::log::warning;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
 
-/// Calls of others that are joined before a request has its own made.
+/// How often a request takes part in the calls of others, before it has its own made.
 pub(super) const JOINED: u8 = 1;
+
+/// More often than NGINX redirects a request, which asks once more in each of its passes.
+const MOST: u8 = 24;
 
 /// What is known of a token does not serve here: forgets it, and asks as if nothing were known.
 pub(super) fn ask_anew(r: Request, policy: &Rc<Policy>, key: Key) -> Result<Decision, NoMemory> {
     let mut ctx = Ctx::of(&r)?;
     ctx.times_anew += 1;
-    let is_own = ctx.times_anew > JOINED + 1;
+    let too_often = ctx.times_anew > MOST;
     pass::forget_candidate(r, &mut ctx);
     drop(ctx);
-    if is_own {
-        // Signed by the first key of this very location, just now.
+    if too_often {
         return failed(r, FailureKind::Internal.into());
     }
     desk::with(|desk| {
@@ -40,7 +42,7 @@ pub(super) fn ask_anew(r: Request, policy: &Rc<Policy>, key: Key) -> Result<Deci
         })
     });
     match inputs::token(r, policy)? {
-        Credentials::Token(token) => ask(r, policy, token),
+        Credentials::Token(token) => ask::<true>(r, policy, token),
         _ => failed(r, FailureKind::Internal.into()),
     }
 }

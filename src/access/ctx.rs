@@ -87,7 +87,7 @@ pub(crate) struct Ctx {
     pub(crate) decided: bool,
     /// A variable that was asked for before the decision, whose value a `map` may keep.
     pub(super) early: Option<Box<EarlyQuestion>>,
-    /// How often this pass has asked anew, because what was known does not serve here.
+    /// How often the request has asked anew, because what was known does not serve where it was.
     pub(crate) times_anew: u8,
     /// When this pass gives up what it asks, in monotonic milliseconds; `None` before it waits.
     pub(crate) deadline: Option<u64>,
@@ -236,7 +236,6 @@ impl Ctx {
         self.detail = "";
         self.status = None;
         self.token = None;
-        self.times_anew = 0;
         self.deadline = None;
         self.unmet.clear();
         // What an earlier pass was granted is not for the error page of this one.

@@ -104,11 +104,16 @@ fn start(r: Request, policy: &Rc<Policy>, mut ctx: RefMut<'_, Ctx>) -> Result<De
         }
         Credentials::Token(token) => token,
     };
-    ask(r, policy, token)
+    ask::<false>(r, policy, token)
 }
 
-/// Looks for what is known of a token, and has the authorization server asked where nothing is.
-pub(super) fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decision, NoMemory> {
+/// Looks for what is known of a token, and has the authorization server asked where nothing is. `ANEW`:
+/// what this request knows does not count.
+pub(super) fn ask<const ANEW: bool>(
+    r: Request,
+    policy: &Rc<Policy>,
+    token: &[u8],
+) -> Result<Decision, NoMemory> {
     let values = inputs::extra_values(r, policy);
     let refresh = inputs::any_set(r, &policy.cache_bypass)?;
     let (headers, params) = match values {
@@ -130,9 +135,10 @@ pub(super) fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decis
         ctx.token = Some(key.token);
 
         let key_as_of = |other: &Policy| policy.key_as_of(other, &hash_key, token, values);
-        if ctx.times_anew == 0
-            && let Some(learnt) = ctx.learnt(key_as_of)
-        {
+        if ANEW {
+            ctx.learnt.retain(|known| known.key != key_as_of(&known.policy));
+        }
+        if let Some(learnt) = ctx.learnt(key_as_of) {
             return (key, Asked::Known(learnt.finding.clone()), learnt.status);
         }
         let question = Question {
@@ -141,7 +147,7 @@ pub(super) fn ask(r: Request, policy: &Rc<Policy>, token: &[u8]) -> Result<Decis
             policy,
             headers,
             params,
-            refresh: refresh || ctx.times_anew > anew::JOINED,
+            refresh: refresh || ANEW && ctx.times_anew > anew::JOINED,
             deadline,
             request: r,
         };
@@ -187,7 +193,7 @@ fn conclude(
 ) -> Result<Decision, NoMemory> {
     let mut ctx = Ctx::of(&r)?;
     // As it was learnt: whether a stale answer may stand in is for each location to say.
-    if ctx.times_anew > 0 || ctx.learnt.iter().all(|learnt| learnt.key != key) {
+    if ctx.learnt.iter().all(|learnt| learnt.key != key) {
         let policy = Rc::clone(policy);
         ctx.learnt.push(Learnt { policy, key, finding: finding.clone(), status });
     }

@@ -1,5 +1,7 @@
 //! The JWT that the gateway makes of an active answer (`phantom_token_forward mint`).
 
+use zeroize::Zeroizing;
+
 use crate::answer::Answer;
 use crate::answer::grant::Grant;
 use crate::answer::json::{self, Object};
@@ -23,39 +25,29 @@ impl Minter {
     /// is never later than the token's. `now` is in seconds since the Unix epoch.
     pub(super) fn apply(&self, answer: Answer, now: u64) -> Answer {
         let Answer::Active(mut grant) = answer else { return answer };
-        match self.mint(&grant, now) {
-            Ok((minted, claims)) => {
-                grant.replace_jwt(minted, claims);
-                Answer::Active(grant)
-            }
+        match self.mint(&mut grant, now) {
+            Ok(()) => Answer::Active(grant),
             Err(failure) => Answer::Failed(failure),
         }
     }
 
-    fn mint(&self, grant: &Grant, now: u64) -> Result<(Minted, Vec<u8>), NoVerdict> {
+    fn mint(&self, grant: &mut Grant, now: u64) -> Result<(), NoVerdict> {
         let Self { terms, key } = self;
-        let mut claims = all_claims(&grant.claims, &grant.jwt)?;
-        match mint::mint(terms, key, &grant.claims, &grant.jwt, grant.exp, now) {
-            Ok(minted) => Ok((minted, claims)),
-            Err(error) => {
-                wipe_vec(&mut claims);
-                Err(error.into())
-            }
+        // What is dropped may say more than the answer.
+        let claims = match grant.jwt.is_empty() {
+            true => None,
+            false => Some(all_claims(&grant.claims, &grant.jwt)?),
+        };
+        let minted = mint::mint(terms, key, &grant.claims, &grant.jwt, grant.exp, now)?;
+        if let Some(mut claims) = claims {
+            wipe_vec(&mut grant.claims);
+            grant.claims = std::mem::take(&mut claims);
         }
-    }
-}
-
-impl Grant {
-    /// Takes a minted JWT in place of the server's. The `claims` have what that said.
-    fn replace_jwt(&mut self, minted: Minted, claims: Vec<u8>) {
-        for dropped in [&mut self.jwt, &mut self.claims] {
-            wipe_vec(dropped);
-        }
-        self.jwt = minted.jwt;
-        self.claims = claims;
-        self.is_endless = self.exp.is_none();
-        self.exp = Some(minted.exp);
-        self.signer = Some(minted.signer);
+        wipe_vec(&mut grant.jwt);
+        grant.is_endless = grant.exp.is_none();
+        let Minted { jwt, exp, signer } = minted;
+        (grant.jwt, grant.exp, grant.signer) = (jwt, Some(exp), Some(signer));
+        Ok(())
     }
 }
 
@@ -64,19 +56,24 @@ impl Grant {
 ///
 /// # Errors
 /// They name two issuers: which of them the token is from cannot be said without the JWT.
-fn all_claims(answer: &[u8], jwt: &[u8]) -> Result<Vec<u8>, Cause> {
+fn all_claims(answer: &[u8], jwt: &[u8]) -> Result<Zeroizing<Vec<u8>>, Cause> {
     if Stated::read(answer, jwt).issuer(|_| true) == Verdict::Contradiction {
         return Err(Cause::Issuers);
     }
-    let Some(payload) = jwt::payload_of_checked(jwt) else { return Ok(answer.to_vec()) };
+    let Some(payload) = jwt::payload_of_checked(jwt) else {
+        return Ok(answer.to_vec().into());
+    };
     let (of_answer, of_jwt) = (Object::of_checked(answer), Object::of_checked(&payload));
-    let (Some(of_answer), Some(of_jwt)) = (of_answer, of_jwt) else { return Ok(payload.to_vec()) };
+    let (Some(of_answer), Some(of_jwt)) = (of_answer, of_jwt) else {
+        return Ok(payload.clone());
+    };
     let is_there = |name| of_answer.get(name).is_some_and(|value| !value.is_null());
-    let mut out = Vec::with_capacity(answer.len() + payload.len());
+    let mut out = Zeroizing::new(Vec::with_capacity(answer.len() + payload.len()));
     let own = of_answer.members().filter(|(_, value)| !value.is_null());
     let more = of_jwt.members().filter(|(name, _)| !is_there(name));
     for (name, value) in own.chain(more) {
-        out.push(if out.is_empty() { b'{' } else { b',' });
+        let before = if out.is_empty() { b'{' } else { b',' };
+        out.push(before);
         json::write_string(&mut out, name);
         out.push(b':');
         value.write_compact(&mut out);

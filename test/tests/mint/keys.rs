@@ -127,7 +127,9 @@ fn a_stale_jwt_by_a_key_that_has_gone_serves_nobody() {
     rig.gateway.pass_time(std::time::Duration::from_secs(101));
     assert_eq!(pass(&rig.gateway, "/shown", "opaque").1, "STALE");
     rotate(&rig.gateway, "two.key");
+    let asked = rig.server.introspections_of("opaque");
     assert_eq!(said(&rig.gateway.get_as("/shown", "opaque")), (500, "ERROR", "status"));
+    assert_eq!(rig.server.introspections_of("opaque"), asked + 1, "nobody asks again for it");
 }
 
 /// Two locations that say the same by keys that the other does not publish.
