@@ -6,6 +6,7 @@
 //! read: an alert, a process that died by a signal, a panic, or a secret in a line of the module
 //! fails the test.
 
+mod check;
 mod config;
 mod daemon;
 mod directives;
@@ -24,6 +25,7 @@ use tempfile::TempDir;
 use crate::client::{Client, Response};
 use crate::process::{self, PATIENCE, wait_for, wait_until};
 
+pub use check::{Check, assert_at, assert_good};
 pub use config::Builder;
 pub use daemon::Daemon;
 pub use directives::directives;
@@ -45,35 +47,6 @@ pub struct Gateway {
     child: Mutex<Child>,
     allowed: Mutex<Vec<String>>,
     secrets: Mutex<Vec<String>>,
-}
-
-/// What `nginx -t` says of a configuration.
-#[derive(Clone, Debug)]
-pub struct Check {
-    /// Whether NGINX would start with it.
-    pub ok: bool,
-    /// Its exit code; `None` where it died by a signal.
-    pub code: Option<i32>,
-    /// All it said, warnings too.
-    pub messages: String,
-    /// What it wrote to its standard output: with `-T`, the configuration.
-    pub printed: String,
-    /// What it wrote to its error log, notices too.
-    pub log: String,
-    /// With [`Builder::count_calls`], a letter for each call: see [`Gateway::calls`].
-    pub calls: Vec<u8>,
-    /// The configuration, its lines numbered from 1 as in the messages.
-    pub config: String,
-}
-
-impl Check {
-    /// The number of the first line of the configuration that holds `text`.
-    ///
-    /// # Panics
-    /// Where none does.
-    pub fn line_of(&self, text: &str) -> usize {
-        1 + self.config.lines().position(|line| line.contains(text)).expect("a line of the config")
-    }
 }
 
 impl Gateway {

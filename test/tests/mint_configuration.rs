@@ -2,7 +2,7 @@
 
 use phantom_token_test::Gateway;
 use phantom_token_test::keys::PemKey;
-use phantom_token_test::nginx::{Builder, Check};
+use phantom_token_test::nginx::{Builder, Check, assert_good};
 
 /// Where the authorization server is, and who asks.
 const ASKING: &str = "phantom_token_introspection_endpoint http://127.0.0.1:9/introspect;\n\
@@ -38,13 +38,6 @@ fn assert_refused(builder: &Builder, texts: &[&str]) {
     for text in texts.iter().chain(&["nginx.conf:"]) {
         assert!(line.contains(text), "no {text:?} in: {line}");
     }
-}
-
-#[track_caller]
-fn assert_good(builder: &Builder) -> Check {
-    let check = builder.check();
-    assert!(check.ok, "{}\n{}", check.messages, check.config);
-    check
 }
 
 /// Asserts that a message of this level, which holds all these texts, is there, once.

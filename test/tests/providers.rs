@@ -1,7 +1,7 @@
 //! `phantom_token_provider` and `phantom_token_use`: what `nginx -t` takes, and what it says to write.
 
 use phantom_token_test::Gateway;
-use phantom_token_test::nginx::{Builder, Check};
+use phantom_token_test::nginx::{Builder, Check, assert_good};
 
 const ENDPOINT: &str = "introspection_endpoint http://127.0.0.1:9/introspect;";
 const ID: &str = "client_id me;";
@@ -41,13 +41,6 @@ fn assert_refused(builder: &Builder, words: &[&str], at: &str) {
 
 fn place(check: &Check, text: &str) -> String {
     format!("nginx.conf:{}", check.line_of(text))
-}
-
-#[track_caller]
-fn assert_good(builder: &Builder) -> Check {
-    let check = builder.check();
-    assert!(check.ok, "{}\n{}", check.messages, check.config);
-    check
 }
 
 #[test]
