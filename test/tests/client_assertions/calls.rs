@@ -71,6 +71,27 @@ fn parameters_say_what_it_says() {
 }
 
 #[test]
+fn odd_names_arrive_as_they_are_written() {
+    let (id, audience) = ("a\"\\b&c=ü +%41", "https://as.example/\"q\\\u{1f642}");
+    let key = p256();
+    let assertions = Assertions::new(id, audience).with_key(&key);
+    let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
+    let members = format!(
+        "client_auth private_key_jwt \"aud={}\";\nclient_key client.key;",
+        quoted(audience)
+    );
+    let server = server(&assertions);
+    let named = block("as", &[&server], &members)
+        .replace(&format!("client_id {ID};"), &format!("client_id \"{}\";", quoted(id)));
+    let rig = Rig::with(server, |builder, _| {
+        let builder = builder.without_client().file("client.key", key.serialize_pem());
+        builder.http(&named).directives("phantom_token_use as;")
+    });
+    rig.assert_passes(&rig.server.issue());
+    assert_eq!(last(&assertions).claims["sub"], id);
+}
+
+#[test]
 fn each_kind_of_key_signs_and_so_does_a_secret() {
     for kind in [&PKCS_ECDSA_P384_SHA384, &PKCS_ED25519] {
         let key = KeyPair::generate_for(kind).expect("a key pair");
