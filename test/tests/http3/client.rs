@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use h3::client::{RequestStream, SendRequest};
-use h3::error::Code;
+use h3::error::{Code, StreamError};
 use h3_quinn::{BidiStream, OpenStreams};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls_pki_types::CertificateDer;
@@ -120,6 +120,14 @@ impl Drop for Connection {
     }
 }
 
+/// A server that has answered may want no more of the request (RFC 9114 §4.1).
+fn unless_answered(error: StreamError) -> Result<(), StreamError> {
+    match error {
+        StreamError::RemoteTerminate { code: Code::H3_NO_ERROR, .. } => Ok(()),
+        error => Err(error),
+    }
+}
+
 /// A request that was sent in full or in part.
 pub(crate) struct Exchange<'a> {
     runtime: &'a Runtime,
@@ -130,12 +138,14 @@ impl Exchange<'_> {
     /// Sends a part of the body.
     pub(crate) fn send(&mut self, body: &[u8]) {
         let body = Bytes::copy_from_slice(body);
-        self.runtime.block_on(in_time(self.stream.send_data(body))).expect("sends a body");
+        let sent = self.runtime.block_on(in_time(self.stream.send_data(body)));
+        sent.or_else(unless_answered).expect("sends a body");
     }
 
     /// Ends the body.
     pub(crate) fn finish(&mut self) {
-        self.runtime.block_on(in_time(self.stream.finish())).expect("ends the request");
+        let ended = self.runtime.block_on(in_time(self.stream.finish()));
+        ended.or_else(unless_answered).expect("ends the request");
     }
 
     /// Reads the response.
