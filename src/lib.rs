@@ -46,9 +46,9 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(merge_loc_conf),
 };
 
-static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
+const NO_HOOKS: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,
-    postconfiguration: Some(filter_postconfiguration),
+    postconfiguration: None,
     create_main_conf: None,
     init_main_conf: None,
     create_srv_conf: None,
@@ -57,16 +57,11 @@ static FILTER_CONTEXT: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: None,
 };
 
-static PREACCESS_CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: None,
-    postconfiguration: Some(preaccess_postconfiguration),
-    create_main_conf: None,
-    init_main_conf: None,
-    create_srv_conf: None,
-    merge_srv_conf: None,
-    create_loc_conf: None,
-    merge_loc_conf: None,
-};
+static FILTER_CONTEXT: ngx_http_module_t =
+    ngx_http_module_t { postconfiguration: Some(filter_postconfiguration), ..NO_HOOKS };
+
+static PREACCESS_CONTEXT: ngx_http_module_t =
+    ngx_http_module_t { postconfiguration: Some(preaccess_postconfiguration), ..NO_HOOKS };
 
 static mut THREADS_CONTEXT: ngx_core_module_t = ngx_core_module_t {
     name: ngx_str_t { len: 0, data: ptr::null_mut() },
