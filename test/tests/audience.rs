@@ -1,17 +1,10 @@
 //! A location takes the tokens that were issued for it (`phantom_token_audience`).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use phantom_token_test::jwt::unsigned as jwt;
 use phantom_token_test::nginx::Builder;
 use phantom_token_test::rig::INVALID_TOKEN;
 use phantom_token_test::{AuthorizationServer, Gateway, Mint, Reply, Response, Rig, Script};
 use serde_json::{Value, json};
-
-fn jwt(claims: &Value) -> String {
-    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
-    let header = r#"{"alg":"ES256","typ":"JWT"}"#;
-    format!("{}.{}.c2lnbmF0dXJl", part(header), part(&claims.to_string()))
-}
 
 /// What a location says of a request, and what the variables are in it.
 fn location(directives: &str) -> String {

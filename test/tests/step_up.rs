@@ -1,8 +1,7 @@
 //! How well, and how lately, whoever a token is of was authenticated (`phantom_token_step_up`, RFC
 //! 9470).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use phantom_token_test::jwt::unsigned as jwt;
 use phantom_token_test::nginx::{Builder, Check};
 use phantom_token_test::rig::UNAUTHORIZED;
 use phantom_token_test::{AuthorizationServer, Gateway, Mint, Reply, Rig, Script};
@@ -15,12 +14,6 @@ const RECENT: &str = "error=\"insufficient_user_authentication\", \
 const BOTH: &str = "error=\"insufficient_user_authentication\", \
      error_description=\"A different authentication level is required. \
      More recent authentication is required\"";
-
-fn jwt(claims: &Value) -> String {
-    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
-    let header = r#"{"alg":"ES256","typ":"JWT"}"#;
-    format!("{}.{}.c2lnbmF0dXJl", part(header), part(&claims.to_string()))
-}
 
 fn location(directives: &str) -> String {
     format!(
