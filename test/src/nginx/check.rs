@@ -15,7 +15,7 @@ pub struct Check {
     pub printed: String,
     /// What it wrote to its error log, notices too.
     pub log: String,
-    /// With [`Builder::count_calls`], a letter for each call: see [`Gateway::calls`].
+    /// With [`Builder::count_calls`], a letter for each call: see [`super::Gateway::calls`].
     pub calls: Vec<u8>,
     /// The configuration, its lines numbered from 1 as in the messages.
     pub config: String,
