@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::conf::files;
 use crate::conf::introspection::parts;
 use crate::conf::settings::{
-    MSL, Place, Setting, inherit, no_variables, nonempty, positive_time_ms, text,
+    MSL, Place, Setting, inherit, no_variables, nonempty, positive_time_secs, text,
 };
 use crate::nginx::command::{Args, Command};
 use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
@@ -74,7 +74,7 @@ impl Terms {
             let (name, value) = directive::parameter(arg);
             let again = match name {
                 b"aud" => terms.audience.replace(string(value)?.into()).is_some(),
-                b"valid" => terms.valid_secs.replace(seconds(value)?).is_some(),
+                b"valid" => terms.valid_secs.replace(positive_time_secs(value)?).is_some(),
                 b"typ" => terms.typ.replace(media_type(value)?.to_owned()).is_some(),
                 _ => {
                     return Err(ConfError::Directive(format!(
@@ -107,14 +107,6 @@ fn media_type(value: &[u8]) -> Result<&str, ConfError> {
     match value.bytes().all(|byte| byte.is_ascii_graphic()) {
         true => Ok(value),
         false => Err(invalid(value.as_bytes(), "write a type such as client-authentication+jwt")),
-    }
-}
-
-/// A time as JWTs have it.
-fn seconds(value: &[u8]) -> Result<u64, ConfError> {
-    match positive_time_ms(value)? {
-        ms if ms % 1000 == 0 => Ok(ms / 1000),
-        _ => Err(invalid(value, "write whole seconds, such as 60s")),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::conf::files;
 use crate::conf::introspection::parts;
 use crate::conf::noted::Noted;
 use crate::conf::settings::{
-    MSL, Place, Repeated, Setting, inherit, no_variables, nonempty, positive_time_ms, text,
+    MSL, Place, Repeated, Setting, inherit, no_variables, nonempty, positive_time_secs, text,
 };
 use crate::nginx::command::Command;
 use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
@@ -42,13 +42,14 @@ pub(crate) struct Settings {
     issuer: Setting<Rc<str>>,
     audience: Setting<Rc<[String]>>,
     claims: Setting<Rc<Claims>>,
-    valid_ms: Setting<u64>,
+    /// In seconds.
+    valid: Setting<u64>,
     noted: Noted,
 }
 
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
-        inherit!(self from outer: keys, issuer, audience, claims, valid_ms, noted);
+        inherit!(self from outer: keys, issuer, audience, claims, valid, noted);
     }
 
     fn public_keys(&self) -> impl Iterator<Item = &PublicKey> {
@@ -131,7 +132,7 @@ impl Mint {
 
         let usual = times.valid_ms.saturating_add(times.stale_ms).saturating_add(BEYOND_CACHE_MS);
         // Times in a JWT are whole seconds.
-        let valid = settings.valid_ms.or(usual) / 1000;
+        let valid = settings.valid.or(usual / 1000);
         let claims = settings.claims.get().cloned().unwrap_or_default();
         let terms = Terms {
             issuer: issuer.value.to_string(),
@@ -273,11 +274,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         Ok(())
     }),
     Command::new(c"phantom_token_mint_valid", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        let ms = positive_time_ms(args[0])?;
-        if ms < 1000 {
-            return Err(invalid(args[0], "times in a JWT are whole seconds: write 1s or more"));
-        }
-        settings.valid_ms.set(cf, ms)?;
+        settings.valid.set(cf, positive_time_secs(args[0])?)?;
         settings.noted.note(cf, VALID, UNUSED);
         Ok(())
     }),

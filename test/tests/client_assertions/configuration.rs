@@ -113,7 +113,7 @@ fn a_wrong_parameter_is_named() {
         ("client_auth private_key_jwt aud=a\x01;", &["leave the control character out"]),
         ("client_auth private_key_jwt valid=0;", &["\"0\"", "write a time above 0"]),
         ("client_auth private_key_jwt valid=1500ms;", &["\"1500ms\"", "whole seconds"]),
-        ("client_auth private_key_jwt valid=soon;", &["\"soon\"", "write a time such as"]),
+        ("client_auth private_key_jwt valid=soon;", &["\"soon\"", "write a time of whole seconds"]),
         ("client_auth private_key_jwt valid=;", &["write a time"]),
         ("client_auth private_key_jwt typ=;", &["has an empty value"]),
         ("client_auth private_key_jwt \"typ=a b\";", &["\"a b\"", "client-authentication+jwt"]),

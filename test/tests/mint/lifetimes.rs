@@ -28,7 +28,7 @@ fn a_jwt_ends_with_its_token_or_with_its_own_time() {
             )
             .location("/uncached", &shown("phantom_token_cache_valid 0;"))
             .location("/off", &shown("phantom_token_cache off;"))
-            .location("/fraction", &shown("phantom_token_mint_valid 2500ms;"))
+            .location("/fraction", &shown("phantom_token_cache_valid 2500ms;"))
     });
     let soon = now() + 40;
     for (token, exp, shown, short, uncached) in [
@@ -45,7 +45,7 @@ fn a_jwt_ends_with_its_token_or_with_its_own_time() {
             ("/stale", shown.min(210)),
             ("/uncached", uncached),
             ("/off", shown),
-            ("/fraction", 2),
+            ("/fraction", shown.min(62)),
         ] {
             let claims = claims(&rig.gateway, target, token);
             let (exp, iat) = (claims["exp"].as_u64().unwrap(), claims["iat"].as_u64().unwrap());
