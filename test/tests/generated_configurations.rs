@@ -11,7 +11,7 @@ use phantom_token_test::nginx::{Check, directives};
 use phantom_token_test::random::{Random, setting};
 
 /// What belongs somewhere, and what belongs nowhere.
-const VALUES: [&str; 85] = [
+const VALUES: [&str; 95] = [
     "",
     " ",
     "\t",
@@ -43,6 +43,7 @@ const VALUES: [&str; 85] = [
     "on",
     "off",
     "jwt",
+    "mint",
     "none",
     "basic",
     "basic_raw",
@@ -56,6 +57,15 @@ const VALUES: [&str; 85] = [
     "b64token",
     "vschar",
     "any",
+    "access",
+    "declared",
+    "preaccess",
+    "match=any",
+    "error=401",
+    "max_age=5m",
+    "has=admin",
+    "$roles",
+    "sub=username",
     "local",
     "json",
     "html",
