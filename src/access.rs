@@ -11,4 +11,5 @@ mod handler;
 mod inputs;
 pub(crate) mod pass;
 pub(crate) mod phases;
+pub(crate) mod questions;
 pub(crate) mod refusal;

@@ -7,7 +7,7 @@ use phantom_token_engine::local::Local;
 use phantom_token_engine::shared::state::State;
 use phantom_token_engine::token::key::HashKey;
 
-use crate::access::early::Questions;
+use crate::access::questions::Questions;
 use crate::conf::MainConf;
 use crate::nginx::sys::{here, pid};
 use crate::nginx::zone;

@@ -16,6 +16,7 @@ mod encoding;
 mod jwk;
 pub mod jwks;
 pub mod key;
+mod material;
 pub mod mint;
 mod pem;
 pub(crate) mod primitives;

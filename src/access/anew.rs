@@ -4,15 +4,13 @@
 use std::rc::Rc;
 
 use phantom_token_engine::answer::Forward;
-use phantom_token_engine::failure::{Failure, FailureKind};
+use phantom_token_engine::failure::Failure;
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::state::Notice;
-use phantom_token_engine::token::bearer::Credentials;
 use phantom_token_engine::token::key::{Key, hash_of};
 
 use crate::access::ctx::Ctx;
-use crate::access::handler::{Decision, ask, failed};
-use crate::access::{inputs, pass};
+use crate::access::pass;
 use crate::cache;
 use crate::conf::Policy;
 use crate::flight::desk;
@@ -26,25 +24,23 @@ pub(super) const JOINED: u8 = 1;
 /// More often than NGINX redirects a request, which asks once more in each of its passes.
 const MOST: u8 = 24;
 
-/// What is known of a token does not serve here: forgets it, and asks as if nothing were known.
-pub(super) fn ask_anew(r: Request, policy: &Rc<Policy>, key: Key) -> Result<Decision, NoMemory> {
+/// What is known of a token does not serve here: forgets it, to ask as if nothing were known. `false`: it
+/// was asked for too often.
+pub(super) fn forget(r: Request, policy: &Policy, key: &Key) -> Result<bool, NoMemory> {
     let mut ctx = Ctx::of(&r)?;
     ctx.times_anew += 1;
     let too_often = ctx.times_anew > MOST;
     pass::forget_candidate(r, &mut ctx);
     drop(ctx);
     if too_often {
-        return failed(r, FailureKind::Internal.into());
+        return Ok(false);
     }
     desk::with(|desk| {
-        cache::forget(&mut desk.worker, policy.zone.as_deref(), &key, |facts| {
+        cache::forget(&mut desk.worker, policy.zone.as_deref(), key, |facts| {
             facts.life.has_expired(now_ms(), now_secs()) || !policy.may_forward_minted(facts.signer)
         })
     });
-    match inputs::token(r, policy)? {
-        Credentials::Token(token) => ask::<true>(r, policy, token),
-        _ => failed(r, FailureKind::Internal.into()),
-    }
+    Ok(true)
 }
 
 /// An entry that ran out may serve while the server cannot be asked (`phantom_token_cache_stale`).

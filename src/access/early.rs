@@ -11,19 +11,6 @@ use crate::nginx::request::{NoMemory, Progress, Request};
 use crate::nginx::sys::now_secs;
 use crate::nginx::variables::Asked;
 
-/// Variables that a worker names at most: whoever looks one up by its name (`njs`, SSI) may let clients
-/// choose it.
-const MAX_NAMED: usize = 16;
-
-/// What a worker knows of such questions.
-#[derive(Default)]
-pub(crate) struct Questions {
-    /// Variables that the log has named.
-    said: Vec<Box<[u8]>>,
-    /// When one could not be remembered, in seconds since the Unix epoch; 0: never.
-    lost: u64,
-}
-
 /// Where a pass of a request is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -63,7 +50,7 @@ pub(super) fn say_of_this_pass(r: Request, ctx: &mut Ctx) {
 /// # Errors
 /// There was no memory to remember one, in some request that ran beside this one.
 pub(super) fn asked(r: &Request) -> Result<Option<Box<[u8]>>, NoMemory> {
-    if desk::with(|desk| desk.worker.early.lost) >= Some(r.start_secs()) {
+    if desk::with(|desk| desk.worker.early.were_lost_since(r.start_secs())) == Some(true) {
         return Err(NoMemory);
     }
     Ok(Ctx::find(r).and_then(|ctx| Some(ctx.early.as_ref()?.name.clone())))
@@ -97,7 +84,7 @@ fn remember(asked: Asked<'_>, is_unsaid: bool) {
         return;
     }
     let Ok(mut ctx) = Ctx::find_or_make(&asked.r) else {
-        desk::with(|desk| desk.worker.early.lost = now_secs());
+        desk::with(|desk| desk.worker.early.lose(now_secs()));
         return;
     };
     if ctx.candidate.is_none() && ctx.original.is_none() && ctx.early.is_none() {
@@ -107,14 +94,7 @@ fn remember(asked: Asked<'_>, is_unsaid: bool) {
 
 /// Once for each variable in each worker.
 fn say(r: Request, name: &[u8]) {
-    let first = desk::with(|desk| {
-        let said = &mut desk.worker.early.said;
-        let first = said.len() < MAX_NAMED && said.iter().all(|known| **known != *name);
-        if first {
-            said.push(name.into());
-        }
-        first
-    });
+    let first = desk::with(|desk| desk.worker.early.is_new(name));
     if first == Some(true) {
         let name = name.escape_ascii();
         warning!(

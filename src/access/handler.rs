@@ -109,7 +109,7 @@ fn start(r: Request, policy: &Rc<Policy>, mut ctx: RefMut<'_, Ctx>) -> Result<De
 
 /// Looks for what is known of a token, and has the authorization server asked where nothing is. `ANEW`:
 /// what this request knows does not count.
-pub(super) fn ask<const ANEW: bool>(
+fn ask<const ANEW: bool>(
     r: Request,
     policy: &Rc<Policy>,
     token: &[u8],
@@ -170,6 +170,16 @@ pub(super) fn ask<const ANEW: bool>(
     }
 }
 
+/// Asks as if nothing were known of the token, since what is known does not serve here.
+fn ask_anew(r: Request, policy: &Rc<Policy>, key: Key) -> Result<Decision, NoMemory> {
+    if anew::forget(r, policy, &key)?
+        && let Credentials::Token(token) = inputs::token(r, policy)?
+    {
+        return ask::<true>(r, policy, token);
+    }
+    failed(r, FailureKind::Internal.into())
+}
+
 /// Goes on with a request whose introspection has ended.
 fn resume(r: Request, policy: &Rc<Policy>, wait: Wait) -> Result<Decision, NoMemory> {
     r.stop_watching_client()?;
@@ -208,7 +218,7 @@ fn conclude(
             if policy.mint.is_some() {
                 // It is the JWT that is over: the token may be good for longer.
                 drop(ctx);
-                return anew::ask_anew(r, policy, key);
+                return ask_anew(r, policy, key);
             }
             (Finding::Inactive, status)
         }
@@ -253,7 +263,7 @@ fn check_grant(
     };
     if policy.forward == Forward::Mint && !policy.may_forward_minted(grant.signer) {
         // A key that is published no more has signed it, or one that is published elsewhere alone.
-        return anew::ask_anew(r, policy, key);
+        return ask_anew(r, policy, key);
     }
     let mut ctx = Ctx::of(&r)?;
     ctx.status = Some(unmet.status);

@@ -13,9 +13,8 @@ use phantom_token_engine::jose::key::{Key, KeyError, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::conf::files;
-use crate::conf::introspection::parts;
 use crate::conf::settings::{
-    MSL, Place, Setting, inherit, no_variables, nonempty, positive_time_secs, text,
+    MSL, Place, Setting, inherit, no_variables, nonempty, parts, positive_time_secs, text,
 };
 use crate::nginx::command::{Args, Command};
 use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};

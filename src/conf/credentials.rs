@@ -12,7 +12,6 @@ use zeroize::Zeroizing;
 
 use crate::conf::assertion::{self, Assertions, Terms};
 use crate::conf::files;
-use crate::conf::introspection::Server;
 use crate::conf::settings::{MSL, Place, Setting, choose, inherit};
 use crate::nginx::command::{Args, Command};
 use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
@@ -114,15 +113,16 @@ impl Credentials {
     /// The credentials at the server at `place`, whose issuers these are. `Err` names what is missing for
     /// the way the client authenticates, or does not go with it.
     pub(super) fn of(
-        server: &Server,
+        settings: &Settings,
+        assertion: &assertion::Settings,
+        has_certificate: bool,
         accept: &[u8],
         issuers: &[Box<str>],
         place: &Place,
     ) -> Result<Self, ConfError> {
-        let settings = &server.credentials;
         let auth = settings.auth.or(ClientAuth::Basic);
         let by_key = auth == ClientAuth::PrivateKeyJwt;
-        match (server.assertion.key_place(), settings.secret_place()) {
+        match (assertion.key_place(), settings.secret_place()) {
             (_, Some(line)) if by_key => {
                 return Err(ConfError::Whole(format!(
                     "\"phantom_token_client_secret\" is not sent by phantom_token_client_auth private_key_jwt: keep one of phantom_token_client_secret and phantom_token_client_key, in {line}"
@@ -157,7 +157,7 @@ impl Credentials {
         let mut hints = Hints {
             encoded: false,
             raw: false,
-            certificate: server.tls.has_certificate(),
+            certificate: has_certificate,
             assertions: auth.signs(),
             key: by_key,
         };
@@ -181,7 +181,7 @@ impl Credentials {
             let terms = settings.terms.get().cloned().unwrap_or_default();
             let secret = secret.as_ref().map(|secret| &secret.bytes[..]);
             let secret = secret.zip(settings.secret_place());
-            Assertions::of(&server.assertion, &terms, &id, secret, issuers, place)
+            Assertions::of(assertion, &terms, &id, secret, issuers, place)
         });
         let assertions = assertions.transpose()?;
         let common = |authorization| {

@@ -11,7 +11,7 @@ use phantom_token_engine::token::key::hash_of;
 use crate::conf::credentials::Credentials;
 use crate::conf::endpoints::{self, Named, PolicyEndpoint};
 use crate::conf::request::{Extras, Values};
-use crate::conf::settings::{Place, inherit};
+use crate::conf::settings::{Place, inherit, parts};
 use crate::conf::tls::Tls;
 use crate::conf::{assertion, cache, calls, clock, credentials, issuer, request, tls};
 use crate::nginx::parser::{Cf, ConfError};
@@ -69,7 +69,10 @@ impl Introspection {
         let written = server.endpoints.written(place)?;
         let accept = server.request.accept(forward);
         let issuers = server.issuer.all();
-        let credentials = Credentials::of(server, accept, &issuers, place)?;
+        let Server { credentials, assertion, .. } = server;
+        let certificate = server.tls.has_certificate();
+        let credentials =
+            Credentials::of(credentials, assertion, certificate, accept, &issuers, place)?;
         let extras = Extras::of(&server.request, &credentials, place)?;
         let https = written.iter().any(|named| named.endpoint.is_https());
         let tls = Tls::of(cf, &server.tls, https, place)?;
@@ -232,9 +235,4 @@ impl Identity {
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }
-}
-
-/// Parts one behind the other, each with its length: no two lists of parts are the same.
-pub(super) fn parts(parts: &[&[u8]]) -> Vec<u8> {
-    parts.iter().flat_map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat()).collect()
 }

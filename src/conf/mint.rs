@@ -14,10 +14,9 @@ use phantom_token_engine::lookup::Minter;
 
 use crate::conf::cache::CacheTimes;
 use crate::conf::files;
-use crate::conf::introspection::parts;
 use crate::conf::noted::Noted;
 use crate::conf::settings::{
-    MSL, Place, Repeated, Setting, inherit, no_variables, nonempty, positive_time_secs, text,
+    MSL, Place, Repeated, Setting, inherit, no_variables, nonempty, parts, positive_time_secs, text,
 };
 use crate::nginx::command::Command;
 use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};

@@ -224,3 +224,8 @@ impl ConfError {
         Self::Whole(format!("\"{directive}\" is missing {place}: {write}"))
     }
 }
+
+/// Parts one behind the other, each with its length: no two lists of parts are the same.
+pub(super) fn parts(parts: &[&[u8]]) -> Vec<u8> {
+    parts.iter().flat_map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat()).collect()
+}

@@ -5,8 +5,8 @@ use x509_cert::der::{self, Decode as _, Reader as _, SliceReader};
 use x509_cert::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
 use crate::jose::algorithm::KeyKind;
-use crate::jose::jwk::Material;
-use crate::jose::key::KeyError;
+use crate::jose::key::error::KeyError;
+use crate::jose::material::Material;
 use crate::jose::primitives;
 
 /// RFC 8017 §A.1.

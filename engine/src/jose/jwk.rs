@@ -2,28 +2,10 @@
 
 use crate::jose::algorithm::KeyKind;
 use crate::jose::encoding::base64url;
+use crate::jose::material::Material;
 use crate::jose::primitives::sha256;
 
-/// The numbers of a public key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Material {
-    /// Modulus and exponent, big-endian, without zeros in front.
-    Rsa { n: Vec<u8>, e: Vec<u8> },
-    /// A point, not compressed: the byte 4, then both coordinates in full length.
-    Ec { kind: KeyKind, point: Vec<u8> },
-    /// 32 bytes.
-    Ed25519(Vec<u8>),
-}
-
 impl Material {
-    pub(super) fn kind(&self) -> KeyKind {
-        match self {
-            Material::Rsa { .. } => KeyKind::Rsa,
-            Material::Ec { kind, .. } => *kind,
-            Material::Ed25519(_) => KeyKind::Ed25519,
-        }
-    }
-
     /// The members without which there is no key, in the order of RFC 7638 §3.3, in braces of
     /// their own: nothing in them needs an escape.
     pub(super) fn required_members(&self) -> String {

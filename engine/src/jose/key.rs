@@ -1,6 +1,6 @@
 //! Keys as operators give them: one PEM file, one key.
 
-mod error;
+pub(super) mod error;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ pub use self::error::KeyError;
 use crate::jose::algorithm::{Algorithm, KeyKind};
 use crate::jose::der;
 use crate::jose::encoding::base64url;
-use crate::jose::jwk::Material;
+use crate::jose::material::Material;
 use crate::jose::pem::Block;
 use crate::jose::primitives::{self, PrivateKey};
 use crate::jose::sign::{Header, SignError, compact};

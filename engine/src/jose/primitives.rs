@@ -10,7 +10,7 @@ use ring::signature::{
 use ring::{agreement, digest, hmac};
 
 use crate::jose::algorithm::{Algorithm, KeyKind};
-use crate::jose::jwk::Material;
+use crate::jose::material::Material;
 use crate::jose::sign::SignError;
 
 /// A private key, ready to sign.

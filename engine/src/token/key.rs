@@ -12,8 +12,6 @@ use std::num::NonZeroU64;
 use siphasher::sip::SipHasher24 as SipHasher64;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use crate::answer::subjects::Subject;
-
 /// The secret key of token and identity hashes: 16 random bytes.
 ///
 /// ```
@@ -69,10 +67,10 @@ impl HashKey {
         IdentityHash(self.hash(b'I', parts))
     }
 
-    /// Hashes a name that a token has for one of its subjects: a user, a client, a session, itself.
-    pub fn subject(&self, subject: Subject, name: &[u8]) -> NonZeroU64 {
+    /// Hashes a name of one kind in 64 bits; names of two kinds have nothing in common.
+    pub fn name(&self, kind: u64, name: &[u8]) -> NonZeroU64 {
         let mut hasher = SipHasher64::new_with_key(&self.0);
-        hasher.write_u64(subject as u64);
+        hasher.write_u64(kind);
         hasher.write(name);
         NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN)
     }

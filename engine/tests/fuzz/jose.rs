@@ -182,7 +182,7 @@ pub(crate) fn assert_subjects(subjects: &Subjects, answer: &Value, jwt: Option<&
         let hash = subjects.get(subject);
         match named {
             Some(Ok(text)) => {
-                assert_eq!(hash, Some(SUBJECT_KEY.subject(subject, text.as_bytes())));
+                assert_eq!(hash, Some(subject.hash(&SUBJECT_KEY, text.as_bytes())));
             }
             named => assert_eq!(hash.is_some(), named.is_some(), "{subject:?}"),
         }

@@ -164,7 +164,7 @@ fn every_format_names_its_subjects() {
         let terms = Terms::from(forward).naming_subjects(key);
         active(read(&response(200, content_type, body), terms, NOW)).subjects
     };
-    let hash = |subject, name: &str| Some(key.subject(subject, name.as_bytes()));
+    let hash = |subject: Subject, name: &str| Some(subject.hash(&key, name.as_bytes()));
     let of = |sub, client_id| {
         Subjects([hash(Subject::Sub, sub), hash(Subject::ClientId, client_id), None, None])
     };

@@ -3,8 +3,8 @@
 use super::{decode, key, verifies};
 use crate::jose::algorithm::{Algorithm, KeyKind};
 use crate::jose::encoding::base64url;
-use crate::jose::jwk::Material;
 use crate::jose::key::{PublicKey, SigningKey};
+use crate::jose::material::Material;
 use crate::jose::primitives::hmac_sha256;
 use crate::jose::sign::Header;
 use crate::jose::{jwks, primitives};
