@@ -26,5 +26,6 @@ pub mod memory;
 pub mod metrics;
 pub mod pace;
 pub mod shared;
+pub mod store;
 pub mod token;
 pub mod wipe;
