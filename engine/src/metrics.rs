@@ -6,6 +6,7 @@
 mod histogram;
 mod prometheus;
 mod snapshot;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -13,3 +14,4 @@ pub use histogram::HistogramSnapshot;
 pub use snapshot::{
     Build, Counts, EndpointSnapshot, ProviderEndpoint, Snapshot, ZoneEntries, ZoneFacts,
 };
+pub use store::{StoreNode, StoreSnapshot};

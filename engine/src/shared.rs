@@ -8,4 +8,5 @@ pub mod health;
 pub mod lock;
 pub mod process;
 pub mod state;
+pub mod store;
 mod table;

@@ -278,7 +278,7 @@ impl<'a> Worker<'a> {
         self.state.slots().waiting_add(slot, -1);
         let stats = self.arena.stats();
         assert!(stats.used_bytes <= stats.size_bytes);
-        let page = Snapshot::take(&self.state, &[], None, |_| true, here(0, 0)).prometheus();
+        let page = Snapshot::take(&self.state, &[], None, None, |_| true, here(0, 0)).prometheus();
         assert!(page.contains("phantom_token_requests_total"));
     }
 

@@ -92,7 +92,7 @@ fn numbers(r: Request, format: Format) -> Option<String> {
     });
     let in_use: Vec<_> = main.endpoints().filter_map(|endpoint| endpoint.id(&state)).collect();
     let in_use = |id| in_use.contains(&id);
-    let mut snapshot = Snapshot::take(&state, &zones, build, in_use, here());
+    let mut snapshot = Snapshot::take(&state, &zones, build, None, in_use, here());
     snapshot.providers = main.provider_endpoints();
     Some(match format {
         Format::Json => snapshot.json(),

@@ -3,7 +3,9 @@
 
 use std::fmt::{self, Write};
 
-use super::{Build, Counts, EndpointSnapshot, HistogramSnapshot, ProviderEndpoint, Snapshot};
+use super::{
+    Build, Counts, EndpointSnapshot, HistogramSnapshot, ProviderEndpoint, Snapshot, StoreSnapshot,
+};
 
 impl Snapshot<'_> {
     /// The media type of [`Snapshot::prometheus`].
@@ -43,6 +45,9 @@ impl Snapshot<'_> {
                 ([("provider", *provider), ("endpoint", *endpoint)], 1)
             });
             page.family("provider_info", "The endpoints of servers that have a name.", each);
+        }
+        if let Some(store) = &self.store {
+            self::store(store, &mut page);
         }
         if let Some(Build { version, nginx }) = self.build {
             let versions = [([("version", version), ("nginx", nginx)], 1)];
@@ -113,6 +118,70 @@ impl Snapshot<'_> {
         page.family("cache_size_bytes", "Bytes a cache zone has for entries.", size);
         let evictions = zones().map(|zone| ([("zone", zone.name)], zone.evictions));
         page.family("cache_evictions_total", "Entries pushed out of a cache zone.", evictions);
+    }
+}
+
+fn store(store: &StoreSnapshot, page: &mut Page) {
+    let mut by = |name, help, label, counts: &Counts| {
+        page.family(name, help, counts.iter().map(|(word, count)| ([(label, word)], count)));
+    };
+    by(
+        "store_requests_total",
+        "Questions about a token at the fleet's store, by result.",
+        "result",
+        &store.requests,
+    );
+    by(
+        "store_errors_total",
+        "What the store, or what it holds, failed by.",
+        "reason",
+        &store.errors,
+    );
+    by(
+        "store_writes_total",
+        "Answers to be kept in the store, by result.",
+        "result",
+        &store.writes,
+    );
+    by(
+        "store_purges_total",
+        "Purges told to the store and heard from it.",
+        "direction",
+        &store.purges,
+    );
+    by(
+        "store_gaps_total",
+        "Times when purges may have been missed, by reason.",
+        "reason",
+        &store.gaps,
+    );
+    by(
+        "store_peers",
+        "Other gateways at the store, by how their configuration compares.",
+        "state",
+        &store.peers,
+    );
+    page.histogram(
+        "store_duration_seconds",
+        "Time questions at the store took.",
+        &store.duration_seconds,
+    );
+    let connections = [([], store.connections)];
+    page.family("store_connections", "Connections to the store.", connections);
+    page.family(
+        "store_up",
+        "Whether a node of the store may be asked (1), or rests after failures (0).",
+        store.nodes.iter().map(|one| ([("node", &*one.node)], one.up.into())),
+    );
+    page.family(
+        "store_in_sync",
+        "Whether all purges up to now are known (1), so that the store is asked.",
+        [([], store.in_sync.into())],
+    );
+    if let Some(seconds) = store.heard_seconds {
+        let name = "store_heard_seconds";
+        page.head(name, "gauge", "Time since the store was heard.");
+        page.sample(name, &[], format_args!("{seconds:.3}"));
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::HistogramSnapshot;
+use super::{HistogramSnapshot, StoreSnapshot};
 use crate::shared::counters::{
     CallResult, ConnectionState, FailureReason, OwnResult, RequestResult, UncachedReason, read,
 };
@@ -40,6 +40,9 @@ pub struct Snapshot<'a> {
     pub caches: &'a [ZoneFacts<'a>],
     /// The endpoints of servers that have a name.
     pub providers: Vec<ProviderEndpoint<'a>>,
+    /// The fleet's store, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreSnapshot>,
 }
 
 /// An endpoint of a server that has a name.
@@ -112,15 +115,15 @@ pub struct EndpointSnapshot {
 pub struct Counts(Vec<(&'static str, u64)>);
 
 impl Counts {
-    fn zero(words: impl Iterator<Item = &'static str>) -> Counts {
+    pub(super) fn zero(words: impl Iterator<Item = &'static str>) -> Counts {
         Counts(words.map(|word| (word, 0)).collect())
     }
 
-    fn add(&mut self, counters: &[AtomicU64]) {
+    pub(super) fn add(&mut self, counters: &[AtomicU64]) {
         self.add_each(counters.iter().map(read));
     }
 
-    fn add_each(&mut self, more: impl Iterator<Item = u64>) {
+    pub(super) fn add_each(&mut self, more: impl Iterator<Item = u64>) {
         for ((_, sum), more) in self.0.iter_mut().zip(more) {
             *sum += more;
         }
@@ -186,11 +189,13 @@ impl EndpointSnapshot {
 impl<'a> Snapshot<'a> {
     /// Reads all numbers. Workers go on counting meanwhile, so numbers that belong together may
     /// differ by what happened in between. `in_use` tells of an endpoint whether anybody asks it
-    /// still: one that nobody does is left out, and would rest for ever.
+    /// still: one that nobody does is left out, and would rest for ever. `store` is the label of the
+    /// fleet's store, where there is one.
     pub fn take(
         state: &State,
         zones: &'a [ZoneFacts<'a>],
         build: Option<Build<'a>>,
+        store: Option<&str>,
         in_use: impl Fn(EndpointId) -> bool,
         here: Here<'_>,
     ) -> Snapshot<'a> {
@@ -202,8 +207,10 @@ impl<'a> Snapshot<'a> {
             uncached.add(&shard.uncached);
             mints += read(&shard.mints);
         }
-        let mut running: Vec<_> = state.slots().owned().collect();
-        running.retain(|(_, pid)| here.runs(*pid));
+        if store.is_none() {
+            requests.0.retain(|(word, n)| *word != RequestResult::Store.word() || *n > 0);
+        }
+        let running = running(state, here);
         let slots: Vec<_> = running.iter().map(|(slot, _)| *slot).collect();
         let is_running = |pid| running.iter().any(|(_, running)| *running == pid);
         let gauges = state.slots().gauges(Here { alive: &is_running, ..here });
@@ -223,6 +230,7 @@ impl<'a> Snapshot<'a> {
             requests_waiting: gauges.waiting,
             caches: zones,
             providers: Vec::new(),
+            store: store.map(|node| StoreSnapshot::take(state, node, here)),
         }
     }
 
@@ -233,6 +241,11 @@ impl<'a> Snapshot<'a> {
         text.push('\n');
         text
     }
+}
+
+/// The numbers and the owners of the slots whose workers run.
+pub(super) fn running(state: &State, here: Here<'_>) -> Vec<(u8, u32)> {
+    state.slots().owned().filter(|(_, pid)| here.runs(*pid)).collect()
 }
 
 fn endpoints(

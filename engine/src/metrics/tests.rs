@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::shared::counters::{
-    CallResult, Counted, FailureReason, OwnResult, RequestResult, UncachedReason,
+    CallResult, Counted, FailureReason, OwnResult, RequestResult, StoreErrorReason, StoreGap,
+    StorePeer, StorePurge, StoreResult, StoreWrite, UncachedReason,
 };
 use crate::shared::endpoint::EndpointId;
 use crate::shared::health::{Availability, Health, Limits, OwnCall};
@@ -32,6 +33,8 @@ const ZONES: [ZoneFacts<'_>; 2] = [
     },
 ];
 const BUILD: Build<'_> = Build { version: "0.1.0", nginx: "1.28.0" };
+
+const NODE: &str = "rediss://valkey.example:6379";
 
 fn nobody(_: u32) -> bool {
     false
@@ -85,7 +88,33 @@ fn busy() -> State {
     open(up, 2, 3);
     open(down, 0, 1);
     open(None, 4, 0);
+    std::mem::forget(Counted::busy(Some(state.slots().store_connections(slot))));
+    count_store(&state);
     state
+}
+
+/// All that there is to count of a store.
+fn count_store(state: &State) {
+    macro_rules! each {
+        ($all:expr, $count:ident) => {
+            for (times, one) in (1..).zip($all) {
+                (0..times).for_each(|slot| state.shard(slot).$count(*one));
+            }
+        };
+    }
+    each!(StoreResult::ALL, count_store_request);
+    each!(StoreErrorReason::ALL, count_store_error);
+    each!(StoreWrite::ALL, count_store_write);
+    each!(StorePurge::ALL, count_store_purge);
+    each!(StoreGap::ALL, count_store_gap);
+    for (count, peer) in (1..).zip(StorePeer::ALL) {
+        state.store().set_peers(*peer, count);
+    }
+    for (slot, ms) in [1, 100, 101].into_iter().enumerate() {
+        state.shard(slot as u8).observe_store(Duration::from_millis(ms));
+    }
+    state.store().heard(NOW - 250);
+    state.store().set_in_sync(true);
 }
 
 /// When the numbers are looked at.
@@ -106,7 +135,9 @@ fn take<'a>(
     build: Option<Build<'a>>,
     alive: impl Fn(u32) -> bool,
 ) -> Snapshot<'a> {
-    Snapshot::take(state, zones, build, |_| true, at(1, NOW, &alive))
+    // All that may be left out goes together.
+    let store = build.map(|_| NODE);
+    Snapshot::take(state, zones, build, store, |_| true, at(1, NOW, &alive))
 }
 
 /// The samples of a page: name with labels, value.
@@ -124,7 +155,8 @@ fn the_text_form_says_it_all() {
     let samples = samples(&page);
     let expected = [
         (r#"requests_total{outcome="hit"}"#, "1"),
-        (r#"requests_total{outcome="error"}"#, "8"),
+        (r#"requests_total{outcome="store"}"#, "4"),
+        (r#"requests_total{outcome="error"}"#, "9"),
         (
             r#"introspections_total{endpoint="https://as.example:443/introspect",result="failed"}"#,
             "3",
@@ -161,6 +193,19 @@ fn the_text_form_says_it_all() {
         (r#"cache_used_bytes{zone="phantom_token"}"#, "16384"),
         (r#"cache_size_bytes{zone="other"}"#, "1048576"),
         (r#"cache_evictions_total{zone="phantom_token"}"#, "7"),
+        (r#"store_requests_total{result="hit"}"#, "1"),
+        (r#"store_requests_total{result="failed"}"#, "7"),
+        (r#"store_errors_total{reason="clock"}"#, "12"),
+        (r#"store_writes_total{result="skipped"}"#, "4"),
+        (r#"store_purges_total{direction="refused"}"#, "3"),
+        (r#"store_gaps_total{reason="missing"}"#, "4"),
+        (r#"store_peers{state="other_key"}"#, "3"),
+        (r#"store_duration_seconds_bucket{le="0.1"}"#, "2"),
+        ("store_duration_seconds_sum", "0.202000"),
+        ("store_connections", "1"),
+        (r#"store_up{node="rediss://valkey.example:6379"}"#, "1"),
+        ("store_in_sync", "1"),
+        ("store_heard_seconds", "0.250"),
         (r#"build_info{version="0.1.0",nginx="1.28.0"}"#, "1"),
     ];
     for (name, value) in expected {
@@ -180,10 +225,17 @@ fn the_text_form_says_it_all() {
 #[test]
 fn what_there_is_not_is_left_out() {
     let page = take(&state(), &[], None, nobody).prometheus();
-    for absent in ["build_info", "cache_", "endpoint", "version"] {
+    for absent in ["build_info", "cache_", "endpoint", "version", "store_"] {
         assert!(!page.contains(&format!("phantom_token_{absent}")), "{absent}");
     }
-    assert_eq!(samples(&page).get("phantom_token_requests_total{outcome=\"hit\"}"), Some(&"0"));
+    let requests = |outcome| format!("phantom_token_requests_total{{outcome=\"{outcome}\"}}");
+    assert_eq!(samples(&page).get(&*requests("hit")), Some(&"0"));
+    assert!(!samples(&page).contains_key(&*requests("store")));
+    // What was counted before a reload stays.
+    let state = state();
+    state.shard(0).count_request(RequestResult::Store);
+    let page = take(&state, &[], None, nobody).prometheus();
+    assert_eq!(samples(&page).get(&*requests("store")), Some(&"1"));
 }
 
 #[test]
@@ -233,8 +285,11 @@ fn both_forms_have_the_same_numbers() {
             }
         }
     }
-    for name in ["introspection_duration_seconds", "queue_duration_seconds"] {
-        let histogram = &json[name];
+    for (name, histogram) in [
+        ("introspection_duration_seconds", &json["introspection_duration_seconds"]),
+        ("queue_duration_seconds", &json["queue_duration_seconds"]),
+        ("store_duration_seconds", &json["store"]["duration_seconds"]),
+    ] {
         for (bound, count) in counts(&histogram["buckets"]) {
             numbers.insert(format!("{name}_bucket{{le=\"{bound}\"}}"), count);
         }
@@ -258,6 +313,28 @@ fn both_forms_have_the_same_numbers() {
             numbers.insert(format!("{metric}{{zone={name}}}"), number(&zone[member]));
         }
     }
+    let store = &json["store"];
+    for (metric, label, member) in [
+        ("requests_total", "result", "requests"),
+        ("errors_total", "reason", "errors"),
+        ("writes_total", "result", "writes"),
+        ("purges_total", "direction", "purges"),
+        ("gaps_total", "reason", "gaps"),
+        ("peers", "state", "peers"),
+    ] {
+        for (word, count) in counts(&store[member]) {
+            numbers.insert(format!("store_{metric}{{{label}=\"{word}\"}}"), count);
+        }
+    }
+    numbers.insert("store_connections".to_owned(), number(&store["connections"]));
+    for one in store["nodes"].as_array().unwrap() {
+        let up = u8::from(one["up"].as_bool().unwrap()).to_string();
+        numbers.insert(format!("store_up{{node={}}}", one["node"]), up);
+    }
+    let in_sync = u8::from(store["in_sync"].as_bool().unwrap()).to_string();
+    numbers.insert("store_in_sync".to_owned(), in_sync);
+    let heard = format!("{:.3}", store["heard_seconds"].as_f64().unwrap());
+    numbers.insert("store_heard_seconds".to_owned(), heard);
     let [version, nginx] = ["version", "nginx"].map(|name| json["build"][name].to_string());
     numbers.insert(format!("build_info{{version={version},nginx={nginx}}}"), "1".to_owned());
 
@@ -275,6 +352,25 @@ fn json_leaves_the_build_out_too() {
     let json = take(&state(), &[], None, nobody).json();
     assert!(json.starts_with("{\"requests\":{\"hit\":0,\"miss\":0,"), "{json}");
     assert!(json.ends_with("\"caches\":[],\"providers\":[]}\n"));
+}
+
+#[test]
+fn a_store_that_rests_or_was_never_heard_is_told() {
+    let state = state();
+    let take = |now| StoreSnapshot::take(&state, NODE, at(1, now, &nobody));
+    let never = take(NOW);
+    assert!(never.nodes[0].up && !never.in_sync);
+    assert_eq!(never.heard_seconds, None);
+    let mut whole = super::tests::take(&state, &[], Some(BUILD), nobody);
+    assert!(!whole.prometheus().contains("store_heard"));
+    count_store(&state);
+    assert!(take(NOW).in_sync && !take(NOW + 1500).in_sync);
+    assert!(state.store().rest(NOW));
+    whole.store = Some(take(NOW));
+    let page = whole.prometheus();
+    let up = format!("phantom_token_store_up{{node=\"{NODE}\"}}");
+    assert_eq!(samples(&page).get(&*up), Some(&"0"), "{page}");
+    assert_eq!(take(NOW).connections, 0, "nobody runs");
 }
 
 #[test]
@@ -332,7 +428,7 @@ fn what_nobody_asks_any_more_is_counted_and_says_nothing() {
         state.gates().refused(1, old, NOW);
     }
     put_to_rest(&state, new);
-    let snapshot = Snapshot::take(&state, &[], None, |id| id == new, at(1, NOW, &nobody));
+    let snapshot = Snapshot::take(&state, &[], None, None, |id| id == new, at(1, NOW, &nobody));
     let [only] = &snapshot.endpoints[..] else { panic!("{:?}", snapshot.endpoints) };
     assert_eq!((only.endpoint.as_str(), only.introspections.total()), (label, 2));
     assert!(!only.up, "the old one's word does not count");
@@ -441,7 +537,7 @@ fn connections_end_with_their_worker() {
     let [first, second] = [1, 2].map(|pid| state.slots().claim(at(pid, 0, &|_| true)).unwrap());
     let open = |slot| Counted::busy(Some(state.slots().connections(slot, id)));
     let shown = |alive: fn(u32) -> bool| {
-        let snapshot = Snapshot::take(&state, &[], None, |_| true, at(1, NOW, &alive));
+        let snapshot = Snapshot::take(&state, &[], None, None, |_| true, at(1, NOW, &alive));
         let one = snapshot.endpoints.into_iter().find(|one| one.endpoint == url).unwrap();
         one.connections.iter().map(|(_, count)| count).collect::<Vec<_>>()
     };

@@ -9,6 +9,7 @@ use std::time::Duration;
 mod connections;
 mod histogram;
 mod labels;
+mod store;
 
 pub use connections::ConnectionCount;
 pub(crate) use connections::Counted;
@@ -16,6 +17,8 @@ pub(crate) use histogram::{BOUNDS, Histogram};
 pub use labels::{
     CallResult, ConnectionState, FailureReason, OwnResult, RequestResult, UncachedReason,
 };
+pub(crate) use store::StoreShard;
+pub use store::{StoreErrorReason, StoreGap, StorePeer, StorePurge, StoreResult, StoreWrite};
 
 /// One worker's share of the totals.
 #[repr(C)]
@@ -25,6 +28,7 @@ pub struct Shard {
     pub(crate) mints: AtomicU64,
     pub(crate) calls: Histogram,
     pub(crate) queue: Histogram,
+    pub(crate) store: StoreShard,
 }
 
 /// What is counted of the calls to one endpoint, by all workers together.

@@ -19,6 +19,7 @@ use super::health::Endpoints;
 use super::health::form::Forms;
 use super::health::gate::Gates;
 use super::health::turn::Turns;
+use super::store::StoreHealth;
 use crate::token::key::{self, TokenHash};
 
 mod notice;
@@ -42,7 +43,7 @@ pub const ALIGN: usize = align_of::<Layout>();
 const MAGIC: u64 = u64::from_be_bytes(*b"phtstate");
 
 /// Rises with every change of [`Layout`] or of what its fields mean.
-const VERSION: u64 = 6;
+const VERSION: u64 = 7;
 
 /// Stripes of generations: a purge or an inactive answer makes the workers' own copies of one token
 /// in so many look outdated, which costs those a look into the shared zone. Their answers that are
@@ -77,6 +78,7 @@ struct Layout {
     forms: Forms,
     turns: Turns,
     notices: Notices,
+    store: StoreHealth,
 }
 
 /// A view of the state zone. Cheap to copy.
@@ -215,6 +217,11 @@ impl State {
     /// Returns the turns of the gateway's own calls.
     pub fn turns(&self) -> &'static Turns {
         &self.0.turns
+    }
+
+    /// Returns what is known of the fleet's store.
+    pub fn store(&self) -> &'static StoreHealth {
+        &self.0.store
     }
 
     /// Hashes what tells a gate from others, all that a server may refuse a caller by: endpoint,

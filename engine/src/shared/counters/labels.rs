@@ -23,6 +23,7 @@ macro_rules! words {
         }
     };
 }
+pub(super) use words;
 
 words! {
     /// How a request that met the module came out.
@@ -33,6 +34,8 @@ words! {
         Miss = "miss",
         /// Another request's call answered.
         Wait = "wait",
+        /// The store of the fleet answered.
+        Store = "store",
         /// An entry that had run out served, because the server could not be asked.
         Stale = "stale",
         /// No authentication was asked for.
@@ -53,6 +56,7 @@ impl RequestResult {
             RequestResult::Hit => "HIT",
             RequestResult::Miss => "MISS",
             RequestResult::Wait => "WAIT",
+            RequestResult::Store => "STORE",
             RequestResult::Stale => "STALE",
             RequestResult::Bypass => "BYPASS",
             RequestResult::Inactive => "INACTIVE",

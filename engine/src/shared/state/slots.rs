@@ -28,6 +28,7 @@ pub(super) struct Slot {
     pub(super) pid: AtomicU32,
     pub(super) pending: AtomicI64,
     waiting: AtomicI64,
+    store: ConnectionCount,
     shard: Shard,
 }
 
@@ -44,6 +45,7 @@ impl Slot {
     fn forget_gauges(&self) {
         self.pending.store(0, Ordering::Relaxed);
         self.waiting.store(0, Ordering::Relaxed);
+        self.store.forget();
     }
 
     fn take(&self, from: u32, to: u32) -> bool {
@@ -139,6 +141,11 @@ impl Slots {
         endpoint: impl Into<Option<EndpointId>>,
     ) -> &ConnectionCount {
         self.connections[usize::from(slot)].of(endpoint.into())
+    }
+
+    /// Returns where the worker that owns `slot` counts its connections to the fleet's store.
+    pub fn store_connections(&self, slot: u8) -> &ConnectionCount {
+        &self.slot(slot).store
     }
 
     fn slot(&self, slot: u8) -> &Slot {
