@@ -65,8 +65,13 @@ fn send_whole(
     }
 }
 
-/// A refusal in our own JSON, for the purge.
-pub(crate) fn problem(r: Request, status: u32, message: &str) -> Result<ngx_int_t, NoMemory> {
-    let body = format!("{{\"code\":\"invalid_request\",\"message\":\"{message}\"}}\n");
+/// A refusal in our own JSON, for the purge. Both texts stand in JSON strings as they are.
+pub(crate) fn problem(
+    r: Request,
+    status: u32,
+    code: &str,
+    message: &str,
+) -> Result<ngx_int_t, NoMemory> {
+    let body = format!("{{\"code\":\"{code}\",\"message\":\"{message}\"}}\n");
     send(r, status, b"application/json", &[], body.as_bytes())
 }

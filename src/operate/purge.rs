@@ -1,6 +1,7 @@
 //! `phantom_token_purge`: forgetting one token, or all.
 
 use phantom_token_engine::http::form::purge::{Purge, PurgeError};
+use phantom_token_engine::token::key::HashKey;
 
 use crate::conf::operate::Purger;
 use crate::conf::{LocConf, MainConf};
@@ -9,8 +10,12 @@ use crate::nginx::log::notice;
 use crate::nginx::reply;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
+use crate::nginx::zone;
 
 const NO_CONTENT: u32 = NGX_HTTP_NO_CONTENT;
+
+/// What is wrong with the request (RFC 6749 §5.2).
+const INVALID: &str = "invalid_request";
 
 /// The content handler of a purge.
 pub(crate) struct PurgeHandler;
@@ -66,18 +71,20 @@ fn is_cross_origin(r: Request) -> bool {
 
 fn finish(r: Request) -> Result<ngx_int_t, NoMemory> {
     let Some(body) = r.body()? else {
-        return reply::problem(r, NGX_HTTP_BAD_REQUEST, "the body could not be read");
+        return reply::problem(r, NGX_HTTP_BAD_REQUEST, INVALID, "the body could not be read");
     };
-    let purged = match Purge::parse(&body) {
+    let purge = match Purge::parse(&body) {
         Err(PurgeError::NoMemory(no_memory)) => return Err(no_memory),
         Err(error) => {
-            return reply::problem(r, NGX_HTTP_BAD_REQUEST, &error.to_string().replace('"', "'"));
+            return reply::problem(r, NGX_HTTP_BAD_REQUEST, INVALID, &error.to_string());
         }
-        Ok(purge) => run(r, &purge),
+        Ok(purge) => purge,
     };
-    if !purged {
-        // The zone's lock could not be had: the caller must not believe it is done.
-        return Ok(NGX_HTTP_SERVICE_UNAVAILABLE as ngx_int_t);
+    if !run(r, &purge) {
+        // The caller must not believe it is done.
+        r.add_header_out(b"Retry-After", str_of(b"1"))?;
+        let words = "a zone could not be locked, and may serve on what was to go: ask again";
+        return reply::problem(r, NGX_HTTP_SERVICE_UNAVAILABLE, "server_error", words);
     }
     reply::send(r, NO_CONTENT, b"", &[], b"")
 }
@@ -91,6 +98,7 @@ fn run(r: Request, purge: &Purge) -> bool {
     let Some(state) = main.cache.state.as_ref().and_then(|zone| zone.state()) else {
         return false;
     };
+    let key = HashKey(zone::worker_key());
     let mut done = true;
     match purge {
         Purge::All => {
@@ -99,17 +107,22 @@ fn run(r: Request, purge: &Purge) -> bool {
                 done &= zone.locked(|locked| locked.clear()).is_some();
             }
             state.purge_all();
-            notice!(r, "all cached tokens are purged");
-        }
-        Purge::Token(token) => {
-            for zone in &main.cache.zones {
-                let Some(arena) = zone.arena() else { continue };
-                let hash = arena.hash_key().token(token);
-                state.purge_token(&hash);
-                done &= zone.locked(|locked| locked.purge(&hash)).is_some();
-                state.purge_token(&hash);
+            if done {
+                notice!(r, "all cached tokens are purged");
             }
         }
+        Purge::Token(token) => {
+            let hash = key.token(token);
+            state.purge_token(&hash);
+            for zone in &main.cache.zones {
+                done &= zone.locked(|locked| locked.purge(&hash)).is_some();
+            }
+            state.purge_token(&hash);
+            if done {
+                notice!(r, "the cached token {hash} is purged");
+            }
+        }
+        Purge::Subject(..) => done = false,
     }
     state.announce_answer();
     done

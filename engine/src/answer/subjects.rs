@@ -27,6 +27,16 @@ impl Subject {
     /// All there are, in the order of their hashes.
     pub const ALL: [Subject; 4] = [Subject::Sub, Subject::ClientId, Subject::Sid, Subject::Jti];
 
+    /// What a purge calls it: the claim's name.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Subject::Sub => "sub",
+            Subject::ClientId => "client_id",
+            Subject::Sid => "sid",
+            Subject::Jti => "jti",
+        }
+    }
+
     /// Hashes a name that a token has for it.
     pub fn hash(self, key: &HashKey, name: &[u8]) -> NonZeroU64 {
         key.name(self as u64, name)

@@ -5,50 +5,82 @@ use crate::http::form::Form;
 use crate::http::form::purge::{Purge, PurgeError};
 use crate::token::bearer::TokenSyntax;
 
-/// A body means what a plain reader of forms finds in it, and a token that is taken comes back
-/// through the writer of forms.
+/// A body means what a plain reader of forms finds in it, and what is taken comes back through the
+/// writer of forms.
 pub fn purge(input: &[u8]) {
     let found = Purge::parse(input);
+    let expected = expected(input);
     let is_other_spelling = found == Err(PurgeError::Respelt);
-    assert_eq!(found.is_ok() || is_other_spelling, expected(input).is_some());
+    assert_eq!(found.is_ok() || is_other_spelling, expected.is_some());
     match &found {
         Ok(Purge::Token(token)) => {
             assert_ne!(is_respelt(token), Some(true));
-            assert_eq!(expected(input), Some(Some(token.to_vec())));
-            let written = Form::new().pair(b"token", token).expect("memory").finish();
-            assert!(Purge::parse(&written).as_ref() == Ok(found.as_ref().expect("a token")));
+            assert_comes_back(&found, &expected, "token", token);
             assert_eq!(format!("{found:?}"), format!("Ok(Token({}))", token.len()));
         }
-        Ok(Purge::All) => assert_eq!(expected(input), Some(None)),
+        Ok(Purge::Subject(subject, name)) => {
+            assert_comes_back(&found, &expected, subject.word(), name);
+            assert_eq!(format!("{found:?}"), format!("Ok(Subject({subject:?}, {}))", name.len()));
+        }
+        Ok(Purge::All) => assert_comes_back(&found, &expected, "all", b"1"),
         Err(PurgeError::NoMemory(error)) => panic!("{error}"),
-        Err(PurgeError::Respelt) => match expected(input) {
-            Some(Some(token)) => assert_ne!(is_respelt(&token), Some(false)),
+        Err(PurgeError::Respelt) => match &expected {
+            Some((name, token)) if name == b"token" => assert_ne!(is_respelt(token), Some(false)),
             other => panic!("{other:?} has one spelling"),
         },
-        Err(PurgeError::Malformed | PurgeError::Repeated | PurgeError::Unknown) => {}
-        Err(PurgeError::Value | PurgeError::NotOne) => {}
+        // What it is refused with stands in a JSON string as it is.
+        Err(error) => assert!(!error.to_string().contains(['"', '\\', '\n'])),
     }
-    // A second field never adds to what is forgotten.
-    for more in [&b"&all=1"[..], b"&token=x", b"&", b"&x=1", b"\n"] {
-        assert!(Purge::parse(&[input, more].concat()).is_err() || input.is_empty());
+    // A second field never adds to what is forgotten, and an issuer changes nothing.
+    if expected.is_some() {
+        for more in [&b"&all=1"[..], b"&token=x", b"&sub=x", b"&", b"&x=1", b"\n"] {
+            assert!(Purge::parse(&[input, more].concat()).is_err());
+        }
+        let issued = Purge::parse(&[input, b"&iss=x"].concat());
+        assert!(issued == found || issued == Err(PurgeError::Repeated));
     }
-    assert!(!matches!(Purge::parse(&[b"token=", input].concat()), Ok(Purge::All)));
+    for name in [&b"token="[..], b"sub="] {
+        assert!(!matches!(Purge::parse(&[name, input].concat()), Ok(Purge::All)));
+    }
 }
 
-/// `Some(Some(token))`, however it is spelt, `Some(None)` for all, `None` for what is to be refused.
-fn expected(body: &[u8]) -> Option<Option<Vec<u8>>> {
+fn assert_comes_back(
+    found: &Result<Purge, PurgeError>,
+    expected: &Option<(Vec<u8>, Vec<u8>)>,
+    name: &str,
+    value: &[u8],
+) {
+    assert_eq!(*expected, Some((name.into(), value.into())));
+    let written = Form::new().pair(name.as_bytes(), value).expect("memory").finish();
+    assert!(Purge::parse(&written) == *found);
+}
+
+/// The one field that counts and its value, a token however it is spelt; `None` for what is to be
+/// refused.
+fn expected(body: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let body = std::str::from_utf8(body).ok()?;
-    // Two fields are one too many, whatever they are.
-    if body.contains('&') || !body.chars().all(|c| c.is_ascii_graphic()) {
+    if !body.chars().all(|c| c.is_ascii_graphic()) {
         return None;
     }
-    let (name, value) = body.split_once('=')?;
-    let (name, value) = (decode(name)?, decode(value)?);
-    match (&name[..], &value[..]) {
-        (b"token", token) if is_token(token, TokenSyntax::Vschar) => Some(Some(token.to_vec())),
-        (b"all", b"1") => Some(None),
-        _ => None,
+    let fields = body.split('&').map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        Some((decode(name)?, decode(value)?))
+    });
+    let fields: Vec<(Vec<u8>, Vec<u8>)> = fields.collect::<Option<_>>()?;
+    let (issuers, mut fields): (Vec<_>, Vec<_>) =
+        fields.into_iter().partition(|(name, _)| name == b"iss");
+    if issuers.len() > 1 || fields.len() != 1 {
+        return None;
     }
+    let (name, value) = fields.pop()?;
+    let is_good = match &name[..] {
+        b"token" => is_token(&value, TokenSyntax::Vschar),
+        b"all" => value == b"1",
+        b"sub" | b"client_id" | b"sid" | b"jti" => std::str::from_utf8(&value)
+            .is_ok_and(|text| !text.is_empty() && !text.bytes().any(|b| b < b' ' || b == 0x7f)),
+        _ => false,
+    };
+    is_good.then_some((name, value))
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {

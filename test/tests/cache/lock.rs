@@ -116,3 +116,24 @@ fn one_that_leaves_without_it_keeps_nothing_for_itself() {
     assert_passes(&clients[0].1.read(), &token);
     wait_until("the answer kept for nobody to go", || used_bytes(&rig) == Some(0));
 }
+
+#[test]
+fn a_purge_that_could_not_reach_it_says_so() {
+    let rig = two_workers("");
+    let token = rig.server.issue();
+    pass(&rig.gateway, "/shown", &token);
+    let lock = HeldLock::of(&rig.gateway, KILOBYTES);
+    for form in [&format!("token={}", token.token), "all=1"] {
+        let mut client = rig.gateway.client();
+        client.send_request("POST", "/purge", &[], form.as_bytes());
+        let response = client.read();
+        assert_eq!((response.status, response.header("retry-after")), (503, Some("1")), "{form}");
+        let body: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+        assert_eq!(body["code"], "server_error");
+        assert!(body["message"].as_str().is_some_and(|words| words.ends_with("ask again")));
+    }
+    drop(lock);
+    assert!(!rig.gateway.error_log().contains("purged"), "no line says that it was done");
+    assert_eq!(purge(&rig.gateway, "all=1"), 204);
+    assert_eq!(pass(&rig.gateway, "/shown", &token), "MISS");
+}

@@ -1,6 +1,5 @@
 use proptest::prelude::*;
 
-use super::purge::{Purge, PurgeError};
 use super::*;
 
 fn encoded(text: &[u8]) -> String {
@@ -59,67 +58,7 @@ fn encoding_changes_what_it_would_escape() {
     assert_eq!(Some(basic(b"a", b"b~*")), basic_raw(b"a", b"b~*").ok());
 }
 
-#[test]
-fn purge_names_one_thing() {
-    let token = |text: &str| Ok(Purge::Token(Zeroizing::new(text.as_bytes().to_vec())));
-    for (body, expected) in [
-        ("token=abc", token("abc")),
-        ("token=a%2Bb%2f%3D", token("a+b/=")),
-        ("token=a+b", Err(PurgeError::Value)),
-        ("token=a%2Cb", Err(PurgeError::Value)),
-        ("token=%00", Err(PurgeError::Value)),
-        ("token=eyJhbGciOiJIUzI1NiJ9.e30.AA", token("eyJhbGciOiJIUzI1NiJ9.e30.AA")),
-        ("token=eyJhbGciOiJIUzI1NiJ9.e30.AB", Err(PurgeError::Respelt)),
-        ("token=eyJhbGciOiJIUzI1NiJ9.e30.AA==", Err(PurgeError::Respelt)),
-        ("token=ab==", token("ab==")),
-        ("%74oken=abc", token("abc")),
-        ("all=1", Ok(Purge::All)),
-        ("", Err(PurgeError::NotOne)),
-        ("token=abc&all=1", Err(PurgeError::NotOne)),
-        ("token=&all=1", Err(PurgeError::NotOne)),
-        ("token=", Err(PurgeError::Value)),
-        ("all=", Err(PurgeError::Value)),
-        ("all=0", Err(PurgeError::Value)),
-        ("all=true", Err(PurgeError::Value)),
-        ("token=a&token=a", Err(PurgeError::Repeated)),
-        ("all=1&all=1", Err(PurgeError::Repeated)),
-        ("token=a&x=y", Err(PurgeError::Unknown)),
-        ("Token=a", Err(PurgeError::Unknown)),
-        ("=a", Err(PurgeError::Unknown)),
-        ("token", Err(PurgeError::Malformed)),
-        ("token=a&", Err(PurgeError::Malformed)),
-        ("&token=a", Err(PurgeError::Malformed)),
-        ("token=%", Err(PurgeError::Malformed)),
-        ("token=%4", Err(PurgeError::Malformed)),
-        ("token=%4g", Err(PurgeError::Malformed)),
-        ("token=%+1", Err(PurgeError::Malformed)),
-        ("token=a\n", Err(PurgeError::Malformed)),
-        ("token=a b", Err(PurgeError::Malformed)),
-        ("{\"token\":\"a\"}", Err(PurgeError::Malformed)),
-    ] {
-        assert_eq!(Purge::parse(body.as_bytes()), expected, "{body:?}");
-    }
-}
-
-#[test]
-fn debug_hides_the_token() {
-    let purge = Purge::parse(b"token=secret").expect("a purge");
-    assert_eq!(format!("{purge:?}"), "Token(6)");
-}
-
 proptest! {
-    #[test]
-    fn any_body_is_read_without_a_panic(body: Vec<u8>) {
-        let _ = Purge::parse(&body);
-    }
-
-    #[test]
-    fn a_printed_token_reads_back(token in "[!#-+\\--~]{1,200}") {
-        let token = token.into_bytes();
-        let body = introspection_body(&token, []).unwrap();
-        prop_assert_eq!(Purge::parse(&body), Ok(Purge::Token(Zeroizing::new(token))));
-    }
-
     #[test]
     fn the_whole_form_fits_what_was_reserved(
         pairs in proptest::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>()), 0..6),
