@@ -11,7 +11,7 @@ use crate::answer::{Answer, NoVerdict, Skew};
 use crate::client::CallError;
 use crate::failure::{Failure, FailureKind};
 use crate::guard::PanicSite;
-use crate::lifetime::{self, CacheControlPolicy, Expiry, Keep, Life, Uncached};
+use crate::lifetime::{self, Aged, CacheControlPolicy, Expiry, Keep, Life, Uncached};
 use crate::lookup::{Found, Origin};
 use crate::shared::counters::{CallResult, UncachedReason};
 use crate::shared::health::Health;
@@ -28,9 +28,9 @@ pub struct Done {
     pub end: End,
     /// How long it waited in the pool's queue.
     pub queued: Duration,
-    /// How long it was on the wire; zero where nothing was sent.
+    /// How long the call to the server took; zero where none was made.
     pub took: Duration,
-    /// When it began.
+    /// When that began.
     pub began: Instant,
     /// Whether the queue had left it time enough for an answer.
     pub had_time: bool,
@@ -38,6 +38,7 @@ pub struct Done {
 
 /// How an attempt ended.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one is made for each call, and taken apart at once")]
 pub enum End {
     /// A source answered.
     Answered(Found),
@@ -215,6 +216,7 @@ pub fn judge(done: Done, asked: &Asked, now: Now) -> Judgement {
         End::Answered(Found { origin: Origin::AuthorizationServer, answer, .. }) => {
             judge::judge(Ok(answer), asked.alone, had_time)
         }
+        End::Answered(Found { origin: Origin::Store(_), .. }) => Verdict::NOTHING,
         End::Failed(error) => judge::judge(Err(error), asked.alone, had_time),
         End::Unsent | End::Skipped | End::Panicked(_) => Verdict::NOTHING,
     };
@@ -254,6 +256,9 @@ pub fn judge(done: Done, asked: &Asked, now: Now) -> Judgement {
                 ..judgement
             }
         }
+        End::Answered(Found { origin: Origin::Store(aged), answer, .. }) => {
+            Judgement { next: stored(answer, aged, &asked.keeps, now), ..judgement }
+        }
         End::Answered(Found { answer: Answer::Failed(answer), .. }) => {
             no_verdict(answer, asked, judgement)
         }
@@ -264,13 +269,7 @@ pub fn judge(done: Done, asked: &Asked, now: Now) -> Judgement {
             latency: Some(Latency::Answered(took)),
             call: Some(CallResult::Inactive),
             say: skew.map(Line::Expired),
-            next: Next::Tell(
-                Told::Inactive,
-                match asked.keeps.inactive_ms {
-                    0 => Keeping::Forget,
-                    valid_ms => Keeping::Store(Life::of_inactive(now.ms, valid_ms)),
-                },
-            ),
+            next: Next::Tell(Told::Inactive, asked.keeps.inactive(now)),
             ..judgement
         },
         End::Answered(Found { answer: Answer::Active(grant), caching, .. }) => {
@@ -332,6 +331,25 @@ fn active(grant: Grant, keep: Keep, in_zone: bool, now: Now) -> Next {
     Next::Tell(Told::Active(grant, life, uncached), keeping)
 }
 
+/// What another gateway was told, and left in the store.
+fn stored(answer: Answer, aged: Aged, keeps: &Keeps, now: Now) -> Next {
+    match answer {
+        Answer::Active(grant) => {
+            let exp = grant.exp.map(|exp| Expiry::new(exp, now.ms, now.secs));
+            let life = Life::of_aged(aged, keeps.valid_ms, exp, now.ms);
+            // Where its time has run out on the way here, whoever gets it sees that.
+            let keeping = match life.has_expired(now.ms, now.secs) {
+                true => Keeping::Leave,
+                false => Keeping::Store(life),
+            };
+            Next::Tell(Told::Active(grant, life, None), keeping)
+        }
+        Answer::Inactive(_) => Next::Tell(Told::Inactive, keeps.inactive(now)),
+        // Nobody leaves such a thing there.
+        Answer::Failed(failure) => Next::Tell(Told::Failed(failure.into()), Keeping::Leave),
+    }
+}
+
 fn gate(credentials: Credentials, forms: Forms) -> Gate {
     match (credentials, forms) {
         (Credentials::Nothing, _) => Gate::Nothing,
@@ -348,6 +366,16 @@ fn taken(asked: &Asked, form: Form) -> Option<Form> {
 
 fn failed(kind: FailureKind) -> Next {
     Next::Tell(Told::Failed(kind.into()), Keeping::Leave)
+}
+
+impl Keeps {
+    /// What becomes of an inactive answer.
+    fn inactive(&self, now: Now) -> Keeping {
+        match self.inactive_ms {
+            0 => Keeping::Forget,
+            valid_ms => Keeping::Store(Life::of_inactive(now.ms, valid_ms)),
+        }
+    }
 }
 
 impl Forms {

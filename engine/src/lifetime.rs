@@ -64,6 +64,24 @@ impl Life {
         Life { stored: now_ms, until, exp: None, may_stale: false }
     }
 
+    /// Makes the life of an answer that another gateway was given, for a location that keeps answers for
+    /// `valid_ms` milliseconds.
+    ///
+    /// On a machine that runs for less than the answer is old, no time says when the server was asked:
+    /// there it ends for all locations when it does for this one.
+    pub fn of_aged(aged: Aged, valid_ms: u64, exp: Option<Expiry>, now_ms: u64) -> Life {
+        let Aged { age_ms, left_ms, may_stale } = aged;
+        let left_ms = match age_ms <= now_ms {
+            true => left_ms,
+            false => {
+                let left = valid_ms.saturating_sub(age_ms);
+                Some(left_ms.map_or(left, |ms| ms.min(left)))
+            }
+        };
+        let until = left_ms.map(|left| now_ms.saturating_add(left));
+        Life { stored: now_ms.saturating_sub(age_ms), until, exp, may_stale }
+    }
+
     /// Makes the life of an answer that is not kept: over at once, but for the request that has it,
     /// which may go on until the token expires.
     pub fn of_none(now_ms: u64, exp: Option<Expiry>) -> Life {
@@ -75,6 +93,17 @@ impl Life {
     pub fn has_expired(&self, now_ms: u64, now: u64) -> bool {
         self.exp.is_some_and(|exp| exp.has_passed(now_ms, now))
     }
+}
+
+/// How old an answer is that another gateway was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aged {
+    /// How long ago the server was asked, in milliseconds.
+    pub age_ms: u64,
+    /// What `Cache-Control` leaves of it, in milliseconds.
+    pub left_ms: Option<u64>,
+    /// Whether it may serve after its end while the server cannot be asked.
+    pub may_stale: bool,
 }
 
 /// Whether an active answer is kept.

@@ -8,7 +8,7 @@ use phantom_token_engine::attempt::{
 };
 use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::local::Cached;
-use phantom_token_engine::lookup::Source;
+use phantom_token_engine::lookup::{Lookup, Time};
 use phantom_token_engine::memory::NoMemory;
 use phantom_token_engine::shared::health::Availability;
 use phantom_token_engine::shared::health::form::Form;
@@ -19,7 +19,7 @@ use crate::finding::Finding;
 use crate::flight::call::{self, About};
 use crate::flight::desk::Desk;
 use crate::flight::own_calls::{self, Doubt};
-use crate::flight::work::{Time, Work};
+use crate::flight::work::Work;
 use crate::flight::{Flight, Role, made};
 use crate::nginx::sys::*;
 use crate::nginx::task::Task;
@@ -98,10 +98,9 @@ impl Flight {
         };
         let call = call::make(policy, endpoint, &about)
             .map_err(|NoMemory| Failure::from(FailureKind::Internal))?;
-        let source = Source::AuthorizationServer(call);
         let terms = call::terms(policy, &self.params, desk.worker.hash_key);
         let minter = policy.mint.as_ref().map(|mint| mint.minter.clone());
-        let work = Work::new(self.id, source, terms, minter, time);
+        let work = Work::new(self.id, Lookup::new(call, terms, minter, time));
         self.work = Task::post(policy.thread_pool, work);
         if self.work.is_none() {
             counters::failure(&desk.worker, None, FailureKind::Overflow);

@@ -5,7 +5,6 @@
 
 use std::cell::{OnceCell, RefCell};
 
-use phantom_token_engine::attempt::End;
 use phantom_token_engine::failure::FailureKind;
 
 use crate::conf::MainConf;
@@ -59,7 +58,7 @@ impl Desk {
         counters::pending(&self.worker, -1);
         let done = work.take();
         counters::queued(&self.worker, done.queued);
-        if !matches!(done.end, End::Unsent | End::Skipped) {
+        if !done.took.is_zero() {
             counters::observe_call(&self.worker, done.took);
         }
         let flight = self.flights.take(work.flight).and_then(|flight| flight.complete(self, done));

@@ -42,6 +42,11 @@ fn found(answer: Answer, caching: Caching) -> End {
     End::Answered(Found { origin: Origin::AuthorizationServer, status: 200, answer, caching })
 }
 
+fn stored(answer: Answer, age_ms: u64, left_ms: Option<u64>) -> End {
+    let origin = Origin::Store(Aged { age_ms, left_ms, may_stale: true });
+    End::Answered(Found { origin, status: 0, answer, caching: Caching::default() })
+}
+
 fn answered(answer: Answer) -> End {
     found(answer, Caching::default())
 }
@@ -355,4 +360,52 @@ fn a_token_that_expires_on_the_way_here_is_not_active() {
     let judgement = judged(expired, &ALONE);
     assert_eq!(judgement.next, Next::Tell(Told::Inactive, Keeping::Forget));
     assert_eq!(judgement.call, Some(CallResult::Active), "as the server has it");
+}
+
+/// What is said of an answer from the store: nothing of the server, whatever follows.
+fn of_the_store(next: Next) -> Judgement {
+    Judgement { next, ..nothing_but(FailureKind::Internal) }
+}
+
+#[test]
+fn an_answer_from_the_store_lives_since_the_server_was_asked() {
+    let exp = Some(NOW.secs + 60);
+    let asked_forms = [ALONE, OF_TWO, with_forms(Form::Encoded, false, true)];
+    for (age_ms, left_ms) in [(0, None), (20_000, None), (20_000, Some(7_000))] {
+        let life = Life {
+            stored: NOW.ms - age_ms,
+            until: left_ms.map(|left| NOW.ms + left),
+            exp: exp.map(|exp| Expiry::new(exp, NOW.ms, NOW.secs)),
+            may_stale: true,
+        };
+        for asked in &asked_forms {
+            let judged = judged(stored(Answer::Active(grant(exp)), age_ms, left_ms), asked);
+            let told = Told::Active(grant(exp), life, None);
+            assert_eq!(judged, of_the_store(Next::Tell(told, Keeping::Store(life))));
+        }
+    }
+}
+
+#[test]
+fn an_answer_from_the_store_that_expires_on_the_way_is_not_kept() {
+    let judged = judged(stored(Answer::Active(grant(Some(NOW.secs))), 20_000, None), &ALONE);
+    let Next::Tell(Told::Active(_, life, None), Keeping::Leave) = judged.next else {
+        panic!("{judged:?}");
+    };
+    assert!(life.has_expired(NOW.ms, NOW.secs));
+}
+
+#[test]
+fn what_another_gateway_was_told_of_an_inactive_token_is_kept_as_if_told_here() {
+    for (inactive_ms, keeping) in
+        [(1_000, Keeping::Store(Life::of_inactive(NOW.ms, 1_000))), (0, Keeping::Forget)]
+    {
+        let asked = keeping_of(inactive_ms);
+        let judged = judged(stored(Answer::Inactive(None), 3, None), &asked);
+        assert_eq!(judged, of_the_store(Next::Tell(Told::Inactive, keeping)));
+    }
+}
+
+fn keeping_of(inactive_ms: u64) -> Asked {
+    keeping(|keeps| keeps.inactive_ms = inactive_ms)
 }

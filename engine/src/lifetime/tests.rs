@@ -300,3 +300,30 @@ fn a_minted_jwt_serves_last_with_a_minute_left_or_half_of_its_time() {
     }
     assert_eq!(serves_of(u64::MAX), u64::MAX - 60_000);
 }
+
+#[test]
+fn an_answer_of_another_gateways_is_as_old_as_it_is() {
+    let aged = Aged { age_ms: 200_000, left_ms: None, may_stale: true };
+    let fresh =
+        |life: &Life, valid_ms, now_ms| freshness(life, valid_ms, 0, now_ms, 0) == Freshness::Fresh;
+    let life = Life::of_aged(aged, 300_000, None, 1_000_000);
+    assert_eq!(life, Life { stored: 800_000, until: None, exp: None, may_stale: true });
+    assert!(fresh(&life, 300_000, 1_099_999) && !fresh(&life, 300_000, 1_100_000));
+    assert!(fresh(&life, 400_000, 1_199_999), "another location keeps it for longer");
+    let aged = Aged { left_ms: Some(50_000), ..aged };
+    assert_eq!(Life::of_aged(aged, 300_000, None, 1_000_000).until, Some(1_050_000));
+}
+
+#[test]
+fn an_answer_may_be_older_than_the_machine() {
+    let aged = Aged { age_ms: 200_000, left_ms: None, may_stale: false };
+    for (left_ms, end) in [(None, 110_000), (Some(500_000), 110_000), (Some(7_000), 17_000)] {
+        let life = Life::of_aged(Aged { left_ms, ..aged }, 300_000, None, 10_000);
+        assert_eq!((life.stored, life.until), (0, Some(end)));
+        assert_eq!(freshness(&life, 300_000, 0, end - 1, 0), Freshness::Fresh);
+        assert_eq!(freshness(&life, 300_000, 0, end, 0), Freshness::Gone);
+    }
+    // Nor does it serve where it is too old already.
+    let life = Life::of_aged(aged, 100_000, None, 10_000);
+    assert_eq!(freshness(&life, 300_000, 0, 10_000, 0), Freshness::Gone);
+}
