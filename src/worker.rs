@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+use std::rc::Rc;
+
 use phantom_token_engine::arena::Record;
 use phantom_token_engine::local::Local;
 use phantom_token_engine::shared::state::State;
-use phantom_token_engine::token::key::HashKey;
+use phantom_token_engine::token::key::{HashKey, Hashing};
 
 use crate::access::questions::Questions;
 use crate::conf::MainConf;
@@ -28,8 +30,12 @@ pub(crate) struct Worker {
     pub(crate) local: Local,
     /// Where the zone's answers are copied to.
     pub(crate) record: Record,
-    /// The key of all hashes: of locations without a cache, and of what answers name.
-    pub(crate) hash_key: HashKey,
+    /// The key of all hashes, of tokens, identities and what answers name, and what tells this
+    /// configuration's entries from those of others in the same zones.
+    pub(crate) hashing: Hashing,
+    /// The keys under which workers that still run may hash, this one's first: what is purged is so
+    /// under each of them.
+    pub(crate) known_keys: Rc<[HashKey]>,
     /// Of variables that are asked for too early.
     pub(crate) early: Questions,
 }
@@ -38,12 +44,14 @@ impl Worker {
     /// Takes up a worker's work. `None` where the module is unused.
     pub(crate) fn new(conf: &MainConf) -> Option<Self> {
         let state = conf.cache.state.as_ref().and_then(|zone| zone.state())?;
+        let own = HashKey(zone::worker_key());
         Some(Self {
             state,
             slot: state.slots().claim(here()),
             local: Local::new(conf.cache.worker_cache.or(WORKER_CACHE), WORKER_CACHE_BYTES),
             record: Record::with_room(RECORD_ROOM),
-            hash_key: HashKey(zone::worker_key()),
+            hashing: Hashing { key: own, era: state.era(0) },
+            known_keys: Rc::new([own]),
             early: Questions::default(),
         })
     }

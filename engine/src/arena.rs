@@ -282,7 +282,7 @@ impl Arena {
         Ok(Self { memory, hash_key: HashKey(hash_key) })
     }
 
-    /// The secret of this zone's hashes.
+    /// The secret of this zone's checksums and of where things lie.
     pub fn hash_key(&self) -> HashKey {
         self.hash_key
     }

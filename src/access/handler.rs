@@ -126,15 +126,12 @@ fn ask<const ANEW: bool>(
     // Whoever asks anew has what the first question has left.
     let deadline = ctx.deadline.unwrap_or_else(|| now_ms() + policy.timeout_ms);
     let asked = desk::with(|desk| {
-        let hash_key = match policy.zone.as_ref().and_then(|zone| zone.arena()) {
-            Some(arena) => arena.hash_key(),
-            None => desk.worker.hash_key,
-        };
+        let hashing = desk.worker.hashing;
         let values = [&headers, &params];
-        let key = policy.key(&hash_key, token, values);
+        let key = policy.key(&hashing, token, values);
         ctx.token = Some(key.token);
 
-        let key_as_of = |other: &Policy| policy.key_as_of(other, &hash_key, token, values);
+        let key_as_of = |other: &Policy| policy.key_as_of(other, &hashing, token, values);
         if ANEW {
             ctx.learnt.retain(|known| known.key != key_as_of(&known.policy));
         }

@@ -8,7 +8,7 @@ use phantom_token_engine::answer::Forward;
 use phantom_token_engine::answer::facts::Signer;
 use phantom_token_engine::answer::nature::Accepts;
 use phantom_token_engine::token::bearer::TokenSyntax;
-use phantom_token_engine::token::key::{HashKey, IdentityHash, Key};
+use phantom_token_engine::token::key::{Hashing, IdentityHash, Key};
 
 use crate::conf::access::{self, AllowOptions};
 use crate::conf::cache::{self, CacheTimes};
@@ -201,31 +201,31 @@ impl Policy {
 
     /// H(token) ‖ H(identity), with those of the extra headers' and parameters' values that the answer
     /// may depend on.
-    pub(crate) fn key(&self, hash_key: &HashKey, token: &[u8], values: [&Values; 2]) -> Key {
+    pub(crate) fn key(&self, hashing: &Hashing, token: &[u8], values: [&Values; 2]) -> Key {
         if self.introspection.extras.all().any(|extra| extra.keyed) {
-            return self.key_as_of(self, hash_key, token, values);
+            return self.key_as_of(self, hashing, token, values);
         }
-        let identity = || self.identity_as_of(self, hash_key, values);
+        let identity = || self.identity_as_of(self, hashing, values);
         let identity = *self.identity_hash.get_or_init(identity);
-        Key { token: hash_key.token(token), identity }
+        Key { token: hashing.token(token), identity }
     }
 
     /// What it would be if this location used the zone of another.
     pub(crate) fn key_as_of(
         &self,
         other: &Policy,
-        hash_key: &HashKey,
+        hashing: &Hashing,
         token: &[u8],
         values: [&Values; 2],
     ) -> Key {
-        let identity = self.identity_as_of(other, hash_key, values);
-        Key { token: hash_key.token(token), identity }
+        let identity = self.identity_as_of(other, hashing, values);
+        Key { token: hashing.token(token), identity }
     }
 
     fn identity_as_of(
         &self,
         other: &Policy,
-        hash_key: &HashKey,
+        hashing: &Hashing,
         values: [&Values; 2],
     ) -> IdentityHash {
         let Introspection { extras, identity, .. } = &*self.introspection;
@@ -234,6 +234,6 @@ impl Policy {
         let mut forward = vec![self.forward as u8];
         forward.extend(self.mint.iter().flat_map(|mint| &mint.identity));
         let fixed = [zone, identity.bytes(), &forward];
-        hash_key.identity(fixed.into_iter().chain(extras.keyed(values)))
+        hashing.identity(fixed.into_iter().chain(extras.keyed(values)))
     }
 }

@@ -98,7 +98,7 @@ impl Flight {
         };
         let call = call::make(policy, endpoint, &about)
             .map_err(|NoMemory| Failure::from(FailureKind::Internal))?;
-        let terms = call::terms(policy, &self.params, desk.worker.hash_key);
+        let terms = call::terms(policy, &self.params, desk.worker.hashing.key);
         let minter = policy.mint.as_ref().map(|mint| mint.minter.clone());
         let work = Work::new(self.id, Lookup::new(call, terms, minter, time));
         self.work = Task::post(policy.thread_pool, work);

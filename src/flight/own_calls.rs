@@ -299,7 +299,7 @@ impl Case {
         let calls = forms.into_iter().map(|form| Ok((form, make(form)?)));
         Ok(Made {
             calls: calls.collect::<Result<_, NoMemory>>()?,
-            terms: call::terms(&self.policy, &params, desk.worker.hash_key),
+            terms: call::terms(&self.policy, &params, desk.worker.hashing.key),
             alone: introspection.endpoints.len() == 1,
         })
     }

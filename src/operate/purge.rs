@@ -1,16 +1,15 @@
 //! `phantom_token_purge`: forgetting one token, or all.
 
 use phantom_token_engine::http::form::purge::{Purge, PurgeError};
-use phantom_token_engine::token::key::HashKey;
 
 use crate::conf::operate::Purger;
 use crate::conf::{LocConf, MainConf};
+use crate::flight::desk;
 use crate::nginx::handlers::Handler;
 use crate::nginx::log::notice;
 use crate::nginx::reply;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
-use crate::nginx::zone;
 
 const NO_CONTENT: u32 = NGX_HTTP_NO_CONTENT;
 
@@ -98,7 +97,7 @@ fn run(r: Request, purge: &Purge) -> bool {
     let Some(state) = main.cache.state.as_ref().and_then(|zone| zone.state()) else {
         return false;
     };
-    let key = HashKey(zone::worker_key());
+    let Some(keys) = desk::with(|desk| desk.worker.known_keys.clone()) else { return false };
     let mut done = true;
     match purge {
         Purge::All => {
@@ -112,14 +111,15 @@ fn run(r: Request, purge: &Purge) -> bool {
             }
         }
         Purge::Token(token) => {
-            let hash = key.token(token);
-            state.purge_token(&hash);
-            for zone in &main.cache.zones {
-                done &= zone.locked(|locked| locked.purge(&hash)).is_some();
+            for hash in keys.iter().map(|key| key.token(token)) {
+                state.purge_token(&hash);
+                for zone in &main.cache.zones {
+                    done &= zone.locked(|locked| locked.purge(&hash)).is_some();
+                }
+                state.purge_token(&hash);
             }
-            state.purge_token(&hash);
             if done {
-                notice!(r, "the cached token {hash} is purged");
+                notice!(r, "the cached token {} is purged", keys[0].token(token));
             }
         }
         Purge::Subject(..) => done = false,

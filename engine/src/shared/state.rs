@@ -13,6 +13,7 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::atomic::Word as _;
 use super::counters::{EndpointCalls, Shard};
 use super::endpoint::{ByEndpoint, EndpointId};
 use super::health::Endpoints;
@@ -68,6 +69,8 @@ struct Layout {
     answered: Padded<AtomicU64>,
     flights: Padded<AtomicU64>,
     purged_all: Padded<AtomicU64>,
+    /// Which configurations' answers count: a tag in the upper bits, a number in the lower 16.
+    era: AtomicU64,
     purged: [AtomicU64; STRIPES],
     slots: Slots,
     endpoints: Endpoints,
@@ -236,6 +239,23 @@ impl State {
     /// [`State::gate_hash`] is, and another hash than that.
     pub fn form_hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
         self.gate_hash([&b"form"[..]].into_iter().chain(parts))
+    }
+
+    /// Returns the era of a worker that starts with a configuration of this tag. A tag that is not the
+    /// last one's begins a new era: nothing that was kept in another is to be found, not even where an
+    /// earlier tag comes back, since purges may not have been heard meanwhile.
+    pub fn era(&self, tag: u64) -> u16 {
+        let tag = tag | 1 << 16;
+        loop {
+            let last = self.0.era.get();
+            if last & !0xffff == tag & !0xffff {
+                return last as u16;
+            }
+            let next = tag & !0xffff | u64::from((last as u16).wrapping_add(1));
+            if self.0.era.exchange(last, next).is_ok() {
+                return next as u16;
+            }
+        }
     }
 
     /// Returns the generation of a token.

@@ -1,7 +1,8 @@
 //! Under what an answer is kept: a keyed hash of the token and one of the identity that asked.
 //!
-//! Hashes are SipHash-2-4 with 128 bits of output. The key is random and made with the shared zone,
-//! so nobody outside can search for two tokens that meet; the opaque token itself is never stored.
+//! Hashes are SipHash-2-4 with 128 bits of output. The key is secret: random and made by the master
+//! process, or derived from the fleet's key, so nobody outside can search for two tokens that meet;
+//! the opaque token itself is never stored.
 //! Each part is tagged and length-prefixed: no two different lists of parts feed the hash the same
 //! bytes.
 
@@ -12,7 +13,7 @@ use std::num::NonZeroU64;
 use siphasher::sip::SipHasher24 as SipHasher64;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-/// The secret key of token and identity hashes: 16 random bytes.
+/// The secret key of token and identity hashes: 16 bytes that nobody can guess.
 ///
 /// ```
 /// use phantom_token_engine::token::key::HashKey;
@@ -56,15 +57,36 @@ pub struct Key {
     pub identity: IdentityHash,
 }
 
-impl HashKey {
-    /// Hashes the bytes of an opaque token.
+/// How a worker hashes what answers are kept under.
+#[derive(Clone, Copy)]
+pub struct Hashing {
+    /// The key of all hashes.
+    pub key: HashKey,
+    /// What is kept in another one is not found ([`State::era`](crate::shared::state::State::era)).
+    pub era: u16,
+}
+
+impl Hashing {
+    /// Hashes the bytes of an opaque token: the same in every era.
     pub fn token(&self, token: &[u8]) -> TokenHash {
-        TokenHash(self.hash(b'T', [token]))
+        self.key.token(token)
     }
 
     /// Hashes the parts that make an identity, in a fixed order.
     pub fn identity<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> IdentityHash {
-        IdentityHash(self.hash(b'I', parts))
+        IdentityHash(self.key.hash(u64::from(b'I') | u64::from(self.era) << 8, parts))
+    }
+}
+
+impl HashKey {
+    /// Hashes the bytes of an opaque token.
+    pub fn token(&self, token: &[u8]) -> TokenHash {
+        TokenHash(self.hash(b'T'.into(), [token]))
+    }
+
+    /// Hashes the parts that make an identity, in a fixed order.
+    pub fn identity<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> IdentityHash {
+        IdentityHash(self.hash(b'I'.into(), parts))
     }
 
     /// Hashes a name of one kind in 64 bits; names of two kinds have nothing in common.
@@ -75,10 +97,10 @@ impl HashKey {
         NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN)
     }
 
-    fn hash<'a>(&self, tag: u8, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {
+    fn hash<'a>(&self, tag: u64, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 16] {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         // Whole words are hashed faster than odd bytes.
-        hasher.write_u64(u64::from(tag));
+        hasher.write_u64(tag);
         for part in parts {
             hasher.write_u64(part.len() as u64);
             hasher.write(part);
@@ -118,6 +140,18 @@ mod tests {
         assert_ne!(split(&[b"ab", b"c"]), split(&[b"a", b"bc"]));
         assert_ne!(split(&[b"abc"]), split(&[b"abc", b""]));
         assert_ne!(key.token(b"abc").0, split(&[b"abc"]).0);
+    }
+
+    #[test]
+    fn another_era_finds_the_same_token_and_no_identity() {
+        let key = HashKey([7; 16]);
+        let [one, other] = [1, 258].map(|era| Hashing { key, era });
+        assert_eq!(one.token(b"t"), other.token(b"t"));
+        assert_eq!(one.token(b"t"), key.token(b"t"));
+        let all =
+            [one.identity([&b"i"[..]]), other.identity([&b"i"[..]]), key.identity([&b"i"[..]])];
+        assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
+        assert_ne!(one.identity([&b"i"[..]]).0, one.token(b"i").0);
     }
 
     #[test]

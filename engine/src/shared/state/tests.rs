@@ -332,3 +332,20 @@ fn parts_of_a_hash_do_not_run_into_each_other() {
     assert_ne!(hash_of(&[b"ab", b"c"]), hash_of(&[b"a", b"bc"]));
     assert_ne!(hash_of(&[b"", b"a"]), hash_of(&[b"a"]));
 }
+
+#[test]
+fn another_tag_begins_an_era_and_an_earlier_one_does_not_come_back() {
+    let state = state();
+    let first = state.era(0);
+    assert_eq!(state.era(0), first, "each worker of a configuration");
+    let (one, other) = (0xdead_beef_0000_0001, 0xdead_beef_ffff_0001);
+    let second = state.era(one);
+    assert_ne!(second, first);
+    assert_eq!(state.era(one), second);
+    let third = state.era(other);
+    assert_ne!(third, second);
+    let fourth = state.era(one);
+    assert!(![first, second, third].contains(&fourth));
+    let fifth = state.era(0);
+    assert!(![first, second, third, fourth].contains(&fifth));
+}
