@@ -33,6 +33,7 @@ pub mod rig;
 pub mod server;
 pub mod servers;
 pub mod soak;
+pub mod store;
 pub mod tls;
 pub mod tool;
 
@@ -45,3 +46,4 @@ pub use metrics::Metrics;
 pub use nginx::Gateway;
 pub use rig::{Reply, Rig};
 pub use servers::OidcProvider;
+pub use store::Store;
