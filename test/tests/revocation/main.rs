@@ -1,0 +1,7 @@
+//! How long a revoked token works: each row of the table in `docs/caching.md`, measured.
+
+mod kept;
+mod purged;
+mod several;
+mod support;
+mod table;
