@@ -12,6 +12,8 @@
 //! - A kept connection that turns out closed before any byte of an answer is replaced by a fresh
 //!   one, once. Nothing else is tried again here. Each attempt has a body of its own ([`Body`]).
 //! - No redirects, no proxies, no compression, no cookies; interim answers are skipped.
+//!
+//! The store ([`crate::store`]) is spoken to over the same names, sockets, TLS and deadlines.
 
 mod agent;
 mod body;
@@ -30,6 +32,7 @@ mod socket;
 #[cfg(feature = "testing")]
 mod stats;
 mod stop;
+mod stream;
 mod tls;
 mod transport;
 mod verify;
@@ -49,8 +52,15 @@ pub use self::stats::{Stats, stats};
 pub use self::stop::stop;
 pub use self::tls::{Tls, TlsConfigError, TlsFile, TlsOptions};
 
+pub(crate) use self::buffer::Input;
+pub(crate) use self::dial::Place;
+pub(crate) use self::endpoint::{Host, parse_port, split_port};
+pub(crate) use self::session::Failure as SessionFailure;
+pub(crate) use self::socket::Halt;
+pub(crate) use self::stop::Running;
+pub(crate) use self::stream::{MAX_IDLE, Stream};
+
 use self::agent::Agent;
-use self::stop::Running;
 use self::transport::Failure;
 use crate::http::response::Response;
 use crate::shared::counters::ConnectionCount;

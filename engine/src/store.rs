@@ -4,13 +4,19 @@
 //! truth: away, slow, full, flushed or lying, it costs bounded time and calls, never a wrong answer.
 //!
 //! - [`wire`]: what is sent, in the protocol's own form; [`reply`]: what comes back, and what it means.
-//! - [`Nodes`]: the store's servers behind one face, whatever they are.
+//! - [`Nodes`]: the store's servers behind one face, whatever they are; [`node`]: one server, with the
+//!   connections to it that are kept; [`address`]: where it is.
 
+pub mod address;
+mod connection;
+pub mod node;
 pub mod reply;
 pub mod wire;
 
 use std::time::Instant;
 
+pub use self::address::{Address, AddressError};
+pub use self::node::{Counting, Node, Options};
 pub use self::reply::{Reply, ServerError, StoreError};
 pub use self::wire::Pipeline;
 

@@ -14,7 +14,8 @@ use ureq_proto::Error as Protocol;
 
 use super::dial::Dialler;
 use super::error::{AnswerCause, CallError, RequestCause};
-use super::transport::{Exchange, Failure, MAX_IDLE, Standing};
+use super::stream::MAX_IDLE;
+use super::transport::{Exchange, Failure, Standing};
 use super::{Call, request};
 use crate::http::cache_control::{self, CacheControl, Caching};
 use crate::http::response::{MAX_BODY, Response};

@@ -59,7 +59,7 @@ impl Drop for Output {
 
 /// What came and `ureq` has not used yet.
 #[derive(Default)]
-pub(super) struct Input {
+pub(crate) struct Input {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
@@ -68,7 +68,7 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn unread(&self) -> &[u8] {
+    pub(crate) fn unread(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
 
@@ -77,7 +77,7 @@ impl Input {
     }
 
     /// Room for at least `least` bytes behind what is unread.
-    pub(super) fn room(&mut self, least: usize) -> &mut [u8] {
+    pub(crate) fn room(&mut self, least: usize) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
@@ -91,11 +91,11 @@ impl Input {
         &mut self.bytes[self.end..]
     }
 
-    pub(super) fn filled(&mut self, amount: usize) {
+    pub(crate) fn filled(&mut self, amount: usize) {
         self.end += amount;
     }
 
-    pub(super) fn consume(&mut self, amount: usize) {
+    pub(crate) fn consume(&mut self, amount: usize) {
         self.progress = amount > 0;
         self.start += amount;
         debug_assert!(self.start <= self.end);

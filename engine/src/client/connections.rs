@@ -139,7 +139,8 @@ mod tests {
 
     use super::*;
     use crate::client::dial::Dialler;
-    use crate::client::transport::{Exchange, Link, MAX_IDLE};
+    use crate::client::stream::MAX_IDLE;
+    use crate::client::transport::{Exchange, Link};
     use crate::client::{Call, Common, TlsOptions, introspect};
     use crate::shared::counters::{ConnectionCount, ConnectionState};
 

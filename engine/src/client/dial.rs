@@ -1,11 +1,15 @@
 //! How a connection is made: name, TCP, TLS, all before one instant.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustls_pki_types::ServerName;
+use socket2::SockAddr;
 use ureq::unversioned::transport::{ConnectionDetails, Connector};
 
 use super::endpoint::Host;
@@ -13,6 +17,8 @@ use super::error::{CallError, ConnectCause, Phase, TlsCause};
 use super::resolve;
 use super::session::{self, Session};
 use super::socket::{Halt, Socket};
+use super::stream::Stream;
+use super::tls::Tls;
 use super::transport::{Exchange, Failure, Link};
 
 /// Dials for `ureq`: name, TCP, TLS.
@@ -36,44 +42,85 @@ impl Dialler {
             (exchange.endpoint.clone(), exchange.tls.clone(), deadline)
         };
         let (host, port) = endpoint.dial_target();
-        let mut socket = match host {
-            Host::Address(address) => connect(&[*address], port, deadline)?,
-            Host::Name(name) => connect(&resolve::SYSTEM.resolve(name, deadline)?, port, deadline)?,
+        let tls = endpoint.is_https().then(|| (&tls, endpoint.server_name()));
+        let stream = Place::Host(host, port).dial(tls, deadline)?;
+        Ok(Link::new(self.exchange.clone(), stream))
+    }
+}
+
+/// Where a server is.
+pub(crate) enum Place<'a> {
+    /// A host and a port.
+    Host(&'a Host, u16),
+    /// A socket on this machine.
+    Path(&'a Path),
+}
+
+impl Place<'_> {
+    /// Connects, with TLS for a server of that name where it is wanted, before `deadline`.
+    pub(crate) fn dial(
+        &self,
+        tls: Option<(&Tls, &ServerName<'static>)>,
+        deadline: Instant,
+    ) -> Result<Stream, CallError> {
+        let mut socket = match self {
+            Place::Host(Host::Address(address), port) => connect(&[*address], *port, deadline)?,
+            Place::Host(Host::Name(name), port) => {
+                connect(&resolve::SYSTEM.resolve(name, deadline)?, *port, deadline)?
+            }
+            Place::Path(path) => {
+                let address = SockAddr::unix(path);
+                attempt(&address.map_err(|error| failure(&error))?, left_until(deadline)?)?
+            }
         };
-        let session = if endpoint.is_https() {
-            let session = Session::handshake(&endpoint, &tls, &mut socket, deadline)
-                .map_err(handshake_failure)?;
-            Some(Box::new(session))
-        } else {
-            None
+        let session = match tls {
+            None => None,
+            Some((tls, name)) => {
+                let session = Session::handshake(name, tls, &mut socket, deadline);
+                Some(Box::new(session.map_err(handshake_failure)?))
+            }
         };
-        Ok(Link::new(self.exchange.clone(), socket, session))
+        Ok(Stream::new(socket, session))
+    }
+}
+
+fn left_until(deadline: Instant) -> Result<Duration, CallError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(CallError::Timeout(Phase::Connect)) } else { Ok(left) }
+}
+
+fn attempt(address: &SockAddr, within: Duration) -> Result<Socket, CallError> {
+    Socket::connect(address, within).map_err(|error| failure(&error))
+}
+
+fn failure(error: &io::Error) -> CallError {
+    match error.kind() {
+        io::ErrorKind::TimedOut => CallError::Timeout(Phase::Connect),
+        _ => CallError::Connect(ConnectCause::from(error)),
     }
 }
 
 /// Tries one address after the other, each with its share of the time left.
 fn connect(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<Socket, CallError> {
-    let mut failure: Option<CallError> = None;
+    let mut failed: Option<CallError> = None;
     for (tried, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(failure.unwrap_or(CallError::Timeout(Phase::Connect)));
-        }
+        let left = match left_until(deadline) {
+            Ok(left) => left,
+            Err(expired) => return Err(failed.unwrap_or(expired)),
+        };
         let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let error = match Socket::connect(*address, port, share.max(Duration::from_millis(1))) {
+        let address = SocketAddr::new(*address, port).into();
+        let error = match attempt(&address, share.max(Duration::from_millis(1))) {
             Ok(socket) => return Ok(socket),
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                CallError::Timeout(Phase::Connect)
-            }
-            Err(error) => CallError::Connect(ConnectCause::from(&error)),
+            Err(error) => error,
         };
         // An address family this host has no route for says less than another address' answer.
         let unreachable = CallError::Connect(ConnectCause::Unreachable);
-        if failure.is_none_or(|failure| failure == unreachable) {
-            failure = Some(error);
+        if failed.is_none_or(|failed| failed == unreachable) {
+            failed = Some(error);
         }
     }
-    Err(failure.unwrap_or(CallError::Connect(ConnectCause::HostNotFound)))
+    Err(failed.unwrap_or(CallError::Connect(ConnectCause::HostNotFound)))
 }
 
 fn handshake_failure(failure: session::Failure) -> CallError {

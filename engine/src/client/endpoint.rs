@@ -47,7 +47,7 @@ pub enum EndpointError {
 
 /// A host: a name for the resolver, or an address that needs none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Host {
+pub(crate) enum Host {
     /// A name in lower case.
     Name(String),
     /// An IP literal, without brackets.
@@ -56,7 +56,7 @@ pub(super) enum Host {
 
 impl Host {
     /// Reads a host as it stands in a URL, an IPv6 address in brackets.
-    fn parse(text: &str) -> Option<Host> {
+    pub(crate) fn parse(text: &str) -> Option<Host> {
         if let Some(inner) = text.strip_prefix('[') {
             let address = inner.strip_suffix(']')?.parse().ok()?;
             return Some(Host::Address(IpAddr::V6(address)));
@@ -71,7 +71,15 @@ impl Host {
         }
     }
 
-    fn is_loopback(&self) -> bool {
+    /// What SNI carries, and a certificate must be valid for; `None`: no name that TLS could verify.
+    pub(crate) fn server_name(&self) -> Option<ServerName<'static>> {
+        match self {
+            Host::Name(name) => ServerName::try_from(name.clone()).ok(),
+            Host::Address(address) => Some(ServerName::from(*address)),
+        }
+    }
+
+    pub(crate) fn is_loopback(&self) -> bool {
         match self {
             Host::Name(name) => name.strip_suffix('.').unwrap_or(name) == "localhost",
             Host::Address(address) => address.to_canonical().is_loopback(),
@@ -153,12 +161,7 @@ impl Endpoint {
         let uri: Uri = format!("{scheme}://{host}{shown_port}{slash}{path_and_query}")
             .parse()
             .map_err(|_| EndpointError::Path)?;
-        let server_name = match &host {
-            Host::Name(name) => {
-                ServerName::try_from(name.clone()).map_err(|_| EndpointError::Host)?
-            }
-            Host::Address(address) => ServerName::from(*address),
-        };
+        let server_name = host.server_name().ok_or(EndpointError::Host)?;
         let mut origin = format!("{scheme}://{host}:{port}");
         let label = format!("{origin}{}", uri.path());
         if let Some((host, port)) = &connect {
@@ -237,7 +240,7 @@ impl fmt::Debug for Endpoint {
 }
 
 /// Splits `host:port`; brackets keep the colons of an IPv6 address together.
-fn split_port(authority: &str) -> (&str, Option<&str>) {
+pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
     let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     match authority[host_end..].find(':') {
         Some(colon) => {
@@ -249,7 +252,7 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
 }
 
 /// A port as RFC 3986 §3.2.3 writes it, digits alone; zero is none.
-fn parse_port(text: &str) -> Option<u16> {
+pub(crate) fn parse_port(text: &str) -> Option<u16> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }

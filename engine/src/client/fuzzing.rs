@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::agent::Agent;
 use super::socket::Socket;
+use super::stream::Stream;
 use super::transport::{Exchange, Failure, Link};
 use super::{Call, Common, Connections, Endpoint, Servers, Tls, TlsOptions};
 use crate::answer::Forward;
@@ -214,6 +215,6 @@ impl Connector for Prepared {
             made.others.push(theirs);
             ours
         });
-        Ok(Some(Link::new(self.exchange.clone(), socket, None)))
+        Ok(Some(Link::new(self.exchange.clone(), Stream::new(socket, None))))
     }
 }

@@ -9,8 +9,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::Instant;
 
 use rustls::ClientConnection;
+use rustls_pki_types::ServerName;
 
-use super::endpoint::Endpoint;
 use super::error::TlsCause;
 use super::socket::{Halt, Socket};
 use super::tls::Tls;
@@ -20,7 +20,7 @@ const RAW_SIZE: usize = 16 * 1024 + 261;
 
 /// Why a TLS operation did not go through.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The socket beneath.
     Socket(Halt),
     /// TLS itself.
@@ -41,16 +41,15 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Performs the handshake with the endpoint's host on `socket`.
+    /// Performs the handshake on `socket` with a server of that name.
     pub(super) fn handshake(
-        endpoint: &Endpoint,
+        name: &ServerName<'static>,
         tls: &Tls,
         socket: &mut Socket,
         deadline: Instant,
     ) -> Result<Session, Failure> {
-        let mut connection =
-            ClientConnection::new(tls.config().clone(), endpoint.server_name().clone())
-                .map_err(|error| Failure::Tls(TlsCause::from(&error)))?;
+        let mut connection = ClientConnection::new(tls.config().clone(), name.clone())
+            .map_err(|error| Failure::Tls(TlsCause::from(&error)))?;
         // A request is encrypted whole before it is written: one write.
         connection.set_buffer_limit(None);
         let raw = vec![0; RAW_SIZE].into_boxed_slice();
@@ -82,6 +81,13 @@ impl Session {
     ) -> Result<(), Failure> {
         self.connection.writer().write_all(plain).map_err(|_| Failure::Tls(TlsCause::Protocol))?;
         self.flush(socket, deadline)
+    }
+
+    /// Encrypts `plain` and sends it without waiting. Whether there was room for all of it.
+    pub(super) fn send_now(&mut self, plain: &[u8], socket: &mut Socket) -> bool {
+        self.connection.writer().write_all(plain).is_ok()
+            && self.connection.write_tls(socket).is_ok()
+            && !self.connection.wants_write()
     }
 
     /// Waits until `deadline` for content and reads what is there. Zero once the peer has said
@@ -249,8 +255,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let late = Instant::now() + Duration::from_secs(20);
-        let mut socket =
-            Socket::connect(address.ip(), address.port(), Duration::from_secs(20)).unwrap();
+        let mut socket = Socket::connect(&address.into(), Duration::from_secs(20)).unwrap();
         let (mut peer, _) = listener.accept().unwrap();
         // A byte the peer leaves unread makes its end a reset.
         socket.write_all(b"x", late).unwrap();
@@ -259,9 +264,9 @@ mod tests {
         peer.write_all(&handshake_failure).unwrap();
         drop(peer);
 
-        let endpoint = Endpoint::parse("https://as.example/", None).unwrap();
+        let name = ServerName::try_from("as.example").unwrap();
         let tls = Tls::new(TlsOptions { verify: false, ..TlsOptions::default() }).unwrap();
-        let outcome = Session::handshake(&endpoint, &tls, &mut socket, late);
+        let outcome = Session::handshake(&name, &tls, &mut socket, late);
         assert!(matches!(outcome, Err(Failure::Tls(TlsCause::Incompatible))), "{outcome:?}");
     }
 

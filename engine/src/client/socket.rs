@@ -1,18 +1,17 @@
-//! A TCP socket whose every wait ends at a given instant.
+//! A stream socket, of TCP or of this machine, whose every wait ends at a given instant.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::{Domain, SockAddr, Type};
 
 use super::stop::{self, Known};
 
 /// How a wait ended that did not bring what it waited for.
 #[derive(Debug)]
-pub(super) enum Halt {
+pub(crate) enum Halt {
     /// The deadline passed.
     Expired,
     /// The peer closed or reset the connection.
@@ -36,13 +35,13 @@ impl From<io::Error> for Halt {
 /// The least time the kernel is told to wait for bytes.
 const LEAST_PATIENCE: Duration = Duration::from_millis(16);
 
-/// A connected TCP socket without Nagle's delay.
+/// A connected socket, one of TCP without Nagle's delay.
 ///
 /// Reads block in the kernel, which is told when to give up (`SO_RCVTIMEO`): one system call for
 /// each answer where waiting first and reading then would be two.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stream: Arc<TcpStream>,
+    stream: Arc<socket2::Socket>,
     _known: Known,
     /// After how long the kernel ends a read.
     patience: Duration,
@@ -50,33 +49,45 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Connects within `within`.
-    pub(super) fn connect(address: IpAddr, port: u16, within: Duration) -> io::Result<Socket> {
-        let address = SocketAddr::new(address, port);
+    pub(super) fn connect(address: &SockAddr, within: Duration) -> io::Result<Socket> {
         // The standard library shows a socket only once it is connected.
-        let domain = Domain::for_address(address);
-        let stream = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        let socket = Socket::of(stream.into());
+        let stream = socket2::Socket::new(address.domain(), Type::STREAM, None)?;
+        let socket = Socket::of(stream);
         if stop::is_stopped() {
             return Err(ErrorKind::TimedOut.into());
         }
-        SockRef::from(&*socket.stream).connect_timeout(&address.into(), within)?;
-        socket.stream.set_nodelay(true)?;
+        if address.domain() == Domain::UNIX {
+            socket.connect_here(address, within)?;
+        } else {
+            socket.stream.connect_timeout(address, within)?;
+            socket.stream.set_tcp_nodelay(true)?;
+        }
         Ok(socket)
     }
 
-    fn of(stream: TcpStream) -> Socket {
+    /// Connects on this machine. One that does not wait is refused where the listener's queue is full,
+    /// and nothing says when there is room; one that waits may be told for how long (unix(7)).
+    fn connect_here(&self, address: &SockAddr, within: Duration) -> io::Result<()> {
+        self.stream.set_write_timeout(Some(within))?;
+        match self.stream.connect(address) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(ErrorKind::TimedOut.into()),
+            outcome => outcome,
+        }
+    }
+
+    fn of(stream: socket2::Socket) -> Socket {
         let stream = Arc::new(stream);
         Socket { _known: Known::new(&stream), stream, patience: Duration::MAX }
     }
 
     /// A socket that is connected already.
     #[cfg(any(test, fuzzing))]
-    pub(super) fn connected(stream: TcpStream) -> Socket {
-        Socket::of(stream)
+    pub(super) fn connected(stream: impl Into<socket2::Socket>) -> Socket {
+        Socket::of(stream.into())
     }
 
     /// The same socket, to be looked at by others.
-    pub(super) fn share(&self) -> Arc<TcpStream> {
+    pub(super) fn share(&self) -> Arc<socket2::Socket> {
         self.stream.clone()
     }
 
@@ -157,7 +168,7 @@ impl Write for Socket {
 }
 
 /// Whether the peer keeps the connection open and has sent nothing unasked for: one `MSG_PEEK`.
-pub(super) fn is_quiet(stream: &TcpStream) -> bool {
+pub(super) fn is_quiet(stream: &socket2::Socket) -> bool {
     let mut byte = 0_u8;
     loop {
         // SAFETY: room for one byte, and a descriptor that is open while `stream` is borrowed.
@@ -183,15 +194,14 @@ fn left_until(deadline: Instant) -> Result<Duration, Halt> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
     fn pair() -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let socket =
-            Socket::connect(address.ip(), address.port(), Duration::from_secs(20)).unwrap();
+        let socket = Socket::connect(&address.into(), Duration::from_secs(20)).unwrap();
         (socket, listener.accept().unwrap().0)
     }
 

@@ -4,12 +4,13 @@
 //! socket is known here from before it connects until it is closed: shut down, it wakes the thread
 //! that waits for it, whatever for. A call that uses a kept connection takes no lock for this.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use socket2::Socket;
 
 use super::resolve;
 
@@ -23,7 +24,7 @@ static ALL: Calls = Calls::new();
 struct Calls {
     stopped: AtomicBool,
     running: AtomicUsize,
-    sockets: Mutex<Vec<Arc<TcpStream>>>,
+    sockets: Mutex<Vec<Arc<Socket>>>,
     none_left: Condvar,
 }
 
@@ -76,11 +77,11 @@ impl Calls {
 }
 
 /// A call under way.
-pub(super) struct Running(&'static Calls);
+pub(crate) struct Running(&'static Calls);
 
 impl Running {
     /// `None` once all calls are to end.
-    pub(super) fn begin() -> Option<Running> {
+    pub(crate) fn begin() -> Option<Running> {
         Running::of(&ALL)
     }
 
@@ -104,10 +105,10 @@ impl Drop for Running {
 
 /// A socket that [`stop`] knows.
 #[derive(Debug)]
-pub(super) struct Known(Arc<TcpStream>);
+pub(super) struct Known(Arc<Socket>);
 
 impl Known {
-    pub(super) fn new(socket: &Arc<TcpStream>) -> Known {
+    pub(super) fn new(socket: &Arc<Socket>) -> Known {
         ALL.sockets.lock().push(socket.clone());
         Known(socket.clone())
     }

@@ -161,6 +161,13 @@ impl Tls {
         Ok(Tls { id, config: Arc::new(config) })
     }
 
+    /// The same settings without a protocol named in the handshake (RFC 7301): for what is not HTTP.
+    pub(crate) fn without_protocols(&self) -> Tls {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols.clear();
+        Tls { id: self.id, config: Arc::new(config) }
+    }
+
     /// Tells these settings from all others this process made or inherited.
     pub(super) fn id(&self) -> u64 {
         self.id

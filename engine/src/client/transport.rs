@@ -5,7 +5,6 @@
 //! write.
 
 use std::fmt;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,17 +17,11 @@ use super::buffer::{Input, Output};
 use super::endpoint::Endpoint;
 use super::error::{AnswerCause, CallError, Phase};
 use super::fold::unfold;
-use super::session::{self, Session};
-use super::socket::{self, Halt, Socket};
+use super::session;
+use super::socket::Halt;
+use super::stream::{Stream, Watch};
 use super::tls::Tls;
 use crate::shared::counters::{ConnectionCount, Counted};
-
-/// A connection is closed at this age, so that a change of the name's addresses is seen.
-pub(super) const MAX_AGE: Duration = Duration::from_secs(300);
-
-/// And when it has not been used for so long: something on the way may have forgotten it, and would
-/// say nothing.
-pub(super) const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// How much may be received for one answer, framing and interim answers included. Content and
 /// header section have bounds of their own; this one ends what gets around them.
@@ -58,8 +51,7 @@ pub(super) struct Exchange {
 
 /// A connection that stands, seen from outside.
 pub(super) struct Standing {
-    stream: Arc<TcpStream>,
-    dialled: Instant,
+    watch: Watch,
     counted: Counted,
 }
 
@@ -67,7 +59,7 @@ impl Standing {
     /// Whether it may serve another call now, if it might when the last one ended: it is not too
     /// old, and the peer has neither closed it nor sent anything since.
     pub(super) fn is_fit(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.dialled) < MAX_AGE && socket::is_quiet(&self.stream)
+        self.watch.is_young(now) && self.watch.is_quiet()
     }
 
     /// It serves another call, counted there.
@@ -117,9 +109,7 @@ impl From<Failure> for ureq::Error {
 /// A connection and what it knows about the call it serves.
 pub(super) struct Link {
     exchange: Arc<Mutex<Exchange>>,
-    socket: Socket,
-    session: Option<Box<Session>>,
-    dialled: Instant,
+    stream: Stream,
     call: LinkCall,
     /// Cleared by whatever makes the state of the connection doubtful.
     reusable: bool,
@@ -146,22 +136,15 @@ impl LinkCall {
 }
 
 impl Link {
-    pub(super) fn new(
-        exchange: Arc<Mutex<Exchange>>,
-        socket: Socket,
-        session: Option<Box<Session>>,
-    ) -> Self {
-        let dialled = Instant::now();
+    pub(super) fn new(exchange: Arc<Mutex<Exchange>>, stream: Stream) -> Self {
         {
             let mut exchange = exchange.lock();
             let counted = Counted::busy(exchange.count);
-            exchange.standing = Some(Standing { stream: socket.share(), dialled, counted });
+            exchange.standing = Some(Standing { watch: stream.watch(), counted });
         }
         Link {
             exchange,
-            socket,
-            session,
-            dialled,
+            stream,
             call: LinkCall::none(),
             reusable: true,
             served: false,
@@ -197,10 +180,7 @@ impl Link {
             return Ok(());
         }
         let deadline = self.call.deadline;
-        let sent = match &mut self.session {
-            None => self.socket.write_all(request, deadline).map_err(session::Failure::from),
-            Some(session) => session.send(request, &mut self.socket, deadline),
-        };
+        let sent = self.stream.write_all(request, deadline);
         self.output.clear();
         let failure = match sent {
             Ok(()) => return Ok(()),
@@ -225,11 +205,7 @@ impl Link {
         self.send()?;
         let deadline = self.call.deadline;
         let room = self.input.room(MIN_READ);
-        let received = match &mut self.session {
-            None => self.socket.read(room, deadline).map_err(session::Failure::from),
-            Some(session) => session.read(room, &mut self.socket, deadline),
-        };
-        let failure = match received {
+        let failure = match self.stream.read(room, deadline) {
             Ok(0) => {
                 self.reusable = false;
                 if self.exchange.lock().ends_with_connection {
@@ -240,15 +216,12 @@ impl Link {
             Ok(amount) => {
                 self.took(amount);
                 // All that one record or flight brought, so that nothing stays behind unseen.
-                if let Some(session) = &mut self.session {
-                    loop {
-                        let amount = session.read_decrypted(self.input.room(MIN_READ));
-                        if amount == 0 {
-                            break;
-                        }
-                        self.input.filled(amount);
-                        self.call.received += amount;
+                loop {
+                    let amount = self.stream.read_decrypted(self.input.room(MIN_READ));
+                    if amount == 0 {
+                        break;
                     }
+                    self.took(amount);
                 }
                 if !self.call.has_head {
                     self.call.has_head = unfold(self.input.unread_mut());
@@ -309,12 +282,11 @@ impl Transport for Link {
         self.reusable
             && self.output.written().is_empty()
             && self.input.unread().is_empty()
-            && self.dialled.elapsed() < MAX_AGE
-            && self.session.as_mut().is_none_or(|session| session.is_drained())
+            && self.stream.is_reusable(Instant::now())
     }
 
     fn is_tls(&self) -> bool {
-        self.session.is_some()
+        self.stream.is_tls()
     }
 }
 
@@ -351,22 +323,22 @@ impl Buffers for Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Some(session) = &mut self.session {
-            session.say_goodbye(&mut self.socket);
-        }
         self.exchange.lock().standing = None;
     }
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("Link").field("stream", &self.stream).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::dial::Place;
+    use crate::client::endpoint::Host;
+    use crate::client::stream::MAX_AGE;
     use crate::client::tls::TlsOptions;
     use std::net::TcpListener;
 
@@ -385,24 +357,19 @@ mod tests {
             ends_with_connection: false,
             standing: None,
         };
-        let socket =
-            Socket::connect(address.ip(), address.port(), Duration::from_secs(20)).unwrap();
-        let mut link = Link::new(Arc::new(Mutex::new(exchange)), socket, None);
+        let host = Host::Address(address.ip());
+        let late = Instant::now() + Duration::from_secs(20);
+        let stream = Place::Host(&host, address.port()).dial(None, late).unwrap();
+        let mut link = Link::new(Arc::new(Mutex::new(exchange)), stream);
         assert!(link.is_open());
         let exchange = link.exchange.clone();
+        let now = Instant::now();
         let is_fit_at_age = |age| {
             let exchange = exchange.lock();
-            exchange.standing.as_ref().is_some_and(|link| link.is_fit(link.dialled + age))
+            exchange.standing.as_ref().is_some_and(|link| link.is_fit(now + age))
         };
-        assert!(is_fit_at_age(MAX_AGE - Duration::from_secs(1)));
+        assert!(is_fit_at_age(MAX_AGE - Duration::from_secs(30)));
         assert!(!is_fit_at_age(MAX_AGE));
-        let Some(long_ago) = link.dialled.checked_sub(MAX_AGE) else {
-            return; // the machine has not run for five minutes
-        };
-        link.dialled = long_ago + Duration::from_secs(60);
-        assert!(link.is_open());
-        link.dialled = long_ago;
-        assert!(!link.is_open());
         drop(link);
         assert!(!is_fit_at_age(Duration::ZERO));
     }

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::wire::Fault;
 use crate::client::{ConnectCause, Phase, TlsCause};
+use crate::shared::counters::StoreErrorReason;
 
 /// A reply to one command.
 #[derive(Clone, PartialEq, Eq)]
@@ -234,6 +235,26 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns what it counts as.
+    pub fn reason(self) -> StoreErrorReason {
+        match self {
+            Self::Connect(_)
+            | Self::Closed
+            | Self::Io(_)
+            | Self::MaxClients
+            | Self::NoConnection => StoreErrorReason::Connect,
+            Self::Tls(_) => StoreErrorReason::Tls,
+            Self::Timeout(_) => StoreErrorReason::Timeout,
+            Self::Auth(_) => StoreErrorReason::Auth,
+            Self::Acl => StoreErrorReason::Acl,
+            Self::ReadOnly(_) => StoreErrorReason::ReadOnly,
+            Self::Loading(_) => StoreErrorReason::Loading,
+            Self::Full(_) => StoreErrorReason::Full,
+            Self::Refused(ServerError::Moved) => StoreErrorReason::Moved,
+            Self::Refused(_) | Self::Protocol(_) => StoreErrorReason::Protocol,
+        }
+    }
+
     /// Tells whether the store rests at once, rather than after some failures in a row: nothing that
     /// is asked of it before it, or the configuration, has changed will be answered.
     pub fn rests_at_once(self) -> bool {
