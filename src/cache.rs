@@ -106,7 +106,8 @@ fn near(worker: &mut Worker, query: &Query<'_>, generation: Generation) -> Optio
 /// The zone: a fresh answer and, in the same breath, the call that is under way.
 fn shared<C>(worker: &mut Worker, query: &Query<'_>, mut generation: Generation) -> Look<C> {
     let Query { zone, key, times, deadline } = *query;
-    let (state, slot) = (worker.state, worker.slot);
+    let (state, slot, purges) = (worker.state, worker.slot, worker.purges);
+    let asked = worker.moment();
     let call = state.next_flight_id();
     let (now_ms, now) = (now_ms(), now_secs());
     loop {
@@ -121,7 +122,8 @@ fn shared<C>(worker: &mut Worker, query: &Query<'_>, mut generation: Generation)
                 Find::Hit | Find::Miss => {}
             }
             let Some(slot) = slot else { return Step::Alone };
-            let mine = permit::call(call, slot, deadline, generation);
+            let seen = permit::seen(purges, &key.token, generation, asked);
+            let mine = permit::call(call, slot, deadline, seen);
             match locked.join_or_lead(key, &mine, Here { alive: &process::exists, ..here() }) {
                 Joined::Lead => Step::Lead,
                 Joined::Follow { flight, .. } => Step::Follow { call: flight, slot },

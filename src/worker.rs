@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use phantom_token_engine::arena::Record;
 use phantom_token_engine::local::Local;
+use phantom_token_engine::shared::purges::{Moment, Purges};
 use phantom_token_engine::shared::state::State;
 use phantom_token_engine::token::key::{HashKey, Hashing};
 
@@ -24,6 +25,8 @@ const RECORD_ROOM: usize = 4096;
 /// A worker's share of the state zone, and its own cache.
 pub(crate) struct Worker {
     pub(crate) state: State,
+    /// What was purged; `None` where nobody can purge.
+    pub(crate) purges: Option<Purges>,
     /// This worker's slot in the state zone; `None` where all are taken: such a worker counts
     /// nothing in gauges and shares no calls with others.
     pub(crate) slot: Option<u8>,
@@ -43,10 +46,11 @@ pub(crate) struct Worker {
 impl Worker {
     /// Takes up a worker's work. `None` where the module is unused.
     pub(crate) fn new(conf: &MainConf) -> Option<Self> {
-        let state = conf.cache.state.as_ref().and_then(|zone| zone.state())?;
+        let state = conf.cache.state.as_ref().and_then(|zone| zone.view())?;
         let own = HashKey(zone::worker_key());
         Some(Self {
             state,
+            purges: conf.cache.purges.as_ref().and_then(|zone| zone.view()),
             slot: state.slots().claim(here()),
             local: Local::new(conf.cache.worker_cache.or(WORKER_CACHE), WORKER_CACHE_BYTES),
             record: Record::with_room(RECORD_ROOM),
@@ -54,6 +58,12 @@ impl Worker {
             known_keys: Rc::new([own]),
             early: Questions::default(),
         })
+    }
+
+    /// The latest moment in the order of purges.
+    #[inline]
+    pub(crate) fn moment(&self) -> Moment {
+        self.purges.map_or(Moment::NEVER, |purges| purges.now())
     }
 
     /// Gives up the slot: the process ends.

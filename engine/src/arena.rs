@@ -53,6 +53,7 @@ use self::list::List;
 use self::memory::{Memory, Sound};
 pub use self::record::{Entry, Kind, Record};
 use crate::shared::lock::Guard;
+use crate::shared::purges::Moment;
 use crate::token::key::HashKey;
 
 /// The block is smaller than [`MIN_SIZE`].
@@ -109,9 +110,21 @@ pub struct Call {
     pub owner: Owner,
     /// When it is given up, milliseconds of the monotonic clock.
     pub deadline: u64,
-    /// How often the token had been purged or called inactive when it began
-    /// ([`Generation::purges`](crate::shared::state::Generation::purges)): who knows of more does not follow.
+    /// What was purged when it began.
+    pub seen: Seen,
+}
+
+/// What a call knows of purges as it begins: who knows of a later one does not follow it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// How often the token had been purged or called inactive
+    /// ([`Generation::purges`](crate::shared::state::Generation::purges)).
     pub purges: u32,
+    /// When it began, in the order of purges ([`Purges::now`](crate::shared::purges::Purges::now)).
+    pub asked: Moment,
+    /// When the token itself was purged last
+    /// ([`Purges::purged`](crate::shared::purges::Purges::purged)).
+    pub purged: Moment,
 }
 
 /// What [`Locked::join_or_lead`] came to.

@@ -19,8 +19,9 @@ use crate::answer::nature::Nature;
 use crate::answer::stated::Stated;
 use crate::answer::subjects::Subjects;
 use crate::lifetime::Life;
+use crate::shared::purges::{Moment, Purges, Standing};
 use crate::shared::state::Generation;
-use crate::token::key::Key;
+use crate::token::key::{Key, TokenHash};
 use crate::wipe::wipe;
 
 mod texts;
@@ -53,6 +54,10 @@ pub struct Cached {
     pub life: Life,
     /// The token's generation when the entry was taken.
     pub generation: Generation,
+    /// When the server was asked, in the order of purges.
+    pub asked: Moment,
+    /// The last moment as of which it was compared with purges, and good.
+    checked: Cell<Moment>,
     /// When the shared zone was last told that the entry is in use, in monotonic milliseconds.
     pub touched: Cell<u64>,
     /// Read when it is first asked for.
@@ -89,6 +94,9 @@ impl Cached {
             subjects: facts.subjects,
             life: facts.life,
             generation,
+            asked: facts.asked,
+            // No purge was done since, if it still is the last moment.
+            checked: Cell::new(facts.asked),
             touched: Cell::new(now_ms),
             stated: OnceCell::new(),
             texts: Texts::default(),
@@ -150,7 +158,27 @@ impl Cached {
             signer: self.signer,
             subjects: self.subjects,
             life: self.life,
+            asked: self.asked,
         }
+    }
+
+    /// Tells whether it was purged since the server was asked about this token, as [`Facts::standing`]
+    /// does. Where nothing at all was purged since the last time, that is one look at a shared word.
+    #[inline]
+    pub fn standing(&self, purges: Option<Purges>, token: &TokenHash) -> Standing {
+        let Some(purges) = purges else {
+            return self.facts().standing(None, token);
+        };
+        let last = purges.now();
+        if self.checked.get() == last { Standing::Good } else { self.compare(purges, last, token) }
+    }
+
+    fn compare(&self, purges: Purges, last: Moment, token: &TokenHash) -> Standing {
+        let standing = purges.standing_as_of(last, token, &self.subjects, self.asked);
+        if standing == Standing::Good {
+            self.checked.set(last);
+        }
+        standing
     }
 
     fn cost(&self) -> usize {

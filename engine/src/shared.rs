@@ -7,6 +7,7 @@ pub mod endpoint;
 pub mod health;
 pub mod lock;
 pub mod process;
+pub mod purges;
 pub mod state;
 pub mod store;
 mod table;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::arena::{
-    Arena, Call, Entry, Find, Joined, Kind, Left, Locked, Owner, Poll, Record, Taken,
+    Arena, Call, Entry, Find, Joined, Kind, Left, Locked, Owner, Poll, Record, Seen, Taken,
 };
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::{Cached, Local};
@@ -172,7 +172,8 @@ impl<'a> Worker<'a> {
     fn join(&mut self, token: u64) {
         let id = self.state.next_flight_id();
         let purges = self.state.generation(&key(token).token).purges();
-        let mine = Call { id, owner: self.me, deadline: 10_000, purges };
+        let seen = Seen { purges, ..Seen::default() };
+        let mine = Call { id, owner: self.me, deadline: 10_000, seen };
         let now = self.random.below(11_000);
         let joined = self
             .locked(|locked, _| locked.join_or_lead(&key(token), &mine, here(mine.owner.pid, now)));
@@ -203,7 +204,8 @@ impl<'a> Worker<'a> {
         }
         let purges = self.state.generation(&key.token).purges();
         let id = self.state.next_flight_id();
-        let mine = Call { id, owner: self.me, deadline: 10_000, purges };
+        let seen = Seen { purges, ..Seen::default() };
+        let mine = Call { id, owner: self.me, deadline: 10_000, seen };
         let polled = self.locked(|locked, record| {
             locked.poll(&key, flight, &mine, here(mine.owner.pid, 0), record)
         });

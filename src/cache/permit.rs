@@ -1,11 +1,14 @@
 //! What a worker holds at a mark in a zone: the lead of a call, or a place among those who follow one.
 //! Each gives itself back when it is dropped, so that no other worker waits for nothing.
 
-use phantom_token_engine::arena::{AnsweredFor, Call, Kind, Left, Locked, Owner, Poll, Taken};
+use phantom_token_engine::arena::{
+    AnsweredFor, Call, Kind, Left, Locked, Owner, Poll, Seen, Taken,
+};
 use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::shared::process::Here;
+use phantom_token_engine::shared::purges::{Moment, Purges};
 use phantom_token_engine::shared::state::Generation;
-use phantom_token_engine::token::key::Key;
+use phantom_token_engine::token::key::{Key, TokenHash};
 
 use crate::cache;
 use crate::finding::Finding;
@@ -49,15 +52,26 @@ pub(crate) enum Polled {
     Gone,
 }
 
-/// A call of this worker's that begins under this generation and ends by `deadline`, in monotonic
+/// A call of this worker's that begins as this is known of purges and ends by `deadline`, in monotonic
 /// milliseconds.
-pub(super) fn call(id: u64, slot: u8, deadline: u64, generation: Generation) -> Call {
+pub(super) fn call(id: u64, slot: u8, deadline: u64, seen: Seen) -> Call {
     Call {
         id,
         owner: Owner { pid: pid(), slot },
         deadline: deadline.saturating_add(HANDOVER_MS),
-        purges: generation.purges(),
+        seen,
     }
+}
+
+/// What is known of purges of a token as of that moment.
+pub(super) fn seen(
+    purges: Option<Purges>,
+    token: &TokenHash,
+    generation: Generation,
+    asked: Moment,
+) -> Seen {
+    let purged = purges.map_or(Moment::NEVER, |purges| purges.purged(token));
+    Seen { purges: generation.purges(), asked, purged }
 }
 
 impl Lead {
@@ -124,7 +138,8 @@ impl Follow {
         let Mark { zone, key, call, held } = &mut self.mark;
         // Before the lock: where the call is taken over, it begins after.
         let current = worker.state.generation(&key.token);
-        let mine = self::call(worker.state.next_flight_id(), self.slot, deadline, current);
+        let seen = seen(worker.purges, &key.token, current, worker.moment());
+        let mine = self::call(worker.state.next_flight_id(), self.slot, deadline, seen);
         let polled = loop {
             let record = &mut worker.record;
             let polled = zone

@@ -11,7 +11,7 @@ use crate::nginx::parser::{
     Cf, ComplexValue, ConfError, ConfigLine, invalid, number, size, time_ms,
 };
 use crate::nginx::sys::*;
-use crate::nginx::zone::{StateZone, Zone, ZoneRef};
+use crate::nginx::zone::{PurgeZone, StateZone, Zone, ZoneRef};
 
 const VALID_MS: u64 = 300_000;
 const INACTIVE_VALID_MS: u64 = 1_000;
@@ -106,6 +106,8 @@ pub(crate) struct Main {
     pub(crate) zones: Vec<ZoneRef>,
     /// The zone for all that is not a cache entry; made when the module is used anywhere.
     pub(crate) state: Option<Rc<StateZone>>,
+    /// The zone of what was purged; made where anything may be.
+    pub(crate) purges: Option<Rc<PurgeZone>>,
     /// Entries each worker keeps of its own.
     pub(crate) worker_cache: Setting<usize>,
 }
@@ -132,6 +134,15 @@ impl Cf<'_> {
         if self.main_conf().cache.state.is_none() {
             let zone = StateZone::declare(self)?;
             self.main_conf().cache.state = Some(zone);
+        }
+        Ok(())
+    }
+
+    /// Adds the zone of purges to the configuration, once.
+    pub(super) fn use_purge_zone(&mut self) -> Result<(), ConfError> {
+        if self.main_conf().cache.purges.is_none() {
+            let zone = PurgeZone::declare(self)?;
+            self.main_conf().cache.purges = Some(zone);
         }
         Ok(())
     }

@@ -100,6 +100,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
             };
             settings.purge.set(cf, purger)?;
             let handler = cf.main_conf().handlers.purge;
+            cf.use_purge_zone()?;
             content_handler(cf, handler)
         },
     ),

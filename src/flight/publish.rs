@@ -8,6 +8,7 @@ use phantom_token_engine::arena::{self, Entry};
 use phantom_token_engine::attempt::Keeping;
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::Cached;
+use phantom_token_engine::shared::purges::Moment;
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::token::key::hash_of;
 
@@ -92,7 +93,7 @@ impl Flight {
                     locked.store(&key, &entry_of(cached, *life)).into()
                 }
                 (Finding::Inactive, Keeping::Store(life)) if current => {
-                    locked.store(&key, &Entry::inactive(*life)).into()
+                    locked.store(&key, &Entry::inactive(*life, Moment::NEVER)).into()
                 }
                 // What another location keeps of an inactive token for its moment is no less true.
                 (Finding::Active(_), Keeping::Forget) => {

@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicUsize;
 
 use phantom_token_engine::arena::{self, Arena, Locked};
 use phantom_token_engine::shared::lock::{self, Guard};
+use phantom_token_engine::shared::purges::{self, Purges};
 use phantom_token_engine::shared::state::{self, State};
 
 use crate::nginx::guard;
@@ -127,25 +128,76 @@ impl Zone {
     }
 }
 
-/// The zone of what is no cache entry: health, counters, worker slots, purge generations.
-pub(crate) struct StateZone {
+/// A zone of constant size whose words change without a lock.
+pub(crate) struct Words<V> {
     mapped: Mapped,
-    state: Cell<Option<State>>,
+    view: Cell<Option<V>>,
 }
 
-impl StateZone {
-    const NAME: &'static str = "phantom_token_state";
+/// What is no cache entry: health, counters, worker slots, purge generations.
+pub(crate) type StateZone = Words<State>;
 
-    /// Adds the state zone to the configuration; its memory comes when the cycle starts.
+/// What was purged, and when.
+pub(crate) type PurgeZone = Words<Purges>;
+
+/// A view of such a zone, and how its words are laid out.
+pub(crate) trait View: Copy + 'static {
+    const NAME: &'static str;
+    const SIZE: usize;
+
+    /// # Safety
+    /// The block is fresh pages of a fresh zone, which nobody else knows yet.
+    unsafe fn create(base: NonNull<u8>, len: usize) -> Result<Self, ZoneError>;
+
+    /// # Safety
+    /// The block was made by this module in an earlier cycle, and is mapped.
+    unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<Self, ZoneError>;
+}
+
+impl View for State {
+    const NAME: &'static str = "phantom_token_state";
+    const SIZE: usize = state::SIZE;
+
+    unsafe fn create(base: NonNull<u8>, len: usize) -> Result<Self, ZoneError> {
+        // Workers are to find it, where no zone of a cache needs it.
+        hash_key()?;
+        // SAFETY: passed on to the caller.
+        unsafe { Self::create(base, len, random_key()?) }.map_err(|_| ZoneError::TooSmall)
+    }
+
+    unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<Self, ZoneError> {
+        hash_key()?;
+        // SAFETY: passed on to the caller.
+        unsafe { Self::attach(base, len) }.map_err(|_| ZoneError::Layout)
+    }
+}
+
+impl View for Purges {
+    const NAME: &'static str = "phantom_token_purges";
+    const SIZE: usize = purges::SIZE;
+
+    unsafe fn create(base: NonNull<u8>, len: usize) -> Result<Self, ZoneError> {
+        // SAFETY: passed on to the caller.
+        unsafe { Self::create(base, len, purges::wall_ms()) }.map_err(|_| ZoneError::TooSmall)
+    }
+
+    unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<Self, ZoneError> {
+        // SAFETY: passed on to the caller.
+        unsafe { Self::attach(base, len) }.map_err(|_| ZoneError::Layout)
+    }
+}
+
+impl<V: View> Words<V> {
+    /// Adds the zone to the configuration; its memory comes when the cycle starts.
     pub(crate) fn declare(cf: &mut Cf<'_>) -> Result<Rc<Self>, ConfError> {
-        let zone = Rc::new(Self { mapped: Mapped::default(), state: Cell::new(None) });
+        let zone = Rc::new(Self { mapped: Mapped::default(), view: Cell::new(None) });
         let data = Rc::as_ptr(&zone).cast_mut().cast();
-        add(cf, Self::NAME, state::SIZE + slab_overhead(state::SIZE), init_state, data)?;
+        add(cf, V::NAME, V::SIZE + slab_overhead(V::SIZE), init_words::<V>, data)?;
         Ok(zone)
     }
 
-    pub(crate) fn state(&self) -> Option<State> {
-        self.state.get()
+    pub(crate) fn view(&self) -> Option<V> {
+        self.view.get()
     }
 }
 
@@ -189,7 +241,7 @@ fn add(
 
 /// Why a zone cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum ZoneError {
+pub(crate) enum ZoneError {
     #[error("has no room for its own bookkeeping: make it larger")]
     TooSmall,
     #[error(
@@ -255,33 +307,26 @@ unsafe extern "C" fn init_cache(
     })
 }
 
-unsafe extern "C" fn init_state(
+unsafe extern "C" fn init_words<V: View>(
     zone: *mut ngx_shm_zone_t,
     old: *mut core::ffi::c_void,
 ) -> ngx_int_t {
-    guard::entry("the state zone", Cycle, ERROR, || {
+    guard::entry("a zone of words", Cycle, ERROR, || {
         // SAFETY: as in `init_cache`.
         let (this, old) =
-            unsafe { (&*(*zone).data.cast::<StateZone>(), old.cast::<StateZone>().as_ref()) };
+            unsafe { (&*(*zone).data.cast::<Words<V>>(), old.cast::<Words<V>>().as_ref()) };
         let made = (|| {
             // SAFETY: NGINX's own call of init.
             let (mapped, reused) = unsafe { map(zone, old.map(|old| &old.mapped)) }?;
             let (base, len) = mapped.block.get().ok_or(ZoneError::TooSmall)?;
-            let state = if reused {
-                // SAFETY: made by this module in an earlier cycle, and mapped.
-                unsafe { State::attach(base, len) }.map_err(|_| ZoneError::Layout)?
-            } else {
-                // SAFETY: fresh pages of a fresh zone.
-                unsafe { State::create(base, len, random_key()?) }
-                    .map_err(|_| ZoneError::TooSmall)?
-            };
-            // Workers are to find it, where no zone of a cache needs it.
-            hash_key()?;
+            // SAFETY: made by this module in an earlier cycle, and mapped; else fresh pages of a fresh
+            // zone.
+            let view = unsafe { if reused { V::attach(base, len) } else { V::create(base, len) } }?;
             this.mapped.block.set(mapped.block.get());
-            this.state.set(Some(state));
+            this.view.set(Some(view));
             Ok::<_, ZoneError>(())
         })();
-        report(made, StateZone::NAME)
+        report(made, V::NAME)
     })
 }
 

@@ -94,13 +94,20 @@ fn finish(r: Request) -> Result<ngx_int_t, NoMemory> {
 /// after, and once more when it was, so that no worker keeps near what it copied in between.
 fn run(r: Request, purge: &Purge) -> bool {
     let main = MainConf::of(r);
-    let Some(state) = main.cache.state.as_ref().and_then(|zone| zone.state()) else {
+    let Some(state) = main.cache.state.as_ref().and_then(|zone| zone.view()) else {
         return false;
     };
-    let Some(keys) = desk::with(|desk| desk.worker.known_keys.clone()) else { return false };
+    let Some((keys, purges)) =
+        desk::with(|desk| (desk.worker.known_keys.clone(), desk.worker.purges))
+    else {
+        return false;
+    };
     let mut done = true;
     match purge {
         Purge::All => {
+            if let Some(purges) = purges {
+                purges.purge_all();
+            }
             state.purge_all();
             for zone in &main.cache.zones {
                 done &= zone.locked(|locked| locked.clear()).is_some();
@@ -112,6 +119,9 @@ fn run(r: Request, purge: &Purge) -> bool {
         }
         Purge::Token(token) => {
             for hash in keys.iter().map(|key| key.token(token)) {
+                if let Some(purges) = purges {
+                    purges.purge_token(&hash);
+                }
                 state.purge_token(&hash);
                 for zone in &main.cache.zones {
                     done &= zone.locked(|locked| locked.purge(&hash)).is_some();

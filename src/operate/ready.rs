@@ -24,7 +24,7 @@ impl Handler for ReadyHandler {
 
 fn show(r: Request) -> Result<ngx_int_t, NoMemory> {
     let main = MainConf::of(r);
-    let Some(state) = main.cache.state.as_ref().and_then(|zone| zone.state()) else {
+    let Some(state) = main.cache.state.as_ref().and_then(|zone| zone.view()) else {
         return Ok(NGX_HTTP_SERVICE_UNAVAILABLE as ngx_int_t);
     };
     let named = LocConf::of(r).operate.ready.get().map_or(&[][..], |named| named);

@@ -70,7 +70,7 @@ fn numbers(r: Request, format: Format) -> Option<String> {
         return Some(String::new());
     }
     let main = MainConf::of(r);
-    let state = main.cache.state.as_ref()?.state()?;
+    let state = main.cache.state.as_ref()?.view()?;
     let zones: Vec<_> = main
         .cache
         .zones

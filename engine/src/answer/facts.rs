@@ -5,6 +5,8 @@ use std::fmt;
 use crate::answer::nature::Nature;
 use crate::answer::subjects::Subjects;
 use crate::lifetime::Life;
+use crate::shared::purges::{Moment, Purges, Standing};
+use crate::token::key::TokenHash;
 
 /// The first bytes of the thumbprint (RFC 7638) of a key that signs.
 pub type Signer = [u8; 8];
@@ -31,12 +33,24 @@ pub struct Facts<'a> {
     pub subjects: Subjects,
     /// How long they may serve.
     pub life: Life,
+    /// When the server was asked, in the order of purges.
+    pub asked: Moment,
 }
 
 impl<'a> Facts<'a> {
     /// Returns the texts, in the order in which they are kept.
     pub fn texts(&self) -> [&'a [u8]; 3] {
         [self.jwt, self.scope, self.claims]
+    }
+
+    /// Tells whether they were purged since the server was asked about this token. What was asked for
+    /// where there are purges is worth nothing where there are none, and the other way round.
+    pub fn standing(&self, purges: Option<Purges>, token: &TokenHash) -> Standing {
+        match purges {
+            Some(purges) => purges.standing(token, &self.subjects, self.asked),
+            None if self.asked == Moment::NEVER => Standing::Good,
+            None => Standing::Unknown,
+        }
     }
 }
 
@@ -49,6 +63,7 @@ impl fmt::Debug for Facts<'_> {
             .field("signer", &self.signer)
             .field("subjects", &self.subjects)
             .field("life", &self.life)
+            .field("asked", &self.asked)
             .finish()
     }
 }

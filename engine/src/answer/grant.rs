@@ -6,6 +6,7 @@ use crate::answer::facts::{Facts, Signer};
 use crate::answer::nature::Nature;
 use crate::answer::subjects::Subjects;
 use crate::lifetime::Life;
+use crate::shared::purges::Moment;
 use crate::wipe::wipe_vec;
 
 /// An active token's facts as read from an answer, before it is known how long they may serve.
@@ -34,11 +35,13 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Returns the facts, which may serve for as long as `life` says.
+    /// Returns the facts, which may serve for as long as `life` says. When the server was asked is for the
+    /// caller to say.
     pub fn facts(&self, life: Life) -> Facts<'_> {
         let Grant { jwt, scope, claims, exp: _, is_endless: _, nature, signer, subjects } = self;
         let (nature, signer, subjects) = (*nature, *signer, *subjects);
-        Facts { jwt, scope, claims, nature, signer, subjects, life }
+        let asked = Moment::NEVER;
+        Facts { jwt, scope, claims, nature, signer, subjects, life, asked }
     }
 }
 

@@ -37,12 +37,13 @@ fn entry(jwt: &[u8]) -> Entry<'_> {
             jwt,
             scope: b"read write",
             claims: b"",
+            asked: Moment::from_bits(16 * jwt.len() as u64),
         },
     }
 }
 
 fn inactive() -> Entry<'static> {
-    Entry::inactive(Life { stored: 10, until: Some(20), ..Life::default() })
+    Entry::inactive(Life { stored: 10, until: Some(20), ..Life::default() }, Moment::from_bits(16))
 }
 
 /// A zone that is full, with everything in it that there can be.

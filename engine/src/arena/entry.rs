@@ -276,7 +276,7 @@ impl Locked<'_> {
         }
         out.kind = if head.tag == Tag::Inactive { Kind::Inactive } else { Kind::Active };
         out.life = head.life();
-        (out.nature, out.signer, out.subjects) =
+        (out.nature, out.signer, out.subjects, out.asked) =
             optional::read(head.meta, parts[3]).ok_or(Corrupt)?;
         (out.lens, out.used) = (head.lens.map(|len| len as usize), payload);
         Ok(Ok(()))

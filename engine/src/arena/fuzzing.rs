@@ -12,7 +12,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::given::{Given, active, besides};
+use super::given::{Given, active, besides, besides_inactive, inactive};
 use super::layout::{BLOCK, ITEM_HEADER, MAX_PAYLOAD, header};
 use super::memory::crash;
 use super::model::{Id, Item, Model};
@@ -32,7 +32,7 @@ fn pids(slot: u8) -> impl Iterator<Item = u32> {
 
 /// A flight that begins now knows of a purge that the other does not know of, and does not follow.
 fn overtakes(flight: &Call, other: &Call) -> bool {
-    flight.purges > other.purges
+    flight.seen.purges > other.seen.purges || flight.seen.purged > other.seen.asked
 }
 
 struct World {
@@ -172,8 +172,13 @@ impl World {
         self.serial += 1;
         let pid = pids(slot).find(|pid| !self.dead.contains(pid)).expect("a life left");
         // Half of what is done knows of a purge or an inactive answer that is a little younger.
-        let purges = (self.serial / 16 + self.serial % 2) as u32;
-        Call { id: self.serial, owner: Owner { pid, slot }, deadline: self.now + 500, purges }
+        let purges = (self.serial / 64 + self.serial % 2) as u32;
+        let moment = |nth: u64| Moment::from_bits(nth << 4);
+        let (asked, purged) =
+            (moment(self.serial / 16 + 1), moment(self.serial / 16 + self.serial / 2 % 2));
+        let owner = Owner { pid, slot };
+        let seen = Seen { purges, asked, purged };
+        Call { id: self.serial, owner, deadline: self.now + 500, seen }
     }
 
     fn lapsed(&self, flight: &Call) -> bool {
@@ -202,7 +207,8 @@ impl World {
 
     fn item(&self, id: Id, serial: u64) -> Item {
         let Given { kind, len, .. } = self.given[&serial];
-        let payload = len + if kind == Kind::Active { besides(serial) } else { 0 };
+        let besides = if kind == Kind::Active { besides } else { besides_inactive };
+        let payload = len + besides(serial);
         let until = self.times(serial).until.expect("an end");
         Item { id, kind, payload, until, born: serial }
     }
@@ -288,8 +294,11 @@ impl World {
         let (serial, jwt) = self.give(id, kind, len);
         let key = self.key(id);
         let times = self.times(serial);
-        let entry =
-            if kind == Kind::Active { active(times, serial, &jwt) } else { Entry::inactive(times) };
+        let entry = if kind == Kind::Active {
+            active(times, serial, &jwt)
+        } else {
+            inactive(times, serial)
+        };
         let stored = self.with(|arena, _| arena.store(&key, &entry));
         let item = self.item(id, serial);
         self.must(stored, |model| model.store(item));

@@ -9,6 +9,7 @@ use crate::answer::facts::Facts;
 use crate::answer::nature::{Nature, TokenKind};
 use crate::answer::subjects::Subjects;
 use crate::lifetime::Life;
+use crate::shared::purges::Moment;
 
 /// Every answer the arena was given, by its serial number, which stands in its times.
 pub(super) struct Given {
@@ -41,8 +42,19 @@ pub(super) fn active(life: Life, serial: u64, jwt: &[u8]) -> Entry<'_> {
     let hash =
         |nth: u64| NonZeroU64::new(!serial << 2 | nth).filter(|_| mixed & 1 << 10 << nth != 0);
     let subjects = Subjects([0, 1, 2, 3].map(hash));
-    let facts = Facts { jwt, scope: SCOPE, claims: CLAIMS, nature, signer, subjects, life };
+    let asked = asked(serial);
+    let facts = Facts { jwt, scope: SCOPE, claims: CLAIMS, nature, signer, subjects, life, asked };
     Entry { kind: Kind::Active, facts }
+}
+
+/// The inactive entry of a given answer.
+pub(super) fn inactive(life: Life, serial: u64) -> Entry<'static> {
+    Entry::inactive(life, asked(serial))
+}
+
+/// Two of three know when they were asked for.
+fn asked(serial: u64) -> Moment {
+    if serial.is_multiple_of(3) { Moment::NEVER } else { Moment::from_bits(serial << 4) }
 }
 
 /// How many bytes that entry takes besides its JWT.
@@ -53,7 +65,13 @@ pub(super) fn besides(serial: u64) -> usize {
     let mut bytes = SCOPE.len() + CLAIMS.len();
     bytes += thumbprint(binding.dpop) + thumbprint(binding.certificate);
     bytes += if signer.is_some() { 8 } else { 0 };
+    bytes += besides_inactive(serial);
     bytes + 8 * subjects.0.iter().filter(|subject| subject.is_some()).count()
+}
+
+/// How many bytes an inactive entry takes besides its header.
+pub(super) fn besides_inactive(serial: u64) -> usize {
+    if asked(serial) == Moment::NEVER { 0 } else { 8 }
 }
 
 impl Given {

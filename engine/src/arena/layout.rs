@@ -16,7 +16,7 @@
 pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"phantom\x1a");
 
 /// Raised with every change to anything in this file.
-pub(super) const LAYOUT_VERSION: u32 = 5;
+pub(super) const LAYOUT_VERSION: u32 = 6;
 
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 128;
@@ -105,6 +105,7 @@ pub(super) mod item {
     pub(in crate::arena) const RETRY_AFTER: usize = 80;
     pub(in crate::arena) const PURGES: usize = 84;
     pub(in crate::arena) const WORKERS: usize = 88;
+    pub(in crate::arena) const ASKED: usize = 120;
 }
 
 /// What follows from the block's length alone; never read from shared memory.

@@ -14,8 +14,9 @@ use super::layout::{NIL, blocks_for, header, item};
 use super::list::List;
 use super::memory::{Block, Corrupt, Sound, raw};
 use super::record::{Entry, Record};
-use super::{AnsweredFor, Call, Joined, Left, Locked, Poll, Taken};
+use super::{AnsweredFor, Call, Joined, Left, Locked, Poll, Seen, Taken};
 use crate::shared::process::Here;
+use crate::shared::purges::Moment;
 use crate::token::key::Key;
 
 /// Marks of one token, whatever the identity.
@@ -43,8 +44,10 @@ struct Mark {
     flight: u64,
     /// Milliseconds.
     deadline: u64,
-    /// [`Call::purges`].
+    /// [`Seen::purges`].
     purges: u32,
+    /// [`Seen::asked`].
+    asked: Moment,
     /// Seconds.
     retry_after: u32,
     /// One bit per waiting worker.
@@ -59,7 +62,8 @@ impl Mark {
             pid: flight.owner.pid,
             flight: flight.id,
             deadline: flight.deadline,
-            purges: flight.purges,
+            purges: flight.seen.purges,
+            asked: flight.seen.asked,
             retry_after: 0,
             workers: [0; 4],
         }
@@ -88,7 +92,8 @@ impl Mark {
     /// Whether the token was purged or called inactive since this call began, as one knows that
     /// begins now. The count wraps.
     fn is_overtaken_by(&self, newer: &Call) -> bool {
-        (newer.purges.wrapping_sub(self.purges) as i32) > 0
+        let Seen { purges, purged, .. } = newer.seen;
+        (purges.wrapping_sub(self.purges) as i32) > 0 || purged > self.asked
     }
 }
 
@@ -369,6 +374,7 @@ impl Locked<'_> {
             flight: long(item::FLIGHT),
             deadline: long(item::DEADLINE),
             purges: word(item::PURGES),
+            asked: Moment::from_bits(long(item::ASKED)),
             retry_after: word(item::RETRY_AFTER),
             workers: [0, 8, 16, 24].map(|at| long(item::WORKERS + at)),
         };
@@ -390,6 +396,7 @@ impl Locked<'_> {
         }
         memory.store64(memory.field(block, item::FLIGHT), mark.flight);
         memory.store64(memory.field(block, item::DEADLINE), mark.deadline);
+        memory.store64(memory.field(block, item::ASKED), mark.asked.to_bits());
         for (n, value) in mark.workers.into_iter().enumerate() {
             memory.store64(memory.field(block, item::WORKERS + 8 * n), value);
         }
@@ -404,6 +411,7 @@ impl Locked<'_> {
         }
         seal.write_u64(mark.flight);
         seal.write_u64(mark.deadline);
+        seal.write_u64(mark.asked.to_bits());
         mark.workers.iter().for_each(|word| seal.write_u64(*word));
         seal.finish()
     }

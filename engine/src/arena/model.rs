@@ -222,7 +222,9 @@ impl Model {
         let calling = |mark: &Mark| mark.id == id && mark.answer.is_none();
         if let Some(at) = self.marks.iter().position(calling) {
             let old = &self.marks[at];
-            if self.lapsed(old) || mine.purges > old.flight.purges {
+            let (old_one, new) = (old.flight.seen, mine.seen);
+            let overtaken = new.purges > old_one.purges || new.purged > old_one.asked;
+            if self.lapsed(old) || overtaken {
                 self.take_over(at, mine);
                 return Joined::Lead;
             }

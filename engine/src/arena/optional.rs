@@ -1,5 +1,5 @@
 //! The parts that not every entry has: thumbprints of what it is bound to, who signed it, whom it is
-//! about. Bits of the `META` word say which are there; their bytes lie behind the texts, without
+//! about, when it was asked for in the order of purges. Bits of the `META` word say which are there; their bytes lie behind the texts, without
 //! gaps, and an entry that has none of them takes none.
 
 use std::num::NonZeroU64;
@@ -8,6 +8,7 @@ use crate::answer::binding::{Binding, Bound};
 use crate::answer::facts::{Facts, Signer};
 use crate::answer::nature::{Nature, TokenKind};
 use crate::answer::subjects::Subjects;
+use crate::shared::purges::Moment;
 
 const BOUND_OTHERWISE: u32 = 1 << 12;
 const KIND_NAMED: u32 = 1 << 13;
@@ -18,13 +19,14 @@ const CERTIFICATE: u32 = 18;
 const HAS_SIGNER: u32 = 1 << 20;
 /// One bit for each.
 const SUBJECTS: u32 = 21;
+const HAS_ASKED: u32 = 1 << 25;
 
 const UNSAID: u32 = 1;
 const NOBODY: u32 = 2;
 const TO: u32 = 3;
 
-/// As many bytes as there may be: two thumbprints, a signer, four subjects.
-pub(super) const MOST: usize = 2 * 32 + 8 + 4 * 8;
+/// As many bytes as there may be: two thumbprints, a signer, four subjects, a moment.
+pub(super) const MOST: usize = 2 * 32 + 8 + 4 * 8 + 8;
 
 /// What the `META` word says of an active entry's facts, [`bits`], and the bytes behind its texts.
 pub(super) struct Optional {
@@ -35,7 +37,7 @@ pub(super) struct Optional {
 impl Optional {
     pub(super) fn of(facts: &Facts<'_>) -> Self {
         let mut optional = Self { bytes: [0; MOST], len: 0 };
-        let Facts { nature: Nature { binding, .. }, signer, subjects, .. } = facts;
+        let Facts { nature: Nature { binding, .. }, signer, subjects, asked, .. } = facts;
         for bound in [&binding.dpop, &binding.certificate] {
             if let Bound::To(thumbprint) = bound {
                 optional.put(thumbprint);
@@ -46,6 +48,9 @@ impl Optional {
         }
         for hash in subjects.0.iter().flatten() {
             optional.put(&hash.get().to_ne_bytes());
+        }
+        if *asked != Moment::NEVER {
+            optional.put(&asked.to_bits().to_ne_bytes());
         }
         optional
     }
@@ -74,6 +79,7 @@ pub(super) fn bits(facts: &Facts<'_>) -> u32 {
         | bound_bits(binding.certificate) << CERTIFICATE
         | if facts.signer.is_some() { HAS_SIGNER } else { 0 }
         | has << SUBJECTS
+        | if facts.asked != Moment::NEVER { HAS_ASKED } else { 0 }
 }
 
 fn bound_bits(bound: Bound) -> u32 {
@@ -88,11 +94,11 @@ fn bound_bits(bound: Bound) -> u32 {
 /// How many bytes lie behind the texts of an entry with this `META` word.
 pub(super) fn len(meta: u32) -> usize {
     let thumbprints = [DPOP, CERTIFICATE].iter().filter(|at| meta >> **at & 3 == TO).count();
-    32 * thumbprints + 8 * (meta >> 20 & 0x1f).count_ones() as usize
+    32 * thumbprints + 8 * (meta >> 20 & 0x3f).count_ones() as usize
 }
 
 /// Reads what [`bits`] and [`Optional`] have written; `None` where the bytes are too few.
-pub(super) fn read(meta: u32, bytes: &[u8]) -> Option<(Nature, Option<Signer>, Subjects)> {
+pub(super) fn read(meta: u32, bytes: &[u8]) -> Option<(Nature, Option<Signer>, Subjects, Moment)> {
     let has = |flag| meta & flag != 0;
     let kind = match (has(KIND_OTHER), has(KIND_NAMED)) {
         (true, _) => TokenKind::Other,
@@ -110,7 +116,11 @@ pub(super) fn read(meta: u32, bytes: &[u8]) -> Option<(Nature, Option<Signer>, S
             *hash = NonZeroU64::new(u64::from_ne_bytes(*take(&mut rest)?));
         }
     }
-    Some((Nature { kind, binding }, signer, subjects))
+    let asked = match has(HAS_ASKED) {
+        true => Moment::from_bits(u64::from_ne_bytes(*take(&mut rest)?)),
+        false => Moment::NEVER,
+    };
+    Some((Nature { kind, binding }, signer, subjects, asked))
 }
 
 fn bound(bits: u32, bytes: &mut &[u8]) -> Option<Bound> {

@@ -11,6 +11,7 @@ use crate::answer::facts::Facts;
 use crate::answer::nature::{Nature, TokenKind};
 use crate::answer::subjects::Subjects;
 use crate::lifetime::Life;
+use crate::shared::purges::Moment;
 use crate::shared::state::testing::at;
 
 const BOUNDS: [Bound; 4] = [Bound::No, Bound::Unsaid, Bound::Nobody, Bound::To([0x5a; 32])];
@@ -27,6 +28,7 @@ fn facts(kind: TokenKind, binding: Binding, signed: bool, subjects: u64) -> Fact
         signer: signed.then_some(*b"signer 8"),
         subjects: Subjects([0, 1, 2, 3].map(hash)),
         life: Life { stored: 1, until: Some(2), exp: None, may_stale: true },
+        asked: if signed { Moment::NEVER } else { Moment::of_wall_ms(5) },
     }
 }
 
@@ -61,9 +63,13 @@ fn every_mixture_comes_out_as_it_went_in() {
     assert_eq!(seen, 4 * 4 * 2 * 3 * 32);
     zone.check();
     // Nothing of it is left to who comes after.
-    zone.with(|arena| arena.store(&key(1, 1), &Entry::inactive(Life::default())));
+    zone.with(|arena| arena.store(&key(1, 1), &Entry::inactive(Life::default(), Moment::NEVER)));
     assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
     assert_eq!(record.facts(), Facts::default());
+    let asked = Moment::of_wall_ms(5);
+    zone.with(|arena| arena.store(&key(1, 1), &Entry::inactive(Life::default(), asked)));
+    assert_eq!(zone.with(|arena| arena.find(&key(1, 1), &mut record)), Find::Hit);
+    assert_eq!(record.facts(), Facts { asked, ..Facts::default() });
 }
 
 #[test]
@@ -130,13 +136,20 @@ fn each_part_takes_its_own_bytes_and_no_more() {
     ] {
         let to = |is| if is { Bound::To([1; 32]) } else { Bound::No };
         let binding = Binding { dpop: to(jkt), certificate: to(x5t), other: false };
-        let facts =
-            Facts { scope: b"", claims: b"", ..facts(full.nature.kind, binding, signed, subjects) };
+        let facts = Facts {
+            scope: b"",
+            claims: b"",
+            asked: Moment::NEVER,
+            ..facts(full.nature.kind, binding, signed, subjects)
+        };
         // As long as fits into nine blocks, and a byte more.
         let fits = Facts { jwt: &jwt[..1_048 - bytes], ..facts };
         assert_eq!(blocks(fits), 9, "{bytes}");
         let longer = [b'j'; 1_049];
         assert_eq!(blocks(Facts { jwt: &longer[..1_049 - bytes], ..facts }), 10, "{bytes}");
+        let asked = Moment::of_wall_ms(1);
+        assert_eq!(blocks(Facts { jwt: &jwt[..1_040 - bytes], asked, ..facts }), 9, "{bytes}");
+        assert_eq!(blocks(Facts { jwt: &jwt[..1_041 - bytes], asked, ..facts }), 10, "{bytes}");
     }
 }
 

@@ -8,6 +8,7 @@ use crate::answer::nature::Nature;
 use crate::answer::subjects::Subjects;
 use crate::lifetime::Life;
 use crate::memory::{self, NoMemory};
+use crate::shared::purges::Moment;
 use crate::wipe::wipe;
 
 /// What the authorization server said of a token.
@@ -25,7 +26,8 @@ pub enum Kind {
 pub struct Entry<'a> {
     /// Active or inactive.
     pub kind: Kind,
-    /// What is known of the token; of an inactive one, how long the answer may serve.
+    /// What is known of the token; of an inactive one, how long the answer may serve and when it was
+    /// asked for.
     pub facts: Facts<'a>,
 }
 
@@ -35,9 +37,9 @@ impl<'a> Entry<'a> {
         Self { kind: Kind::Active, facts }
     }
 
-    /// Makes the entry that keeps an inactive answer.
-    pub fn inactive(life: Life) -> Self {
-        Self { kind: Kind::Inactive, facts: Facts { life, ..Facts::default() } }
+    /// Makes the entry that keeps an inactive answer, asked for at that moment.
+    pub fn inactive(life: Life, asked: Moment) -> Self {
+        Self { kind: Kind::Inactive, facts: Facts { life, asked, ..Facts::default() } }
     }
 
     /// Returns the payload's length in bytes.
@@ -56,6 +58,7 @@ pub struct Record {
     pub(super) nature: Nature,
     pub(super) signer: Option<Signer>,
     pub(super) subjects: Subjects,
+    pub(super) asked: Moment,
     /// Lengths of JWT, scope and claims at the buffer's front.
     pub(super) lens: [usize; 3],
     /// How many bytes are in the buffer: those and the entry's optional parts, which follow them.
@@ -95,13 +98,14 @@ impl Record {
         self.kind
     }
 
-    /// Returns what is known of the token: of an inactive one only how long the answer may serve.
+    /// Returns what is known of the token: of an inactive one only how long the answer may serve, and
+    /// when it was asked for.
     pub fn facts(&self) -> Facts<'_> {
         let (jwt, rest) = self.room[..self.used].split_at(self.lens[0]);
         let (scope, rest) = rest.split_at(self.lens[1]);
         let claims = &rest[..self.lens[2]];
-        let Self { nature, signer, subjects, life, .. } = *self;
-        Facts { jwt, scope, claims, nature, signer, subjects, life }
+        let Self { nature, signer, subjects, life, asked, .. } = *self;
+        Facts { jwt, scope, claims, nature, signer, subjects, life, asked }
     }
 }
 

@@ -50,7 +50,8 @@ pub(super) fn key(token: u32, identity: u32) -> Key {
 }
 
 pub(super) fn flight(id: u64, slot: u8) -> Call {
-    Call { id, owner: Owner { pid: 100 + u32::from(slot), slot }, deadline: 1_000, purges: 0 }
+    let owner = Owner { pid: 100 + u32::from(slot), slot };
+    Call { id, owner, deadline: 1_000, seen: Seen::default() }
 }
 
 const NATURE: Nature = Nature {
@@ -79,7 +80,8 @@ fn active(jwt: &[u8]) -> Entry<'_> {
 }
 
 fn inactive(until: u64) -> Entry<'static> {
-    Entry::inactive(Life { stored: 0, until: Some(until), ..Life::default() })
+    let life = Life { stored: 0, until: Some(until), ..Life::default() };
+    Entry::inactive(life, Moment::NEVER)
 }
 
 fn find(zone: &Zone, key: &Key) -> Option<Vec<u8>> {
@@ -240,7 +242,9 @@ fn inactive_entries_that_ran_out_go_in_passing() {
     for token in 0..10 {
         zone.with(|arena| arena.store(&key(token, 1), &inactive(100)));
     }
-    let now = |stored| Entry::inactive(Life { stored, until: Some(200), ..Life::default() });
+    let now = |stored| {
+        Entry::inactive(Life { stored, until: Some(200), ..Life::default() }, Moment::NEVER)
+    };
     zone.with(|arena| arena.store(&key(10, 1), &now(99)));
     assert_eq!(zone.check().inactive, 11);
     for token in 11..16 {
@@ -370,10 +374,29 @@ fn a_dead_owners_flight_goes_to_exactly_one() {
 }
 
 #[test]
+fn nobody_follows_a_call_from_before_a_purge_of_its_token() {
+    let zone = Zone::new(1 << 20);
+    let key = key(1, 1);
+    let join = |id, asked, purged| {
+        let [asked, purged] = [asked, purged].map(|nth: u64| Moment::from_bits(16 * nth));
+        let seen = Seen { purges: 0, asked, purged };
+        let mine = Call { seen, ..flight(id, id as u8) };
+        zone.with(|arena| arena.join_or_lead(&key, &mine, at(1, 0, &EVERYBODY)))
+    };
+    assert_eq!(join(1, 5, 0), Joined::Lead);
+    // Others were purged since.
+    assert!(matches!(join(2, 7, 5), Joined::Follow { flight: 1, .. }));
+    assert_eq!(join(3, 7, 6), Joined::Lead);
+    assert!(matches!(join(4, 7, 7), Joined::Follow { flight: 3, .. }));
+    zone.check();
+}
+
+#[test]
 fn nobody_follows_a_call_from_before_an_inactive_answer() {
     let zone = Zone::new(1 << 20);
     let (key, mut record) = (key(1, 1), Record::with_room(64));
-    let mine = |id, purges| Call { purges, ..flight(id, id as u8) };
+    let seen = |purges| Seen { purges, ..Seen::default() };
+    let mine = |id, purges| Call { seen: seen(purges), ..flight(id, id as u8) };
     let join = |id, purges| {
         zone.with(|arena| arena.join_or_lead(&key, &mine(id, purges), at(1, 0, &EVERYBODY)))
     };

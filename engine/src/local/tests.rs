@@ -86,7 +86,13 @@ fn an_entry_gives_the_facts_that_it_was_made_of() {
     for facts in [
         facts(JWT),
         facts(b""),
-        Facts { nature, signer: Some(*b"signer 8"), subjects, ..facts(JWT) },
+        Facts {
+            nature,
+            signer: Some(*b"signer 8"),
+            subjects,
+            asked: Moment::of_wall_ms(7),
+            ..facts(JWT)
+        },
     ] {
         let entry = Cached::new(&facts, state().generation(&key("t").token), 5).unwrap();
         assert_eq!(entry.facts(), facts);

@@ -19,6 +19,10 @@ pub(crate) trait Word {
     fn exchange(&self, from: Self::Value, to: Self::Value) -> Result<(), Self::Value>;
     /// Adds one and tells what was in it.
     fn count(&self) -> Self::Value;
+    /// Adds to it and tells what was in it.
+    fn add(&self, by: Self::Value) -> Self::Value;
+    /// Writes the greater one of the two and tells what was in it.
+    fn raise(&self, value: Self::Value) -> Self::Value;
 }
 
 macro_rules! word {
@@ -52,8 +56,19 @@ macro_rules! word {
 
             #[inline]
             fn count(&self) -> $value {
+                self.add(1)
+            }
+
+            #[inline]
+            fn add(&self, by: $value) -> $value {
                 step();
-                self.fetch_add(1, Ordering::AcqRel)
+                self.fetch_add(by, Ordering::AcqRel)
+            }
+
+            #[inline]
+            fn raise(&self, value: $value) -> $value {
+                step();
+                self.fetch_max(value, Ordering::AcqRel)
             }
         }
     };

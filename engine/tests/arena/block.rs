@@ -8,6 +8,7 @@ use phantom_token_engine::arena::{Arena, Entry, Kind, Locked};
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::shared::lock;
 use phantom_token_engine::shared::process::Here;
+use phantom_token_engine::shared::purges::Moment;
 use phantom_token_engine::token::key::{HashKey, Key};
 
 /// What an arena's hashes are keyed with.
@@ -114,5 +115,5 @@ pub(crate) fn active<'a>(jwt: &'a [u8], scope: &'a [u8]) -> Entry<'a> {
 }
 
 pub(crate) fn inactive() -> Entry<'static> {
-    Entry::inactive(Life::default())
+    Entry::inactive(Life::default(), Moment::NEVER)
 }

@@ -1,6 +1,6 @@
 //! How much fits, and who has to go.
 
-use phantom_token_engine::arena::{Call, Find, Joined, MIN_SIZE, Owner, Record, Stored};
+use phantom_token_engine::arena::{Call, Find, Joined, MIN_SIZE, Owner, Record, Seen, Stored};
 
 use crate::block::{Block, Random, TEN_MIB, active, everybody_runs, inactive, key};
 
@@ -27,7 +27,8 @@ fn ten_mebibytes_hold_8500_tokens_of_a_kilobyte() {
 }
 
 fn leads(block: &Block, token: u64) -> bool {
-    let mine = Call { id: 1, owner: Owner { pid: 1, slot: 1 }, deadline: 1_000, purges: 0 };
+    let mine =
+        Call { id: 1, owner: Owner { pid: 1, slot: 1 }, deadline: 1_000, seen: Seen::default() };
     block.with(|arena| arena.join_or_lead(&key(token), &mine, everybody_runs(0))) == Joined::Lead
 }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use phantom_token_engine::answer::binding::Bound;
 use phantom_token_engine::answer::subjects::Subjects;
 use phantom_token_engine::arena::{
-    AnsweredFor, Call, Find, Kind, Left, MIN_SIZE, Owner, Poll, Record, Taken,
+    AnsweredFor, Call, Find, Kind, Left, MIN_SIZE, Owner, Poll, Record, Seen, Taken,
 };
 use phantom_token_engine::lifetime::{Expiry, Life};
 
@@ -21,7 +21,7 @@ fn jwt(token: u64) -> Vec<u8> {
 const EXPIRY: Expiry = Expiry { exp: 9, end_ms: 10 };
 
 fn flight(id: u64, slot: u8) -> Call {
-    Call { id, owner: Owner { pid: 1, slot }, deadline: 1_000, purges: 0 }
+    Call { id, owner: Owner { pid: 1, slot }, deadline: 1_000, seen: Seen::default() }
 }
 
 /// A block with everything in it.

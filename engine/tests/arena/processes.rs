@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::arena::{
-    Arena, Call, Counts, Entry, Find, Joined, Kind, Left, Locked, Owner, Poll, Record, Taken,
+    Arena, Call, Counts, Entry, Find, Joined, Kind, Left, Locked, Owner, Poll, Record, Seen, Taken,
 };
 use phantom_token_engine::lifetime::{Expiry, Life};
 use phantom_token_engine::shared::lock;
@@ -138,8 +138,8 @@ fn work(shared: &Shared, slot: u8) -> ! {
         let token = random.below(TOKENS);
         let (jwt, scope) = (jwt(token, &mut random), token.to_string());
         let entry = entry(token, &jwt, scope.as_bytes());
-        let mine =
-            Call { id: random.next(), owner: me, deadline: 1_000, purges: random.below(3) as u32 };
+        let seen = Seen { purges: random.below(3) as u32, ..Seen::default() };
+        let mine = Call { id: random.next(), owner: me, deadline: 1_000, seen };
         let (key, what, now) = (key(token), random.below(100), random.below(1_100));
         let done = shared.with(&arena, |arena| match what {
             0..40 => {

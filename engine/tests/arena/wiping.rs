@@ -1,7 +1,7 @@
 //! Whatever takes a JWT out of the zone leaves no byte of it behind.
 
 use phantom_token_engine::arena::{
-    AnsweredFor, Call, Joined, Left, MIN_SIZE, Owner, Poll, Record, Stored,
+    AnsweredFor, Call, Joined, Left, MIN_SIZE, Owner, Poll, Record, Seen, Stored,
 };
 use phantom_token_engine::token::key::Key;
 
@@ -24,7 +24,7 @@ fn store(block: &Block, key: &Key, jwt: &[u8]) {
 }
 
 fn flight(slot: u8) -> Call {
-    Call { id: 1, owner: Owner { pid: 1, slot }, deadline: 1_000, purges: 0 }
+    Call { id: 1, owner: Owner { pid: 1, slot }, deadline: 1_000, seen: Seen::default() }
 }
 
 /// An active answer that may not be kept, at a mark that another worker waits for.

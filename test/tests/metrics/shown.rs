@@ -28,7 +28,7 @@ fn promised(endpoint: &str) -> BTreeSet<String> {
     add(
         "uncached_total{*}",
         "reason",
-        "cache_off|cache_valid_zero|no_store|no_cache|private|max_age|expired|too_large|purged|zone_locked|no_room",
+        "cache_off|cache_valid_zero|no_store|no_cache|private|max_age|expired|too_large|purged|neighbour|zone_locked|no_room",
     );
     add("mints_total", "", "");
     for histogram in ["introspection_duration_seconds", "queue_duration_seconds"] {

@@ -123,7 +123,7 @@ words! {
 }
 
 words! {
-    /// Why an active answer was not kept.
+    /// Why an active answer was not kept, or no longer.
     UncachedReason {
         /// `phantom_token_cache off`.
         CacheOff = "cache_off",
@@ -143,6 +143,8 @@ words! {
         TooLarge = "too_large",
         /// The token was purged while the call ran.
         Purged = "purged",
+        /// One was purged whose hash begins alike.
+        Neighbour = "neighbour",
         /// The zone's lock could not be had.
         ZoneLocked = "zone_locked",
         /// The zone had no room.
