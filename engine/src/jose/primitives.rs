@@ -1,4 +1,4 @@
-//! The arithmetic: signatures, digests, random numbers. The only file that names `ring`.
+//! The arithmetic: signatures, digests, ciphers, random numbers. The only file that names `ring`.
 //!
 //! `ring` does not wipe a private key when it is dropped, nor what it computes with on the stack.
 
@@ -7,7 +7,7 @@ use ring::signature::{
     self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair, RsaPublicKeyComponents,
     UnparsedPublicKey,
 };
-use ring::{agreement, digest, hmac};
+use ring::{aead, agreement, digest, hkdf, hmac};
 
 use crate::jose::algorithm::{Algorithm, KeyKind};
 use crate::jose::material::Material;
@@ -140,7 +140,7 @@ pub(super) fn is_on_curve(kind: KeyKind, point: &[u8]) -> bool {
 ///
 /// # Errors
 /// The system gives none.
-pub(super) fn random<const LEN: usize>() -> Result<[u8; LEN], SignError> {
+pub(crate) fn random<const LEN: usize>() -> Result<[u8; LEN], SignError> {
     let mut bytes = [0; LEN];
     SystemRandom::new().fill(&mut bytes).map_err(|_| SignError)?;
     Ok(bytes)
@@ -153,6 +153,54 @@ pub(crate) fn sha256(text: &[u8]) -> [u8; 32] {
 }
 
 /// HMAC with SHA-256 (RFC 2104).
-pub(super) fn hmac_sha256(secret: &[u8], text: &[u8]) -> Vec<u8> {
+pub(crate) fn hmac_sha256(secret: &[u8], text: &[u8]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), text).as_ref().to_vec()
+}
+
+/// Derives a key from a secret (HKDF with SHA-256, RFC 5869). `info` is taken as one text.
+pub(crate) fn hkdf_sha256(salt: &[u8], secret: &[u8], info: &[&[u8]]) -> [u8; 32] {
+    let mut out = [0; 32];
+    let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret);
+    let filled = secret.expand(info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut out));
+    // It fails for more bytes than a digest has 255 times.
+    debug_assert!(filled.is_ok());
+    out
+}
+
+/// What AES-256-GCM puts behind a text, in bytes.
+pub(crate) const TAG_LEN: usize = 16;
+
+/// Encrypts a text in place, and puts its tag behind it (AES-256-GCM, RFC 5116 §5.2). A nonce must not
+/// be used twice with one key.
+///
+/// # Errors
+/// The text is longer than the cipher takes, 64 GB.
+pub(crate) fn encrypt(
+    key: &[u8; 32],
+    nonce: [u8; 12],
+    besides: &[u8],
+    text: &mut Vec<u8>,
+) -> Result<(), SignError> {
+    let nonce = aead::Nonce::assume_unique_for_key(nonce);
+    let tag = aes(key)?.seal_in_place_separate_tag(nonce, aead::Aad::from(besides), text);
+    text.extend_from_slice(tag.map_err(|_| SignError)?.as_ref());
+    Ok(())
+}
+
+/// Decrypts in place what [`encrypt`] has made, and returns how long the text is that now stands at the
+/// front; `None` where key, nonce, text or what stands `besides` is another.
+pub(crate) fn decrypt(
+    key: &[u8; 32],
+    nonce: [u8; 12],
+    besides: &[u8],
+    sealed: &mut [u8],
+) -> Option<usize> {
+    let nonce = aead::Nonce::assume_unique_for_key(nonce);
+    let text = aes(key).ok()?.open_in_place(nonce, aead::Aad::from(besides), sealed);
+    text.ok().map(|text| text.len())
+}
+
+fn aes(key: &[u8; 32]) -> Result<aead::LessSafeKey, SignError> {
+    let key = aead::UnboundKey::new(&aead::AES_256_GCM, key).map_err(|_| SignError)?;
+    Ok(aead::LessSafeKey::new(key))
 }
