@@ -5,6 +5,7 @@ mod atomic;
 pub mod counters;
 pub mod endpoint;
 pub mod health;
+pub mod hearing;
 pub mod lock;
 pub mod process;
 pub mod purges;

@@ -20,6 +20,7 @@ use super::health::Endpoints;
 use super::health::form::Forms;
 use super::health::gate::Gates;
 use super::health::turn::Turns;
+use super::hearing::Hearing;
 use super::store::StoreHealth;
 use crate::token::key::{self, TokenHash};
 
@@ -44,7 +45,7 @@ pub const ALIGN: usize = align_of::<Layout>();
 const MAGIC: u64 = u64::from_be_bytes(*b"phtstate");
 
 /// Rises with every change of [`Layout`] or of what its fields mean.
-const VERSION: u64 = 7;
+const VERSION: u64 = 8;
 
 /// Stripes of generations: a purge or an inactive answer makes the workers' own copies of one token
 /// in so many look outdated, which costs those a look into the shared zone. Their answers that are
@@ -82,6 +83,7 @@ struct Layout {
     turns: Turns,
     notices: Notices,
     store: StoreHealth,
+    hearing: Hearing,
 }
 
 /// A view of the state zone. Cheap to copy.
@@ -225,6 +227,11 @@ impl State {
     /// Returns what is known of the fleet's store.
     pub fn store(&self) -> &'static StoreHealth {
         &self.0.store
+    }
+
+    /// Returns what is heard of the fleet's store, and by whom.
+    pub fn hearing(&self) -> &'static Hearing {
+        &self.0.hearing
     }
 
     /// Hashes what tells a gate from others, all that a server may refuse a caller by: endpoint,
