@@ -130,7 +130,7 @@ pub enum ServerError {
 
 impl ServerError {
     /// Reads an error's line, without the minus before it.
-    pub(super) fn parse(line: &[u8]) -> Self {
+    pub(crate) fn parse(line: &[u8]) -> Self {
         let word = line.split(|byte| *byte == b' ').next().unwrap_or_default();
         match word {
             b"OOM" => Self::Oom,

@@ -30,7 +30,7 @@ pub const MAX_ITEMS: usize = 4_096;
 pub const MAX_RECEIVED: usize = 1024 * 1024;
 
 /// The most items the replies to one question may have together, arrays counted as one each.
-const MAX_ALL_ITEMS: usize = 16 * 1024;
+pub const MAX_ALL_ITEMS: usize = 16 * 1024;
 
 /// The commands of one question, as they are sent. Wiped when dropped: a password may be among them.
 #[derive(Clone, Default)]

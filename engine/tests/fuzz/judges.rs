@@ -19,6 +19,7 @@ mod jose;
 mod jose_key;
 mod jose_mint;
 mod purge;
+mod store_replies;
 
 pub use self::authorization::authorization;
 pub use self::cache_control::cache_control;
@@ -28,6 +29,7 @@ pub use self::introspection::introspection;
 pub use self::jose_key::jose_key;
 pub use self::jose_mint::jose_mint;
 pub use self::purge::purge;
+pub use self::store_replies::store_replies;
 pub use crate::arena::fuzzing::arena;
 pub use crate::client::fuzzing::http;
 
@@ -76,6 +78,7 @@ mod tests {
         jose_key,
         jose_mint,
         purge,
+        store_replies,
     );
 
     #[test]
