@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::mem;
 use std::rc::Rc;
 
 use phantom_token_engine::answer::facts::Facts;
@@ -10,6 +11,7 @@ use phantom_token_engine::arena::{Find, Joined, Kind, Locked, Record};
 use phantom_token_engine::lifetime::{self, Freshness};
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::process::{self, Here};
+use phantom_token_engine::shared::purges::Standing;
 use phantom_token_engine::shared::state::Generation;
 use phantom_token_engine::token::key::Key;
 
@@ -17,7 +19,8 @@ use crate::conf::cache::CacheTimes;
 use crate::finding::Finding;
 use crate::nginx::sys::*;
 use crate::nginx::zone::{Zone, ZoneRef};
-use crate::worker::Worker;
+use crate::operate::counters::{self, UncachedReason};
+use crate::worker::{AsOf, Worker};
 
 mod permit;
 
@@ -42,29 +45,28 @@ pub(crate) enum Look<C> {
     Known(Finding),
     /// Nothing yet: this worker is asking.
     Join(C),
-    /// Nothing yet: another worker is asking. The generation is that of the look.
-    Follow(Follow, Generation),
-    /// Nothing: this worker is to ask, under its mark in the zone where it could set one. The generation
-    /// is that of the look.
-    Lead(Option<Lead>, Generation),
+    /// Nothing yet: another worker is asking.
+    Follow(Follow, AsOf),
+    /// Nothing: this worker is to ask, under its mark in the zone where it could set one.
+    Lead(Option<Lead>, AsOf),
 }
 
 /// Looks for a fresh answer, from the nearest place to the farthest, and for the call under way, so that
-/// exactly one is. `joinable` names this worker's own call, where requests of this generation may wait
-/// for it, and how long its location keeps answers.
+/// exactly one is. `joinable` names this worker's own call, where requests that come now may wait for it,
+/// and how long its location keeps answers.
 #[inline]
 pub(crate) fn look<C>(
     worker: &mut Worker,
     query: &Query<'_>,
-    joinable: impl FnOnce(Generation) -> Option<(C, CacheTimes)>,
+    joinable: impl FnOnce(AsOf) -> Option<(C, CacheTimes)>,
 ) -> Look<C> {
-    let generation = worker.state.generation(&query.key.token);
-    if let Some(cached) = near(worker, query, generation) {
+    let as_of = worker.as_of(&query.key.token);
+    if let Some(cached) = near(worker, query, as_of.generation) {
         return Look::Known(Finding::Active(cached));
     }
-    match joinable(generation) {
-        None => shared(worker, query, generation),
-        Some((call, callers)) => match kept_longer(worker, query, &callers, generation) {
+    match joinable(as_of) {
+        None => shared(worker, query, as_of),
+        Some((call, callers)) => match kept_longer(worker, query, &callers, as_of.generation) {
             Some(finding) => Look::Known(finding),
             None => Look::Join(call),
         },
@@ -73,15 +75,20 @@ pub(crate) fn look<C>(
 
 /// Looks again, where the mark of the call that was followed is gone.
 pub(crate) fn look_again<C>(worker: &mut Worker, query: &Query<'_>) -> Look<C> {
-    let generation = worker.state.generation(&query.key.token);
-    shared(worker, query, generation)
+    let as_of = worker.as_of(&query.key.token);
+    shared(worker, query, as_of)
 }
 
 /// This worker's own cache: no copy, and no lock that could be waited for.
 #[inline]
 fn near(worker: &mut Worker, query: &Query<'_>, generation: Generation) -> Option<Rc<Cached>> {
     let key = query.key;
+    let purges = worker.purges;
     let cached = worker.local.get(key, generation)?;
+    if cached.standing(purges, &key.token) != Standing::Good {
+        worker.local.remove(key);
+        return None;
+    }
     let (now_ms, now) = (now_ms(), now_secs());
     let fresh_within =
         |valid_ms| lifetime::freshness(&cached.life, valid_ms, 0, now_ms, now) == Freshness::Fresh;
@@ -104,25 +111,37 @@ fn near(worker: &mut Worker, query: &Query<'_>, generation: Generation) -> Optio
 }
 
 /// The zone: a fresh answer and, in the same breath, the call that is under way.
-fn shared<C>(worker: &mut Worker, query: &Query<'_>, mut generation: Generation) -> Look<C> {
+fn shared<C>(worker: &mut Worker, query: &Query<'_>, mut as_of: AsOf) -> Look<C> {
     let Query { zone, key, times, deadline } = *query;
     let (state, slot, purges) = (worker.state, worker.slot, worker.purges);
-    let asked = worker.moment();
     let call = state.next_flight_id();
     let (now_ms, now) = (now_ms(), now_secs());
+    let mut is_neighbour = false;
     loop {
         let record = &mut worker.record;
         let step = zone.locked(|locked| {
             // Anew under the lock, as inactive answers count: a call that is begun now comes after all
             // of those whose marks are gone.
-            generation = state.generation(&key.token);
+            as_of.generation = state.generation(&key.token);
             match locked.find(key, record) {
                 Find::NeedSpace(bytes) => return Step::NeedSpace(bytes),
-                Find::Hit if is_fresh(record, times, now_ms, now) => return Step::Hit,
-                Find::Hit | Find::Miss => {}
+                Find::Miss => {}
+                Find::Hit => {
+                    let standing = record.facts().standing(purges, &key.token);
+                    let is_fresh = is_fresh(record, times, now_ms, now);
+                    match standing {
+                        Standing::Good if is_fresh => return Step::Hit,
+                        Standing::Good => {}
+                        // Nor may it serve as a stale one.
+                        _ => {
+                            locked.remove(key);
+                            is_neighbour = is_fresh && standing == Standing::Neighbour;
+                        }
+                    }
+                }
             }
             let Some(slot) = slot else { return Step::Alone };
-            let seen = permit::seen(purges, &key.token, generation, asked);
+            let seen = permit::seen(purges, &key.token, as_of);
             let mine = permit::call(call, slot, deadline, seen);
             match locked.join_or_lead(key, &mine, Here { alive: &process::exists, ..here() }) {
                 Joined::Lead => Step::Lead,
@@ -130,18 +149,22 @@ fn shared<C>(worker: &mut Worker, query: &Query<'_>, mut generation: Generation)
                 Joined::Full => Step::Alone,
             }
         });
+        if mem::take(&mut is_neighbour) {
+            counters::uncached(worker, UncachedReason::Neighbour);
+        }
+        let record = &mut worker.record;
         return match step {
             Some(Step::NeedSpace(bytes)) if record.reserve(bytes).is_ok() => continue,
-            Some(Step::Hit) => match keep_near(worker, key, generation) {
+            Some(Step::Hit) => match keep_near(worker, key, as_of.generation) {
                 Some(finding) => Look::Known(finding),
-                None => Look::Lead(None, generation),
+                None => Look::Lead(None, as_of),
             },
-            Some(Step::Lead) => Look::Lead(Some(Lead::new(zone, key, call)), generation),
+            Some(Step::Lead) => Look::Lead(Some(Lead::new(zone, key, call)), as_of),
             Some(Step::Follow { call, slot }) => {
-                Look::Follow(Follow::new(zone, key, call, slot), generation)
+                Look::Follow(Follow::new(zone, key, call, slot), as_of)
             }
             // No lock in time, or no memory: the request goes on as an uncached miss.
-            Some(Step::Alone | Step::NeedSpace(_)) | None => Look::Lead(None, generation),
+            Some(Step::Alone | Step::NeedSpace(_)) | None => Look::Lead(None, as_of),
         };
     }
 }
@@ -167,7 +190,7 @@ fn kept_longer(
         return None;
     }
     find(worker, query.zone, query.key)?;
-    if !is_fresh(&worker.record, times, now_ms(), now_secs()) {
+    if !is_fresh(&worker.record, times, now_ms(), now_secs()) || !is_good(worker, query.key) {
         return None;
     }
     keep_near(worker, query.key, generation)
@@ -184,7 +207,7 @@ pub(crate) fn stale(
     find(worker, zone, key)?;
     let life = &worker.record.facts().life;
     let usable = lifetime::freshness(life, times.valid_ms, times.stale_ms, now_ms(), now_secs());
-    if worker.record.kind() != Kind::Active || usable == Freshness::Gone {
+    if worker.record.kind() != Kind::Active || usable == Freshness::Gone || !is_good(worker, key) {
         return None;
     }
     cached_of(&worker.record, generation)
@@ -217,6 +240,11 @@ fn find(worker: &mut Worker, zone: &Zone, key: &Key) -> Option<()> {
             Find::NeedSpace(bytes) => record.reserve(bytes).ok()?,
         }
     }
+}
+
+/// Whether nothing that the worker's record is about was purged since it was asked for.
+fn is_good(worker: &Worker, key: &Key) -> bool {
+    worker.record.facts().standing(worker.purges, &key.token) == Standing::Good
 }
 
 fn is_fresh(record: &Record, times: &CacheTimes, now_ms: u64, now: u64) -> bool {

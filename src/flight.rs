@@ -19,6 +19,7 @@ use phantom_token_engine::attempt::Keeping;
 use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::memory::{self, NoMemory};
 use phantom_token_engine::shared::health::form::Form;
+use phantom_token_engine::shared::purges::Moment;
 use phantom_token_engine::shared::state::{Generation, Notice};
 use phantom_token_engine::token::key::Key;
 use zeroize::Zeroizing;
@@ -35,6 +36,7 @@ use crate::nginx::sys::now_ms;
 use crate::nginx::task::Task;
 use crate::nginx::zone::ZoneRef;
 use crate::operate::counters::{self, UncachedReason};
+use crate::worker::AsOf;
 
 mod attempt;
 mod call;
@@ -58,7 +60,7 @@ pub(crate) use made::{Calls, Made};
 pub(crate) use own_calls::OwnCalls;
 pub(crate) use poller::Poller;
 pub(crate) use wait::Wait;
-use wait::Waiter;
+use wait::{Place, Waiter};
 use work::Work;
 
 /// Requests that may wait for one key in one worker.
@@ -102,6 +104,11 @@ pub(crate) struct Flight {
     /// What was purged or called inactive when it began: its answer is worthless to whoever comes
     /// after the next purge of its token, or the next inactive answer to it.
     generation: Generation,
+    /// The moment at which it began, in the order of purges: whoever came later must not be given its
+    /// answer where that was purged since.
+    asked: Moment,
+    /// How often it has begun anew, for those who came after a purge.
+    times_anew: u8,
     waiters: Vec<Rc<Waiter>>,
     /// The next endpoint to try.
     next: usize,
@@ -141,30 +148,33 @@ pub(crate) fn start(conf: &MainConf) {
 
 /// Asks for the answer to a question: what is known, a call under way, or a new call.
 pub(crate) fn ask(desk: &mut Desk, question: Question<'_>) -> Asked {
-    let (role, generation) = match look(desk, &question) {
+    let (role, as_of) = match look(desk, &question) {
         Look::Known(finding) => return Asked::Known(finding),
         Look::Join(flight) => return desk.join(flight, question.deadline),
-        Look::Follow(follow, generation) => (Role::Follower(follow), generation),
-        Look::Lead(lead, generation) => (lead.map_or(Role::Alone, Role::Leader), generation),
+        Look::Follow(follow, as_of) => (Role::Follower(follow), as_of),
+        Look::Lead(lead, as_of) => (lead.map_or(Role::Alone, Role::Leader), as_of),
     };
     // Only now: what is known, or asked for by another worker, takes no call of ours.
     if !matches!(role, Role::Follower(_)) && desk.is_full() {
         overflow(desk, &question.request, "too many introspection calls are pending");
         return Asked::Known(Finding::Failed(FailureKind::Overflow.into()));
     }
-    begin(desk, question, role, generation)
+    begin(desk, question, role, as_of)
         .unwrap_or_else(|NoMemory| Asked::Known(Finding::Failed(FailureKind::Internal.into())))
 }
 
 fn look(desk: &mut Desk, question: &Question<'_>) -> Look<FlightId> {
     let key = &question.key;
     let Some(zone) = question.shared_in() else {
-        return Look::Lead(None, desk.worker.state.generation(&key.token));
+        return Look::Lead(None, desk.worker.as_of(&key.token));
     };
     let (times, deadline) = (&question.policy.cache, question.deadline);
     let query = Query { zone, key, times, deadline };
-    let flights = &mut desk.flights;
-    cache::look(&mut desk.worker, &query, |generation| flights.joinable(key, generation))
+    let (flights, purges) = (&mut desk.flights, desk.worker.purges);
+    cache::look(&mut desk.worker, &query, |as_of| {
+        let purged = purges.map_or(Moment::NEVER, |purges| purges.purged(&key.token));
+        flights.joinable(key, as_of.generation, purged)
+    })
 }
 
 /// A mark that is given up goes with `role`.
@@ -172,13 +182,13 @@ fn begin(
     desk: &mut Desk,
     question: Question<'_>,
     role: Role,
-    generation: Generation,
+    as_of: AsOf,
 ) -> Result<Asked, NoMemory> {
     desk.followers.try_reserve(1)?;
     desk.flights.reserve()?;
     let (key, request, deadline) = (question.key, question.request, question.deadline);
     let shares = question.shared_in().is_some();
-    let mut flight = Flight::new(question, role, generation)?;
+    let mut flight = Flight::new(question, role, as_of)?;
     flight.id = desk.flights.begin();
     debug!(request, "introspection flight {} begins, for token {}", flight.call(desk), key.token);
     if shares {
@@ -209,11 +219,7 @@ fn overflow(desk: &Desk, who: &impl HasLog, what: &str) {
 }
 
 impl Flight {
-    fn new(
-        question: Question<'_>,
-        role: Role,
-        generation: Generation,
-    ) -> Result<Box<Self>, NoMemory> {
+    fn new(question: Question<'_>, role: Role, as_of: AsOf) -> Result<Box<Self>, NoMemory> {
         let token = memory::copied(question.token)?;
         // For the request that asks.
         let waiters = memory::with_room(1)?;
@@ -227,7 +233,9 @@ impl Flight {
             params: question.params,
             role,
             refresh: question.refresh,
-            generation,
+            generation: as_of.generation,
+            asked: as_of.asked,
+            times_anew: 0,
             waiters,
             next: 0,
             form: Form::Encoded,
@@ -243,7 +251,8 @@ impl Flight {
     /// the flight is given back, as by all that may end it.
     fn depart(mut self: Box<Self>, desk: &mut Desk, deadline: u64) -> (Asked, Option<Box<Self>>) {
         let calls = !matches!(self.role, Role::Follower(_));
-        let waiting = self.join(desk, deadline, calls);
+        let came = self.asked;
+        let waiting = self.join(desk, deadline, came, calls);
         if !calls {
             desk.follow(self.id);
             return (waiting, Some(self));
@@ -252,8 +261,8 @@ impl Flight {
             Ok(()) => (waiting, Some(self)),
             Err(failure) => {
                 let finding = Finding::Failed(failure);
-                self.resolve(desk, &finding, Keeping::Leave);
-                (Asked::Known(finding), None)
+                let left = self.resolve(desk, &finding, Keeping::Leave);
+                (Asked::Known(finding), left)
             }
         }
     }
@@ -267,8 +276,8 @@ impl Flight {
         }
     }
 
-    /// Makes a request wait for this flight.
-    fn join(&mut self, desk: &mut Desk, deadline: u64, first: bool) -> Asked {
+    /// Makes a request wait for this flight that came at this moment, in the order of purges.
+    fn join(&mut self, desk: &mut Desk, deadline: u64, came: Moment, first: bool) -> Asked {
         if self.waiters.len() >= MAX_WAITERS {
             overflow(desk, &Cycle, "too many requests wait for one token");
             return Asked::Known(Finding::Failed(FailureKind::Overflow.into()));
@@ -276,7 +285,8 @@ impl Flight {
         if self.waiters.try_reserve(1).is_err() {
             return Asked::Known(Finding::Failed(FailureKind::Internal.into()));
         }
-        let (wait, waiter) = Wait::new(self.id, self.waiters.len(), self.key, deadline, first);
+        let place = Place { flight: self.id, index: self.waiters.len(), came };
+        let (wait, waiter) = Wait::new(place, self.key, deadline, first);
         self.waiters.push(waiter);
         counters::waiting(&desk.worker, 1);
         Asked::Waiting(wait)

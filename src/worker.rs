@@ -7,8 +7,8 @@ use std::rc::Rc;
 use phantom_token_engine::arena::Record;
 use phantom_token_engine::local::Local;
 use phantom_token_engine::shared::purges::{Moment, Purges};
-use phantom_token_engine::shared::state::State;
-use phantom_token_engine::token::key::{HashKey, Hashing};
+use phantom_token_engine::shared::state::{Generation, State};
+use phantom_token_engine::token::key::{HashKey, Hashing, TokenHash};
 
 use crate::access::questions::Questions;
 use crate::conf::MainConf;
@@ -43,21 +43,39 @@ pub(crate) struct Worker {
     pub(crate) early: Questions,
 }
 
+/// Until when purges are known to whoever looks for an answer, or asks for one.
+#[derive(Clone, Copy)]
+pub(crate) struct AsOf {
+    /// What of the token itself was purged or called inactive.
+    pub(crate) generation: Generation,
+    /// The moment in the order of all purges.
+    pub(crate) asked: Moment,
+}
+
 impl Worker {
     /// Takes up a worker's work. `None` where the module is unused.
     pub(crate) fn new(conf: &MainConf) -> Option<Self> {
         let state = conf.cache.state.as_ref().and_then(|zone| zone.view())?;
+        let purges = conf.cache.purges.as_ref().and_then(|zone| zone.view());
+        // What another zone of purges has seen is not to be found.
+        let era = purges.map_or(0, |purges| purges.made());
         let own = HashKey(zone::worker_key());
         Some(Self {
             state,
-            purges: conf.cache.purges.as_ref().and_then(|zone| zone.view()),
+            purges,
             slot: state.slots().claim(here()),
             local: Local::new(conf.cache.worker_cache.or(WORKER_CACHE), WORKER_CACHE_BYTES),
             record: Record::with_room(RECORD_ROOM),
-            hashing: Hashing { key: own, era: state.era(0) },
+            hashing: Hashing { key: own, era: state.era(era) },
             known_keys: Rc::new([own]),
             early: Questions::default(),
         })
+    }
+
+    /// What is known of purges now, as a look for a token begins.
+    #[inline]
+    pub(crate) fn as_of(&self, token: &TokenHash) -> AsOf {
+        AsOf { asked: self.moment(), generation: self.state.generation(token) }
     }
 
     /// The latest moment in the order of purges.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use phantom_token_engine::failure::FailureKind;
 use phantom_token_engine::local::Cached;
+use phantom_token_engine::shared::purges::{Purges, Standing};
 use phantom_token_engine::token::key::{Key, TokenHash};
 use smallvec::SmallVec;
 
@@ -25,6 +26,16 @@ pub(crate) struct Learnt {
     pub(crate) key: Key,
     pub(crate) finding: Finding,
     pub(crate) status: RequestResult,
+}
+
+impl Learnt {
+    /// Whether it was purged since it was asked for.
+    pub(super) fn is_purged(&self, purges: Option<Purges>) -> bool {
+        match &self.finding {
+            Finding::Active(grant) => grant.standing(purges, &self.key.token) != Standing::Good,
+            _ => false,
+        }
+    }
 }
 
 /// What a decision of ours makes of the header.

@@ -135,6 +135,9 @@ fn ask<const ANEW: bool>(
         if ANEW {
             ctx.learnt.retain(|known| known.key != key_as_of(&known.policy));
         }
+        // What was purged since is not known any more.
+        let purges = desk.worker.purges;
+        ctx.learnt.retain(|known| !known.is_purged(purges));
         if let Some(learnt) = ctx.learnt(key_as_of) {
             return (key, Asked::Known(learnt.finding.clone()), learnt.status);
         }

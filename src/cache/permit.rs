@@ -14,7 +14,7 @@ use crate::cache;
 use crate::finding::Finding;
 use crate::nginx::sys::{here, pid};
 use crate::nginx::zone::{Owed, ZoneRef};
-use crate::worker::Worker;
+use crate::worker::{AsOf, Worker};
 
 /// How long a call that has run out of time is still left to its worker, which is alive and is
 /// about to say so, in milliseconds. Others would begin it anew in that moment.
@@ -46,8 +46,8 @@ pub(crate) enum Polled {
     Waiting,
     /// It ended so.
     Told(Finding),
-    /// Its worker is gone, or late: this worker leads now, as of this generation.
-    Lead(Lead, Generation),
+    /// Its worker is gone, or late: this worker leads now.
+    Lead(Lead, AsOf),
     /// The mark is gone (purged, called inactive, given up, or the zone was emptied).
     Gone,
 }
@@ -63,15 +63,10 @@ pub(super) fn call(id: u64, slot: u8, deadline: u64, seen: Seen) -> Call {
     }
 }
 
-/// What is known of purges of a token as of that moment.
-pub(super) fn seen(
-    purges: Option<Purges>,
-    token: &TokenHash,
-    generation: Generation,
-    asked: Moment,
-) -> Seen {
+/// What is known of purges of a token as of then.
+pub(super) fn seen(purges: Option<Purges>, token: &TokenHash, as_of: AsOf) -> Seen {
     let purged = purges.map_or(Moment::NEVER, |purges| purges.purged(token));
-    Seen { purges: generation.purges(), asked, purged }
+    Seen { purges: as_of.generation.purges(), asked: as_of.asked, purged }
 }
 
 impl Lead {
@@ -137,8 +132,8 @@ impl Follow {
     ) -> Polled {
         let Mark { zone, key, call, held } = &mut self.mark;
         // Before the lock: where the call is taken over, it begins after.
-        let current = worker.state.generation(&key.token);
-        let seen = seen(worker.purges, &key.token, current, worker.moment());
+        let as_of = worker.as_of(&key.token);
+        let seen = seen(worker.purges, &key.token, as_of);
         let mine = self::call(worker.state.next_flight_id(), self.slot, deadline, seen);
         let polled = loop {
             let record = &mut worker.record;
@@ -155,7 +150,7 @@ impl Follow {
             // Nor is there memory for it now.
             Some(Poll::Waiting | Poll::NeedSpace(_)) => Polled::Waiting,
             Some(Poll::Taken(answer)) => Polled::Told(told(worker, key, generation, answer)),
-            Some(Poll::Lead) => Polled::Lead(Lead::new(zone, key, mine.id), current),
+            Some(Poll::Lead) => Polled::Lead(Lead::new(zone, key, mine.id), as_of),
             Some(Poll::Gone) => Polled::Gone,
         }
     }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::attempt::{
     self, Asked, Done, End, Forms, Keeping, Keeps, Next, Now, Told,
 };
@@ -126,8 +127,7 @@ impl Flight {
         let (failure, again) = match judgement.next {
             Next::Tell(told, keeping) => {
                 let (finding, keeping) = self.finding(desk, told, keeping);
-                self.resolve(desk, &finding, keeping);
-                return None;
+                return self.resolve(desk, &finding, keeping);
             }
             Next::AskNext(failure) => {
                 self.failed = Some(failure);
@@ -138,8 +138,7 @@ impl Flight {
         if self.waiters.is_empty() && !self.is_followed() {
             // Nobody waits for another word; who comes just now asks anew.
             self.role = Role::Alone;
-            self.resolve(desk, &Finding::Failed(failure), Keeping::Leave);
-            return None;
+            return self.resolve(desk, &Finding::Failed(failure), Keeping::Leave);
         }
         let next = match again {
             None => self.attempt(desk),
@@ -153,10 +152,7 @@ impl Flight {
         };
         match next {
             Ok(()) => Some(self),
-            Err(failure) => {
-                self.resolve(desk, &Finding::Failed(failure), Keeping::Leave);
-                None
-            }
+            Err(failure) => self.resolve(desk, &Finding::Failed(failure), Keeping::Leave),
         }
     }
 
@@ -204,7 +200,8 @@ impl Flight {
                 if let Some(reason) = uncached {
                     self.not_kept(desk, reason);
                 }
-                match Cached::new(&grant.facts(life), self.generation, now_ms()) {
+                let facts = Facts { asked: self.asked, ..grant.facts(life) };
+                match Cached::new(&facts, self.generation, now_ms()) {
                     Some(cached) => (Finding::Active(cached), keeping),
                     None => (Finding::Failed(FailureKind::Internal.into()), Keeping::Leave),
                 }

@@ -70,7 +70,8 @@ impl Desk {
         let Some(mut flight) = self.flights.take(id) else {
             return Asked::Known(Finding::Failed(FailureKind::Internal.into()));
         };
-        let asked = flight.join(self, deadline, false);
+        let came = self.worker.moment();
+        let asked = flight.join(self, deadline, came, false);
         self.flights.put_back(id, Some(flight));
         asked
     }

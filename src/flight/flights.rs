@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use phantom_token_engine::memory::NoMemory;
+use phantom_token_engine::shared::purges::Moment;
 use phantom_token_engine::shared::state::Generation;
 use phantom_token_engine::token::key::Key;
 
@@ -61,14 +62,17 @@ impl Flights {
     }
 
     /// The flight that a request of this generation may join, and how long its location keeps answers.
+    /// The token itself was `purged` last at that moment.
     pub(super) fn joinable(
         &mut self,
         key: &Key,
         generation: Generation,
+        purged: Moment,
     ) -> Option<(FlightId, CacheTimes)> {
         let id = *self.joinable.get(key)?;
         if let Some(flight) = self.get(id)
             && flight.generation.has_purges_of(generation)
+            && purged <= flight.asked
             && flight.deadline > now_ms()
         {
             return Some((id, flight.policy.cache));

@@ -2,6 +2,7 @@
 
 use phantom_token_engine::attempt::Keeping;
 use phantom_token_engine::failure::FailureKind;
+use phantom_token_engine::shared::health::form::Form;
 
 use crate::cache::{self, Look, Polled, Query};
 use crate::finding::Finding;
@@ -9,6 +10,7 @@ use crate::flight::desk::Desk;
 use crate::flight::flights::FlightId;
 use crate::flight::{Flight, Role, overflow};
 use crate::nginx::log::{Cycle, debug};
+use crate::worker::AsOf;
 
 impl Flight {
     /// Looks whether the other worker has answered, or is no longer `alive`. Tells, too, whether the
@@ -25,14 +27,11 @@ impl Flight {
             // The next look at all of them asks again.
             Polled::OutOfReach => return (Some(self), false),
             Polled::Waiting => Some(self),
-            Polled::Told(finding) => {
-                self.resolve(desk, &finding, Keeping::Leave);
-                None
-            }
-            Polled::Lead(lead, generation) => {
+            Polled::Told(finding) => self.resolve(desk, &finding, Keeping::Leave),
+            Polled::Lead(lead, as_of) => {
                 let token = self.key.token;
                 debug!(Cycle, "introspection flight {call} is taken over, for token {token}");
-                self.generation = generation;
+                self.begin_as_of(as_of);
                 self.take_lead(desk, Role::Leader(lead))
             }
             Polled::Gone => self.look_again(desk),
@@ -40,23 +39,27 @@ impl Flight {
         (left, true)
     }
 
-    /// The mark is gone: begins anew.
+    /// The mark is gone, or what it told does not do for all who wait: begins anew.
     fn look_again(mut self: Box<Self>, desk: &mut Desk) -> Option<Box<Self>> {
         let deadline = self.latest_deadline();
         let Some(zone) = &self.policy.zone else { return Some(self) };
         let query = Query { zone, key: &self.key, times: &self.policy.cache, deadline };
         match cache::look_again::<FlightId>(&mut desk.worker, &query) {
             Look::Known(finding) => {
-                self.resolve(desk, &finding, Keeping::Leave);
-                None
+                desk.flights.detach(&self.key, self.id);
+                desk.unfollow(self.id);
+                self.tell(desk, &finding)
             }
-            Look::Lead(lead, generation) => {
-                self.generation = generation;
+            Look::Lead(lead, as_of) => {
+                self.begin_as_of(as_of);
                 self.take_lead(desk, lead.map_or(Role::Alone, Role::Leader))
             }
-            Look::Follow(follow, generation) => {
-                self.generation = generation;
+            Look::Follow(follow, as_of) => {
+                self.begin_as_of(as_of);
                 self.role = Role::Follower(follow);
+                if !desk.followers.contains(&self.id) {
+                    desk.follow(self.id);
+                }
                 Some(self)
             }
             Look::Join(_) => Some(self),
@@ -78,8 +81,32 @@ impl Flight {
                 Err(failure) => failure,
             }
         };
-        self.resolve(desk, &Finding::Failed(failure), Keeping::Leave);
-        None
+        self.resolve(desk, &Finding::Failed(failure), Keeping::Leave)
+    }
+
+    /// Asks anew for those who wait still: they came after a purge, and the answer is from before. They
+    /// wait for a call that begins now, and so are told its answer whatever is purged meanwhile; those
+    /// who join them then ask anew in turn, but nobody joins the third time.
+    pub(super) fn ask_anew(mut self: Box<Self>, desk: &mut Desk) -> Option<Box<Self>> {
+        self.times_anew += 1;
+        (self.next, self.form, self.failed, self.uncached) = (0, Form::Encoded, None, None);
+        self.out_of_time = false;
+        if desk.followers.try_reserve(1).is_err() || desk.flights.reserve().is_err() {
+            return self.tell(desk, &Finding::Failed(FailureKind::Internal.into()));
+        }
+        debug!(Cycle, "introspection begins anew after a purge, for token {}", self.key.token);
+        let shares = self.policy.zone.is_some() && !self.refresh;
+        if shares && self.times_anew == 1 {
+            desk.flights.admit(self.key, self.id);
+            return self.look_again(desk);
+        }
+        let as_of = desk.worker.as_of(&self.key.token);
+        self.begin_as_of(as_of);
+        self.take_lead(desk, Role::Alone)
+    }
+
+    fn begin_as_of(&mut self, as_of: AsOf) {
+        AsOf { generation: self.generation, asked: self.asked } = as_of;
     }
 
     fn latest_deadline(&self) -> u64 {

@@ -4,11 +4,11 @@ use std::mem;
 use std::rc::Rc;
 
 use phantom_token_engine::answer::facts::Facts;
-use phantom_token_engine::arena::{self, Entry};
+use phantom_token_engine::arena::{self, Entry, Find};
 use phantom_token_engine::attempt::Keeping;
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::Cached;
-use phantom_token_engine::shared::purges::Moment;
+use phantom_token_engine::shared::purges::Standing;
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::token::key::hash_of;
 
@@ -20,15 +20,17 @@ use crate::nginx::log::{Cycle, warning};
 use crate::nginx::sys::*;
 use crate::nginx::zone::{Owed, ZoneRef};
 use crate::operate::counters::{self, UncachedReason};
+use crate::worker::Worker;
 
 impl Flight {
-    /// Ends the flight: tells everyone, and stores what may be stored.
+    /// Ends the flight: tells everyone, and stores what may be stored. Gives it back where some who wait
+    /// must not be told, and so ask anew.
     pub(super) fn resolve(
         mut self: Box<Self>,
         desk: &mut Desk,
         finding: &Finding,
         keeping: Keeping,
-    ) {
+    ) -> Option<Box<Self>> {
         desk.flights.detach(&self.key, self.id);
         let lead = match mem::replace(&mut self.role, Role::Alone) {
             Role::Follower(_) => {
@@ -43,14 +45,35 @@ impl Flight {
         } else if matches!(finding, Finding::Inactive) {
             desk.worker.state.called_inactive(&self.key.token, self.generation);
         }
-        self.tell(desk, finding);
+        self.tell(desk, finding)
     }
 
-    fn tell(&mut self, desk: &Desk, finding: &Finding) {
-        for waiter in self.waiters.drain(..) {
+    /// Tells those who wait. An answer that was purged since its call began is for those alone who came
+    /// before that: for all others it is from before the purge.
+    pub(super) fn tell(
+        mut self: Box<Self>,
+        desk: &mut Desk,
+        finding: &Finding,
+    ) -> Option<Box<Self>> {
+        let began = match finding {
+            Finding::Active(cached) => {
+                let standing = cached.standing(desk.worker.purges, &self.key.token);
+                (standing != Standing::Good).then_some(cached.asked)
+            }
+            _ => None,
+        };
+        let mut at = 0;
+        while let Some(waiter) = self.waiters.get(at) {
+            if began.is_some_and(|began| waiter.came > began) {
+                waiter.index.set(at);
+                at += 1;
+                continue;
+            }
             counters::waiting(&desk.worker, -1);
+            let waiter = self.waiters.swap_remove(at);
             waiter.tell(finding.clone(), self.uncached, &self.calls);
         }
+        if self.waiters.is_empty() { None } else { self.ask_anew(desk) }
     }
 
     /// Stores the answer for all workers, and leaves it at the mark for those who wait there.
@@ -70,30 +93,40 @@ impl Flight {
             // purged since the call began, the answer is from before, and is not kept.
             self.generation = renewed;
         }
-        let (key, generation) = (self.key, self.generation);
-        let state = desk.worker.state;
+        let (key, generation, asked) = (self.key, self.generation, self.asked);
+        let Worker { state, purges, ref mut record, .. } = desk.worker;
+        let standing = match outcome {
+            Finding::Active(cached) => cached.standing(purges, &key.token),
+            _ => Facts { asked, ..Facts::default() }.standing(purges, &key.token),
+        };
         let done = zone.locked(|locked| {
             // Under the lock: a purge has either not walked the chain yet, or has raised the
             // generation before it did.
             let mut ended_early = false;
             let current = if matches!(outcome, Finding::Inactive) {
-                let before = locked.remove_active(&key);
+                // What was purged was known to be over.
+                let known = locked.find(&key, record) == Find::Hit
+                    && record.facts().standing(purges, &key.token) != Standing::Good;
+                let before = locked.remove_active(&key).filter(|_| !known);
                 // Nor is it active any more for workers that keep it near, or by a call that is out.
                 let current = state.called_inactive(&key.token, generation).is_some();
-                // What was purged was known to be over.
                 ended_early =
                     current && before.is_some_and(|life| !life.has_expired(now_ms(), now_secs()));
                 current
             } else {
                 state.generation(&key.token) == generation
             };
+            let current = current && standing == Standing::Good;
             let stored = match (outcome, &keeping) {
-                (Finding::Active(_), Keeping::Store(_)) if !current => Stored::Purged,
+                (Finding::Active(_), Keeping::Store(_)) if !current => match standing {
+                    Standing::Neighbour => Stored::Neighbour,
+                    _ => Stored::Purged,
+                },
                 (Finding::Active(cached), Keeping::Store(life)) => {
                     locked.store(&key, &entry_of(cached, *life)).into()
                 }
                 (Finding::Inactive, Keeping::Store(life)) if current => {
-                    locked.store(&key, &Entry::inactive(*life, Moment::NEVER)).into()
+                    locked.store(&key, &Entry::inactive(*life, asked)).into()
                 }
                 // What another location keeps of an inactive token for its moment is no less true.
                 (Finding::Active(_), Keeping::Forget) => {
@@ -164,6 +197,7 @@ impl Flight {
             Stored::Yes | Stored::No => return,
             Stored::Locked => UncachedReason::ZoneLocked,
             Stored::Purged => UncachedReason::Purged,
+            Stored::Neighbour => UncachedReason::Neighbour,
             Stored::NoRoom => UncachedReason::NoRoom,
             Stored::TooLarge => UncachedReason::TooLarge,
         };
@@ -189,6 +223,8 @@ enum Stored {
     NoRoom,
     TooLarge,
     Purged,
+    /// Another one was purged that shares a stripe with it.
+    Neighbour,
     /// The zone's lock could not be had.
     Locked,
 }

@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 
 use phantom_token_engine::failure::FailureKind;
 use phantom_token_engine::shared::counters::UncachedReason;
+use phantom_token_engine::shared::purges::Moment;
 use phantom_token_engine::token::key::Key;
 
 use crate::finding::Finding;
@@ -31,10 +32,20 @@ pub(super) struct Waiter {
     flight: Cell<Option<FlightId>>,
     /// Its place among the flight's waiters.
     pub(super) index: Cell<usize>,
+    /// When it came, in the order of purges.
+    pub(super) came: Moment,
     pub(super) deadline: u64,
     end: RefCell<Option<End>>,
     /// `None` before the request is suspended.
     suspension: RefCell<Option<Suspension>>,
+}
+
+/// A place among those who wait for a flight.
+pub(super) struct Place {
+    pub(super) flight: FlightId,
+    pub(super) index: usize,
+    /// When the request came, in the order of purges.
+    pub(super) came: Moment,
 }
 
 /// How the wait ended.
@@ -46,16 +57,12 @@ struct End {
 }
 
 impl Wait {
-    pub(super) fn new(
-        flight: FlightId,
-        index: usize,
-        key: Key,
-        deadline: u64,
-        first: bool,
-    ) -> (Self, Rc<Waiter>) {
+    pub(super) fn new(place: Place, key: Key, deadline: u64, first: bool) -> (Self, Rc<Waiter>) {
+        let Place { flight, index, came } = place;
         let waiter = Rc::new(Waiter {
             flight: Cell::new(Some(flight)),
             index: Cell::new(index),
+            came,
             deadline,
             end: RefCell::new(None),
             suspension: RefCell::new(None),

@@ -230,6 +230,11 @@ impl Purges {
         Moment(self.0.last.0.get())
     }
 
+    /// Returns what tells this zone from those that were made before.
+    pub fn made(&self) -> u64 {
+        self.0.made.get()
+    }
+
     /// Purges all answers that were asked for before now.
     pub fn purge_all(&self) {
         self.purge(Purged::All, wall_ms());
