@@ -35,7 +35,7 @@ use crate::nginx::request::Request;
 use crate::nginx::sys::now_ms;
 use crate::nginx::task::Task;
 use crate::nginx::zone::ZoneRef;
-use crate::operate::counters::{self, UncachedReason};
+use crate::operate::counters;
 use crate::worker::AsOf;
 
 mod attempt;
@@ -59,8 +59,8 @@ pub(crate) use idle::Idle;
 pub(crate) use made::{Calls, Made};
 pub(crate) use own_calls::OwnCalls;
 pub(crate) use poller::Poller;
-pub(crate) use wait::Wait;
 use wait::{Place, Waiter};
+pub(crate) use wait::{Report, Wait};
 use work::Work;
 
 /// Requests that may wait for one key in one worker.
@@ -116,10 +116,8 @@ pub(crate) struct Flight {
     form: Form,
     /// The failure that stands if no endpoint is left.
     failed: Option<Failure>,
-    /// Those made so far, and the one that is out.
-    calls: Calls,
-    /// Why the active answer was not kept.
-    uncached: Option<UncachedReason>,
+    /// What is told to those who wait, besides the finding.
+    report: Report,
     deadline: u64,
     /// A request's time was over before the answer came, and nobody has said so yet.
     out_of_time: bool,
@@ -240,8 +238,7 @@ impl Flight {
             next: 0,
             form: Form::Encoded,
             failed: None,
-            calls: Calls::default(),
-            uncached: None,
+            report: Report::default(),
             deadline: question.deadline,
             out_of_time: false,
         }))

@@ -11,8 +11,9 @@ use crate::answer::{Answer, NoVerdict, Skew};
 use crate::client::CallError;
 use crate::failure::{Failure, FailureKind};
 use crate::guard::PanicSite;
-use crate::lifetime::{self, Aged, CacheControlPolicy, Expiry, Keep, Life, Uncached};
-use crate::lookup::{Found, Origin};
+use crate::http::cache_control::Caching;
+use crate::lifetime::{self, Aged, CacheControlPolicy, Expiry, Keep, Life, Overruled, Uncached};
+use crate::lookup::{FleetDone, Found, Origin};
 use crate::shared::counters::{CallResult, UncachedReason};
 use crate::shared::health::Health;
 use crate::shared::health::form::Form;
@@ -34,6 +35,8 @@ pub struct Done {
     pub began: Instant,
     /// Whether the queue had left it time enough for an answer.
     pub had_time: bool,
+    /// What it had to do with the store of the fleet.
+    pub fleet: FleetDone,
 }
 
 /// How an attempt ended.
@@ -44,6 +47,8 @@ pub enum End {
     Answered(Found),
     /// There is no answer.
     Failed(CallError),
+    /// The store of the fleet knows nothing, and nobody else was to be asked.
+    NotStored,
     /// It was taken from the queue too late, or nobody waited any more: nothing was sent.
     Unsent,
     /// The queue had left too little time for an answer: nothing was sent.
@@ -216,9 +221,12 @@ pub fn judge(done: Done, asked: &Asked, now: Now) -> Judgement {
         End::Answered(Found { origin: Origin::AuthorizationServer, answer, .. }) => {
             judge::judge(Ok(answer), asked.alone, had_time)
         }
-        End::Answered(Found { origin: Origin::Store(_), .. }) => Verdict::NOTHING,
         End::Failed(error) => judge::judge(Err(error), asked.alone, had_time),
-        End::Unsent | End::Skipped | End::Panicked(_) => Verdict::NOTHING,
+        End::Answered(Found { origin: Origin::Store { .. }, .. })
+        | End::NotStored
+        | End::Unsent
+        | End::Skipped
+        | End::Panicked(_) => Verdict::NOTHING,
     };
     let judgement = Judgement {
         health: verdict.health,
@@ -256,7 +264,8 @@ pub fn judge(done: Done, asked: &Asked, now: Now) -> Judgement {
                 ..judgement
             }
         }
-        End::Answered(Found { origin: Origin::Store(aged), answer, .. }) => {
+        End::NotStored => judgement,
+        End::Answered(Found { origin: Origin::Store { aged, .. }, answer, .. }) => {
             Judgement { next: stored(answer, aged, &asked.keeps, now), ..judgement }
         }
         End::Answered(Found { answer: Answer::Failed(answer), .. }) => {
@@ -273,14 +282,8 @@ pub fn judge(done: Done, asked: &Asked, now: Now) -> Judgement {
             ..judgement
         },
         End::Answered(Found { answer: Answer::Active(grant), caching, .. }) => {
-            let Keeps { in_zone, valid_ms, control, .. } = asked.keeps;
-            let (keep, overruled) =
-                lifetime::keep(&caching, control, valid_ms, grant.exp, now.ms, now.secs);
-            let keep = match keep {
-                // As where no JWT is minted: nothing says that the token is still good.
-                Keep::Yes(life) if grant.is_endless => Keep::Yes(Life { may_stale: false, ..life }),
-                keep => keep,
-            };
+            let (keep, overruled) = keep(&grant, &caching, &asked.keeps, now);
+            let in_zone = asked.keeps.in_zone;
             Judgement {
                 form: taken(asked, Form::Encoded).or(taken(asked, Form::Raw)),
                 latency: Some(Latency::Answered(took)),
@@ -309,6 +312,18 @@ fn no_verdict(answer: NoVerdict, asked: &Asked, judgement: Judgement) -> Judgeme
         false => Next::Tell(Told::Failed(failure), Keeping::Leave),
     };
     Judgement { call, failure: counted, say: Some(Line::NoVerdict(answer)), next, ..judgement }
+}
+
+/// Decides whether an active answer of the server's is kept.
+pub(crate) fn keep(grant: &Grant, caching: &Caching, keeps: &Keeps, now: Now) -> (Keep, Overruled) {
+    let Keeps { valid_ms, control, .. } = *keeps;
+    let (keep, overruled) = lifetime::keep(caching, control, valid_ms, grant.exp, now.ms, now.secs);
+    let keep = match keep {
+        // As where no JWT is minted: nothing says that the token is still good.
+        Keep::Yes(life) if grant.is_endless => Keep::Yes(Life { may_stale: false, ..life }),
+        keep => keep,
+    };
+    (keep, overruled)
 }
 
 /// An active answer, and whether it is kept.

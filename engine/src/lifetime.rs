@@ -96,7 +96,7 @@ impl Life {
 }
 
 /// How old an answer is that another gateway was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Aged {
     /// How long ago the server was asked, in milliseconds.
     pub age_ms: u64,

@@ -5,7 +5,7 @@
 //! ([`Minter`]).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::answer::{self, Answer, Terms};
 use crate::attempt::{Done, End};
@@ -13,20 +13,28 @@ use crate::client::{self, Call, CallError};
 use crate::guard::PanicSite;
 use crate::http::cache_control::Caching;
 use crate::lifetime::Aged;
+use crate::shared::purges::{Moment, wall_ms};
 use crate::wipe::wipe_vec;
 
+mod fleet;
 mod minter;
 mod time;
 
+pub use fleet::{Fleet, FleetDone, Said};
 pub use minter::Minter;
 pub use time::Time;
 
 /// From which source an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The store of the fleet: another gateway asked the server, so long ago. It says nothing of the
-    /// server's health, nor of the client's credentials.
-    Store(Aged),
+    /// The store of the fleet: another gateway has asked the server. It says nothing of the server's
+    /// health, nor of the client's credentials.
+    Store {
+        /// How old an active answer is.
+        aged: Aged,
+        /// As of when no purge voids it.
+        asked: Moment,
+    },
     /// The authorization server: its health, its latency and the client's credentials are judged by
     /// it.
     AuthorizationServer,
@@ -47,54 +55,76 @@ pub struct Found {
 
 /// One attempt to learn about a token: the sources, in the order in which they are asked.
 pub struct Lookup {
-    /// The call, where there is one.
+    /// `None` where there is none.
+    fleet: Option<Fleet>,
+    /// The call; `None` where it may not be made.
     server: Option<Call>,
     terms: Terms,
     /// Makes the phantom token of the server's answer; `None` where the server does.
     minter: Option<Arc<Minter>>,
     time: Time,
-    /// When the server was asked, and until when.
-    called: Option<(Instant, Duration)>,
+    called: Option<Called>,
+}
+
+/// A call that was begun.
+#[derive(Clone, Copy)]
+struct Called {
+    at: Instant,
+    /// In milliseconds since the Unix epoch.
+    wall_ms: u64,
+    /// How long it was given.
+    share: Duration,
 }
 
 impl Lookup {
-    /// Asks the authorization server. Where there is a `minter`, an active answer has the JWT that it
+    /// Asks the store of the fleet, where there is one, and then the authorization server, where that
+    /// may be asked now. Where there is a `minter`, an active answer of the server's has the JWT that it
     /// makes.
-    pub fn new(server: Call, terms: Terms, minter: Option<Arc<Minter>>, time: Time) -> Lookup {
-        Lookup { server: Some(server), terms, minter, time, called: None }
+    pub fn new(
+        fleet: Option<Fleet>,
+        server: Option<Call>,
+        terms: Terms,
+        minter: Option<Arc<Minter>>,
+        time: Time,
+    ) -> Lookup {
+        Lookup { fleet, server, terms, minter, time, called: None }
     }
 
     /// Asks, after so long in the pool's queue, until a source has an answer, or fails and the token
     /// cannot be judged without it.
     pub fn ask(&mut self, queued: Duration) -> Done {
-        let end = self.introspect(queued);
+        let found = self.fleet.as_mut().and_then(|fleet| fleet.look(self.time.end));
+        let end = match found {
+            Some(found) => End::Answered(found),
+            None => self.introspect(queued),
+        };
         self.ended(end, queued)
     }
 
     /// Nobody waited any more when its turn came: nothing was asked.
-    pub fn dropped(&self, queued: Duration) -> Done {
+    pub fn dropped(&mut self, queued: Duration) -> Done {
         self.ended(End::Unsent, queued)
     }
 
     /// Asking has panicked there.
-    pub fn panicked(&self, site: PanicSite, queued: Duration) -> Done {
+    pub fn panicked(&mut self, site: PanicSite, queued: Duration) -> Done {
         self.ended(End::Panicked(site), queued)
     }
 
     /// Asks the authorization server, which always has an answer or fails.
     fn introspect(&mut self, queued: Duration) -> End {
-        let Some(call) = &mut self.server else { return End::Unsent };
-        let began = Instant::now();
-        let left = self.time.end.saturating_duration_since(began);
+        let at = Instant::now();
+        let left = self.time.end.saturating_duration_since(at);
         let share = self.time.share(left);
         if left.is_zero() {
             return End::Unsent;
         }
+        let Some(call) = &mut self.server else { return End::NotStored };
         if self.time.is_hopeless(queued, share) {
             return End::Skipped;
         }
-        self.called = Some((began, share));
-        call.deadline = began + share;
+        self.called = Some(Called { at, wall_ms: wall_ms(), share });
+        call.deadline = at + share;
         match introspect(call, self.terms) {
             Ok(found) => End::Answered(match &self.minter {
                 Some(minter) => Found { answer: minter.apply(found.answer, now()), ..found },
@@ -104,16 +134,23 @@ impl Lookup {
         }
     }
 
-    fn ended(&self, end: End, queued: Duration) -> Done {
-        let (began, share) = self.called.unwrap_or_else(|| (Instant::now(), Duration::ZERO));
-        let took = if self.called.is_some() { began.elapsed() } else { Duration::ZERO };
-        Done { end, queued, took, began, had_time: share >= self.time.blame_after }
+    fn ended(&mut self, mut end: End, queued: Duration) -> Done {
+        let called = self.called;
+        let took = called.map_or(Duration::ZERO, |called| called.at.elapsed());
+        let fleet = self.fleet.as_mut().map(|fleet| {
+            let asked_ms = called.map_or(0, |called| called.wall_ms);
+            fleet.tell(&mut end, asked_ms, self.time.others);
+            fleet.done()
+        });
+        let began = called.map_or_else(Instant::now, |called| called.at);
+        let had_time = called.is_some_and(|called| called.share >= self.time.blame_after);
+        Done { end, queued, took, began, had_time, fleet: fleet.unwrap_or_default() }
     }
 }
 
 /// The time as it is, in seconds since the Unix epoch: an event loop's may be old in a pool thread.
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    wall_ms() / 1000
 }
 
 fn introspect(call: &Call, terms: Terms) -> Result<Found, CallError> {

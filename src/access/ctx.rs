@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use phantom_token_engine::failure::FailureKind;
 use phantom_token_engine::local::Cached;
+use phantom_token_engine::shared::counters::StoreResult;
 use phantom_token_engine::shared::purges::{Purges, Standing};
 use phantom_token_engine::token::key::{Key, TokenHash};
 use smallvec::SmallVec;
@@ -12,7 +13,7 @@ use smallvec::SmallVec;
 use crate::conf::Policy;
 use crate::finding::Finding;
 use crate::flight::desk;
-use crate::flight::{Calls, Wait};
+use crate::flight::{Calls, Report, Wait};
 use crate::nginx::context::{Context, Contexts};
 use crate::nginx::request::{Evaluated, NoMemory, Request};
 use crate::nginx::sys::*;
@@ -116,6 +117,8 @@ pub(crate) struct Ctx {
     pub(crate) introspection_ms: Option<u64>,
     /// The calls that were made for it, those of each pass together.
     pub(crate) calls: SmallVec<[Calls; 1]>,
+    /// What the store of the fleet said, where it was asked for this pass.
+    pub(crate) store: Option<StoreResult>,
     /// The token of this pass.
     pub(crate) token: Option<TokenHash>,
     /// What the token lacks.
@@ -247,6 +250,7 @@ impl Ctx {
         self.detail = "";
         self.status = None;
         self.token = None;
+        self.store = None;
         self.deadline = None;
         self.unmet.clear();
         // What an earlier pass was granted is not for the error page of this one.
@@ -266,6 +270,13 @@ impl Ctx {
         if let Some(candidate) = &mut self.candidate {
             candidate.has_failed = true;
         }
+    }
+
+    /// Keeps what is told with a finding, for the log.
+    pub(crate) fn note(&mut self, report: Report) {
+        self.calls.push(report.calls);
+        self.uncached = report.uncached;
+        self.store = report.store;
     }
 
     /// Counts the request's outcome: one for each request that met the module, the first.
@@ -289,7 +300,7 @@ impl Ctx {
 impl Context for Ctx {
     fn ended(&mut self) {
         if let Some(wait) = self.wait.take() {
-            self.calls.push(wait.calls());
+            self.note(wait.report());
             // The client has left before its token was judged.
             self.status = Some(RequestResult::Error);
             self.reason = Reason::ClientClosed;

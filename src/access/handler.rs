@@ -184,12 +184,20 @@ fn ask_anew(r: Request, policy: &Rc<Policy>, key: Key) -> Result<Decision, NoMem
 fn resume(r: Request, policy: &Rc<Policy>, wait: Wait) -> Result<Decision, NoMemory> {
     r.stop_watching_client()?;
     let mut ctx = Ctx::of(&r)?;
-    ctx.introspection_ms = Some(ctx.introspection_ms.unwrap_or(0) + wait.elapsed_ms());
-    ctx.calls.push(wait.calls());
-    ctx.uncached = wait.uncached();
+    let report = wait.report();
+    let from_store = report.from_store;
+    // What the store knew took no introspection.
+    if !from_store {
+        ctx.introspection_ms = Some(ctx.introspection_ms.unwrap_or(0) + wait.elapsed_ms());
+    }
+    ctx.note(report);
     drop(ctx);
     let finding = wait.finding().unwrap_or(Finding::Failed(FailureKind::Internal.into()));
-    let status = if wait.is_first() { RequestResult::Miss } else { RequestResult::Wait };
+    let status = match (wait.is_first(), from_store) {
+        (true, true) => RequestResult::Store,
+        (true, false) => RequestResult::Miss,
+        (false, _) => RequestResult::Wait,
+    };
     conclude(r, policy, wait.key(), finding, status)
 }
 
@@ -289,7 +297,8 @@ fn forward(
     };
     ctx.grants.push(grant);
     ctx.granted = true;
-    if matches!(ctx.status, Some(RequestResult::Miss | RequestResult::Wait)) {
+    let by_flight = [RequestResult::Miss, RequestResult::Wait, RequestResult::Store];
+    if ctx.status.is_some_and(|status| by_flight.contains(&status)) {
         ctx.reason = ctx.uncached.map_or(Reason::None, Reason::Uncached);
     }
     pass::rewrite(r, ctx, rewrite)?;

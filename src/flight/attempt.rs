@@ -101,13 +101,13 @@ impl Flight {
             .map_err(|NoMemory| Failure::from(FailureKind::Internal))?;
         let terms = call::terms(policy, &self.params, desk.worker.hashing.key);
         let minter = policy.mint.as_ref().map(|mint| mint.minter.clone());
-        let work = Work::new(self.id, Lookup::new(call, terms, minter, time));
+        let work = Work::new(self.id, Lookup::new(None, Some(call), terms, minter, time));
         self.work = Task::post(policy.thread_pool, work);
         if self.work.is_none() {
             counters::failure(&desk.worker, None, FailureKind::Overflow);
             return Err(Failure::from(FailureKind::Overflow));
         }
-        self.calls.begin(&endpoint.endpoint);
+        self.report.calls.begin(&endpoint.endpoint);
         desk.posted();
         Ok(())
     }
@@ -115,7 +115,7 @@ impl Flight {
     /// One attempt has ended: tries the next endpoint, or tells everyone.
     pub(super) fn complete(mut self: Box<Self>, desk: &mut Desk, done: Done) -> Option<Box<Self>> {
         self.work = None;
-        self.calls.end(made::status(&done.end));
+        self.report.calls.end(made::status(&done.end));
 
         let policy = Rc::clone(&self.policy);
         let endpoint = &policy.introspection.endpoints[self.next - 1];

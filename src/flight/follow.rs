@@ -89,7 +89,7 @@ impl Flight {
     /// who join them then ask anew in turn, but nobody joins the third time.
     pub(super) fn ask_anew(mut self: Box<Self>, desk: &mut Desk) -> Option<Box<Self>> {
         self.times_anew += 1;
-        (self.next, self.form, self.failed, self.uncached) = (0, Form::Encoded, None, None);
+        (self.next, self.form, self.failed, self.report.uncached) = (0, Form::Encoded, None, None);
         self.out_of_time = false;
         if desk.followers.try_reserve(1).is_err() || desk.flights.reserve().is_err() {
             return self.tell(desk, &Finding::Failed(FailureKind::Internal.into()));

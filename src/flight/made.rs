@@ -56,6 +56,6 @@ pub(super) fn status(end: &End) -> Option<u16> {
         End::Answered(found) => Some(found.status),
         End::Failed(CallError::Timeout(_)) | End::Unsent | End::Skipped => Some(504),
         End::Failed(_) => Some(502),
-        End::Panicked(_) => None,
+        End::NotStored | End::Panicked(_) => None,
     }
 }

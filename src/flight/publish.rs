@@ -71,7 +71,7 @@ impl Flight {
             }
             counters::waiting(&desk.worker, -1);
             let waiter = self.waiters.swap_remove(at);
-            waiter.tell(finding.clone(), self.uncached, &self.calls);
+            waiter.tell(finding.clone(), self.report.clone());
         }
         if self.waiters.is_empty() { None } else { self.ask_anew(desk) }
     }
@@ -192,7 +192,7 @@ impl Flight {
 
     /// Says why an active answer that was to be kept is not.
     fn report(&mut self, desk: &Desk, zone: &ZoneRef, stored: &Stored, outcome: &Finding) {
-        let (Finding::Active(cached), None) = (outcome, self.uncached) else { return };
+        let (Finding::Active(cached), None) = (outcome, self.report.uncached) else { return };
         let reason = match stored {
             Stored::Yes | Stored::No => return,
             Stored::Locked => UncachedReason::ZoneLocked,

@@ -90,7 +90,7 @@ impl Flight {
 
     /// An active answer is not kept: counted, and told to those who wait for it.
     pub(super) fn not_kept(&mut self, desk: &Desk, reason: UncachedReason) {
-        self.uncached = Some(reason);
+        self.report.uncached = Some(reason);
         counters::uncached(&desk.worker, reason);
         let token = self.key.token;
         debug!(Cycle, "an answer for token {token} is not cached: {}", reason.word());

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use phantom_token_engine::failure::FailureKind;
-use phantom_token_engine::shared::counters::UncachedReason;
+use phantom_token_engine::shared::counters::{StoreResult, UncachedReason};
 use phantom_token_engine::shared::purges::Moment;
 use phantom_token_engine::token::key::Key;
 
@@ -51,9 +51,20 @@ pub(super) struct Place {
 /// How the wait ended.
 struct End {
     finding: Finding,
+    report: Report,
+}
+
+/// What is told with a finding, for the log.
+#[derive(Clone, Default)]
+pub(crate) struct Report {
     /// Why the answer was not kept, where this worker had it and did not.
-    uncached: Option<UncachedReason>,
-    calls: Calls,
+    pub(crate) uncached: Option<UncachedReason>,
+    /// The calls that this worker has made.
+    pub(crate) calls: Calls,
+    /// What the store said, where this worker asked it.
+    pub(crate) store: Option<StoreResult>,
+    /// The finding is the store's.
+    pub(crate) from_store: bool,
 }
 
 impl Wait {
@@ -82,16 +93,11 @@ impl Wait {
         self.waiter.end.borrow().as_ref().map(|end| end.finding.clone())
     }
 
-    /// Why the answer was not kept, where this worker had it and did not.
-    pub(crate) fn uncached(&self) -> Option<UncachedReason> {
-        self.waiter.end.borrow().as_ref()?.uncached
-    }
-
-    /// The calls made for it so far, of this worker.
-    pub(crate) fn calls(&self) -> Calls {
+    /// What is told with the finding; before that, what can be told so far.
+    pub(crate) fn report(&self) -> Report {
         match &*self.waiter.end.borrow() {
-            Some(end) => end.calls.clone(),
-            None => self.waiter.calls().unwrap_or_default(),
+            Some(end) => end.report.clone(),
+            None => self.waiter.report().unwrap_or_default(),
         }
     }
 
@@ -124,18 +130,18 @@ impl Drop for Wait {
 
 impl Waiter {
     /// The flight tells the outcome; the request goes on with an event of its own.
-    pub(super) fn tell(&self, finding: Finding, uncached: Option<UncachedReason>, calls: &Calls) {
+    pub(super) fn tell(&self, finding: Finding, report: Report) {
         self.flight.set(None);
-        *self.end.borrow_mut() = Some(End { finding, uncached, calls: calls.clone() });
+        *self.end.borrow_mut() = Some(End { finding, report });
         // Where it is not suspended yet, whoever asked sees the outcome at once.
         if let Some(suspension) = &*self.suspension.borrow() {
             suspension.end();
         }
     }
 
-    fn calls(&self) -> Option<Calls> {
+    fn report(&self) -> Option<Report> {
         let id = self.flight.get()?;
-        desk::with(|desk| Some(desk.flights.get(id)?.calls.clone()))?
+        desk::with(|desk| Some(desk.flights.get(id)?.report.clone()))?
     }
 
     /// Leaves the flight, if it is still linked to one: because its time is over, or its client has
@@ -149,10 +155,10 @@ impl Waiter {
 
 impl Awaited for Waiter {
     fn time_is_over(&self) {
-        let mut calls = self.calls().unwrap_or_default();
-        calls.out_of_time();
+        let mut report = self.report().unwrap_or_default();
+        report.calls.out_of_time();
         self.leave(true);
         let finding = Finding::Failed(FailureKind::Timeout.into());
-        *self.end.borrow_mut() = Some(End { finding, uncached: None, calls });
+        *self.end.borrow_mut() = Some(End { finding, report });
     }
 }

@@ -2,7 +2,8 @@ use super::*;
 use crate::answer::Cause;
 use crate::client::{AnswerCause, ConnectCause, Phase, RequestCause, TlsCause};
 use crate::guard;
-use crate::http::cache_control::{CacheControl, Caching};
+use crate::http::cache_control::CacheControl;
+use crate::shared::purges::Moment;
 
 const NOW: Now = Now { ms: 50_000, secs: 1_700_000_000 };
 const TOOK: Duration = Duration::from_millis(7);
@@ -31,7 +32,8 @@ fn keeping(change: impl FnOnce(&mut Keeps)) -> Asked {
 
 fn done(end: End) -> Done {
     let began = Instant::now();
-    Done { end, queued: Duration::ZERO, took: TOOK, began, had_time: true }
+    let fleet = FleetDone::default();
+    Done { end, queued: Duration::ZERO, took: TOOK, began, had_time: true, fleet }
 }
 
 fn judged(end: End, asked: &Asked) -> Judgement {
@@ -43,7 +45,8 @@ fn found(answer: Answer, caching: Caching) -> End {
 }
 
 fn stored(answer: Answer, age_ms: u64, left_ms: Option<u64>) -> End {
-    let origin = Origin::Store(Aged { age_ms, left_ms, may_stale: true });
+    let aged = Aged { age_ms, left_ms, may_stale: true };
+    let origin = Origin::Store { aged, asked: Moment::NEVER };
     End::Answered(Found { origin, status: 0, answer, caching: Caching::default() })
 }
 

@@ -64,6 +64,11 @@ impl Identity {
         }
         Identity(sha256(&all))
     }
+
+    /// Returns it as bytes, to be a part of another.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 /// The names that begin with one prefix.

@@ -30,6 +30,12 @@ pub enum Notice {
     UnfitScope = 10,
     /// A variable was asked for before the token was judged.
     EarlyQuestion = 11,
+    /// The store of the fleet did not do what it was asked.
+    StoreFailed = 12,
+    /// The store rests.
+    StoreRests = 13,
+    /// What the store holds is odd.
+    StoreRemark = 14,
 }
 
 /// When each was said last.
