@@ -19,6 +19,7 @@ unexport NGINX
 # Options for every cargo command, such as --locked or --offline.
 CARGO_FLAGS ?=
 # What `make test` tells cargo test besides: TEST_FLAGS='--test reload' runs the tests of one file.
+# STORE_SERVER=FILE runs those of fleets with another store than redis-server.
 TEST_FLAGS ?=
 
 MODULE := ngx_http_phantom_token_module.so
@@ -105,6 +106,14 @@ run: ## Build all, then run a gateway (8080), an authorization server (9090) and
 	$(SAY) 'building the authorization server and the API'
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin demo
 	@exec '$(TARGET)/debug/demo' --nginx '$(out)/nginx' --module '$(out)/$(MODULE)' --conf nginx-conf/tutorial.conf
+
+.PHONY: run-fleet
+run-fleet: setup-store ## Build all, then run two gateways (8080, 8081) that share a store: docs/fleet.md
+	@tools/check-ports $(PORTS) 8081
+	@$(MAKE) --no-print-directory build
+	$(SAY) 'building the authorization server and the API'
+	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin demo
+	@exec '$(TARGET)/debug/demo' --nginx '$(out)/nginx' --module '$(out)/$(MODULE)' --fleet
 
 # The packages are tested by one command: with two, each would compile what they share anew.
 .PHONY: test
@@ -212,9 +221,9 @@ package-check: package ## Install the .deb into a Debian of its own, use it, rem
 image-check: setup-image nginx ## Build and run the Docker images without a Docker engine (root)
 	@CARGO_FLAGS='$(or $(CARGO_FLAGS),--locked)' tools/check-image
 
-.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-servers setup-test
+.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-servers setup-store setup-test
 setup: setup-build setup-debian setup-lint setup-njs setup-test ## Install what building and testing need
-setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-servers setup-test: setup-%:
+setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-servers setup-store setup-test: setup-%:
 	@tools/setup $*
 
 .PHONY: clean

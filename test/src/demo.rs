@@ -1,5 +1,7 @@
-//! The tutorial at one command: authorization server, API and gateway, until Ctrl-C.
+//! The tutorial at one command: authorization server, API and gateway, until Ctrl-C. And a fleet's: two
+//! gateways that share a store.
 
+mod fleet;
 mod log;
 mod ports;
 
@@ -81,17 +83,19 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Checks that the demo's three ports are free.
+/// Checks that the ports of the demo are free.
 ///
 /// # Errors
 /// [`Error::PortTaken`] for the first that is not.
 pub fn check_ports() -> Result<(), Error> {
-    let needed = [
-        ("gateway", GATEWAY_PORT),
-        ("authorization server", authorization_server::DEFAULT_PORT),
-        ("API", api::DEFAULT_PORT),
-    ];
-    for (part, port) in needed {
+    check_these(&[("gateway", GATEWAY_PORT)])
+}
+
+/// Checks that these are free, and the ports of the gateways' neighbours.
+fn check_these(gateways: &[(&'static str, u16)]) -> Result<(), Error> {
+    let neighbours =
+        [("authorization server", authorization_server::DEFAULT_PORT), ("API", api::DEFAULT_PORT)];
+    for &(part, port) in gateways.iter().chain(&neighbours) {
         if ports::taken(port) {
             return Err(Error::PortTaken { part, port, holder: ports::holder(port) });
         }
@@ -104,74 +108,114 @@ pub fn check_ports() -> Result<(), Error> {
 /// # Errors
 /// Where it cannot start, or a part ends by itself.
 pub fn run(parts: &Parts) -> Result<(), Error> {
-    for path in [&parts.nginx, &parts.module, &parts.conf] {
-        if !path.exists() {
-            return Err(Error::Missing(path.clone()));
-        }
-    }
+    check_files(&[&parts.nginx, &parts.module, &parts.conf])?;
     check_ports()?;
-    let ending = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        flag::register(signal, ending.clone()).map_err(|e| Error::Io("watch for signals", e))?;
-    }
-    let authorization_server = AuthorizationServer::builder()
-        .port(authorization_server::DEFAULT_PORT)
-        .without_records()
-        .start()
-        .map_err(|e| Error::Io("start the authorization server", e))?;
-    let api = Api::on(api::DEFAULT_PORT, false).map_err(|e| Error::Io("start the API", e))?;
+    let stage = Stage::set()?;
     let prefix = prepare(&parts.module).map_err(|e| Error::Io("make a directory", e))?;
-    let mut gateway = Gateway::start(parts, prefix.path())?;
+    let gateway = Gateway::start(&parts.nginx, &parts.conf, prefix.path(), GATEWAY_PORT)?;
     let tail = log::follow(prefix.path());
-    let outcome = watch(&mut gateway, &ending, &authorization_server, &api);
-    drop(gateway);
+    let outcome = stage.watch(&mut [gateway], invitation);
     drop(tail);
     println!();
     outcome
 }
 
-/// Waits until all answer, says so, then waits for the end.
-fn watch(
-    gateway: &mut Gateway,
-    ending: &AtomicBool,
-    authorization_server: &AuthorizationServer,
-    api: &Api,
-) -> Result<(), Error> {
-    let start = Instant::now();
-    let answers = |port: u16, path: &str| {
-        Client::try_connect(port).is_ok_and(|mut client| client.try_get(path, &[]).is_ok())
-    };
-    let parts = [
-        ("authorization server", authorization_server.port(), authorization_server::JWKS_PATH),
-        ("API", api::DEFAULT_PORT, "/"),
-        ("gateway", GATEWAY_PORT, "/api"),
-    ];
-    for (part, port, path) in parts {
-        while !answers(port, path) {
-            gateway.check()?;
-            if ending.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            if start.elapsed() > Duration::from_secs(20) {
-                return Err(Error::Silent(part));
-            }
-            thread::sleep(Duration::from_millis(20));
+/// Runs two gateways that share a store, until it is told to end, as [`run`] does.
+///
+/// # Errors
+/// Where it cannot start, or a part ends by itself.
+pub fn run_fleet(nginx: &Path, module: &Path) -> Result<(), Error> {
+    check_files(&[nginx, module])?;
+    fleet::run(nginx, module)
+}
+
+fn check_files(files: &[&Path]) -> Result<(), Error> {
+    let missing = files.iter().find(|path| !path.exists());
+    missing.map_or(Ok(()), |path| Err(Error::Missing(path.to_path_buf())))
+}
+
+/// What is around the gateways.
+struct Stage {
+    authorization_server: AuthorizationServer,
+    api: Api,
+    ending: Arc<AtomicBool>,
+}
+
+impl Stage {
+    fn set() -> Result<Self, Error> {
+        let ending = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            flag::register(signal, ending.clone())
+                .map_err(|e| Error::Io("watch for signals", e))?;
         }
+        let authorization_server = AuthorizationServer::builder()
+            .port(authorization_server::DEFAULT_PORT)
+            .without_records()
+            .start()
+            .map_err(|e| Error::Io("start the authorization server", e))?;
+        let api = Api::on(api::DEFAULT_PORT, false).map_err(|e| Error::Io("start the API", e))?;
+        Ok(Self { authorization_server, api, ending })
     }
-    println!("{}", invitation(authorization_server, api));
-    while !ending.load(Ordering::Relaxed) {
-        if let Err(error) = gateway.check() {
-            // A signal to all of us may have reached NGINX first.
+
+    fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// Waits until all answer, says so in the words of `invitation`, then waits for the end.
+    fn watch(
+        &self,
+        gateways: &mut [Gateway],
+        invitation: impl FnOnce(&AuthorizationServer, &Api) -> String,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        let answers = |port: u16, path: &str| {
+            Client::try_connect(port).is_ok_and(|mut client| client.try_get(path, &[]).is_ok())
+        };
+        let neighbours = [
+            (
+                "authorization server",
+                self.authorization_server.port(),
+                authorization_server::JWKS_PATH,
+            ),
+            ("API", api::DEFAULT_PORT, "/"),
+        ];
+        let listening = gateways.iter().map(|gateway| ("gateway", gateway.port, "/api"));
+        let parts: Vec<_> = neighbours.into_iter().chain(listening).collect();
+        for (part, port, path) in parts {
+            while !answers(port, path) {
+                gateways.iter_mut().try_for_each(Gateway::check)?;
+                if self.is_ending() {
+                    return Ok(());
+                }
+                if start.elapsed() > Duration::from_secs(20) {
+                    return Err(Error::Silent(part));
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        println!("{}", invitation(&self.authorization_server, &self.api));
+        while !self.is_ending() {
+            if let Err(error) = gateways.iter_mut().try_for_each(Gateway::check) {
+                // A signal to all of us may have reached NGINX first.
+                thread::sleep(Duration::from_millis(50));
+                return if self.is_ending() { Ok(()) } else { Err(error) };
+            }
             thread::sleep(Duration::from_millis(50));
-            return if ending.load(Ordering::Relaxed) { Ok(()) } else { Err(error) };
         }
-        thread::sleep(Duration::from_millis(50));
+        Ok(())
     }
-    Ok(())
+}
+
+/// The command that asks for an access token, and keeps it.
+fn token_command(authorization_server: &AuthorizationServer) -> String {
+    let (id, secret) = CLIENT;
+    let url = authorization_server.url();
+    format!(
+        r#"TOKEN=$(curl -s -u '{id}:{secret}' -d grant_type=client_credentials -d scope=read {url}{TOKEN_PATH} | sed 's/.*"access_token" *: *"\([^"]*\)".*/\1/')"#
+    )
 }
 
 fn invitation(authorization_server: &AuthorizationServer, api: &Api) -> String {
-    let (id, secret) = CLIENT;
     format!(
         r#"
 Ready.
@@ -181,7 +225,7 @@ Ready.
 
 Get an opaque access token and call the API with it; the API gets a JWT:
 
-  TOKEN=$(curl -s -u '{id}:{secret}' -d grant_type=client_credentials -d scope=read {url}{TOKEN_PATH} | sed 's/.*"access_token" *: *"\([^"]*\)".*/\1/')
+  {token}
   curl -i -H "Authorization: Bearer $TOKEN" http://127.0.0.1:{GATEWAY_PORT}/api
 
 Call it without one; the gateway refuses:
@@ -190,6 +234,7 @@ Call it without one; the gateway refuses:
 
 The gateway's log follows. Ctrl-C ends it all.
 "#,
+        token = token_command(authorization_server),
         url = authorization_server.url(),
         api = api.url(),
     )
@@ -212,22 +257,23 @@ fn prepare(module: &Path) -> io::Result<TempDir> {
 /// The gateway's NGINX; dropping it ends it.
 struct Gateway {
     child: Child,
+    port: u16,
     log: PathBuf,
     stderr: PathBuf,
 }
 
 impl Gateway {
-    fn start(parts: &Parts, prefix: &Path) -> Result<Self, Error> {
+    fn start(nginx: &Path, conf: &Path, prefix: &Path, port: u16) -> Result<Self, Error> {
         let absolute = |path: &Path| path.canonicalize().map_err(|e| Error::Io("find a file", e));
         let log = prefix.join("logs/error.log");
-        let mut command = Command::new(absolute(&parts.nginx)?);
-        command.arg("-p").arg(prefix).arg("-c").arg(absolute(&parts.conf)?).arg("-e").arg(&log);
+        let mut command = Command::new(absolute(nginx)?);
+        command.arg("-p").arg(prefix).arg("-c").arg(absolute(conf)?).arg("-e").arg(&log);
         let stderr = prefix.join("logs/stderr");
         let said = fs::File::create(&stderr).map_err(|e| Error::Io("make a file", e))?;
         command.args(["-g", "daemon off;"]).stdin(Stdio::null()).stderr(said);
         process::bind_to_starter(&mut command);
         let child = command.spawn().map_err(|e| Error::Io("start NGINX", e))?;
-        Ok(Self { child, log, stderr })
+        Ok(Self { child, port, log, stderr })
     }
 
     /// Fails where NGINX has ended.

@@ -12,6 +12,9 @@ use crate::store::{self, Proxy, Store};
 /// The name of the fleet's key file, and of the one that is to follow it.
 pub const KEY_FILES: [&str; 2] = ["fleet.key", "next.key"];
 
+/// The file in which a gateway's configuration names its keys.
+const KEYS: &str = "keys.conf";
+
 type Change = Box<dyn Fn(nginx::Builder) -> nginx::Builder>;
 
 /// How a fleet is set up before it starts.
@@ -156,7 +159,8 @@ impl Fleet {
         }
         let builder = builder
             .http(&self.store_block(&self.store_url()))
-            .http(&format!("phantom_token_key_file {};", KEY_FILES[0]))
+            .file(KEYS, key_lines(&KEY_FILES[..1]))
+            .http(&format!("include {KEYS};"))
             .location("/shown", &shown(""))
             .location("/metrics", "phantom_token_status;")
             .location("/status", "phantom_token_status json;")
@@ -236,6 +240,16 @@ impl Fleet {
         });
     }
 
+    /// Gives one of the gateways these key files, the one in force first, and reloads it.
+    ///
+    /// # Panics
+    /// Where no new workers come.
+    pub fn use_keys(&self, gateway: usize, files: &[&str]) {
+        let gateway = &self.gateways[gateway];
+        std::fs::write(gateway.prefix().join(KEYS), key_lines(files)).expect("writes a file");
+        gateway.reload();
+    }
+
     /// Asks one of the gateways for a token, which must get in. How the gateway came to it.
     ///
     /// # Panics
@@ -266,6 +280,10 @@ impl Fleet {
     pub fn purge(&self, gateway: usize, form: &str) -> u16 {
         purge(&self.gateways[gateway], form).status
     }
+}
+
+fn key_lines(files: &[&str]) -> String {
+    files.iter().map(|file| format!("phantom_token_key_file {file};\n")).collect()
 }
 
 /// A location that answers 204 to whoever gets in, and shows what the upstream would be sent and how
@@ -326,7 +344,7 @@ pub fn wait_until_in_sync(gateway: &Gateway) {
 }
 
 /// A key of 32 random bytes as `openssl rand -base64 32` writes it.
-fn key() -> String {
+pub(crate) fn key() -> String {
     use base64::Engine as _;
     let mut bytes = [0; 32];
     let random =
