@@ -150,8 +150,7 @@ impl Gateway {
 
     /// User and system time of its processes, all threads, in microseconds.
     pub(crate) fn cpu_us(&self) -> f64 {
-        self.pids.iter().map(|&pid| cpu_ns(pid).unwrap_or_else(|| cpu_ticks(pid))).sum::<f64>()
-            / 1e3
+        self.pids.iter().map(|&pid| cpu_us(pid)).sum()
     }
 
     /// Resident memory of its worker without what it shares, in bytes.
@@ -213,6 +212,11 @@ fn target(url: &str) -> (String, String) {
     let has_port = authority.rsplit(']').next().is_some_and(|end| end.contains(':'));
     let port = if has_port { "" } else { ":80" };
     (format!("{authority}{port}"), format!("/{path}"))
+}
+
+/// User and system time of a process, all threads, in microseconds.
+pub(crate) fn cpu_us(pid: u32) -> f64 {
+    cpu_ns(pid).unwrap_or_else(|| cpu_ticks(pid)) / 1e3
 }
 
 /// Nanoseconds on a processor, of all threads there are (Documentation/scheduler/sched-stats.rst of

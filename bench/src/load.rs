@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::process::Command;
 use std::sync::{Barrier, LazyLock};
 use std::thread;
@@ -189,14 +190,20 @@ impl Connection {
 
 /// Presents each of `count` tokens once, so that all are cached.
 pub(crate) fn preload(gateway: &Gateway, count: u32) -> Result<(), String> {
+    present(gateway, 0..count)
+}
+
+/// Presents each of these tokens once.
+pub(crate) fn present(gateway: &Gateway, tokens: Range<u32>) -> Result<(), String> {
     const CONNECTIONS: u32 = 16;
-    let load = |first: u32| {
+    let load = |nth: u32| {
         let mut connection = Connection::open(gateway)?;
-        (first..count).step_by(CONNECTIONS as usize).try_for_each(|n| connection.get(&token(n)))
+        let own = (tokens.start + nth..tokens.end).step_by(CONNECTIONS as usize);
+        own.into_iter().try_for_each(|n| connection.get(&token(n)))
     };
+    let load = &load;
     thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..CONNECTIONS).map(|first| scope.spawn(move || load(first))).collect();
+        let threads: Vec<_> = (0..CONNECTIONS).map(|nth| scope.spawn(move || load(nth))).collect();
         threads.into_iter().try_for_each(|t| t.join().map_err(|_| "a panic".to_owned())?)
     })
 }

@@ -129,6 +129,27 @@ pub(crate) fn module_require<'a>(
     Recipe { server: format!("location / {{ phantom_token on; {require} {PROXY} }}"), ..recipe }
 }
 
+/// This module, which shares its answers through a store.
+pub(crate) fn module_fleet<'a>(
+    binary: &'a Path,
+    module: &Path,
+    server: u16,
+    threads: u32,
+    store: &str,
+) -> Recipe<'a> {
+    let mut recipe = self::module(binary, module, server, threads);
+    recipe.http += &format!(
+        "\nphantom_token_key_file fleet.key;\nphantom_token_store {{ server {store}; connections 64; }}"
+    );
+    let server = format!(
+        "{} location = /metrics {{ phantom_token_status; }}\n\
+         location = /purge {{ client_body_buffer_size 128k; phantom_token_purge; }}",
+        recipe.server
+    );
+    let files = vec![("fleet.key", "the key of all gateways in the benchmark\n".to_owned())];
+    Recipe { name: "phantom token, a store", server, files, ..recipe }
+}
+
 fn module_asking<'a>(binary: &'a Path, module: &Path, server: &str, threads: u32) -> Recipe<'a> {
     Recipe {
         main: format!(

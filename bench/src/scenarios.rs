@@ -1,6 +1,7 @@
 //! What is measured, in the order of the tables.
 
 mod engine;
+mod fleet;
 mod gateways;
 mod misses;
 mod pool;
@@ -16,7 +17,7 @@ const JWT: usize = 1024;
 /// Runs all that is wanted.
 pub(crate) fn run(settings: &Settings, report: &mut Report) -> Result<(), String> {
     type Scenario = fn(&Settings, &mut Report) -> Result<(), String>;
-    let all: [(&str, bool, Scenario); 12] = [
+    let all: [(&str, bool, Scenario); 13] = [
         ("warm", true, gateways::warm),
         ("latency", true, gateways::latency),
         ("cold", true, misses::cold),
@@ -29,6 +30,7 @@ pub(crate) fn run(settings: &Settings, report: &mut Report) -> Result<(), String
         ("start", true, gateways::start),
         ("memory", true, gateways::memory),
         ("profile", false, profile::run),
+        ("fleet", false, fleet::run),
     ];
     for (name, usual, scenario) in all {
         if settings.wants(name, usual) {
