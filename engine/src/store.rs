@@ -9,7 +9,8 @@
 //! - [`keys`]: what all gateways know, and nobody else; [`names`]: what things are called in the store;
 //!   `seal` and `value`: what stands there, which opens to who has a key and the token.
 //! - [`look`]: how a token is looked up; [`Leased`]: how an answer is left there.
-//! - [`event`]: what gateways tell each other of purges; [`purge`]: how one is told.
+//! - [`event`]: what gateways tell each other of purges; [`purge`]: how one is told, and [`sync`]
+//!   how it is heard.
 //!
 //! Time is passed in, but to what blocks.
 
@@ -27,6 +28,7 @@ pub mod purge;
 mod question;
 pub mod reply;
 mod seal;
+pub mod sync;
 mod value;
 pub mod wire;
 
