@@ -23,11 +23,30 @@ pub(crate) unsafe extern "C" fn handle<H: Handler>(r: *mut ngx_http_request_t) -
     r.enter(H::WHAT, H::handle)
 }
 
-/// What NGINX calls once a request's body is there: the request ends with what `H` gives.
-unsafe extern "C" fn end_with<H: Handler>(r: *mut ngx_http_request_t) {
-    // SAFETY: NGINX passes the request whose body it has read, which ends as NGINX's own content
-    // handlers end theirs.
-    unsafe { ngx_http_finalize_request(r, handle::<H>(r)) };
+/// What ends a request whose body has been read.
+pub(crate) trait Ending {
+    /// What the line of a panic in it calls it.
+    const WHAT: &'static str;
+
+    /// Gives what the request ends with, a status of NGINX's; `None`: it waits for what a suspension of
+    /// the request tells, or for its end, and this is called again then. Where there is no memory, or it
+    /// panics, that is 500.
+    fn end(r: Request) -> Result<Option<ngx_int_t>, NoMemory>;
+}
+
+/// What NGINX calls once a request's body is there, and whenever it may go on after that.
+unsafe extern "C" fn end_with<E: Ending>(r: *mut ngx_http_request_t) {
+    // SAFETY: NGINX passes a live request, whose body it has read. It ends as NGINX's own content handlers
+    // end theirs, once: what waits counts among the request's users as the reading of its body did
+    // (ngx_http_read_client_request_body), and nothing of it is touched after its end.
+    unsafe {
+        let request = Request::new(r);
+        let ended = guard::entry(E::WHAT, request, Err(NoMemory), || E::end(request));
+        match ended.unwrap_or(Some(INTERNAL_SERVER_ERROR)) {
+            Some(rc) => ngx_http_finalize_request(r, rc),
+            None => (*r).write_event_handler = Some(end_with::<E>),
+        }
+    }
 }
 
 /// Registers a handler of a phase, which runs before those of it that are registered already.
@@ -63,13 +82,13 @@ impl Request {
         }
     }
 
-    /// Reads the request's body into memory alone; the request then ends with what `H` gives. Returns
+    /// Reads the request's body into memory alone; the request then ends with what `E` gives. Returns
     /// what a content handler is to give.
-    pub(crate) fn read_body<H: Handler>(self) -> ngx_int_t {
+    pub(crate) fn read_body<E: Ending>(self) -> ngx_int_t {
         // SAFETY: a live request; NGINX calls back once the body is there.
         let rc = unsafe {
             pt_request_body_in_memory(self.as_ptr());
-            ngx_http_read_client_request_body(self.as_ptr(), Some(end_with::<H>))
+            ngx_http_read_client_request_body(self.as_ptr(), Some(end_with::<E>))
         };
         if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t { rc } else { NGX_DONE as ngx_int_t }
     }
