@@ -1,15 +1,15 @@
-//! `phantom_token_purge`: forgetting one token, or all.
+//! `phantom_token_purge`: forgetting one token, those that name somebody, or all.
 
 use phantom_token_engine::http::form::purge::{Purge, PurgeError};
 
+use crate::conf::LocConf;
 use crate::conf::operate::Purger;
-use crate::conf::{LocConf, MainConf};
-use crate::flight::desk;
-use crate::nginx::handlers::Handler;
-use crate::nginx::log::notice;
+use crate::nginx::handlers::{Ending, Handler};
 use crate::nginx::reply;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
+
+mod local;
 
 const NO_CONTENT: u32 = NGX_HTTP_NO_CONTENT;
 
@@ -30,11 +30,11 @@ impl Handler for PurgeHandler {
 /// Goes on once the body is there.
 struct BodyIsThere;
 
-impl Handler for BodyIsThere {
+impl Ending for BodyIsThere {
     const WHAT: &'static str = "the end of a purge's body";
 
-    fn handle(r: Request) -> Result<ngx_int_t, NoMemory> {
-        finish(r)
+    fn end(r: Request) -> Result<Option<ngx_int_t>, NoMemory> {
+        finish(r).map(Some)
     }
 }
 
@@ -79,61 +79,11 @@ fn finish(r: Request) -> Result<ngx_int_t, NoMemory> {
         }
         Ok(purge) => purge,
     };
-    if !run(r, &purge) {
+    if !local::forget(r, &purge) {
         // The caller must not believe it is done.
         r.add_header_out(b"Retry-After", str_of(b"1"))?;
         let words = "a zone could not be locked, and may serve on what was to go: ask again";
         return reply::problem(r, NGX_HTTP_SERVICE_UNAVAILABLE, "server_error", words);
     }
     reply::send(r, NO_CONTENT, b"", &[], b"")
-}
-
-/// Forgets. Whether every zone could be reached.
-///
-/// The generation rises before a zone is walked, so that no call under way stores its answer
-/// after, and once more when it was, so that no worker keeps near what it copied in between.
-fn run(r: Request, purge: &Purge) -> bool {
-    let main = MainConf::of(r);
-    let Some(state) = main.cache.state.as_ref().and_then(|zone| zone.view()) else {
-        return false;
-    };
-    let Some((keys, purges)) =
-        desk::with(|desk| (desk.worker.known_keys.clone(), desk.worker.purges))
-    else {
-        return false;
-    };
-    let mut done = true;
-    match purge {
-        Purge::All => {
-            if let Some(purges) = purges {
-                purges.purge_all();
-            }
-            state.purge_all();
-            for zone in &main.cache.zones {
-                done &= zone.locked(|locked| locked.clear()).is_some();
-            }
-            state.purge_all();
-            if done {
-                notice!(r, "all cached tokens are purged");
-            }
-        }
-        Purge::Token(token) => {
-            for hash in keys.iter().map(|key| key.token(token)) {
-                if let Some(purges) = purges {
-                    purges.purge_token(&hash);
-                }
-                state.purge_token(&hash);
-                for zone in &main.cache.zones {
-                    done &= zone.locked(|locked| locked.purge(&hash)).is_some();
-                }
-                state.purge_token(&hash);
-            }
-            if done {
-                notice!(r, "the cached token {} is purged", keys[0].token(token));
-            }
-        }
-        Purge::Subject(..) => done = false,
-    }
-    state.announce_answer();
-    done
 }

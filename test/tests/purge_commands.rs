@@ -14,7 +14,10 @@ const URL: &str = "http://127.0.0.1:8080";
 const FILE: &str = "token.txt";
 
 /// What a documented command forgets, told by the field that it sends.
-const FIELDS: [&str; 3] = ["token=$TOKEN", "token@-", "all=1"];
+const FIELDS: [&str; 4] = ["token=$TOKEN", "token@-", "sub=$SUB", "all=1"];
+
+/// Whose token it is.
+const SUB: &str = "auth0|a+b";
 
 fn rig() -> Rig {
     Rig::with(AuthorizationServer::start(), |builder, _| {
@@ -37,7 +40,8 @@ fn commands(page: &str) -> Vec<String> {
     lines.filter(|line| line.contains(&format!("{URL}{TARGET}"))).map(str::to_owned).collect()
 }
 
-/// Runs a command as somebody would who has the token in a variable and in a file, line end and all.
+/// Runs a command as somebody would who has the token and its user in variables, and the token in a
+/// file, line end and all.
 fn run(rig: &Rig, command: &str, token: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join(FILE), format!("{token}\n")).expect("a file");
@@ -45,6 +49,7 @@ fn run(rig: &Rig, command: &str, token: &str) -> String {
         .args(["-c", &command.replace(URL, &rig.gateway.url())])
         .current_dir(folder.path())
         .env("TOKEN", token)
+        .env("SUB", SUB)
         .env("no_proxy", "*")
         .output()
         .expect("a shell");
@@ -63,7 +68,7 @@ fn outcome(rig: &Rig, token: &str) -> String {
 fn each_documented_command_does_what_it_says() {
     let rig = rig();
     // A token in which a form has something to encode.
-    let token = rig.server.mint(Mint::new().token("a+b/c~d.e==")).token;
+    let token = rig.server.mint(Mint::new().token("a+b/c~d.e==").claim("sub", SUB)).token;
     let mut met = Vec::new();
     for page in PAGES {
         let found = commands(&read(page));

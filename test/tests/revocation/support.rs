@@ -76,13 +76,15 @@ pub(crate) fn gateway(builder: Builder, server: &AuthorizationServer, http: &str
         .location("/purge", "client_body_buffer_size 128k;\nphantom_token_purge;")
 }
 
-/// A token of `alice` that is good for two hours.
+/// A token that is good for two hours, of the user `alice`, the client `app`, `session-1` and
+/// `number-1`.
 pub(crate) fn token(rig: &Rig) -> Token {
     rig.server.mint(mint())
 }
 
 pub(crate) fn mint() -> Mint {
-    Mint::new().expires_in(7200).claim("sub", "alice")
+    let mint = Mint::new().expires_in(7200).client("app");
+    mint.claim("sub", "alice").claim("sid", "session-1").claim("jti", "number-1")
 }
 
 /// Whether a request with the token is let in.
