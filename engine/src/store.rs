@@ -10,13 +10,14 @@
 //!   `seal` and `value`: what stands there, which opens to who has a key and the token.
 //! - [`look`]: how a token is looked up; [`Leased`]: how an answer is left there.
 //! - [`event`]: what gateways tell each other of purges; [`purge`]: how one is told, and [`sync`]
-//!   how it is heard.
+//!   how it is heard; [`hear`]: the loop that one worker's thread runs.
 //!
 //! Time is passed in, but to what blocks.
 
 pub mod address;
 mod connection;
 pub mod event;
+pub mod hear;
 pub mod keys;
 mod leased;
 pub mod look;

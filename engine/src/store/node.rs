@@ -88,6 +88,11 @@ impl Node {
         self.options.address.label()
     }
 
+    /// The number of the database there.
+    pub fn database(&self) -> u16 {
+        self.options.address.database()
+    }
+
     /// Closes those that may not serve again: too old, unused for too long, or closed by the server.
     /// Returns how many are left.
     pub fn close_ended(&self, now: Instant) -> usize {

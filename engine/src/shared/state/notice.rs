@@ -36,6 +36,12 @@ pub enum Notice {
     StoreRests = 13,
     /// What the store holds is odd.
     StoreRemark = 14,
+    /// The store is not heard.
+    StoreUnheard = 15,
+    /// It is heard again, or another one is.
+    StoreHeard = 16,
+    /// Purges may have been missed.
+    StoreGap = 17,
 }
 
 /// When each was said last.
