@@ -17,6 +17,7 @@ use phantom_token_engine::metrics::ProviderEndpoint;
 
 pub(crate) mod access;
 mod assertion;
+mod block;
 pub(crate) mod cache;
 pub(crate) mod calls;
 pub(crate) mod challenge;

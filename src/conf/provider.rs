@@ -5,16 +5,14 @@ use std::rc::Rc;
 
 use phantom_token_engine::answer::Forward;
 
+use crate::conf::block::{Members, PREFIX};
 use crate::conf::endpoints::PolicyEndpoint;
 use crate::conf::introspection::{Introspection, Server};
 use crate::conf::settings::{M, MSL, Place, Setting};
-use crate::conf::{COMMANDS as DIRECTIVES, MainConf, members};
-use crate::nginx::command::{Args, Block, Command};
-use crate::nginx::parser::{Cf, ConfError, ConfigLine, find_missing_end, invalid};
+use crate::conf::{MainConf, members};
+use crate::nginx::command::{Args, Block as _, Command, Member};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
 use crate::nginx::sys::*;
-
-/// How directives begin outside of a block.
-const PREFIX: &str = "phantom_token_";
 
 /// A server, as a block says it.
 pub(crate) struct Provider {
@@ -148,35 +146,17 @@ pub(super) fn provider_name(name: &[u8]) -> Result<Rc<str>, ConfError> {
     }
 }
 
-impl Block for Server {
-    fn set(&mut self, cf: &mut Cf<'_>, name: &[u8], args: Args<'_>) -> Result<(), ConfError> {
-        let text = String::from_utf8_lossy(name);
-        let Some(member) = members().find(|member| inner(member.name()) == name) else {
-            return Err(not_a_member(&text));
-        };
-        let is_such = |word: &[u8]| members().any(|member| inner(member.name()) == word);
-        if member.is_list() || !member.takes(args.len()) {
-            find_missing_end(args, is_such)?;
-        }
-        if !member.takes(args.len()) {
-            return Err(ConfError::Arguments);
-        }
-        member.set(cf, self, args)
+impl Members for Server {
+    const NAME: &'static str = "phantom_token_provider";
+
+    fn members() -> impl Iterator<Item = &'static dyn Member<Self>> {
+        members()
     }
 
-    /// Names of members have no prefix in a block.
-    fn in_its_words(message: &str) -> String {
-        let mut parts = message.split(PREFIX);
-        let mut words = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let end = part.find(|c: char| !c.is_ascii_lowercase() && c != '_');
-            let name = &part.as_bytes()[..end.unwrap_or(part.len())];
-            if !members().any(|member| inner(member.name()) == name) {
-                words.push_str(PREFIX);
-            }
-            words.push_str(part);
-        }
-        words
+    fn goes_outside(directive: &str) -> String {
+        format!(
+            "has no place in phantom_token_provider, which says what a server is: write {directive} outside, where phantom_token_use stands"
+        )
     }
 }
 
@@ -195,31 +175,6 @@ impl PolicyEndpoint {
     pub(crate) fn said(&self, line: fmt::Arguments<'_>) -> String {
         said(self.provider.as_deref(), line)
     }
-}
-
-/// A member's name in a block.
-fn inner(name: &[u8]) -> &[u8] {
-    name.strip_prefix(PREFIX.as_bytes()).unwrap_or(name)
-}
-
-/// What to write in place of what has no place in a block.
-fn not_a_member(name: &str) -> ConfError {
-    let bare = name.strip_prefix(PREFIX).unwrap_or(name);
-    if members().any(|member| inner(member.name()) == bare.as_bytes()) {
-        return ConfError::Directive(format!("has a prefix, which goes in a block: write {bare}"));
-    }
-    let outside = |known: &[u8]| known == name.as_bytes() || inner(known) == bare.as_bytes();
-    if let Some(known) = DIRECTIVES.names().find(|known| outside(known)) {
-        return ConfError::Directive(format!(
-            "has no place in phantom_token_provider, which says what a server is: write {} outside, where phantom_token_use stands",
-            String::from_utf8_lossy(known)
-        ));
-    }
-    let names = members().map(|member| String::from_utf8_lossy(inner(member.name())));
-    ConfError::Directive(format!(
-        "is unknown in phantom_token_provider: there are {} and include",
-        names.collect::<Vec<_>>().join(", ")
-    ))
 }
 
 /// The setter of members that stand outside of a block.
