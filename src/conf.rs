@@ -28,6 +28,7 @@ pub(crate) mod credentials;
 pub(crate) mod demands;
 pub(crate) mod endpoints;
 mod files;
+pub(crate) mod fleet_key;
 pub(crate) mod introspection;
 pub(crate) mod issuer;
 pub(crate) mod mint;
@@ -39,6 +40,7 @@ pub(crate) mod policy;
 pub(crate) mod provider;
 pub(crate) mod request;
 mod settings;
+pub(crate) mod store;
 mod tls;
 
 pub(crate) use policy::Policy;
@@ -66,6 +68,8 @@ pub(crate) struct MainConf {
     /// Keys of JOSE, each once, by their files.
     keys: Vec<(String, Key)>,
     pub(crate) providers: provider::Main,
+    pub(crate) fleet_keys: fleet_key::Main,
+    pub(crate) store: store::Main,
     mint: mint::Main,
     /// What has been made of servers that no block says, each once.
     introspections: Vec<(Rc<Server>, Rc<Introspection>)>,
@@ -114,6 +118,8 @@ impl MainConf {
             pem_files: Vec::new(),
             keys: Vec::new(),
             providers: provider::Main::default(),
+            fleet_keys: fleet_key::Main::default(),
+            store: store::Main::default(),
             mint: mint::Main::default(),
             introspections: Vec::new(),
             patiences: Vec::new(),
@@ -338,14 +344,15 @@ macro_rules! directives {
 
         const DIRECTIVES: usize = 0
             $(+ $shared.len())+ $(+ $inner.len())* $($(+ $commands.len())+)+
-            + provider::BLOCK_COMMANDS.len();
+            + provider::BLOCK_COMMANDS.len() + store::BLOCK_COMMANDS.len();
 
         /// All directives.
         pub(crate) static COMMANDS: Table<{ DIRECTIVES + 1 }> = Table::new()
             $(.with::<LocConf, $of_server>($shared))+
             $(.with_misplaced($inner, provider::misplaced))*
             $($(.with::<$conf, $settings>($commands))+)+
-            .with_blocks(provider::BLOCK_COMMANDS);
+            .with_blocks(provider::BLOCK_COMMANDS)
+            .with_blocks(store::BLOCK_COMMANDS);
     };
 }
 
@@ -376,5 +383,6 @@ directives! {
         calls::MAIN_COMMANDS: calls::Main = calls;
         cache::MAIN_COMMANDS: cache::Main = cache;
         claim_set::MAIN_COMMANDS: claim_set::Main = claim_sets;
+        fleet_key::COMMANDS: fleet_key::Main = fleet_keys;
     }
 }

@@ -274,8 +274,8 @@ unsafe fn create<T>(cf: *mut ngx_conf_t, make: fn() -> T) -> *mut c_void {
 unsafe extern "C" fn init_main_conf(cf: *mut ngx_conf_t, conf: *mut c_void) -> *mut c_char {
     guard::entry("the whole configuration", Cycle, CONF_ERROR, || {
         // SAFETY: NGINX passes the parser and what `create_main_conf` made.
-        let (mut cf, main) = unsafe { (Cf::new(cf), &*conf.cast::<MainConf>()) };
-        match main.check_providers() {
+        let (mut cf, main) = unsafe { (Cf::new(cf), &mut *conf.cast::<MainConf>()) };
+        match main.check_providers().and_then(|()| main.make_store()) {
             Ok(()) => ptr::null_mut(),
             Err(error) => {
                 cf.report("phantom_token_use", &error);
@@ -311,6 +311,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
         let mut cf = unsafe { Cf::new(cf) };
         cf.warn_of_unused();
         cf.warn_of_unpublished_keys();
+        cf.warn_of_store();
         if let Err(error) = add_claim_sets(&mut cf) {
             cf.report("phantom_token_claim_set", &error);
             return ERROR;

@@ -8,7 +8,7 @@ use phantom_token_engine::arena::Record;
 use phantom_token_engine::local::Local;
 use phantom_token_engine::shared::purges::{Moment, Purges};
 use phantom_token_engine::shared::state::{Generation, State};
-use phantom_token_engine::token::key::{HashKey, Hashing, TokenHash};
+use phantom_token_engine::token::key::{HashKey, Hashing, TokenHash, hash_of};
 
 use crate::access::questions::Questions;
 use crate::conf::MainConf;
@@ -57,17 +57,20 @@ impl Worker {
     pub(crate) fn new(conf: &MainConf) -> Option<Self> {
         let state = conf.cache.state.as_ref().and_then(|zone| zone.view())?;
         let purges = conf.cache.purges.as_ref().and_then(|zone| zone.view());
-        // What another zone of purges has seen is not to be found.
-        let era = purges.map_or(0, |purges| purges.made());
-        let own = HashKey(zone::worker_key());
+        // What another zone of purges has seen is not to be found, nor what is of another fleet.
+        let made = purges.map_or(0, |purges| purges.made());
+        let tag = hash_of(&[&conf.hash_tag().to_le_bytes(), &made.to_le_bytes()]);
+        // Workers of another configuration may go by any of them.
+        let of_process = HashKey(zone::worker_key());
+        let known_keys: Rc<[_]> = conf.fleet_keys.hash_keys().chain([of_process]).collect();
         Some(Self {
             state,
             purges,
             slot: state.slots().claim(here()),
             local: Local::new(conf.cache.worker_cache.or(WORKER_CACHE), WORKER_CACHE_BYTES),
             record: Record::with_room(RECORD_ROOM),
-            hashing: Hashing { key: own, era: state.era(era) },
-            known_keys: Rc::new([own]),
+            hashing: Hashing { key: known_keys[0], era: state.era(tag) },
+            known_keys,
             early: Questions::default(),
         })
     }

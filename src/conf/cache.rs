@@ -5,7 +5,8 @@ use std::rc::Rc;
 use phantom_token_engine::directive;
 use phantom_token_engine::lifetime::CacheControlPolicy;
 
-use crate::conf::settings::{M, MSL, Setting, choose, inherit};
+use crate::conf::noted::Noted;
+use crate::conf::settings::{M, MSL, Setting, choose, inherit, positive_time_ms};
 use crate::nginx::command::{Args, Command};
 use crate::nginx::parser::{
     Cf, ComplexValue, ConfError, ConfigLine, invalid, number, size, time_ms,
@@ -18,6 +19,10 @@ const INACTIVE_VALID_MS: u64 = 1_000;
 
 /// The zone that is used, and made, where none is named.
 const DEFAULT_ZONE: &str = "phantom_token";
+/// Of a directive about the fleet's store, where there is none, or no location that uses it.
+const NO_STORE: &str =
+    "no location that is on shares a store; write a phantom_token_store block in http";
+
 const DEFAULT_ZONE_SIZE: usize = 10 * 1024 * 1024;
 
 /// `phantom_token_cache NAME | off`.
@@ -34,11 +39,34 @@ pub(crate) struct Settings {
     inactive_valid_ms: Setting<u64>,
     stale_ms: Setting<u64>,
     pub(super) bypass: Setting<Rc<Vec<ComplexValue>>>,
+    store: Setting<bool>,
+    /// `None`: `off`.
+    offline_valid_ms: Setting<Option<u64>>,
+    noted: Noted,
 }
 
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
-        inherit!(self from outer: cache, valid_ms, inactive_valid_ms, stale_ms, bypass);
+        inherit!(self from outer: cache, valid_ms, inactive_valid_ms, stale_ms, bypass, store, offline_valid_ms, noted);
+    }
+
+    /// Whether a location with a zone, whose requests wait for so long, uses the fleet's store.
+    pub(super) fn uses_store(&self, cf: &mut Cf<'_>, timeout_ms: u64) -> Result<bool, ConfError> {
+        if !cf.has_store() {
+            return Ok(false);
+        }
+        self.noted.put_in_force(|_| true);
+        let uses = self.store.or(true);
+        if uses {
+            cf.use_purge_zone()?;
+            cf.use_store(timeout_ms, self.valid_ms.or(VALID_MS));
+        }
+        Ok(uses)
+    }
+
+    /// For how long answers serve while the store is not heard, in milliseconds; `None`: to their end.
+    pub(super) fn offline_valid_ms(&self) -> Option<u64> {
+        self.offline_valid_ms.or(None)
     }
 
     /// The zone of the location at `line`; `None` where answers are kept nowhere.
@@ -171,6 +199,24 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         let values = args.iter().map(|arg| cf.complex_value(arg)).collect::<Result<_, _>>()?;
         settings.bypass.set(cf, Rc::new(values))
     }),
+    Command::new(c"phantom_token_cache_store", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+        settings.store.set(cf, choose(args[0], &[("on", true), ("off", false)])?)?;
+        settings.noted.note(cf, "phantom_token_cache_store", NO_STORE);
+        Ok(())
+    }),
+    Command::new(
+        c"phantom_token_cache_offline_valid",
+        MSL | NGX_CONF_TAKE1,
+        |cf, settings, args| {
+            let valid = match args[0] {
+                b"off" => None,
+                time => Some(positive_time_ms(time)?),
+            };
+            settings.offline_valid_ms.set(cf, valid)?;
+            settings.noted.note(cf, "phantom_token_cache_offline_valid", NO_STORE);
+            Ok(())
+        },
+    ),
 ];
 
 pub(super) const CONTROL_COMMANDS: &[Command<ControlSettings>] =

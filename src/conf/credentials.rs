@@ -282,7 +282,16 @@ fn secret(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<()
 }
 
 fn secret_file(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
-    let path = cf.full_name(args[0])?;
+    let bytes = read_secret_file(cf, args[0])?;
+    set(cf, settings, bytes)
+}
+
+/// The secret in a file of one line, without the line's end.
+pub(super) fn read_secret_file(
+    cf: &mut Cf<'_>,
+    name: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, ConfError> {
+    let path = cf.full_name(name)?;
     let mut bytes = files::read_secret(cf, &path, MAX_FILE)?;
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
@@ -300,7 +309,7 @@ fn secret_file(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Resu
             "the secret file \"{path}\" ends in a blank, which is taken for a part of the secret"
         ));
     }
-    set(cf, settings, bytes)
+    Ok(bytes)
 }
 
 fn set(cf: &Cf<'_>, settings: &mut Settings, bytes: Zeroizing<Vec<u8>>) -> Result<(), ConfError> {

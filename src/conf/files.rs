@@ -46,7 +46,7 @@ pub(crate) fn key(cf: &mut Cf<'_>, path: &str) -> Result<Key, ConfError> {
     let bytes = read(path, MAX_KEY_FILE)?;
     let key = key::read(&bytes).map_err(|error| unfit_key(path, error))?;
     if matches!(key, Key::Private(_)) && is_readable_by_all(path) {
-        cf.warn_once(format!("the key file \"{path}\" is readable by all: chmod o-r it"));
+        cf.warn_once(key_is_readable(path));
     }
     cf.main_conf().keys.push((path.to_owned(), key.clone()));
     Ok(key)
@@ -55,6 +55,23 @@ pub(crate) fn key(cf: &mut Cf<'_>, path: &str) -> Result<Key, ConfError> {
 /// Why the file at `path` does not do as the key that a directive wants.
 pub(crate) fn unfit_key(path: &str, error: KeyError) -> ConfError {
     ConfError::Directive(format!("names \"{path}\": {error}"))
+}
+
+/// Reads a file of a key that is no JOSE key; warns where everybody may read it.
+pub(crate) fn read_key(
+    cf: &mut Cf<'_>,
+    path: &str,
+    most: usize,
+) -> Result<Zeroizing<Vec<u8>>, ConfError> {
+    let bytes = read(path, most)?;
+    if is_readable_by_all(path) {
+        cf.warn_once(key_is_readable(path));
+    }
+    Ok(bytes)
+}
+
+fn key_is_readable(path: &str) -> String {
+    format!("the key file \"{path}\" is readable by all: chmod o-r it")
 }
 
 /// Reads a file that holds a secret; warns where everybody may read it.

@@ -120,6 +120,13 @@ pub(crate) struct Policy {
     /// Where answers are kept; `None`: nowhere.
     pub(crate) zone: Option<ZoneRef>,
     pub(crate) cache: CacheTimes,
+    /// Answers are shared through the fleet's store.
+    #[expect(dead_code, reason = "what asks the store is to come")]
+    pub(crate) uses_store: bool,
+    /// For how long own answers serve while the store is not heard, in milliseconds; `None`: to their
+    /// own end.
+    #[expect(dead_code, reason = "what asks the store is to come")]
+    pub(crate) offline_valid_ms: Option<u64>,
     /// From the moment a request asks, in milliseconds.
     pub(crate) timeout_ms: u64,
     pub(crate) connect_timeout_ms: u64,
@@ -161,6 +168,8 @@ impl Policy {
             Forward::Jwt | Forward::None => None,
         };
         demands.notice_open_kinds(cf, &introspection.extras);
+        let zone = cache.zone(cf, line)?;
+        let uses_store = zone.is_some() && cache.uses_store(cf, timeout_ms)?;
 
         Ok(Some(Self {
             token: switch.value.token,
@@ -178,7 +187,9 @@ impl Policy {
             audiences: demands.audience.get().cloned().unwrap_or_default(),
             step_up: demands.step_up.get().cloned().flatten(),
             introspection,
-            zone: cache.zone(cf, line)?,
+            zone,
+            uses_store,
+            offline_valid_ms: cache.offline_valid_ms().filter(|_| uses_store),
             cache: mint.as_ref().map_or(times, |mint| times.at_most(mint.serves_ms)),
             timeout_ms,
             connect_timeout_ms,

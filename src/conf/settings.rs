@@ -141,13 +141,15 @@ pub(crate) enum Place {
     Location(ConfigLine),
     /// A block, and its first line.
     Provider(Rc<str>, ConfigLine),
+    /// The block of the store, by its first line.
+    Store(ConfigLine),
 }
 
 impl Place {
     /// The name of the block.
     pub(super) fn provider(&self) -> Option<&Rc<str>> {
         match self {
-            Self::Location(_) => None,
+            Self::Location(_) | Self::Store(_) => None,
             Self::Provider(name, _) => Some(name),
         }
     }
@@ -160,6 +162,7 @@ impl fmt::Display for Place {
             Self::Provider(name, line) => {
                 write!(f, "in \"phantom_token_provider {name}\" of {line}")
             }
+            Self::Store(line) => write!(f, "in \"phantom_token_store\" of {line}"),
         }
     }
 }

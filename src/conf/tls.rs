@@ -29,6 +29,20 @@ impl Settings {
             .map(|file| file.placed().map(|placed| &placed.line))
     }
 
+    /// One of them that is written, and where; `None`: none is.
+    pub(super) fn any(&self) -> Option<(&'static str, &ConfigLine)> {
+        let verify = self.verify.placed().map(|verify| &verify.line);
+        let [certificate, key, trusted] = self.places();
+        [
+            ("phantom_token_ssl_verify", verify),
+            ("phantom_token_ssl_trusted_certificate", trusted),
+            ("phantom_token_ssl_certificate", certificate),
+            ("phantom_token_ssl_certificate_key", key),
+        ]
+        .into_iter()
+        .find_map(|(directive, line)| Some((directive, line?)))
+    }
+
     pub(super) fn has_certificate(&self) -> bool {
         self.certificate.is_set()
     }

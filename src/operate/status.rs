@@ -90,9 +90,10 @@ fn numbers(r: Request, format: Format) -> Option<String> {
         version: env!("CARGO_PKG_VERSION"),
         nginx: env!("PHANTOM_TOKEN_NGINX_VERSION"),
     });
+    let store = main.store.made.as_ref().map(|store| store.node.label());
     let in_use: Vec<_> = main.endpoints().filter_map(|endpoint| endpoint.id(&state)).collect();
     let in_use = |id| in_use.contains(&id);
-    let mut snapshot = Snapshot::take(&state, &zones, build, None, in_use, here());
+    let mut snapshot = Snapshot::take(&state, &zones, build, store, in_use, here());
     snapshot.providers = main.provider_endpoints();
     Some(match format {
         Format::Json => snapshot.json(),

@@ -25,6 +25,9 @@ impl Variables for OwnVariables {
         (b"phantom_token_reason", |asked| of(asked, |ctx| nonempty(ctx.reason.word().as_bytes()))),
         (b"phantom_token_unmet", |asked| of(asked, |ctx| nonempty(&ctx.unmet))),
         (b"phantom_token_claims", |asked| of(asked, |ctx| claim(asked, ctx, Wanted::All))),
+        (b"phantom_token_store_status", |asked| {
+            of(asked, |ctx| Some(ctx.store?.status().as_bytes().to_vec()))
+        }),
         (b"phantom_token_id", |asked| of(asked, |ctx| Some(ctx.token?.id().into_bytes()))),
         // The configuration's to say, and not the decision's; but a `map` may keep an earlier location's.
         (b"phantom_token_provider", |asked| {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use phantom_token_test::nginx::Builder;
 use phantom_token_test::process::{self, bind_to_starter, wait_for};
 use phantom_token_test::{AuthorizationServer, Client, Rig, Script, port, tool};
 use serde_json::Value;
@@ -90,6 +91,14 @@ impl Drop for Prometheus {
     }
 }
 
+/// What there is to show of a store, which is not there.
+fn with_store(builder: Builder) -> Builder {
+    builder
+        .http("phantom_token_key_file fleet.key;")
+        .http("phantom_token_store {\nserver unix:/nowhere/store.sock;\n}")
+        .file("fleet.key", [7; 32])
+}
+
 /// The expressions of all panels and variables of the dashboard, as Grafana would send them.
 fn dashboard() -> Vec<String> {
     let text = std::fs::read_to_string(contrib("grafana/phantom-token.json")).unwrap();
@@ -108,7 +117,7 @@ fn dashboard() -> Vec<String> {
 fn prometheus_scrapes_and_the_dashboard_shows_it() {
     let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
         let endpoint = format!("{} max_fails=1 fail_timeout=60s", server.introspection_url());
-        builder
+        with_store(builder)
             .endpoint(&endpoint)
             .location(
                 "/impatient",
@@ -143,7 +152,8 @@ fn prometheus_scrapes_and_the_dashboard_shows_it() {
     }
     // All that was scraped by now is enough for every panel to show something.
     for expression in dashboard() {
-        let quiet = ["evictions", "uncached"].iter().any(|word| expression.contains(word));
+        let quiet =
+            ["evictions", "uncached", "store_errors"].iter().any(|word| expression.contains(word));
         wait_for(&expression, || {
             let answer = prometheus.query(&expression)?;
             assert_eq!(answer["status"], "success", "{expression}: {answer}");
@@ -166,7 +176,8 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn alerts_and_dashboard_name_only_metrics_there_are() {
-    let rig = Rig::start(|builder| builder.location("/metrics", "phantom_token_status;"));
+    let rig =
+        Rig::start(|builder| with_store(builder).location("/metrics", "phantom_token_status;"));
     rig.assert_passes(&rig.server.issue());
     let text = rig.gateway.get("/metrics", &[]).text();
     let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));

@@ -178,10 +178,11 @@ fn store(store: &StoreSnapshot, page: &mut Page) {
         "Whether all purges up to now are known (1), so that the store is asked.",
         [([], store.in_sync.into())],
     );
-    if let Some(seconds) = store.heard_seconds {
-        let name = "store_heard_seconds";
-        page.head(name, "gauge", "Time since the store was heard.");
-        page.sample(name, &[], format_args!("{seconds:.3}"));
+    let name = "store_heard_seconds";
+    page.head(name, "gauge", "Time since the store was heard; +Inf: never.");
+    match store.heard_seconds {
+        Some(seconds) => page.sample(name, &[], format_args!("{seconds:.3}")),
+        None => page.sample(name, &[], "+Inf"),
     }
 }
 

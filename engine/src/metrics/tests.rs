@@ -362,7 +362,7 @@ fn a_store_that_rests_or_was_never_heard_is_told() {
     assert!(never.nodes[0].up && !never.in_sync);
     assert_eq!(never.heard_seconds, None);
     let mut whole = super::tests::take(&state, &[], Some(BUILD), nobody);
-    assert!(!whole.prometheus().contains("store_heard"));
+    assert_eq!(samples(&whole.prometheus())["phantom_token_store_heard_seconds"], "+Inf");
     count_store(&state);
     assert!(take(NOW).in_sync && !take(NOW + 1500).in_sync);
     assert!(state.store().rest(NOW));
