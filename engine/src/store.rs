@@ -10,7 +10,8 @@
 //!   `seal` and `value`: what stands there, which opens to who has a key and the token.
 //! - [`look`]: how a token is looked up; [`Leased`]: how an answer is left there.
 //! - [`event`]: what gateways tell each other of purges; [`purge`]: how one is told, and [`sync`]
-//!   how it is heard; [`hear`]: the loop that one worker's thread runs.
+//!   how it is heard; [`hear`]: the loop that one worker's thread runs; [`peer`]: what gateways tell of
+//!   themselves.
 //!
 //! Time is passed in, but to what blocks.
 
@@ -25,6 +26,7 @@ pub mod look;
 pub mod memory;
 pub mod names;
 pub mod node;
+pub mod peer;
 pub mod purge;
 mod question;
 pub mod reply;
