@@ -8,20 +8,33 @@
 //! ```
 //!
 //! To purge everything is to change the epoch.
+//!
+//! A store that fails over may lose the last it has acknowledged. So what was told is kept for a while
+//! ([`Acknowledged`]), without any token in it, and told again where the stream has lost it.
 
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use thiserror::Error;
 
 use super::event::{self, Event, GatewayId, What};
+use super::keys::FleetKey;
 use super::names::Epoch;
 use super::wire::Fault;
 use super::{Pipeline, Reply, Store, StoreError};
 use crate::answer::subjects::Subject;
 use crate::shared::purges::wall_ms;
+use crate::token::key::TokenHash;
+
+#[cfg(test)]
+mod tests;
 
 /// How often it is tried again where the epoch changes meanwhile.
 const TRIES: usize = 3;
+
+/// For how long a gateway is to keep what it has told, in milliseconds: as long as a replica may lag
+/// behind when it takes over, and some more.
+pub const KEPT_MS: u64 = 10_000;
 
 /// What is purged in the whole fleet.
 #[derive(Clone, Copy)]
@@ -34,10 +47,33 @@ pub enum Target<'a> {
     All,
 }
 
+/// A target as each of the fleet's keys hashes it.
+#[derive(Clone)]
+enum Hashed {
+    Token(Box<[TokenHash]>),
+    Subject(Subject, Box<[NonZeroU64]>),
+    All,
+}
+
+impl Hashed {
+    fn of(target: Target<'_>, keys: &[FleetKey]) -> Hashed {
+        match target {
+            Target::Token(token) => {
+                Hashed::Token(keys.iter().map(|key| key.find.token(token)).collect())
+            }
+            Target::Subject(subject, name) => Hashed::Subject(
+                subject,
+                keys.iter().map(|key| subject.hash(&key.find, name)).collect(),
+            ),
+            Target::All => Hashed::All,
+        }
+    }
+}
+
 /// A purge on its way to the store.
 pub struct Purge<'a> {
     store: &'a Store,
-    target: Target<'a>,
+    purged: Hashed,
     gateway: GatewayId,
     number: u64,
     acknowledged: u64,
@@ -46,6 +82,16 @@ pub struct Purge<'a> {
     /// Nothing is told yet.
     asks_epoch: bool,
     tries: usize,
+    /// The events that the store has taken, by their ids in the stream.
+    events: Vec<Vec<u8>>,
+}
+
+/// A purge that the store has acknowledged.
+pub struct Acknowledged {
+    purged: Hashed,
+    gateway: GatewayId,
+    number: u64,
+    events: Vec<Vec<u8>>,
 }
 
 /// Why the fleet may not know of a purge.
@@ -76,15 +122,24 @@ impl<'a> Purge<'a> {
     /// of them that the store has acknowledged. `epoch` is the one that was heard last, if any was.
     pub fn new(
         store: &'a Store,
-        target: Target<'a>,
+        target: Target<'_>,
         epoch: Option<Epoch>,
         gateway: GatewayId,
         number: u64,
         acknowledged: u64,
     ) -> Purge<'a> {
-        let asks_epoch = false;
-        let tries = TRIES;
-        Purge { store, target, gateway, number, acknowledged, epoch, asks_epoch, tries }
+        let purged = Hashed::of(target, store.keys.all());
+        Purge {
+            store,
+            purged,
+            gateway,
+            number,
+            acknowledged,
+            epoch,
+            asks_epoch: false,
+            tries: TRIES,
+            events: Vec::new(),
+        }
     }
 
     /// Tells the store, each time within its time limit and never beyond `deadline`. Blocks its thread.
@@ -92,13 +147,14 @@ impl<'a> Purge<'a> {
     /// # Errors
     /// The store did not acknowledge it: other gateways may serve what was purged for as long as they
     /// keep it. It is to be purged again.
-    pub fn tell(mut self, deadline: Instant) -> Result<(), PurgeError> {
+    pub fn tell(mut self, deadline: Instant) -> Result<Acknowledged, PurgeError> {
         loop {
             let question = self.question(wall_ms()).ok_or(PurgeError::NoRandom)?;
             let until = deadline.min(Instant::now() + self.store.timeout);
             let replies = self.store.nodes.ask(&question, until)?;
             if self.answer(&replies)? == Told::Done {
-                return Ok(());
+                let Self { purged, gateway, number, events, .. } = self;
+                return Ok(Acknowledged { purged, gateway, number, events });
             }
         }
     }
@@ -109,7 +165,7 @@ impl<'a> Purge<'a> {
         let Store { keys, names, .. } = self.store;
         let mut pipeline = Pipeline::new();
         let fresh = Epoch::random()?;
-        if matches!(self.target, Target::All) {
+        if matches!(self.purged, Hashed::All) {
             pipeline.command(&[b"SET", names.epoch(), &fresh.0]);
             self.epoch = Some(fresh);
         }
@@ -119,17 +175,14 @@ impl<'a> Purge<'a> {
             pipeline.command(&[b"GET", names.epoch()]);
             return Some(pipeline);
         };
-        for key in keys.all() {
-            let what = match self.target {
-                Target::Token(token) => {
-                    let token = key.find.token(token);
-                    pipeline.command(&[b"DEL", &names.lease(key, &epoch, &token)]);
-                    What::Token(token)
+        for (nth, key) in keys.all().iter().enumerate() {
+            let what = match &self.purged {
+                Hashed::Token(tokens) => {
+                    pipeline.command(&[b"DEL", &names.lease(key, &epoch, &tokens[nth])]);
+                    What::Token(tokens[nth])
                 }
-                Target::Subject(subject, name) => {
-                    What::Subject(subject, subject.hash(&key.find, name))
-                }
-                Target::All => What::All(epoch),
+                Hashed::Subject(subject, hashes) => What::Subject(*subject, hashes[nth]),
+                Hashed::All => What::All(epoch),
             };
             let Self { gateway, number, acknowledged, .. } = *self;
             let event = Event { what, at_ms: wall_ms, gateway, number, acknowledged };
@@ -149,17 +202,85 @@ impl<'a> Purge<'a> {
             }
         }
         let malformed = StoreError::Protocol(Fault::Malformed);
-        let there = match replies.last() {
-            Some(Reply::Nil) => None,
-            Some(reply) => Some(reply.bulk().and_then(Epoch::read).ok_or(malformed)?),
-            None => return Err(malformed.into()),
+        let (last, others) = replies.split_last().ok_or(malformed)?;
+        let there = match last {
+            Reply::Nil => None,
+            reply => Some(reply.bulk().and_then(Epoch::read).ok_or(malformed)?),
         };
         if !self.asks_epoch && there.is_some() && there == self.epoch {
+            // Beside ids there are numbers (of `DEL`) and a status (of `SET`).
+            self.events = others.iter().filter_map(Reply::bulk).map(<[u8]>::to_vec).collect();
+            if self.events.len() != self.store.keys.all().len() {
+                return Err(malformed.into());
+            }
             return Ok(Told::Done);
         }
         self.epoch = there;
         // Where somebody empties the store again and again, that is said.
         self.tries = self.tries.checked_sub(1).ok_or(PurgeError::Emptied)?;
         Ok(Told::Again)
+    }
+}
+
+impl Acknowledged {
+    /// Prepares to tell it once more. The rest is as for [`Purge::new`].
+    pub fn again<'a>(
+        &self,
+        store: &'a Store,
+        epoch: Option<Epoch>,
+        acknowledged: u64,
+    ) -> Purge<'a> {
+        Purge {
+            store,
+            purged: self.purged.clone(),
+            gateway: self.gateway,
+            number: self.number,
+            acknowledged,
+            epoch,
+            asks_epoch: false,
+            tries: TRIES,
+            events: Vec::new(),
+        }
+    }
+
+    /// Looks for what was told in the stream, all in one question: whether each is lost. Blocks its
+    /// thread, never beyond `deadline`.
+    ///
+    /// # Errors
+    /// The store did not say.
+    pub fn lost(
+        store: &Store,
+        told: &[Acknowledged],
+        deadline: Instant,
+    ) -> Result<Vec<bool>, StoreError> {
+        if told.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stream = store.names.stream();
+        let mut question = Pipeline::new();
+        for id in told.iter().flat_map(|told| &told.events) {
+            question.command(&[b"XRANGE", stream, id, id]);
+        }
+        let replies = store.nodes.ask(&question, deadline.min(Instant::now() + store.timeout))?;
+        let mut replies = replies.iter();
+        let is_lost = |told: &Acknowledged| {
+            let mut lost = false;
+            for _ in &told.events {
+                match replies.next() {
+                    Some(Reply::Array(entries)) => lost |= entries.is_empty(),
+                    Some(Reply::Error(error)) => return Err(StoreError::Refused(*error)),
+                    _ => return Err(StoreError::Protocol(Fault::Malformed)),
+                }
+            }
+            Ok(lost)
+        };
+        told.iter().map(is_lost).collect()
+    }
+}
+
+impl std::fmt::Debug for Acknowledged {
+    /// Without what was purged.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acknowledged").field("number", &self.number).finish_non_exhaustive()
     }
 }

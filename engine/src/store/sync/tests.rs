@@ -445,12 +445,12 @@ fn a_purge_is_done_under_the_epoch_that_is_still_there() {
     fleet.memory.0.lock().put(&lease(&epoch), &[3; 16]);
     // `known` is what was heard before the flush.
     let purge = Purge::new(&store, Target::Token(b"a"), known, ME, 1, 0);
-    assert_eq!(purge.tell(Instant::now() + Duration::from_secs(60)), Ok(()));
+    assert!(purge.tell(Instant::now() + Duration::from_secs(60)).is_ok());
     assert!(fleet.memory.0.lock().get(&lease(&epoch)).is_none(), "the lease that counts is gone");
 
     // Where nothing was heard, it asks; and nobody is told that it is done where it is not.
     let purge = Purge::new(&store, Target::Subject(Subject::Sub, b"b"), None, ME, 2, 1);
-    assert_eq!(purge.tell(Instant::now() + Duration::from_secs(60)), Ok(()));
+    assert!(purge.tell(Instant::now() + Duration::from_secs(60)).is_ok());
     let mut purge = Purge::new(&store, Target::All, None, ME, 3, 2);
     let mut ends = Vec::new();
     for nth in 0..=3 {
