@@ -7,7 +7,7 @@ use std::mem;
 use std::rc::Rc;
 
 use phantom_token_engine::answer::facts::Facts;
-use phantom_token_engine::arena::{Find, Joined, Kind, Locked, Record};
+use phantom_token_engine::arena::{Find, Joined, Kind, Locked, Record, Renewal};
 use phantom_token_engine::lifetime::{self, Freshness};
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::process::{self, Here};
@@ -53,12 +53,12 @@ pub(crate) enum Look<C> {
 
 /// Looks for a fresh answer, from the nearest place to the farthest, and for the call under way, so that
 /// exactly one is. `joinable` names this worker's own call, where requests that come now may wait for it,
-/// and how long its location keeps answers.
+/// and how long its location keeps answers; `None` where there may be an answer yet.
 #[inline]
 pub(crate) fn look<C>(
     worker: &mut Worker,
     query: &Query<'_>,
-    joinable: impl FnOnce(AsOf) -> Option<(C, CacheTimes)>,
+    joinable: impl FnOnce(AsOf) -> Option<(C, Option<CacheTimes>)>,
 ) -> Look<C> {
     let as_of = worker.as_of(&query.key.token);
     if let Some(cached) = near(worker, query, as_of.generation) {
@@ -66,7 +66,7 @@ pub(crate) fn look<C>(
     }
     match joinable(as_of) {
         None => shared(worker, query, as_of),
-        Some((call, callers)) => match kept_longer(worker, query, &callers, as_of.generation) {
+        Some((call, callers)) => match kept_longer(worker, query, callers, as_of.generation) {
             Some(finding) => Look::Known(finding),
             None => Look::Join(call),
         },
@@ -177,16 +177,18 @@ enum Step {
     Alone,
 }
 
-/// What the zone holds for a location that keeps answers longer than the one whose call is under
-/// way: it need not wait for that call.
+/// What the zone holds for a location that keeps answers longer than the one whose call is under way, or
+/// while that call is to replace it: it need not wait for it.
 fn kept_longer(
     worker: &mut Worker,
     query: &Query<'_>,
-    callers: &CacheTimes,
+    callers: Option<CacheTimes>,
     generation: Generation,
 ) -> Option<Finding> {
     let times = query.times;
-    if times.valid_ms <= callers.valid_ms && times.inactive_ms <= callers.inactive_ms {
+    if callers.is_some_and(|callers| {
+        times.valid_ms <= callers.valid_ms && times.inactive_ms <= callers.inactive_ms
+    }) {
         return None;
     }
     find(worker, query.zone, query.key)?;
@@ -194,6 +196,58 @@ fn kept_longer(
         return None;
     }
     keep_near(worker, query.key, generation)
+}
+
+/// What came of looking whether an entry is to be asked for anew.
+pub(crate) enum Anew {
+    /// This worker is to ask, under its mark in the zone.
+    Lead(Lead, AsOf),
+    /// It is, where it `may`, and it may not, or there is no room for its mark.
+    Dropped,
+    /// A call is out.
+    Out,
+    /// Not before this, in monotonic milliseconds.
+    NotBefore(u64),
+    /// What is known is not this entry any more, or nobody can tell now.
+    Nothing,
+}
+
+/// Looks whether anybody asks anew for what this worker has served, and takes the lead where nobody does
+/// and this worker `may`. It waits for no lock: who is served is not to be kept.
+pub(crate) fn lead_anew(
+    worker: &mut Worker,
+    query: &Query<'_>,
+    cached: &Cached,
+    may: bool,
+) -> Anew {
+    let Query { zone, key, deadline, .. } = *query;
+    let (state, purges, Some(slot)) = (worker.state, worker.purges, worker.slot) else {
+        return Anew::Nothing;
+    };
+    let mut as_of = worker.as_of(&key.token);
+    let call = state.next_flight_id();
+    let found = zone.if_unlocked(|locked| {
+        // Under the lock, as in `shared`.
+        as_of.generation = state.generation(&key.token);
+        if !as_of.generation.has_purges_of(cached.generation) {
+            return Renewal::Replaced;
+        }
+        let seen = permit::seen(purges, &key.token, as_of);
+        let mine = permit::call(call, slot, deadline, seen);
+        let here = Here { alive: &process::exists, ..here() };
+        locked.renew(key, cached.life.stored, may.then_some(&mine), here)
+    });
+    match found {
+        None => Anew::Nothing,
+        Some(Renewal::Lead) => Anew::Lead(Lead::new(zone, key, call), as_of),
+        Some(Renewal::Free | Renewal::Full) => Anew::Dropped,
+        Some(Renewal::Out) => Anew::Out,
+        Some(Renewal::NotBefore(at)) => Anew::NotBefore(at),
+        Some(Renewal::Replaced) => {
+            worker.local.remove(key);
+            Anew::Nothing
+        }
+    }
 }
 
 /// An entry that ran out, but may serve while the server cannot be asked.

@@ -209,6 +209,7 @@ impl LocConf {
     /// Inherits from `outer`, and prepares the policy where the module is on.
     pub(crate) fn merge(&mut self, cf: &mut Cf<'_>, outer: &Self) -> Result<(), ConfError> {
         self.settings.demands.warn_of_replaced(cf, &outer.settings.demands);
+        self.settings.cache.warn_of_ahead(cf, &outer.settings.cache);
         self.settings.inherit(&outer.settings)?;
         self.policy = Policy::of(cf, &self.settings)?.map(Rc::new);
         if self.policy.is_some() {

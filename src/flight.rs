@@ -7,7 +7,7 @@
 //! A flight calls the server itself, or follows another worker's call under that worker's mark in
 //! the zone ([`follow`]). The event loop chooses endpoints ([`attempt`]), records what each attempt says of
 //! them ([`record`]), stores the answer and tells it to all who wait ([`publish`]); a pool thread only makes the call
-//! ([`work`]).
+//! ([`work`]). A flight may also be nobody's, for an answer that serves and is about to end ([`mod@refresh`]).
 
 #![forbid(unsafe_code)]
 
@@ -50,6 +50,7 @@ mod own_calls;
 mod poller;
 mod publish;
 mod record;
+mod refresh;
 mod wait;
 mod work;
 
@@ -59,6 +60,7 @@ pub(crate) use idle::Idle;
 pub(crate) use made::{Calls, Made};
 pub(crate) use own_calls::OwnCalls;
 pub(crate) use poller::Poller;
+use refresh::Refresh;
 use wait::{Place, Waiter};
 pub(crate) use wait::{Report, Wait};
 use work::Work;
@@ -101,6 +103,8 @@ pub(crate) struct Flight {
     params: Values,
     role: Role,
     refresh: bool,
+    /// Nobody asked for it: what it is to replace still serves.
+    refresh_ahead: Option<Refresh>,
     /// What was purged or called inactive when it began: its answer is worthless to whoever comes
     /// after the next purge of its token, or the next inactive answer to it.
     generation: Generation,
@@ -147,7 +151,14 @@ pub(crate) fn start(conf: &MainConf) {
 /// Asks for the answer to a question: what is known, a call under way, or a new call.
 pub(crate) fn ask(desk: &mut Desk, question: Question<'_>) -> Asked {
     let (role, as_of) = match look(desk, &question) {
-        Look::Known(finding) => return Asked::Known(finding),
+        Look::Known(finding) => {
+            if let Finding::Active(cached) = &finding
+                && refresh::may_be_due(&question, cached)
+            {
+                refresh::begin_if_due(desk, question, cached);
+            }
+            return Asked::Known(finding);
+        }
         Look::Join(flight) => return desk.join(flight, question.deadline),
         Look::Follow(follow, as_of) => (Role::Follower(follow), as_of),
         Look::Lead(lead, as_of) => (lead.map_or(Role::Alone, Role::Leader), as_of),
@@ -231,6 +242,7 @@ impl Flight {
             params: question.params,
             role,
             refresh: question.refresh,
+            refresh_ahead: None,
             generation: as_of.generation,
             asked: as_of.asked,
             times_anew: 0,
@@ -301,7 +313,7 @@ impl Flight {
         if let Some(moved) = self.waiters.get(index) {
             moved.index.set(index);
         }
-        if !self.waiters.is_empty() {
+        if !self.waiters.is_empty() || self.refresh_ahead.is_some() {
             return Some(self);
         }
         if let Role::Follower(_) = self.role {

@@ -26,6 +26,7 @@ mod mark;
 mod memory;
 mod optional;
 mod record;
+mod renewal;
 
 #[cfg(test)]
 mod crash_tests;
@@ -40,6 +41,8 @@ mod model_tests;
 #[cfg(test)]
 mod optional_tests;
 #[cfg(test)]
+mod renewal_tests;
+#[cfg(test)]
 mod tests;
 
 use std::marker::PhantomData;
@@ -52,6 +55,7 @@ use self::layout::{BLOCK_COST, Geometry, LAYOUT_VERSION, MAGIC, NIL, header};
 use self::list::List;
 use self::memory::{Memory, Sound};
 pub use self::record::{Entry, Kind, Record};
+pub use self::renewal::Renewal;
 use crate::shared::lock::Guard;
 use crate::shared::purges::Moment;
 use crate::token::key::HashKey;

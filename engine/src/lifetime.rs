@@ -7,6 +7,10 @@
 use crate::http::cache_control::{CacheControl, Caching};
 use crate::shared::counters::UncachedReason;
 
+mod ahead;
+
+pub use ahead::{Ahead, ahead};
+
 /// What the server's `Cache-Control` may do (`phantom_token_cache_control`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum CacheControlPolicy {
@@ -253,8 +257,7 @@ pub fn freshness(life: &Life, valid_ms: u64, stale_ms: u64, now_ms: u64, now: u6
     if valid_ms == 0 || now_ms < life.stored || expired {
         return Freshness::Gone;
     }
-    let valid_end = life.stored.saturating_add(valid_ms);
-    let end = life.until.map_or(valid_end, |until| until.min(valid_end));
+    let end = end(life, valid_ms);
     if now_ms < end {
         return Freshness::Fresh;
     }
@@ -262,6 +265,14 @@ pub fn freshness(life: &Life, valid_ms: u64, stale_ms: u64, now_ms: u64, now: u6
         return Freshness::Stale;
     }
     Freshness::Gone
+}
+
+/// When a kept answer has served for as long as a location that keeps answers `valid_ms` milliseconds lets
+/// it, and `Cache-Control` does, in monotonic milliseconds. The token's `exp` may come before.
+#[inline]
+pub fn end(life: &Life, valid_ms: u64) -> u64 {
+    let valid_end = life.stored.saturating_add(valid_ms);
+    life.until.map_or(valid_end, |until| until.min(valid_end))
 }
 
 #[cfg(test)]

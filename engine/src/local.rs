@@ -60,6 +60,9 @@ pub struct Cached {
     checked: Cell<Moment>,
     /// When the shared zone was last told that the entry is in use, in monotonic milliseconds.
     pub touched: Cell<u64>,
+    /// Before when no hit looks whether the entry is to be asked for anew, in monotonic milliseconds; 0
+    /// until one has.
+    pub not_before: Cell<u64>,
     /// Read when it is first asked for.
     stated: OnceCell<Box<Stated>>,
     /// Claims that were asked for as variables.
@@ -98,6 +101,7 @@ impl Cached {
             // No purge was done since, if it still is the last moment.
             checked: Cell::new(facts.asked),
             touched: Cell::new(now_ms),
+            not_before: Cell::new(0),
             stated: OnceCell::new(),
             texts: Texts::default(),
         }))

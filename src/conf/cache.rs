@@ -38,16 +38,28 @@ pub(crate) struct Settings {
     valid_ms: Setting<u64>,
     inactive_valid_ms: Setting<u64>,
     stale_ms: Setting<u64>,
+    ahead_ms: Setting<u64>,
     pub(super) bypass: Setting<Rc<Vec<ComplexValue>>>,
     store: Setting<bool>,
     /// `None`: `off`.
     offline_valid_ms: Setting<Option<u64>>,
     noted: Noted,
+    inherits: Inherits,
+}
+
+/// Whether a level has inherited: all but `http` do.
+#[derive(Default)]
+struct Inherits(bool);
+
+impl Inherits {
+    fn inherit(&mut self, _: &Self) {
+        self.0 = true;
+    }
 }
 
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
-        inherit!(self from outer: cache, valid_ms, inactive_valid_ms, stale_ms, bypass, store, offline_valid_ms, noted);
+        inherit!(self from outer: cache, valid_ms, inactive_valid_ms, stale_ms, ahead_ms, bypass, store, offline_valid_ms, noted, inherits);
     }
 
     /// Whether a location with a zone, whose requests wait for so long, uses the fleet's store.
@@ -67,6 +79,26 @@ impl Settings {
     /// For how long answers serve while the store is not heard, in milliseconds; `None`: to their end.
     pub(super) fn offline_valid_ms(&self) -> Option<u64> {
         self.offline_valid_ms.or(None)
+    }
+
+    /// Warns where this level, before it inherits, says that more than a third of an entry's life is a
+    /// time to ask for it anew. A level that only shortens that life takes what is left of the other.
+    pub(super) fn warn_of_ahead(&self, cf: &mut Cf<'_>, outer: &Self) {
+        if !outer.inherits.0 {
+            outer.warn_of_own_ahead(cf, VALID_MS);
+        }
+        self.warn_of_own_ahead(cf, outer.valid_ms.or(VALID_MS));
+    }
+
+    fn warn_of_own_ahead(&self, cf: &mut Cf<'_>, outer_valid_ms: u64) {
+        if let Some(ahead) = self.ahead_ms.placed()
+            && ahead.value > self.valid_ms.or(outer_valid_ms) / 3
+        {
+            cf.warn_once(format!(
+                "\"phantom_token_cache_refresh_ahead\" is more than a third of \"phantom_token_cache_valid\": a third counts, in {}",
+                ahead.line
+            ));
+        }
     }
 
     /// The zone of the location at `line`; `None` where answers are kept nowhere.
@@ -107,6 +139,8 @@ pub(crate) struct CacheTimes {
     pub(crate) valid_ms: u64,
     pub(crate) inactive_ms: u64,
     pub(crate) stale_ms: u64,
+    /// How long before its end an entry is asked for anew; 0: it is not.
+    pub(crate) ahead_ms: u64,
     pub(crate) control: CacheControlPolicy,
 }
 
@@ -116,6 +150,7 @@ impl CacheTimes {
             valid_ms: settings.valid_ms.or(VALID_MS),
             inactive_ms: settings.inactive_valid_ms.or(INACTIVE_VALID_MS),
             stale_ms: settings.stale_ms.or(0),
+            ahead_ms: settings.ahead_ms.or(0),
             control: control.policy(),
         }
     }
@@ -195,6 +230,11 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
     Command::new(c"phantom_token_cache_stale", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
         settings.stale_ms.set(cf, time_ms(args[0])?)
     }),
+    Command::new(
+        c"phantom_token_cache_refresh_ahead",
+        MSL | NGX_CONF_TAKE1,
+        |cf, settings, args| settings.ahead_ms.set(cf, time_ms(args[0])?),
+    ),
     Command::new(c"phantom_token_cache_bypass", MSL | NGX_CONF_1MORE, |cf, settings, args| {
         let values = args.iter().map(|arg| cf.complex_value(arg)).collect::<Result<_, _>>()?;
         settings.bypass.set(cf, Rc::new(values))

@@ -11,6 +11,7 @@ use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::lookup::{Lookup, Time};
 use phantom_token_engine::memory::NoMemory;
+use phantom_token_engine::shared::counters::RefreshResult;
 use phantom_token_engine::shared::health::Availability;
 use phantom_token_engine::shared::health::form::Form;
 use phantom_token_engine::shared::health::gate::Gate;
@@ -44,6 +45,9 @@ impl Flight {
             {
                 own_calls::look_after(desk, &policy, index);
                 continue;
+            }
+            if !self.may_ask(desk, endpoint) {
+                return Err(self.failed.unwrap_or(Failure::from(FailureKind::Overflow)));
             }
             let gate = self.gate(desk, endpoint);
             match desk.worker.state.gates().admit(gate, now) {
@@ -127,7 +131,7 @@ impl Flight {
         let (failure, again) = match judgement.next {
             Next::Tell(told, keeping) => {
                 let (finding, keeping) = self.finding(desk, told, keeping);
-                return self.resolve(desk, &finding, keeping);
+                return self.over(desk, &finding, keeping);
             }
             Next::AskNext(failure) => {
                 self.failed = Some(failure);
@@ -135,7 +139,7 @@ impl Flight {
             }
             Next::AskAgain(form, failure) => (failure, Some(form)),
         };
-        if self.waiters.is_empty() && !self.is_followed() {
+        if self.refresh_ahead.is_none() && self.waiters.is_empty() && !self.is_followed() {
             // Nobody waits for another word; who comes just now asks anew.
             self.role = Role::Alone;
             return self.resolve(desk, &Finding::Failed(failure), Keeping::Leave);
@@ -152,8 +156,21 @@ impl Flight {
         };
         match next {
             Ok(()) => Some(self),
-            Err(failure) => self.resolve(desk, &Finding::Failed(failure), Keeping::Leave),
+            Err(failure) => self.over(desk, &Finding::Failed(failure), Keeping::Leave),
         }
+    }
+
+    /// It has come to this; what goes on of the flight.
+    fn over(
+        self: Box<Self>,
+        desk: &mut Desk,
+        finding: &Finding,
+        keeping: Keeping,
+    ) -> Option<Box<Self>> {
+        if self.refresh_ahead.is_some() && matches!(finding, Finding::Failed(_)) {
+            return self.refresh_failed(desk, RefreshResult::Failed);
+        }
+        self.resolve(desk, finding, keeping)
     }
 
     /// What the attempt that ended so was made with.

@@ -61,21 +61,22 @@ impl Flights {
         }
     }
 
-    /// The flight that a request of this generation may join, and how long its location keeps answers.
-    /// The token itself was `purged` last at that moment.
+    /// The flight that a request of this generation may join, and how long its location keeps answers;
+    /// `None` where what it is to replace may serve yet. The token itself was `purged` last at that moment.
     pub(super) fn joinable(
         &mut self,
         key: &Key,
         generation: Generation,
         purged: Moment,
-    ) -> Option<(FlightId, CacheTimes)> {
+    ) -> Option<(FlightId, Option<CacheTimes>)> {
         let id = *self.joinable.get(key)?;
         if let Some(flight) = self.get(id)
             && flight.generation.has_purges_of(generation)
             && purged <= flight.asked
             && flight.deadline > now_ms()
         {
-            return Some((id, flight.policy.cache));
+            let is_missed = flight.refresh_ahead.is_none();
+            return Some((id, is_missed.then_some(flight.policy.cache)));
         }
         // Purged or called inactive since, or out of time: those who came before keep it, nobody else
         // gets it.

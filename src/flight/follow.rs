@@ -39,8 +39,8 @@ impl Flight {
         (left, true)
     }
 
-    /// The mark is gone, or what it told does not do for all who wait: begins anew.
-    fn look_again(mut self: Box<Self>, desk: &mut Desk) -> Option<Box<Self>> {
+    /// Whoever called has left nothing, or what it told does not do for all who wait: begins anew.
+    pub(super) fn look_again(mut self: Box<Self>, desk: &mut Desk) -> Option<Box<Self>> {
         let deadline = self.latest_deadline();
         let Some(zone) = &self.policy.zone else { return Some(self) };
         let query = Query { zone, key: &self.key, times: &self.policy.cache, deadline };

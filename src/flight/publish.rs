@@ -8,6 +8,7 @@ use phantom_token_engine::arena::{self, Entry, Find};
 use phantom_token_engine::attempt::Keeping;
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::Cached;
+use phantom_token_engine::shared::counters::RefreshResult;
 use phantom_token_engine::shared::purges::Standing;
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::token::key::hash_of;
@@ -85,7 +86,8 @@ impl Flight {
         outcome: &Finding,
         keeping: Keeping,
     ) {
-        if self.refresh
+        let refresh = self.refresh_ahead.take();
+        if (self.refresh || refresh.is_some())
             && matches!(outcome, Finding::Active(_))
             && let Some(renewed) = desk.worker.state.renew(&self.key.token, self.generation)
         {
@@ -122,6 +124,14 @@ impl Flight {
                     Standing::Neighbour => Stored::Neighbour,
                     _ => Stored::Purged,
                 },
+                // The answer that has come meanwhile stands: it may be to a later question.
+                (Finding::Active(_), _)
+                    if refresh.is_some_and(|refresh| {
+                        locked.stored(&key).is_some_and(|stored| stored > refresh.began)
+                    }) =>
+                {
+                    Stored::Overtaken
+                }
                 (Finding::Active(cached), Keeping::Store(life)) => {
                     locked.store(&key, &entry_of(cached, *life)).into()
                 }
@@ -141,6 +151,9 @@ impl Flight {
         });
         match done {
             None => {
+                if refresh.is_some() {
+                    counters::refresh(&desk.worker, RefreshResult::Dropped);
+                }
                 self.owe(desk, zone, lead, outcome, &keeping);
                 self.report(desk, zone, &Stored::Locked, outcome);
             }
@@ -155,6 +168,9 @@ impl Flight {
                 }
                 if let (Stored::Yes, Finding::Active(cached)) = (&stored, outcome) {
                     desk.worker.local.insert(key, cached);
+                }
+                if refresh.is_some() {
+                    counters::refresh(&desk.worker, stored.refreshed(outcome));
                 }
                 self.report(desk, zone, &stored, outcome);
             }
@@ -194,7 +210,7 @@ impl Flight {
     fn report(&mut self, desk: &Desk, zone: &ZoneRef, stored: &Stored, outcome: &Finding) {
         let (Finding::Active(cached), None) = (outcome, self.report.uncached) else { return };
         let reason = match stored {
-            Stored::Yes | Stored::No => return,
+            Stored::Yes | Stored::No | Stored::Overtaken => return,
             Stored::Locked => UncachedReason::ZoneLocked,
             Stored::Purged => UncachedReason::Purged,
             Stored::Neighbour => UncachedReason::Neighbour,
@@ -225,8 +241,25 @@ enum Stored {
     Purged,
     /// Another one was purged that shares a stripe with it.
     Neighbour,
+    /// Another answer has come since a flight began that nobody asked for.
+    Overtaken,
     /// The zone's lock could not be had.
     Locked,
+}
+
+impl Stored {
+    /// How a flight is counted that nobody asked for, and that came to this.
+    fn refreshed(&self, outcome: &Finding) -> RefreshResult {
+        match (outcome, self) {
+            (Finding::Inactive, _) => RefreshResult::Inactive,
+            (Finding::Failed(_), _) => RefreshResult::Failed,
+            (
+                Finding::Active(_),
+                Self::Purged | Self::Neighbour | Self::Overtaken | Self::Locked,
+            ) => RefreshResult::Dropped,
+            (Finding::Active(_), _) => RefreshResult::Active,
+        }
+    }
 }
 
 impl From<arena::Stored> for Stored {

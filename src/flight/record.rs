@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use phantom_token_engine::answer::NoVerdict;
-use phantom_token_engine::attempt::{Gate, Judgement, Latency, Line};
+use phantom_token_engine::attempt::{Gate, Judgement, Latency, Line, Next, Told};
 use phantom_token_engine::failure::FailureKind;
 use phantom_token_engine::shared::health::form::Form;
 use phantom_token_engine::shared::health::{Availability, Health, Transition};
@@ -36,6 +36,12 @@ impl Flight {
         }
         if let Some(kind) = judgement.failure {
             counters::failure(&desk.worker, id, kind);
+        }
+        if let Next::Tell(Told::Failed(failure), _) = &judgement.next
+            && failure.kind == FailureKind::RateLimited
+        {
+            let until = now_ms() + u64::from(failure.retry_after) * 1_000;
+            desk.worker.state.endpoints().rate_limited(id, until);
         }
         match judgement.latency {
             Some(Latency::Answered(took)) => endpoint.pace.update(|pace| pace.answered(took)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use phantom_token_engine::failure::FailureKind;
 use phantom_token_engine::shared::counters::ConnectionCount;
 pub(crate) use phantom_token_engine::shared::counters::{
-    CallResult, RequestResult, UncachedReason,
+    CallResult, RefreshResult, RequestResult, UncachedReason,
 };
 use phantom_token_engine::shared::endpoint::EndpointId;
 
@@ -42,6 +42,11 @@ pub(crate) fn ended_early(worker: &Worker, endpoint: Option<EndpointId>) {
 /// An active answer was not kept.
 pub(crate) fn uncached(worker: &Worker, reason: UncachedReason) {
     worker.state.shard(share(worker)).count_uncached(reason);
+}
+
+/// An entry was to be asked for anew before its end, and this became of it.
+pub(crate) fn refresh(worker: &Worker, result: RefreshResult) {
+    worker.state.shard(share(worker)).count_refresh(result);
 }
 
 /// A JWT of the gateway's own was made.

@@ -301,6 +301,7 @@ fn what_stands_twice_on_a_level_is_refused() {
         "phantom_token_cache_valid 1m;",
         "phantom_token_cache_inactive_valid 1s;",
         "phantom_token_cache_stale 1m;",
+        "phantom_token_cache_refresh_ahead 10s;",
         "phantom_token_cache_control strict;",
         "phantom_token_status;",
         "phantom_token_purge;",
@@ -368,6 +369,7 @@ fn every_directive_takes_its_documented_values() {
         "phantom_token_cache_valid 900s;",
         "phantom_token_cache_inactive_valid 0;",
         "phantom_token_cache_stale 60s;",
+        "phantom_token_cache_refresh_ahead 60s;",
         "phantom_token_cache_control strict;",
     ])
     .http("phantom_token_worker_cache 0;")

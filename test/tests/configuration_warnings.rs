@@ -221,3 +221,39 @@ fn a_thread_pool_shared_with_slow_disks_is_warned_of() {
         assert_eq!(warned, shared, "{}", check.messages);
     }
 }
+
+#[test]
+fn a_time_to_renew_that_is_more_than_a_third_is_warned_of() {
+    const WARNING: &str = "\"phantom_token_cache_refresh_ahead\" is more than a third of";
+    let [long, short, valid, brief] = [
+        "phantom_token_cache_refresh_ahead 101s;",
+        "phantom_token_cache_refresh_ahead 100s;",
+        "phantom_token_cache_valid 600s;",
+        "phantom_token_cache_valid 30s;",
+    ];
+    for (http, server, location, warned) in [
+        ("", "", long, true),
+        ("", "", short, false),
+        (long, "", "", true),
+        // In either order, and from an outer level.
+        ("", "", &*format!("{long}\n{valid}"), false),
+        ("", "", &*format!("{brief}\n{short}"), true),
+        (valid, "", long, false),
+        (brief, "", short, true),
+        (&*format!("{valid}\n{long}"), "", "", false),
+        (&*format!("{brief}\n{short}"), "", "", true),
+        // A level that keeps answers shorter has what is left.
+        (short, "", brief, false),
+        (short, brief, "", false),
+    ] {
+        let check = Gateway::builder()
+            .http(&format!("{ENDPOINT}\n{ID}\n{SECRET}\n{http}"))
+            .server(server)
+            .location("/", &format!("phantom_token on;\n{location}\nreturn 200;"))
+            .location("/other", "phantom_token on;\nreturn 200;")
+            .check();
+        let what = format!("{http} | {server} | {location}: {}", check.messages);
+        assert!(check.ok, "{what}");
+        assert_eq!(check.messages.matches(WARNING).count(), usize::from(warned), "{what}");
+    }
+}

@@ -218,6 +218,7 @@ impl Locked<'_> {
         for (field, value) in TIMES.into_iter().zip(times) {
             memory.store64(memory.field(first, field), value);
         }
+        memory.store64(memory.field(first, item::NOT_BEFORE), 0);
         for (field, len) in LENS.into_iter().zip(lens) {
             memory.store32(memory.field(first, field), len);
         }

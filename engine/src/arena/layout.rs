@@ -16,7 +16,7 @@
 pub(super) const MAGIC: u64 = u64::from_ne_bytes(*b"phantom\x1a");
 
 /// Raised with every change to anything in this file.
-pub(super) const LAYOUT_VERSION: u32 = 6;
+pub(super) const LAYOUT_VERSION: u32 = 7;
 
 /// Bytes in a block.
 pub(super) const BLOCK: usize = 128;
@@ -28,7 +28,7 @@ pub(super) const BLOCK_COST: usize = BLOCK + 4;
 pub(super) const NIL: u32 = u32::MAX;
 
 /// Bytes of an item's header in front of its payload.
-pub(super) const ITEM_HEADER: usize = 104;
+pub(super) const ITEM_HEADER: usize = 112;
 
 /// The longest payload of one entry, bytes. Answers are read to 64 KiB; this bounds the work done
 /// under the lock to make room for one.
@@ -84,7 +84,7 @@ pub(super) mod item {
     /// What it is, 8 bits; of an entry 24 bits of flags; of a mark its outcome, 8 bits, and a
     /// failure's code, 16 bits.
     pub(in crate::arena) const META: usize = 44;
-    /// The checksum over all that is not a link.
+    /// The checksum over all that is not a link, but for `NOT_BEFORE`.
     pub(in crate::arena) const SEAL: usize = 56;
 
     // An entry.
@@ -96,6 +96,8 @@ pub(super) mod item {
     pub(in crate::arena) const JWT_LEN: usize = 88;
     pub(in crate::arena) const SCOPE_LEN: usize = 92;
     pub(in crate::arena) const EXP_END: usize = 96;
+    /// Before when it is not asked for anew.
+    pub(in crate::arena) const NOT_BEFORE: usize = 104;
 
     // A mark.
     pub(in crate::arena) const HELD: usize = 48;

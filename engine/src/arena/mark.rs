@@ -35,7 +35,7 @@ const FAILED: u32 = 4 << 8;
 
 /// A mark as it is laid down, but for its links and its key.
 #[derive(Clone, Copy)]
-struct Mark {
+pub(super) struct Mark {
     /// [`Tag`], outcome and failure code.
     meta: u32,
     /// The answer that may not be kept, once there is one.
@@ -95,6 +95,12 @@ impl Mark {
         let Seen { purges, purged, .. } = newer.seen;
         (purges.wrapping_sub(self.purges) as i32) > 0 || purged > self.asked
     }
+
+    /// Whether the call that is out is still its owner's, as whoever would make `mine` sees it.
+    pub(super) fn is_held(&self, mine: Option<&Call>, here: Here<'_>) -> bool {
+        let overtaken = mine.is_some_and(|mine| self.is_overtaken_by(mine));
+        !overtaken && self.deadline > here.now_ms && here.runs(self.pid)
+    }
 }
 
 impl Locked<'_> {
@@ -105,27 +111,17 @@ impl Locked<'_> {
     /// leads a new flight.
     pub fn join_or_lead(&mut self, key: &Key, mine: &Call, here: Here<'_>) -> Joined {
         self.sound(Joined::Full, |arena| {
-            let mut chain = arena.memory.chain(&key.token)?;
-            while let Some(block) = chain.step()? {
-                if arena.tag(block)? != Tag::Calling || !arena.memory.is_at(block, key) {
-                    continue;
-                }
-                let mut mark = arena.mark(block)?;
-                let overtaken = mark.is_overtaken_by(mine);
-                if overtaken || mark.deadline <= here.now_ms || !here.runs(mark.pid) {
-                    return arena.take_over(block, mine).map(|()| Joined::Lead);
-                }
-                if !mark.has(mine.owner.slot) {
-                    mark.set(mine.owner.slot);
-                    arena.change(|arena| arena.write_mark(block, &mark))?;
-                }
-                return Ok(Joined::Follow {
-                    flight: mark.flight,
-                    owner_pid: mark.pid,
-                    deadline: mark.deadline,
-                });
+            let Some((block, mut mark)) = arena.calling(key)? else {
+                return arena.change(|arena| arena.make_mark(key, mine, here.now_ms));
+            };
+            if !mark.is_held(Some(mine), here) {
+                return arena.take_over(block, mine).map(|()| Joined::Lead);
             }
-            arena.change(|arena| arena.make_mark(key, mine, here.now_ms))
+            if !mark.has(mine.owner.slot) {
+                mark.set(mine.owner.slot);
+                arena.change(|arena| arena.write_mark(block, &mark))?;
+            }
+            Ok(Joined::Follow { flight: mark.flight, owner_pid: mark.pid, deadline: mark.deadline })
         })
     }
 
@@ -243,7 +239,18 @@ impl Locked<'_> {
         })
     }
 
-    fn make_mark(&mut self, key: &Key, mine: &Call, now: u64) -> Sound<Joined> {
+    /// The mark of the call that is out for a key.
+    pub(super) fn calling(&self, key: &Key) -> Sound<Option<(Block, Mark)>> {
+        let mut chain = self.memory.chain(&key.token)?;
+        while let Some(block) = chain.step()? {
+            if self.tag(block)? == Tag::Calling && self.memory.is_at(block, key) {
+                return Ok(Some((block, self.mark(block)?)));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn make_mark(&mut self, key: &Key, mine: &Call, now: u64) -> Sound<Joined> {
         self.reap_marks(now)?;
         if !self.mark_room_in_token(key)? || !self.room_for_small(1)? {
             return Ok(Joined::Full);
@@ -257,7 +264,7 @@ impl Locked<'_> {
     }
 
     /// Makes a mark `mine`; who followed the old flight finds it gone and joins the new one.
-    fn take_over(&mut self, block: Block, mine: &Call) -> Sound<()> {
+    pub(super) fn take_over(&mut self, block: Block, mine: &Call) -> Sound<()> {
         self.change(|arena| {
             arena.memory.list_remove(List::MARKS, block)?;
             arena.memory.list_push(List::MARKS, block)?;

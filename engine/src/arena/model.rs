@@ -23,7 +23,7 @@ pub(super) struct Item {
 
 impl Item {
     fn blocks(&self) -> u32 {
-        (self.payload + 104).div_ceil(128) as u32
+        (self.payload + 112).div_ceil(128) as u32
     }
 }
 

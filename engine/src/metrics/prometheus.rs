@@ -21,6 +21,12 @@ impl Snapshot<'_> {
         }
         let uncached = self.uncached.iter().map(|(word, count)| ([("reason", word)], count));
         page.family("uncached_total", "Active answers that were not kept, by reason.", uncached);
+        let refreshes = self.refreshes.iter().map(|(word, count)| ([("result", word)], count));
+        page.family(
+            "refreshes_total",
+            "Entries asked for anew before their end, by what came of it.",
+            refreshes,
+        );
         page.family("mints_total", "JWTs that the gateway signed.", [([], self.mints)]);
         page.histogram(
             "introspection_duration_seconds",

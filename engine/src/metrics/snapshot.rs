@@ -8,7 +8,8 @@ use serde::ser::{SerializeMap, Serializer};
 
 use super::{HistogramSnapshot, StoreSnapshot};
 use crate::shared::counters::{
-    CallResult, ConnectionState, FailureReason, OwnResult, RequestResult, UncachedReason, read,
+    CallResult, ConnectionState, FailureReason, OwnResult, RefreshResult, RequestResult,
+    UncachedReason, read,
 };
 use crate::shared::endpoint::EndpointId;
 use crate::shared::process::Here;
@@ -26,6 +27,8 @@ pub struct Snapshot<'a> {
     pub endpoints: Vec<EndpointSnapshot>,
     /// Active answers that were not kept, by reason.
     pub uncached: Counts,
+    /// Entries that were to be asked for anew before they ended, by what became of it.
+    pub refreshes: Counts,
     /// JWTs that the gateway signed.
     pub mints: u64,
     /// How long calls took.
@@ -201,10 +204,12 @@ impl<'a> Snapshot<'a> {
     ) -> Snapshot<'a> {
         let mut requests = Counts::zero(RequestResult::ALL.iter().map(|one| one.word()));
         let mut uncached = Counts::zero(UncachedReason::ALL.iter().map(|one| one.word()));
+        let mut refreshes = Counts::zero(RefreshResult::ALL.iter().map(|one| one.word()));
         let mut mints = 0;
         for shard in state.slots().shards() {
             requests.add(&shard.requests);
             uncached.add(&shard.uncached);
+            refreshes.add(&shard.refreshes);
             mints += read(&shard.mints);
         }
         if store.is_none() {
@@ -219,6 +224,7 @@ impl<'a> Snapshot<'a> {
             requests,
             endpoints: endpoints(state, &slots, in_use, here.now_ms),
             uncached,
+            refreshes,
             mints,
             introspection_duration_seconds: HistogramSnapshot::sum(
                 state.slots().shards().map(|shard| &shard.calls),

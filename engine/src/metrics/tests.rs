@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::shared::counters::{
-    CallResult, Counted, FailureReason, OwnResult, RequestResult, StoreErrorReason, StoreGap,
-    StorePeer, StorePurge, StoreResult, StoreWrite, UncachedReason,
+    CallResult, Counted, FailureReason, OwnResult, RefreshResult, RequestResult, StoreErrorReason,
+    StoreGap, StorePeer, StorePurge, StoreResult, StoreWrite, UncachedReason,
 };
 use crate::shared::endpoint::EndpointId;
 use crate::shared::health::{Availability, Health, Limits, OwnCall};
@@ -50,6 +50,9 @@ fn busy() -> State {
     }
     for (times, reason) in (1..).zip(UncachedReason::ALL) {
         (0..times).for_each(|slot| state.shard(slot).count_uncached(*reason));
+    }
+    for (times, result) in (1..).zip(RefreshResult::ALL) {
+        (0..times).for_each(|slot| state.shard(slot).count_refresh(*result));
     }
     (0..3).for_each(|slot| state.shard(slot).count_mint());
     let up = state.endpoints().find("https://as.example:443/introspect", 0);
@@ -176,6 +179,8 @@ fn the_text_form_says_it_all() {
         (r#"endpoint_up{endpoint="http://[::1]:8443/a\"b\\c\nd"}"#, "0"),
         (r#"uncached_total{reason="cache_off"}"#, "1"),
         (r#"uncached_total{reason="no_room"}"#, "11"),
+        (r#"refreshes_total{result="active"}"#, "1"),
+        (r#"refreshes_total{result="dropped"}"#, "4"),
         ("mints_total", "3"),
         (r#"introspection_duration_seconds_bucket{le="0.001"}"#, "2"),
         (r#"introspection_duration_seconds_bucket{le="0.0025"}"#, "2"),
@@ -255,6 +260,9 @@ fn both_forms_have_the_same_numbers() {
     }
     for (reason, count) in counts(&json["uncached"]) {
         numbers.insert(format!("uncached_total{{reason=\"{reason}\"}}"), count);
+    }
+    for (result, count) in counts(&json["refreshes"]) {
+        numbers.insert(format!("refreshes_total{{result=\"{result}\"}}"), count);
     }
     numbers.insert("mints_total".to_owned(), number(&json["mints"]));
     for one in json["endpoints"].as_array().unwrap() {

@@ -15,7 +15,8 @@ pub use connections::ConnectionCount;
 pub(crate) use connections::Counted;
 pub(crate) use histogram::{BOUNDS, Histogram};
 pub use labels::{
-    CallResult, ConnectionState, FailureReason, OwnResult, RequestResult, UncachedReason,
+    CallResult, ConnectionState, FailureReason, OwnResult, RefreshResult, RequestResult,
+    UncachedReason,
 };
 pub(crate) use store::StoreShard;
 pub use store::{StoreErrorReason, StoreGap, StorePeer, StorePurge, StoreResult, StoreWrite};
@@ -25,6 +26,7 @@ pub use store::{StoreErrorReason, StoreGap, StorePeer, StorePurge, StoreResult, 
 pub struct Shard {
     pub(crate) requests: [AtomicU64; RequestResult::ALL.len()],
     pub(crate) uncached: [AtomicU64; UncachedReason::ALL.len()],
+    pub(crate) refreshes: [AtomicU64; RefreshResult::ALL.len()],
     pub(crate) mints: AtomicU64,
     pub(crate) calls: Histogram,
     pub(crate) queue: Histogram,
@@ -49,6 +51,11 @@ impl Shard {
     /// Counts an active answer that was not kept.
     pub fn count_uncached(&self, reason: UncachedReason) {
         add(&self.uncached[reason as usize]);
+    }
+
+    /// Counts an entry that was to be asked for anew before it ended.
+    pub fn count_refresh(&self, result: RefreshResult) {
+        add(&self.refreshes[result as usize]);
     }
 
     /// Counts a JWT that the gateway signed.

@@ -106,6 +106,8 @@ struct Endpoint {
     answered: AtomicU64,
     /// Until when it rests at the latest, in monotonic milliseconds; 0 while it is up.
     rest: AtomicU64,
+    /// Until when its 429 asks to be left alone, in monotonic milliseconds.
+    limited: AtomicU64,
     /// Bytes of the label, 0 until all of it is written.
     label_len: AtomicU32,
     label: [AtomicU64; MAX_LABEL / 8],
@@ -252,6 +254,20 @@ impl Endpoints {
             return Transition::CameUp;
         }
         Transition::None
+    }
+
+    /// Notes that the endpoint answered 429, and wants to be left alone until `until_ms`.
+    pub fn rate_limited(&self, id: impl Into<Option<EndpointId>>, until_ms: u64) {
+        if let Some(endpoint) = self.known(id)
+            && endpoint.limited.get() < until_ms
+        {
+            endpoint.limited.set(until_ms);
+        }
+    }
+
+    /// Tells whether a 429 of the endpoint lasts: calls that nobody waits for are not made.
+    pub fn is_rate_limited(&self, id: impl Into<Option<EndpointId>>, now_ms: u64) -> bool {
+        self.known(id).is_some_and(|endpoint| now_ms < endpoint.limited.get())
     }
 
     /// Notes how a call of the gateway's own ended: it begins, prolongs or ends the rest.

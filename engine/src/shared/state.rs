@@ -46,7 +46,7 @@ pub const ALIGN: usize = align_of::<Layout>();
 const MAGIC: u64 = u64::from_be_bytes(*b"phtstate");
 
 /// Rises with every change of [`Layout`] or of what its fields mean.
-const VERSION: u64 = 8;
+const VERSION: u64 = 9;
 
 /// Stripes of generations: a purge or an inactive answer makes the workers' own copies of one token
 /// in so many look outdated, which costs those a look into the shared zone. Their answers that are
@@ -298,22 +298,23 @@ impl State {
     ///
     /// Where the answer is told to a cache zone too, the call belongs under that zone's lock.
     pub fn called_inactive(&self, token: &TokenHash, seen: Generation) -> Option<Generation> {
-        self.raise(token, 1, seen)
+        let before = self.stripe(token).fetch_add(1, Ordering::SeqCst);
+        let all = self.0.purged_all.0.load(Ordering::Acquire);
+        let now = Generation { token: before.wrapping_add(1), all };
+        Generation { token: before, all }.has_purges_of(seen).then_some(now)
     }
 
     /// Raises the generation of one token because a newer answer replaces what was kept, and tells
-    /// the new one; `None` where the token has been purged since it was `seen`. Other replacements
-    /// do not count as purges: the last one stands.
+    /// the new one; `None` where the token has been purged since it was `seen`: then nothing is raised,
+    /// and answers that were asked for after the purge are kept. Other replacements do not count as purges:
+    /// the last one stands.
     pub fn renew(&self, token: &TokenHash, seen: Generation) -> Option<Generation> {
-        self.raise(token, RENEWAL, seen)
-    }
-
-    /// Adds to a token's stripe; what it is then, where no purge came between since it was `seen`.
-    fn raise(&self, token: &TokenHash, by: u64, seen: Generation) -> Option<Generation> {
-        let before = self.stripe(token).fetch_add(by, Ordering::SeqCst);
         let all = self.0.purged_all.0.load(Ordering::Acquire);
-        let now = Generation { token: before.wrapping_add(by), all };
-        Generation { token: before, all }.has_purges_of(seen).then_some(now)
+        let has_seen = |token| Generation { token, all }.has_purges_of(seen);
+        let raised = |token: u64| has_seen(token).then(|| token.wrapping_add(RENEWAL));
+        let stripe = self.stripe(token);
+        let before = stripe.fetch_update(Ordering::SeqCst, Ordering::Acquire, raised).ok()?;
+        Some(Generation { token: before.wrapping_add(RENEWAL), all })
     }
 
     /// Raises the generation of every token. Call it before the cache zones are emptied.

@@ -57,6 +57,16 @@ pub struct Key {
     pub identity: IdentityHash,
 }
 
+impl Key {
+    /// A number of the key's own, even over all keys, the same in all workers: what is to happen once for
+    /// each of many entries is spread by it.
+    pub fn spread(&self) -> u32 {
+        // Keyed hashes: any bytes of them will do. Not those that choose a token's stripe.
+        let word = |hash: &[u8; 16]| u32::from_le_bytes([hash[12], hash[13], hash[14], hash[15]]);
+        word(&self.token.0) ^ word(&self.identity.0)
+    }
+}
+
 /// How a worker hashes what answers are kept under.
 #[derive(Clone, Copy)]
 pub struct Hashing {

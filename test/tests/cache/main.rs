@@ -11,6 +11,7 @@ mod lock;
 mod one_call;
 mod overtaken;
 mod purge;
+mod refresh;
 mod reload;
 mod sizes;
 mod stale;

@@ -30,6 +30,7 @@ fn promised(endpoint: &str) -> BTreeSet<String> {
         "reason",
         "cache_off|cache_valid_zero|no_store|no_cache|private|max_age|expired|too_large|purged|neighbour|zone_locked|no_room",
     );
+    add("refreshes_total{*}", "result", "active|inactive|failed|dropped");
     add("mints_total", "", "");
     for histogram in ["introspection_duration_seconds", "queue_duration_seconds"] {
         add(&format!("{histogram}_count"), "", "");

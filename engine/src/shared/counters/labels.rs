@@ -79,6 +79,20 @@ words! {
 }
 
 words! {
+    /// What became of asking anew for an entry before it ended.
+    RefreshResult {
+        /// A new answer has taken its place.
+        Active = "active",
+        /// The token is not active any more.
+        Inactive = "inactive",
+        /// There was no answer that says either.
+        Failed = "failed",
+        /// No call was made, or its answer came after a purge or another answer.
+        Dropped = "dropped",
+    }
+}
+
+words! {
     /// How a call of the gateway's own ended, about a random token.
     OwnResult {
         /// The server answered.

@@ -228,3 +228,21 @@ fn max_fails_0_turns_it_off() {
     let answered = OwnCall { said: Health::Answered, ..failed };
     assert_eq!(state.endpoints().own_call_ended(id, &never, answered, 1000), Transition::CameUp);
 }
+
+#[test]
+fn a_429_lasts_as_long_as_the_longest_of_them_says() {
+    let state = state();
+    let id = endpoint(&state);
+    let endpoints = state.endpoints();
+    assert!(!endpoints.is_rate_limited(id, 0));
+    endpoints.rate_limited(id, 2_000);
+    endpoints.rate_limited(id, 1_500);
+    assert!(endpoints.is_rate_limited(id, 1_999));
+    assert!(!endpoints.is_rate_limited(id, 2_000));
+    // It says nothing of whether others' calls are made, nor of another endpoint.
+    assert_eq!(look(&state, id, 1_000), Availability::Up);
+    let other = endpoints.find("https://as.example:443/other", 0);
+    assert!(!endpoints.is_rate_limited(other, 1_000));
+    endpoints.rate_limited(None, 2_000);
+    assert!(!endpoints.is_rate_limited(None, 1_000));
+}

@@ -56,7 +56,9 @@ fn a_renewal_knows_a_purge_from_another_renewal() {
     let second = state.renew(&token(1), seen).expect("nothing was purged");
     assert_ne!(second, first);
     state.purge_token(&token(1));
+    let purged = state.generation(&token(1));
     assert_eq!(state.renew(&token(1), second), None);
+    assert_eq!(state.generation(&token(1)), purged, "what is asked for now is kept");
     let seen = state.generation(&token(1));
     state.purge_all();
     assert_eq!(state.renew(&token(1), seen), None);
