@@ -178,7 +178,7 @@ fn the_text_form_says_it_all() {
         (r#"endpoint_up{endpoint="https://as.example:443/introspect"}"#, "1"),
         (r#"endpoint_up{endpoint="http://[::1]:8443/a\"b\\c\nd"}"#, "0"),
         (r#"uncached_total{reason="cache_off"}"#, "1"),
-        (r#"uncached_total{reason="no_room"}"#, "11"),
+        (r#"uncached_total{reason="no_room"}"#, "12"),
         (r#"refreshes_total{result="active"}"#, "1"),
         (r#"refreshes_total{result="dropped"}"#, "4"),
         ("mints_total", "3"),
