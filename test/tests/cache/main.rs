@@ -15,6 +15,7 @@ mod refresh;
 mod reload;
 mod sizes;
 mod stale;
+mod stripes;
 mod support;
 mod takeover;
 mod upgrade;
