@@ -11,7 +11,7 @@ use phantom_token_test::nginx::{Check, directives};
 use phantom_token_test::random::{Random, setting};
 
 /// What belongs somewhere, and what belongs nowhere.
-const VALUES: [&str; 95] = [
+const VALUES: [&str; 102] = [
     "",
     " ",
     "\t",
@@ -94,6 +94,13 @@ const VALUES: [&str; 95] = [
     "https://[::1]/?a=b",
     "http://user@127.0.0.1/",
     "unix:/tmp/x",
+    "unix:/tmp/x:2",
+    "redis://127.0.0.1:9/2",
+    "rediss://[::1]",
+    "valkey://user:word@127.0.0.1/",
+    "redis://127.0.0.1/x",
+    "fleet.key",
+    "eu:prod.1",
     "https://",
     "max_fails=3",
     "max_fails=x",
@@ -122,8 +129,51 @@ fn argument(random: &mut Random) -> String {
     format!("\"{escaped}\"")
 }
 
+/// What stands in the block of a fleet's store, and what does not.
+const MEMBERS: [&str; 19] = [
+    "server",
+    "user",
+    "password_file",
+    "ssl_verify",
+    "ssl_trusted_certificate",
+    "ssl_certificate",
+    "ssl_certificate_key",
+    "ssl_name",
+    "timeout",
+    "lock_timeout",
+    "connections",
+    "prefix",
+    "sentinel",
+    "cluster",
+    "purge_replicas",
+    "include",
+    "cache_store",
+    "phantom_token_timeout",
+    "phantom_token_client_id",
+];
+
+/// A store's block, which has what it needs more often than not.
+fn store(random: &mut Random) -> String {
+    let mut block = String::from("phantom_token_store {\n");
+    if random.below(4) > 0 {
+        block += "server redis://127.0.0.1:9;\n";
+    }
+    for _ in 0..random.below(3) {
+        block += &line(random, &MEMBERS);
+    }
+    block += "}\n";
+    if random.below(4) > 0 {
+        block += "phantom_token_key_file fleet.key;\n";
+    }
+    block
+}
+
 fn directive(random: &mut Random) -> String {
-    let mut line = random.of(directives());
+    line(random, directives())
+}
+
+fn line<T: AsRef<str> + Clone>(random: &mut Random, names: &[T]) -> String {
+    let mut line = random.of(names).as_ref().to_owned();
     // Mostly as many as most take.
     for _ in 0..random.of(&[0, 1, 1, 1, 1, 1, 2, 2, 3, 4]) {
         line.push(' ');
@@ -147,9 +197,12 @@ fn check(number: u64) -> Check {
     }
     location += &some_directives(&mut random, 3);
     location += "return 200;\n";
-    let mut builder = Gateway::builder();
+    let mut builder = Gateway::builder().file("fleet.key", [7; 32]);
     if random.below(3) == 0 {
         builder = builder.http(&some_directives(&mut random, 2));
+    }
+    if random.below(3) == 0 {
+        builder = builder.http(&store(&mut random));
     }
     builder.location("/", &location).check()
 }

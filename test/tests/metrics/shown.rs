@@ -117,7 +117,12 @@ fn all_workers_show_the_same_and_a_reload_keeps_it() {
 
 #[test]
 fn promtool_finds_no_fault() {
-    let rig = rig(|builder| builder.http("phantom_token_cache_zone zone=other:1m;"));
+    let rig = rig(|builder| {
+        builder
+            .http("phantom_token_cache_zone zone=other:1m;\nphantom_token_key_file fleet.key;")
+            .http("phantom_token_store {\nserver unix:/nowhere/store.sock;\n}")
+            .file("fleet.key", [7; 32])
+    });
     rig.assert_passes(&rig.server.issue());
     rig.server.script_all(Script::status(500));
     rig.get_as("failing");
