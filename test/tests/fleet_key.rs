@@ -2,9 +2,10 @@
 //! comes or goes, they begin with an empty cache.
 
 use std::fs;
+use std::net::TcpListener;
 
 use phantom_token_test::nginx::Builder;
-use phantom_token_test::{AuthorizationServer, Gateway, Rig};
+use phantom_token_test::{AuthorizationServer, Gateway, Response, Rig};
 
 const OLD: &[u8] = b"the old key of a fleet, of thirty-two bytes and more";
 const NEW: &[u8] = b"the new key of a fleet, of thirty-two bytes and more";
@@ -132,6 +133,39 @@ fn a_purge_reaches_what_is_kept_under_a_fleet_s_key() {
         assert_eq!(client.read().status, 204);
         assert_eq!(status(&rig.gateway, &token), "MISS", "{keys}");
     }
+}
+
+#[test]
+fn a_purge_reaches_a_worker_that_goes_by_the_former_key() {
+    let upstream = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let first = format!(
+        "phantom_token on;\nerror_page 502 = /second;\nproxy_pass http://{};",
+        upstream.local_addr().expect("an address")
+    );
+    // Another question: what the request has learnt in the first place says nothing here.
+    let second = "phantom_token on;\nphantom_token_introspection_param kind second;\n\
+        try_files /none =204;";
+    let rig = Rig::with(AuthorizationServer::start(), |builder, _| {
+        with_keys(builder, NAMED_OLD)
+            .location("= /purge", "client_body_buffer_size 128k;\nphantom_token_purge;")
+            .location("= /first", &first)
+            .location("= /second", second)
+            .allow("prematurely closed")
+    });
+    let token = rig.server.issue().token;
+    let found = |response: Response| response.header("status").expect("a status").to_owned();
+    assert_eq!(found(rig.gateway.get_as("/second", &token)), "MISS");
+    assert_eq!(found(rig.gateway.get_as("/second", &token)), "HIT");
+    let mut late = rig.gateway.client();
+    let bearer = format!("Bearer {token}");
+    late.send_request("GET", "/first", &[("Authorization", &bearer)], b"");
+    let (held, _) = upstream.accept().expect("the gateway");
+    change(&rig, &format!("{NAMED_NEW}{NAMED_OLD}"));
+    let mut client = rig.gateway.client();
+    client.send_request("POST", "/purge", &[], format!("token={token}").as_bytes());
+    assert_eq!(client.read().status, 204);
+    drop(held);
+    assert_eq!(found(late.read()), "MISS");
 }
 
 #[test]
