@@ -43,6 +43,8 @@ pub(crate) struct Query<'a> {
 pub(crate) enum Look<C> {
     /// A fresh answer, active or inactive.
     Known(Finding),
+    /// A fresh answer that serves for now, and is in doubt since then ([`Standing::Doubted`]).
+    Doubted(Rc<Cached>, u64),
     /// Nothing yet: this worker is asking.
     Join(C),
     /// Nothing yet: another worker is asking.
@@ -61,8 +63,10 @@ pub(crate) fn look<C>(
     joinable: impl FnOnce(AsOf) -> Option<(C, Option<CacheTimes>)>,
 ) -> Look<C> {
     let as_of = worker.as_of(&query.key.token);
-    if let Some(cached) = near(worker, query, as_of.generation) {
-        return Look::Known(Finding::Active(cached));
+    match near(worker, query, as_of.generation) {
+        None => {}
+        Some((cached, Standing::Doubted { since_ms })) => return Look::Doubted(cached, since_ms),
+        Some((cached, _)) => return Look::Known(Finding::Active(cached)),
     }
     match joinable(as_of) {
         None => shared(worker, query, as_of),
@@ -81,15 +85,20 @@ pub(crate) fn look_again<C>(worker: &mut Worker, query: &Query<'_>) -> Look<C> {
 
 /// This worker's own cache: no copy, and no lock that could be waited for.
 #[inline]
-fn near(worker: &mut Worker, query: &Query<'_>, generation: Generation) -> Option<Rc<Cached>> {
+fn near(
+    worker: &mut Worker,
+    query: &Query<'_>,
+    generation: Generation,
+) -> Option<(Rc<Cached>, Standing)> {
     let key = query.key;
     let purges = worker.purges;
     let cached = worker.local.get(key, generation)?;
-    if cached.standing(purges, &key.token) != Standing::Good {
+    let standing = cached.standing(purges, &key.token);
+    let (now_ms, now) = (now_ms(), now_secs());
+    if !standing.serves(now_ms) {
         worker.local.remove(key);
         return None;
     }
-    let (now_ms, now) = (now_ms(), now_secs());
     let fresh_within =
         |valid_ms| lifetime::freshness(&cached.life, valid_ms, 0, now_ms, now) == Freshness::Fresh;
     if !fresh_within(query.times.valid_ms) {
@@ -107,7 +116,7 @@ fn near(worker: &mut Worker, query: &Query<'_>, generation: Generation) -> Optio
             cached.touched.set(now_ms);
         }
     }
-    Some(cached)
+    Some((cached, standing))
 }
 
 /// The zone: a fresh answer and, in the same breath, the call that is under way.
@@ -129,11 +138,11 @@ fn shared<C>(worker: &mut Worker, query: &Query<'_>, mut as_of: AsOf) -> Look<C>
                 Find::Hit => {
                     let standing = record.facts().standing(purges, &key.token);
                     let is_fresh = is_fresh(record, times, now_ms, now);
-                    match standing {
-                        Standing::Good if is_fresh => return Step::Hit,
-                        Standing::Good => {}
+                    match standing.serves(now_ms) {
+                        true if is_fresh => return Step::Hit(standing),
+                        true => {}
                         // Nor may it serve as a stale one.
-                        _ => {
+                        false => {
                             locked.remove(key);
                             is_neighbour = is_fresh && standing == Standing::Neighbour;
                         }
@@ -155,10 +164,15 @@ fn shared<C>(worker: &mut Worker, query: &Query<'_>, mut as_of: AsOf) -> Look<C>
         let record = &mut worker.record;
         return match step {
             Some(Step::NeedSpace(bytes)) if record.reserve(bytes).is_ok() => continue,
-            Some(Step::Hit) => match keep_near(worker, key, as_of.generation) {
-                Some(finding) => Look::Known(finding),
-                None => Look::Lead(None, as_of),
-            },
+            Some(Step::Hit(standing)) => {
+                match (keep_near(worker, key, as_of.generation), standing) {
+                    (Some(Finding::Active(cached)), Standing::Doubted { since_ms }) => {
+                        Look::Doubted(cached, since_ms)
+                    }
+                    (Some(finding), _) => Look::Known(finding),
+                    (None, _) => Look::Lead(None, as_of),
+                }
+            }
             Some(Step::Lead) => Look::Lead(Some(Lead::new(zone, key, call)), as_of),
             Some(Step::Follow { call, slot }) => {
                 Look::Follow(Follow::new(zone, key, call, slot), as_of)
@@ -170,7 +184,7 @@ fn shared<C>(worker: &mut Worker, query: &Query<'_>, mut as_of: AsOf) -> Look<C>
 }
 
 enum Step {
-    Hit,
+    Hit(Standing),
     NeedSpace(usize),
     Lead,
     Follow { call: u64, slot: u8 },
@@ -298,7 +312,7 @@ fn find(worker: &mut Worker, zone: &Zone, key: &Key) -> Option<()> {
 
 /// Whether nothing that the worker's record is about was purged since it was asked for.
 fn is_good(worker: &Worker, key: &Key) -> bool {
-    worker.record.facts().standing(worker.purges, &key.token) == Standing::Good
+    worker.record.facts().standing(worker.purges, &key.token).serves(now_ms())
 }
 
 fn is_fresh(record: &Record, times: &CacheTimes, now_ms: u64, now: u64) -> bool {

@@ -155,9 +155,13 @@ pub(crate) fn ask(desk: &mut Desk, question: Question<'_>) -> Asked {
             if let Finding::Active(cached) = &finding
                 && refresh::may_be_due(&question, cached)
             {
-                refresh::begin_if_due(desk, question, cached);
+                refresh::begin_if_due(desk, question, cached, None);
             }
             return Asked::Known(finding);
+        }
+        Look::Doubted(cached, since_ms) => {
+            refresh::begin_if_due(desk, question, &cached, Some(since_ms));
+            return Asked::Known(Finding::Active(cached));
         }
         Look::Join(flight) => return desk.join(flight, question.deadline),
         Look::Follow(follow, as_of) => (Role::Follower(follow), as_of),

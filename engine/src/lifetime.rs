@@ -9,7 +9,7 @@ use crate::shared::counters::UncachedReason;
 
 mod ahead;
 
-pub use ahead::{Ahead, ahead};
+pub use ahead::{Ahead, after_gap, ahead};
 
 /// What the server's `Cache-Control` may do (`phantom_token_cache_control`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

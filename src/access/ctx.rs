@@ -6,7 +6,7 @@ use std::rc::Rc;
 use phantom_token_engine::failure::FailureKind;
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::counters::StoreResult;
-use phantom_token_engine::shared::purges::{Purges, Standing};
+use phantom_token_engine::shared::purges::Purges;
 use phantom_token_engine::token::key::{Key, TokenHash};
 use smallvec::SmallVec;
 
@@ -33,7 +33,7 @@ impl Learnt {
     /// Whether it was purged since it was asked for.
     pub(super) fn is_purged(&self, purges: Option<Purges>) -> bool {
         match &self.finding {
-            Finding::Active(grant) => grant.standing(purges, &self.key.token) != Standing::Good,
+            Finding::Active(grant) => !grant.standing(purges, &self.key.token).serves(now_ms()),
             _ => false,
         }
     }

@@ -45,11 +45,8 @@ impl Flight {
         let Some(zone) = &self.policy.zone else { return Some(self) };
         let query = Query { zone, key: &self.key, times: &self.policy.cache, deadline };
         match cache::look_again::<FlightId>(&mut desk.worker, &query) {
-            Look::Known(finding) => {
-                desk.flights.detach(&self.key, self.id);
-                desk.unfollow(self.id);
-                self.tell(desk, &finding)
-            }
+            Look::Known(finding) => self.tell_of_others(desk, &finding),
+            Look::Doubted(cached, _) => self.tell_of_others(desk, &Finding::Active(cached)),
             Look::Lead(lead, as_of) => {
                 self.begin_as_of(as_of);
                 self.take_lead(desk, lead.map_or(Role::Alone, Role::Leader))
@@ -64,6 +61,13 @@ impl Flight {
             }
             Look::Join(_) => Some(self),
         }
+    }
+
+    /// Ends the flight with what others have learnt.
+    fn tell_of_others(self: Box<Self>, desk: &mut Desk, finding: &Finding) -> Option<Box<Self>> {
+        desk.flights.detach(&self.key, self.id);
+        desk.unfollow(self.id);
+        self.tell(desk, finding)
     }
 
     fn take_lead(mut self: Box<Self>, desk: &mut Desk, role: Role) -> Option<Box<Self>> {

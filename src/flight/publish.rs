@@ -59,7 +59,7 @@ impl Flight {
         let began = match finding {
             Finding::Active(cached) => {
                 let standing = cached.standing(desk.worker.purges, &self.key.token);
-                (standing != Standing::Good).then_some(cached.asked)
+                (!standing.serves(now_ms())).then_some(cached.asked)
             }
             _ => None,
         };
@@ -108,7 +108,7 @@ impl Flight {
             let current = if matches!(outcome, Finding::Inactive) {
                 // What was purged was known to be over.
                 let known = locked.find(&key, record) == Find::Hit
-                    && record.facts().standing(purges, &key.token) != Standing::Good;
+                    && !record.facts().standing(purges, &key.token).serves(now_ms());
                 let before = locked.remove_active(&key).filter(|_| !known);
                 // Nor is it active any more for workers that keep it near, or by a call that is out.
                 let current = state.called_inactive(&key.token, generation).is_some();
@@ -118,7 +118,7 @@ impl Flight {
             } else {
                 state.generation(&key.token) == generation
             };
-            let current = current && standing == Standing::Good;
+            let current = current && standing.serves(now_ms());
             let stored = match (outcome, &keeping) {
                 (Finding::Active(_), Keeping::Store(_)) if !current => match standing {
                     Standing::Neighbour => Stored::Neighbour,

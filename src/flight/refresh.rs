@@ -1,6 +1,7 @@
-//! Asking anew for an answer before it ends, while it serves (`phantom_token_cache_refresh_ahead`).
+//! Asking anew for an answer while it serves: before it ends (`phantom_token_cache_refresh_ahead`), or where
+//! purges of it may have been missed, so that it serves for a while only.
 //!
-//! A hit near the end of an entry's life begins one call for all workers, for which nobody waits. It is an
+//! A hit begins one call for all workers, for which nobody waits. It is an
 //! introspection like any other, under the mark of its key: who comes once the entry has ended joins it. But
 //! no request may be worse off for it. Who has joined a call that fails has one made of its own.
 
@@ -43,37 +44,41 @@ pub(super) fn may_be_due(question: &Question<'_>, cached: &Cached) -> bool {
     now_ms() + times.ahead_ms >= lifetime::end(&cached.life, times.valid_ms)
 }
 
-/// Begins a call for what serves a question, where it is due and nobody has begun one.
+/// Begins a call for what serves a question, where it is due and nobody has begun one. It may be in doubt
+/// since `doubted`, in monotonic milliseconds.
 #[cold]
-pub(super) fn begin_if_due(desk: &mut Desk, mut question: Question<'_>, cached: &Cached) {
+pub(super) fn begin_if_due(
+    desk: &mut Desk,
+    mut question: Question<'_>,
+    cached: &Cached,
+    doubted: Option<u64>,
+) {
     let policy = question.policy;
     let (times, now) = (&policy.cache, now_ms());
     let Some(zone) = &policy.zone else { return };
-    // What is left to do is the next workers'.
-    if now < cached.not_before.get() || exiting() {
-        return;
-    }
-    let key = question.key;
-    let life = &cached.life;
-    let Some(ahead) =
-        lifetime::ahead(life, times.valid_ms, times.ahead_ms, times.control, key.spread())
-    else {
-        return;
+    let (key, life) = (question.key, &cached.life);
+    let ahead = match doubted {
+        Some(since_ms) => Some(lifetime::after_gap(since_ms, key.spread())),
+        None => lifetime::ahead(life, times.valid_ms, times.ahead_ms, times.control, key.spread()),
     };
-    if now < ahead.begin {
+    // What is left to do is the next workers'.
+    let Some(ahead) = ahead.filter(|ahead| now >= ahead.begin && !exiting()) else { return };
+    // What was put off before there was doubt is not.
+    let not_before = cached.not_before.get();
+    if now < not_before && (doubted.is_none() || not_before <= now + LOOK_MS) {
         return;
     }
+    let look_again = now + (ahead.end.saturating_sub(now) / 8).clamp(1, LOOK_MS);
     // The request's own time is none of the call's.
     question.deadline = now + policy.timeout_ms;
     let query = Query { zone, key: &key, times, deadline: question.deadline };
-    let may = may_begin(desk, &question);
+    let may = has_room(desk, doubted.is_some()) && may_begin(desk, &question);
     match cache::lead_anew(&mut desk.worker, &query, cached, may) {
         Anew::Nothing => {}
         Anew::NotBefore(at) => cached.not_before.set(at),
-        Anew::Out => {
-            let rest = ahead.end.saturating_sub(now);
-            cached.not_before.set(now + (rest / 8).clamp(1, LOOK_MS));
-        }
+        Anew::Out => cached.not_before.set(look_again),
+        // Many are in doubt at once: its turn may come.
+        Anew::Dropped if doubted.is_some() => cached.not_before.set(look_again),
         Anew::Dropped => {
             counters::refresh(&desk.worker, RefreshResult::Dropped);
             cached.not_before.set(ahead.half_of_rest(now));
@@ -91,8 +96,14 @@ pub(super) fn begin_if_due(desk: &mut Desk, mut question: Question<'_>, cached: 
     }
 }
 
-/// Whether a call may be made that nobody waits for: at most half of what may be pending is in use, and the
-/// endpoint that would be asked has nothing against it.
+/// Whether one more call may be made that nobody waits for: no more than half of what may be pending is in
+/// use. Where `many` are to be made, they take no more than that half.
+fn has_room(desk: &Desk, many: bool) -> bool {
+    let half = desk.max_pending / 2;
+    if many { desk.pending < half.max(1) } else { desk.pending <= half }
+}
+
+/// Whether the endpoint that would be asked has nothing against a call that nobody waits for.
 fn may_begin(desk: &Desk, question: &Question<'_>) -> bool {
     let endpoints = &question.policy.introspection.endpoints;
     let is_up = |endpoint: &&PolicyEndpoint| {
@@ -104,7 +115,7 @@ fn may_begin(desk: &Desk, question: &Question<'_>) -> bool {
         let values = (&question.headers, &question.params);
         takes_more(desk, question.policy, endpoint, values)
     };
-    desk.pending <= desk.max_pending / 2 && endpoints.iter().find(is_up).is_some_and(asks)
+    endpoints.iter().find(is_up).is_some_and(asks)
 }
 
 /// Whether an endpoint takes calls that nobody waits for: its gate is not shut, and no 429 lasts.

@@ -1,13 +1,15 @@
-//! When a kept answer is asked for anew before it ends (`phantom_token_cache_refresh_ahead`).
+//! When a kept answer is asked for anew before it ends: in the last part of its life
+//! (`phantom_token_cache_refresh_ahead`), or where it is in doubt.
 
 use super::{CacheControlPolicy, Life, end};
+use crate::shared::purges::DOUBTED_MS;
 
-/// The last part of an entry's life, in which a hit has it asked for anew. Monotonic milliseconds.
+/// The time in which a hit has an entry asked for anew. Monotonic milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ahead {
-    /// From when on: within the first half of the window.
+    /// From when on.
     pub begin: u64,
-    /// When the entry ends.
+    /// When the entry serves no longer.
     pub end: u64,
 }
 
@@ -16,6 +18,22 @@ impl Ahead {
     pub fn half_of_rest(&self, now_ms: u64) -> u64 {
         now_ms + (self.end.saturating_sub(now_ms) / 2).max(1)
     }
+}
+
+/// Of the time that answers in doubt serve, they are asked for in so much, the rest is for their calls, in
+/// milliseconds.
+const ASKED_MS: u64 = DOUBTED_MS * 4 / 5;
+
+/// Tells when an answer is asked for anew that is in doubt since `since_ms`
+/// ([`Standing::Doubted`](crate::shared::purges::Standing::Doubted)).
+pub fn after_gap(since_ms: u64, spread: u32) -> Ahead {
+    let begin = since_ms + part(ASKED_MS, spread);
+    Ahead { begin, end: since_ms + DOUBTED_MS }
+}
+
+/// That part of `whole` that `spread` is of all numbers.
+fn part(whole: u64, spread: u32) -> u64 {
+    ((u128::from(whole) * u128::from(spread)) >> u32::BITS) as u64
 }
 
 /// Tells when an entry is asked for anew that ends as [`end`] says.
@@ -44,8 +62,7 @@ pub fn ahead(
     if window == 0 {
         return None;
     }
-    let into = (u128::from(window / 2) * u128::from(spread)) >> u32::BITS;
-    Some(Ahead { begin: end - window + into as u64, end })
+    Some(Ahead { begin: end - window + part(window / 2, spread), end })
 }
 
 #[cfg(test)]
@@ -117,6 +134,14 @@ mod tests {
         assert_eq!(at(0), 240_000);
         assert_eq!(at(1 << 31), 255_000);
         assert_eq!(at(u32::MAX), 269_999);
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_asked_for_within_its_time() {
+        let at = |spread| after_gap(1_000, spread);
+        assert_eq!(at(0), Ahead { begin: 1_000, end: 11_000 });
+        assert_eq!(at(1 << 31).begin, 5_000);
+        assert_eq!(at(u32::MAX).begin, 8_999);
     }
 
     #[test]

@@ -20,6 +20,7 @@
 //!   stripe. Who has compared before finds `last` changed, and compares anew ([`Cached::standing`]).
 //! * An answer whose call began after the purge was done has an `asked` that is no earlier than the
 //!   purge's moment: that purge does not void it.
+//! * A gap ([`Purges::gap`]) is ordered as a purge is: its own words first, then `last`.
 //! * A purge whose process is killed between stripe and `last` was never confirmed to anybody. Whoever
 //!   sees such a stripe raises `last` to it: else calls from then on would seem to come before it.
 //!
@@ -35,10 +36,16 @@ use super::state::LayoutMismatch;
 use crate::answer::subjects::{Subject, Subjects};
 use crate::token::key::TokenHash;
 
+mod gap;
+#[cfg(test)]
+mod gap_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+
+pub use gap::DOUBTED_MS;
+use gap::Gaps;
 
 /// Bytes the zone of purges needs.
 pub const SIZE: usize = size_of::<Layout>();
@@ -50,7 +57,7 @@ pub const ALIGN: usize = align_of::<Layout>();
 const MAGIC: u64 = u64::from_be_bytes(*b"phtpurge");
 
 /// Rises with every change of [`Layout`] or of what its fields mean.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Stripes of each kind. At ten purges a second and five minutes that answers are kept, an answer
 /// meets a purge of another's once in twenty times.
@@ -122,8 +129,25 @@ pub enum Standing {
     Purged,
     /// Another one was purged that shares a stripe with it.
     Neighbour,
+    /// Purges may have been missed since it was asked for. It serves for [`DOUBTED_MS`] from then on.
+    Doubted {
+        /// When that began, in monotonic milliseconds.
+        since_ms: u64,
+    },
     /// It was asked for under another zone of purges, or under none: nothing is known.
     Unknown,
+}
+
+impl Standing {
+    /// Whether the answer may serve at `now_ms`, in monotonic milliseconds.
+    #[inline]
+    pub fn serves(self, now_ms: u64) -> bool {
+        match self {
+            Standing::Good => true,
+            Standing::Doubted { since_ms } => now_ms < since_ms.saturating_add(DOUBTED_MS),
+            Standing::Purged | Standing::Neighbour | Standing::Unknown => false,
+        }
+    }
 }
 
 /// A value on cache lines of its own (two, since the hardware fetches pairs).
@@ -141,6 +165,7 @@ struct Layout {
     /// The last purge of everything.
     all: AtomicU64,
     last: Padded<AtomicU64>,
+    gaps: Gaps,
     /// The last purge of each stripe, of each kind.
     stripes: [[AtomicU64; STRIPES]; KINDS],
 }
@@ -254,7 +279,7 @@ impl Purges {
     /// Unix epoch) where that is later. It is done when this returns: no worker gives one to a request
     /// that comes then.
     pub fn purge(&self, what: Purged, wall_ms: u64) {
-        let moment = self.now().next().max(Moment::of_wall_ms(wall_ms)).0;
+        let moment = self.next(wall_ms);
         let place = match what {
             Purged::All => None,
             Purged::Token(token) => Some(Place::of_token(&token)),
@@ -265,6 +290,16 @@ impl Purges {
             None => self.0.all.raise(moment),
             Some(place) => self.stripe(&place).raise(moment | place.meant()),
         };
+        self.is_done(moment);
+    }
+
+    /// The moment of a purge that begins now.
+    fn next(&self, wall_ms: u64) -> u64 {
+        self.now().next().max(Moment::of_wall_ms(wall_ms)).0
+    }
+
+    /// The words of a purge at that moment are raised: whoever compares from now on is to see them.
+    fn is_done(&self, moment: u64) {
         let last = &self.0.last.0;
         if last.raise(moment) >= moment {
             // Another purge has come first: who compared after it has not seen this one.
@@ -342,7 +377,10 @@ impl Purges {
                 };
             }
         }
-        standing
+        match (standing, self.gap_since(last, asked)) {
+            (Standing::Good, Some(since_ms)) => Standing::Doubted { since_ms },
+            _ => standing,
+        }
     }
 
     /// Goes on with a purge that is not done, or never will be by who began it.

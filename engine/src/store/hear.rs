@@ -218,9 +218,9 @@ impl Hearer {
         heard.in_sync || heard.position.is_some() || self.nap(UNSETTLED)
     }
 
-    /// What is kept from before may have been purged.
+    /// What is kept from before may have been purged: it is asked for anew.
     fn missed(&self) {
-        self.options.purges.purge_all();
+        self.options.purges.gap(wall_ms(), self.clock.now_ms());
     }
 
     fn failed(&mut self, error: StoreError) {

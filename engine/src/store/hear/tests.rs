@@ -190,7 +190,7 @@ fn whoever_hung_while_it_asked_changes_nothing() {
 }
 
 #[test]
-fn a_store_that_was_emptied_voids_what_is_kept() {
+fn a_store_that_was_emptied_puts_what_is_kept_in_doubt() {
     let memory = Memory::default();
     let gateway = Gateway::at(&memory);
     let mut hearer = gateway.hearer(7);
@@ -200,7 +200,9 @@ fn a_store_that_was_emptied_voids_what_is_kept() {
         memory.0.lock().flush();
         let tidings = hearer.turn().unwrap();
         assert!(!gateway.state.store().is_in_sync(0), "{round}");
-        assert_eq!(gateway.standing(&token, asked), Standing::Purged);
+        let standing = gateway.standing(&token, asked);
+        assert!(matches!(standing, Standing::Doubted { since_ms: 1_000.. }), "{standing:?}");
+        assert!(standing.serves(1_000));
         let gap = Tiding::Gap(StoreGap::Epoch);
         if round < 4 {
             assert_eq!(tidings, [gap]);
@@ -259,7 +261,8 @@ fn another_store_or_key_is_begun_with_anew() {
     let options = HearOptions { store: STORE + 1, ..gateway.options() };
     let mut other = gateway.hearer_of(7, options);
     assert!(!gateway.is_in_sync());
-    assert_eq!(gateway.standing(&TokenHash([9; 16]), asked), Standing::Purged);
+    let standing = gateway.standing(&TokenHash([9; 16]), asked);
+    assert!(matches!(standing, Standing::Doubted { .. }), "{standing:?}");
     assert_eq!(settle(&mut other, &gateway), [Tiding::Another]);
     assert_eq!(gateway.state.hearing().heard().unwrap().store, STORE + 1);
 }
