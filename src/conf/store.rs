@@ -51,7 +51,6 @@ pub(crate) struct Store {
 
 impl Store {
     /// What is asked about tokens, in a worker.
-    #[expect(dead_code, reason = "what asks the store is to come")]
     pub(crate) fn asked(&self) -> &Arc<store::Store> {
         self.asked.get_or_init(|| {
             Arc::new(store::Store::new(StoreOptions {

@@ -79,6 +79,17 @@ impl<T: Context> Contexts<T> {
         Ok(unsafe { self.create(r)?.as_ref() }.borrow_mut())
     }
 
+    /// The context of an earlier time, or a new one, that is in no slot: of handlers whose requests may
+    /// have another context there. As [`Self::find`].
+    pub(crate) fn beside<'r>(&self, r: &'r Request) -> Result<RefMut<'r, T>, NoMemory> {
+        let context = match self.among_cleanups(r) {
+            Some(context) => context,
+            None => self.create(r)?,
+        };
+        // SAFETY: as in `in_slot`.
+        Ok(unsafe { context.as_ref() }.borrow_mut())
+    }
+
     /// Has [`Context::ended`] called when NGINX ends the request, which is before its pool is destroyed.
     /// To be called once, with the context in the slot.
     pub(crate) fn tell_of_end(&self, r: &Request) -> Result<(), NoMemory> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use phantom_token_engine::failure::FailureKind;
 use phantom_token_engine::shared::counters::ConnectionCount;
 pub(crate) use phantom_token_engine::shared::counters::{
-    CallResult, RefreshResult, RequestResult, UncachedReason,
+    CallResult, RefreshResult, RequestResult, StorePurge, UncachedReason,
 };
 use phantom_token_engine::shared::endpoint::EndpointId;
 
@@ -62,6 +62,11 @@ pub(crate) fn queued(worker: &Worker, waited: Duration) {
 /// How long a call took.
 pub(crate) fn observe_call(worker: &Worker, took: Duration) {
     worker.state.shard(share(worker)).observe_call(took);
+}
+
+/// A purge was told to the store of the fleet.
+pub(crate) fn store_purged(worker: &Worker, direction: StorePurge) {
+    worker.state.shard(share(worker)).count_store_purge(direction);
 }
 
 /// Where connections to an endpoint are counted.

@@ -9,12 +9,13 @@ use crate::nginx::reply;
 use crate::nginx::request::{NoMemory, Request};
 use crate::nginx::sys::*;
 
+mod errand;
+mod fleet;
 mod local;
 
-const NO_CONTENT: u32 = NGX_HTTP_NO_CONTENT;
+use fleet::{Refused, Told};
 
-/// What is wrong with the request (RFC 6749 §5.2).
-const INVALID: &str = "invalid_request";
+const NO_CONTENT: u32 = NGX_HTTP_NO_CONTENT;
 
 /// The content handler of a purge.
 pub(crate) struct PurgeHandler;
@@ -34,7 +35,7 @@ impl Ending for BodyIsThere {
     const WHAT: &'static str = "the end of a purge's body";
 
     fn end(r: Request) -> Result<Option<ngx_int_t>, NoMemory> {
-        finish(r).map(Some)
+        finish(r)
     }
 }
 
@@ -68,22 +69,44 @@ fn is_cross_origin(r: Request) -> bool {
     authority.is_none_or(|authority| host.is_empty() || !authority.eq_ignore_ascii_case(host))
 }
 
-fn finish(r: Request) -> Result<ngx_int_t, NoMemory> {
+/// `None`: the request waits for the fleet.
+fn finish(r: Request) -> Result<Option<ngx_int_t>, NoMemory> {
+    match fleet::told(&r) {
+        Told::No => {}
+        Told::NotYet => return Ok(None),
+        Told::Yes { here, fleet } => return answer(r, here, fleet).map(Some),
+    }
     let Some(body) = r.body()? else {
-        return reply::problem(r, NGX_HTTP_BAD_REQUEST, INVALID, "the body could not be read");
+        return invalid(r, "the body could not be read").map(Some);
     };
     let purge = match Purge::parse(&body) {
         Err(PurgeError::NoMemory(no_memory)) => return Err(no_memory),
-        Err(error) => {
-            return reply::problem(r, NGX_HTTP_BAD_REQUEST, INVALID, &error.to_string());
-        }
+        Err(error) => return invalid(r, &error.to_string()).map(Some),
         Ok(purge) => purge,
     };
-    if !local::forget(r, &purge) {
-        // The caller must not believe it is done.
-        r.add_header_out(b"Retry-After", str_of(b"1"))?;
-        let words = "a zone could not be locked, and may serve on what was to go: ask again";
-        return reply::problem(r, NGX_HTTP_SERVICE_UNAVAILABLE, "server_error", words);
+    let here = local::forget(r, &purge);
+    match fleet::tell(r, purge, here)? {
+        Told::No => answer(r, here, Ok(())).map(Some),
+        Told::NotYet => Ok(None),
+        Told::Yes { here, fleet } => answer(r, here, fleet).map(Some),
     }
-    reply::send(r, NO_CONTENT, b"", &[], b"")
+}
+
+fn invalid(r: Request, words: &str) -> Result<ngx_int_t, NoMemory> {
+    reply::problem(r, NGX_HTTP_BAD_REQUEST, "invalid_request", words)
+}
+
+/// Where something was not done, the caller must not believe that it was.
+fn answer(r: Request, here: bool, fleet: Result<(), Refused>) -> Result<ngx_int_t, NoMemory> {
+    let words = match (here, fleet) {
+        (true, Ok(())) => return reply::send(r, NO_CONTENT, b"", &[], b""),
+        (false, _) => {
+            "a zone could not be locked, and may serve on what was to go: ask again".to_owned()
+        }
+        (true, Err(refused)) => {
+            format!("purged at this gateway alone, and not in the fleet: {refused}; ask again")
+        }
+    };
+    r.add_header_out(b"Retry-After", str_of(b"1"))?;
+    reply::problem(r, NGX_HTTP_SERVICE_UNAVAILABLE, "server_error", &words)
 }

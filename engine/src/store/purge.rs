@@ -248,18 +248,19 @@ impl Acknowledged {
     ///
     /// # Errors
     /// The store did not say.
-    pub fn lost(
+    pub fn lost<'t>(
         store: &Store,
-        told: &[Acknowledged],
+        told: impl IntoIterator<Item = &'t Acknowledged, IntoIter: Clone>,
         deadline: Instant,
     ) -> Result<Vec<bool>, StoreError> {
-        if told.is_empty() {
-            return Ok(Vec::new());
-        }
+        let told = told.into_iter();
         let stream = store.names.stream();
         let mut question = Pipeline::new();
-        for id in told.iter().flat_map(|told| &told.events) {
+        for id in told.clone().flat_map(|told| &told.events) {
             question.command(&[b"XRANGE", stream, id, id]);
+        }
+        if question.is_empty() {
+            return Ok(Vec::new());
         }
         let replies = store.nodes.ask(&question, deadline.min(Instant::now() + store.timeout))?;
         let mut replies = replies.iter();
@@ -274,7 +275,7 @@ impl Acknowledged {
             }
             Ok(lost)
         };
-        told.iter().map(is_lost).collect()
+        told.map(is_lost).collect()
     }
 }
 

@@ -42,6 +42,10 @@ pub enum Notice {
     StoreHeard = 16,
     /// Purges may have been missed.
     StoreGap = 17,
+    /// The store did not take a purge.
+    PurgeRefused = 30,
+    /// The store has lost a purge.
+    PurgeLost = 31,
 }
 
 /// When each was said last.

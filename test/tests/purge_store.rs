@@ -1,0 +1,193 @@
+//! A purge through the store of a fleet: its request waits until the store has acknowledged it, or is
+//! told that the fleet does not know.
+
+use std::time::Duration;
+
+use phantom_token_test::fleet::{self, Fleet};
+use phantom_token_test::process::{wait_for, wait_until};
+use phantom_token_test::store::{self, Fault};
+use phantom_token_test::{Gateway, Response};
+use serde_json::Value;
+
+/// One gateway, which need not hear the store.
+fn alone(builder: fleet::Builder) -> (Fleet, Gateway) {
+    let fleet = builder.start_none();
+    let gateway = fleet.launch();
+    (fleet, gateway)
+}
+
+/// The fleet's epoch, as it stands in the store; empty where there is none.
+fn epoch(fleet: &Fleet) -> Vec<u8> {
+    match fleet.store.ask(&["GET", "{phantom_token:1}:e"]) {
+        store::Reply::Bulk(bytes) => bytes,
+        _ => Vec::new(),
+    }
+}
+
+/// How many purges the stream has.
+fn events(fleet: &Fleet) -> i64 {
+    fleet.store.ask(&["XLEN", "{phantom_token:1}:s"]).number()
+}
+
+fn sent(gateway: &Gateway, direction: &str) -> f64 {
+    let body = gateway.get("/metrics", &[]).body;
+    let line = format!("phantom_token_store_purges_total{{direction=\"{direction}\"}} ");
+    let text = String::from_utf8(body).expect("text");
+    let number = text.lines().find_map(|metric| metric.strip_prefix(&line));
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{line}: {text}"))
+}
+
+#[track_caller]
+fn assert_local_only(response: &Response, cause: &str) {
+    assert_eq!((response.status, response.header("retry-after")), (503, Some("1")), "{response:?}");
+    let body: Value = serde_json::from_slice(&response.body).expect("JSON");
+    assert_eq!(body["code"], "server_error");
+    let words = body["message"].as_str().expect("words");
+    assert!(words.starts_with("purged at this gateway alone, and not in the fleet: "), "{words}");
+    assert!(words.ends_with("; ask again") && words.contains(cause), "{words}, not {cause}");
+}
+
+#[test]
+fn the_store_is_told_of_each() {
+    let (fleet, gateway) = alone(Fleet::builder());
+    let token = fleet.server.issue();
+    fleet::pass(&gateway, &token);
+    for form in [
+        &format!("token={}", token.token),
+        "sub=alice",
+        "client_id=app",
+        "sid=session-1",
+        "jti=number-1",
+        "all=1",
+    ] {
+        let (before, told) = ((sent(&gateway, "sent"), epoch(&fleet)), events(&fleet));
+        let response = fleet::purge(&gateway, form);
+        assert_eq!((response.status, response.text().as_str()), (204, ""), "{form}");
+        assert_eq!(events(&fleet), told + 1, "{form}");
+        assert_eq!(sent(&gateway, "sent"), before.0 + 1.0);
+        let is_new = epoch(&fleet) != before.1;
+        assert!(!epoch(&fleet).is_empty());
+        if !before.1.is_empty() {
+            assert_eq!(is_new, form == "all=1", "{form}");
+        }
+        if form.starts_with("token") || form == "all=1" {
+            assert_eq!(fleet::pass(&gateway, &token), "MISS", "{form}: and here");
+        }
+    }
+    assert_eq!(sent(&gateway, "refused"), 0.0);
+}
+
+#[test]
+fn a_request_waits_and_its_worker_does_not() {
+    let (fleet, gateway) = alone(Fleet::builder().through_proxy());
+    fleet.proxy().spoil(Fault::Silent);
+    let token = fleet.server.issue();
+    fleet::pass(&gateway, &token);
+    let mut purger = gateway.client();
+    purger.send_request("POST", "/purge", &[], b"sub=alice");
+    purger.wait_until_read();
+    for _ in 0..20 {
+        assert_eq!(fleet::pass(&gateway, &token), "HIT", "the worker serves on");
+    }
+    // A client that leaves costs nothing.
+    let mut left = gateway.client();
+    left.send_request("POST", "/purge", &[], b"sub=bob");
+    left.wait_until_read();
+    drop(left);
+    fleet.proxy().close_connections();
+    fleet.proxy().spoil(Fault::None);
+    assert_local_only(&purger.read(), "the store closed the connection");
+    assert_eq!(purger.get("/status", &[]).status, 200, "the connection goes on");
+    assert_eq!(fleet::purge(&gateway, "sub=alice").status, 204, "asked again");
+    wait_until("the other's end", || sent(&gateway, "refused") == 2.0);
+}
+
+#[test]
+fn a_store_that_does_not_acknowledge_makes_it_local() {
+    let (fleet, gateway) = alone(Fleet::builder().through_proxy().block("timeout 300ms;"));
+    let token = fleet.server.issue();
+    let mut refused = 0.0;
+    for (fault, cause) in [
+        (Fault::Silent, ""),
+        (Fault::Closed, "the store closed the connection"),
+        (Fault::Garbage, "the store's reply is not RESP"),
+        (Fault::Numbers, "the store's reply is not RESP"),
+        (Fault::Surplus, "the store sent what nobody asked for"),
+        (Fault::LongBulk, "the store's reply is too large"),
+        (Fault::Error("READONLY You can't write against a read only replica."), "replica"),
+        (Fault::Error("OOM command not allowed when used memory > 'maxmemory'."), "full"),
+        (Fault::Error("NOPERM this user has no permissions to run the 'xadd' command"), "allow"),
+        (Fault::Error("LOADING Valkey is loading the dataset in memory"), "loading"),
+    ] {
+        fleet::pass(&gateway, &token);
+        fleet.proxy().spoil(fault);
+        fleet.proxy().close_connections();
+        let response = fleet::purge(&gateway, &format!("token={}", token.token));
+        assert_local_only(&response, cause);
+        refused += 1.0;
+        assert_eq!(sent(&gateway, "refused"), refused, "{fault:?}");
+        assert_ne!(fleet::pass(&gateway, &token), "HIT", "it is purged here");
+    }
+    fleet.proxy().spoil(Fault::None);
+    fleet.proxy().close_connections();
+    assert_eq!(fleet::purge(&gateway, "all=1").status, 204);
+    let line = gateway.wait_for_log(&["[error]", "did not take a purge", "purge again"]);
+    assert!(!line.contains(&token.token), "{line}");
+}
+
+#[test]
+fn a_store_that_is_away_makes_it_local() {
+    let (fleet, gateway) = alone(Fleet::builder());
+    fleet.store.kill();
+    assert_local_only(&fleet::purge(&gateway, "all=1"), "connection refused");
+    fleet.store.start_empty();
+    assert_eq!(fleet::purge(&gateway, "all=1").status, 204);
+    assert_eq!(events(&fleet), 1);
+}
+
+#[test]
+fn only_what_is_understood_is_told() {
+    let (fleet, gateway) = alone(Fleet::builder());
+    let told = events(&fleet);
+    for form in ["", "token=abc%0A", "token=Bearer+abc", "all=0", "sub=", "sub=a&sid=b", "x=y"] {
+        assert_eq!(fleet::purge(&gateway, form).status, 400, "{form}");
+    }
+    assert_eq!((events(&fleet), sent(&gateway, "sent")), (told, 0.0));
+}
+
+/// As a failover does whose replica has not followed.
+#[test]
+fn what_the_store_loses_is_told_again() {
+    let (fleet, gateway) = alone(Fleet::builder());
+    assert_eq!(fleet::purge(&gateway, "sub=alice").status, 204);
+    assert_eq!(fleet::purge(&gateway, "sid=session-1").status, 204);
+    let told = events(&fleet);
+    let last = fleet.store.ask(&["XREVRANGE", "{phantom_token:1}:s", "+", "-", "COUNT", "1"]);
+    let id = last.array()[0].array()[0].text();
+    assert_eq!(fleet.store.ask(&["XDEL", "{phantom_token:1}:s", &id]).number(), 1);
+    assert_eq!(events(&fleet), told - 1);
+    wait_until("the lost purge in the stream", || events(&fleet) == told);
+    gateway.wait_for_log(&["[warn]", "has lost purges that it had acknowledged"]);
+    assert_eq!(sent(&gateway, "sent"), 2.0, "it is the same purge");
+}
+
+#[test]
+fn many_at_a_time_all_end() {
+    let (fleet, gateway) = alone(Fleet::builder().through_proxy());
+    fleet.proxy().spoil(Fault::Slow(Duration::from_millis(20)));
+    let mut clients: Vec<_> = (0..40).map(|_| gateway.client()).collect();
+    for client in &mut clients {
+        client.send_request("POST", "/purge", &[], b"sub=alice");
+    }
+    let responses: Vec<_> = clients.iter_mut().map(|client| client.read()).collect();
+    let done = responses.iter().filter(|response| response.status == 204).count();
+    for response in responses.iter().filter(|response| response.status != 204) {
+        assert_local_only(response, "too many purges are under way");
+    }
+    assert!(done >= 32, "{done}");
+    let all = wait_for("their numbers", || {
+        let all = (sent(&gateway, "sent"), sent(&gateway, "refused"));
+        (all.0 + all.1 == 40.0).then_some(all)
+    });
+    assert_eq!(all.0, done as f64);
+}
