@@ -2,6 +2,7 @@
 
 mod kept;
 mod purged;
+mod refreshed;
 mod several;
 mod support;
 mod table;

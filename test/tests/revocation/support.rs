@@ -111,9 +111,21 @@ pub(crate) fn purge(gateway: &Gateway, form: &str) {
 /// Asks each second, from the second after so many have passed, until the token is refused: for how
 /// many seconds it was let in. Its answer came at `kept`.
 pub(crate) fn let_in_for(gateway: &Gateway, token: &Token, kept: Instant, passed: u64) -> Works {
+    let_in_for_settling(gateway, token, kept, passed, || ())
+}
+
+/// As [`let_in_for`], where something is to `settle` before each next second.
+pub(crate) fn let_in_for_settling(
+    gateway: &Gateway,
+    token: &Token,
+    kept: Instant,
+    passed: u64,
+    settle: impl Fn(),
+) -> Works {
     const LONGEST: u64 = 3_600;
     let mut seconds = passed;
     while is_let_in(gateway, token) {
+        settle();
         seconds += 1;
         assert!(seconds < LONGEST, "it works for ever");
         gateway.pass_time(Duration::from_secs(1));
