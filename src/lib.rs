@@ -15,6 +15,7 @@ mod access;
 mod cache;
 mod conf;
 mod finding;
+mod fleet;
 mod flight;
 mod nginx;
 mod operate;

@@ -37,7 +37,6 @@ pub(crate) struct Store {
     /// Its only server. It opens no connection by itself.
     pub(crate) node: Arc<Node>,
     /// When it rests.
-    #[expect(dead_code, reason = "what asks the store is to come")]
     pub(crate) limits: Limits,
     keys: Arc<FleetKeys>,
     names: Names,

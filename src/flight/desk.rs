@@ -9,6 +9,7 @@ use phantom_token_engine::failure::FailureKind;
 
 use crate::conf::MainConf;
 use crate::finding::Finding;
+use crate::fleet::Fleet;
 use crate::flight::flights::{FlightId, Flights};
 use crate::flight::work::Work;
 use crate::flight::{Asked, Failures, Idle, OwnCalls, Poller};
@@ -38,6 +39,7 @@ pub(crate) struct Desk {
     pub(super) failures: Failures,
     pub(super) idle: Idle,
     pub(super) own_calls: OwnCalls,
+    pub(crate) fleet: Fleet,
 }
 
 impl Desk {
@@ -120,6 +122,7 @@ pub(super) fn open(conf: &MainConf) {
     for endpoint in conf.endpoints() {
         endpoint.id(&worker.state);
     }
+    let fleet = Fleet::new(conf, &worker);
     let desk = Desk {
         worker,
         flights: Flights::default(),
@@ -130,6 +133,7 @@ pub(super) fn open(conf: &MainConf) {
         failures: Failures::new(),
         idle: Idle::new(),
         own_calls: OwnCalls::new(),
+        fleet,
     };
     let desk = Box::leak(Box::new(RefCell::new(desk)));
     let first = DESK.with(|slot| slot.set(desk).is_ok());
@@ -138,7 +142,11 @@ pub(super) fn open(conf: &MainConf) {
 
 /// Closes connections while that can still be said to servers: the worker process ends.
 pub(crate) fn close_connections() {
-    with(|desk| desk.idle.close_all());
+    with(|desk| {
+        desk.idle.close_all();
+        desk.fleet.close_all();
+        desk.fleet.give_up(&desk.worker);
+    });
 }
 
 /// Says what is yet to be said and gives up the worker's slot: the worker process ends.

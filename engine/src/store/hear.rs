@@ -134,7 +134,6 @@ impl Hearer {
         }
         if begins_anew {
             hearer.tidings.push(Tiding::Another);
-            hearer.missed();
         }
         Some(hearer)
     }
@@ -193,6 +192,8 @@ impl Hearer {
             if state.hearing().gap(now_ms) {
                 self.tidings.push(Tiding::TooManyGaps);
             }
+        }
+        if heard.doubt {
             self.missed();
         }
         let HearOptions { state, store, .. } = &self.options;

@@ -261,8 +261,8 @@ fn another_store_or_key_is_begun_with_anew() {
     let options = HearOptions { store: STORE + 1, ..gateway.options() };
     let mut other = gateway.hearer_of(7, options);
     assert!(!gateway.is_in_sync());
+    assert_eq!(settle(&mut other, &gateway), [Tiding::Another]);
     let standing = gateway.standing(&TokenHash([9; 16]), asked);
     assert!(matches!(standing, Standing::Doubted { .. }), "{standing:?}");
-    assert_eq!(settle(&mut other, &gateway), [Tiding::Another]);
     assert_eq!(gateway.state.hearing().heard().unwrap().store, STORE + 1);
 }

@@ -1,0 +1,152 @@
+//! What a worker does for the fleet's store besides asking it: one worker hears what others purge, and
+//! each closes its idle connections.
+//!
+//! All of it is looked at by one timer. The thread that hears touches what is shared by atomics alone,
+//! and hands over what an operator is to know.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use phantom_token_engine::shared::health::Limits;
+use phantom_token_engine::shared::purges::Purges;
+use phantom_token_engine::store::hear::{Clock, HearOptions};
+use phantom_token_engine::store::{Counting, Node, Store};
+
+use crate::conf::MainConf;
+use crate::flight::desk::{self, Desk};
+use crate::nginx::log::{Cycle, error};
+use crate::nginx::sys::*;
+use crate::nginx::timer::Timer;
+use crate::worker::Worker;
+
+mod thread;
+mod tidings;
+
+use thread::Hearing;
+
+/// Between two looks, in milliseconds: whether anybody hears, and what was heard.
+const LOOK_MS: u64 = 250;
+
+/// Between two looks at idle connections, in looks.
+const IDLE_LOOKS: u32 = 20;
+
+/// The store, as a worker looks after it.
+pub(crate) struct Fleet {
+    timer: Timer,
+    heard: Option<Heard>,
+    hearing: Option<Hearing>,
+    looks: u32,
+}
+
+/// The store that is heard.
+struct Heard {
+    node: Arc<Node>,
+    store: Arc<Store>,
+    purges: Purges,
+    limits: Limits,
+    /// Tells the store, the prefix and the key from others.
+    tag: u64,
+}
+
+impl Fleet {
+    /// Of the configuration's store, where there is one.
+    pub(crate) fn new(conf: &MainConf, worker: &Worker) -> Self {
+        let heard = Heard::of(conf, worker);
+        let timer = Timer::new("looking after the store", || {
+            desk::with(look);
+        });
+        if let Some(heard) = &heard {
+            heard.count(&heard.node, worker);
+            timer.set_cancelable(1);
+        }
+        Self { timer, heard, hearing: None, looks: 0 }
+    }
+
+    /// Closes all idle connections: the worker ends.
+    pub(crate) fn close_all(&self) {
+        if let Some(heard) = &self.heard {
+            heard.node.close_all();
+        }
+    }
+
+    /// Lets another worker hear from now on.
+    pub(crate) fn give_up(&self, worker: &Worker) {
+        if self.heard.is_some() {
+            worker.state.hearing().give_up(pid());
+        }
+    }
+}
+
+impl Heard {
+    fn of(conf: &MainConf, worker: &Worker) -> Option<Self> {
+        /// Unlike all kinds of names that are hashed besides.
+        const KIND: u64 = u64::MAX - 1;
+        let made = conf.store.made.as_ref()?;
+        let (node, store) = (made.node.clone(), made.asked().clone());
+        let place = format!("{} {} ", node.label(), node.database());
+        let what = [place.as_bytes(), store.names().stream()].concat();
+        let tag = store.keys().first().hash_key().name(KIND, &what).get();
+        Some(Self { node, store, purges: worker.purges?, limits: made.limits, tag })
+    }
+
+    fn count(&self, node: &Node, worker: &Worker) {
+        if let Some(slot) = worker.slot {
+            let connections = worker.state.slots().store_connections(slot);
+            node.count_in(Counting { shard: worker.state.shard(slot), connections });
+        }
+    }
+
+    /// What the thread needs.
+    fn options(&self, worker: &Worker) -> HearOptions {
+        // For as long as it likes: beside the connections for questions about tokens.
+        let node = self.node.for_hearing();
+        self.count(&node, worker);
+        HearOptions {
+            nodes: Arc::new(node),
+            keys: self.store.keys().clone(),
+            names: self.store.names().clone(),
+            store: self.tag,
+            timeout: self.store.timeout(),
+            limits: self.limits,
+            state: worker.state,
+            purges: self.purges,
+            shard: worker.state.shard(worker.slot.unwrap_or(pid() as u8)),
+        }
+    }
+}
+
+/// Takes what was heard, and begins to hear where nobody does.
+fn look(desk: &mut Desk) {
+    let Some(heard) = &desk.fleet.heard else { return };
+    if let Some(hearing) = &desk.fleet.hearing {
+        for tiding in hearing.tidings() {
+            tidings::say(&desk.worker, heard.node.label(), tiding);
+        }
+        if hearing.has_ended() {
+            desk.fleet.hearing = None;
+        }
+    }
+    if exiting() {
+        // A worker that stays hears from now on.
+        return desk.fleet.give_up(&desk.worker);
+    }
+    let within = HearOptions::within_ms(heard.store.timeout());
+    if desk.fleet.hearing.is_none()
+        && let Some(lease) = desk.worker.state.hearing().take(within, here())
+    {
+        match thread::begin(heard.options(&desk.worker), lease, Clock::at(now_ms())) {
+            Ok(hearing) => desk.fleet.hearing = Some(hearing),
+            Err(failure) => {
+                error!(Cycle, "no thread hears the store: {failure}; see the limits on threads");
+                desk.fleet.give_up(&desk.worker);
+            }
+        }
+    }
+    desk.fleet.looks += 1;
+    if desk.fleet.looks.is_multiple_of(IDLE_LOOKS) {
+        heard.node.close_ended(Instant::now());
+    }
+    desk.fleet.timer.set_cancelable(LOOK_MS);
+}

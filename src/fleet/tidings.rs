@@ -1,0 +1,113 @@
+//! What is said of the store that is heard: in fixed words, once a minute, by all workers together.
+
+use phantom_token_engine::shared::counters::{StoreErrorReason, StoreGap};
+use phantom_token_engine::shared::state::Notice;
+use phantom_token_engine::store::StoreError;
+use phantom_token_engine::store::hear::Tiding;
+use phantom_token_engine::token::key::hash_of;
+
+use super::thread::Told;
+use crate::nginx::log::{Cycle, crit, error, notice, warning};
+use crate::nginx::sys::now_ms;
+use crate::worker::Worker;
+
+/// How often a line about one thing is written, in milliseconds.
+const EVERY_MS: u64 = 60_000;
+
+pub(super) fn say(worker: &Worker, label: &str, told: Told) {
+    let is_due = |what, word: &str| {
+        worker.state.once(what, hash_of(&[word.as_bytes()]), now_ms(), Some(EVERY_MS))
+    };
+    let tiding = match told {
+        Told::Tiding(tiding) => tiding,
+        Told::Panicked(site) => {
+            return crit!(Cycle, "caught a panic in the hearing of the store at {site}");
+        }
+    };
+    match tiding {
+        Tiding::Failed(failed) => {
+            if is_due(Notice::StoreUnheard, failed.reason().word()) {
+                error!(
+                    Cycle,
+                    "the store \"{label}\" cannot be heard: {failed}; answers are not shared and purges of other gateways not known meanwhile: {}",
+                    advice(failed)
+                );
+            }
+        }
+        Tiding::NoRandom => {
+            if is_due(Notice::StoreUnheard, "random") {
+                error!(
+                    Cycle,
+                    "the store \"{label}\" cannot be heard: the system gives no random bytes"
+                );
+            }
+        }
+        Tiding::Back => {
+            if is_due(Notice::StoreHeard, "back") {
+                notice!(Cycle, "the store \"{label}\" is heard again");
+            }
+        }
+        Tiding::Another => {
+            if is_due(Notice::StoreHeard, "another") {
+                notice!(
+                    Cycle,
+                    "another store, prefix or key than before: what is kept from before serves no more"
+                );
+            }
+        }
+        Tiding::Gap(gap) => {
+            if is_due(Notice::StoreGap, gap.word()) {
+                warning!(
+                    Cycle,
+                    "purges may have been missed, since {}: what is kept from before is asked about anew",
+                    why(gap)
+                );
+            }
+        }
+        Tiding::TooManyGaps => {
+            if is_due(Notice::StoreGap, "many") {
+                error!(
+                    Cycle,
+                    "purges may have been missed more than 3 times in a minute: the store \"{label}\" is not used for a minute; see that nobody empties it, and that it evicts no key without a time to live (maxmemory-policy)"
+                );
+            }
+        }
+        Tiding::Unreadable => {
+            if is_due(Notice::StoreRemark, "event") {
+                warning!(
+                    Cycle,
+                    "the store \"{label}\" holds purges that do not open, and are not known here: see that all gateways have the same phantom_token_key_file, and that nobody else writes there"
+                );
+            }
+        }
+    }
+}
+
+fn why(gap: StoreGap) -> &'static str {
+    match gap {
+        StoreGap::Epoch => "the store was emptied or replaced",
+        StoreGap::Trimmed => "the store has lost purges that were read",
+        StoreGap::Unreadable => "what the store holds of purges cannot be understood",
+        StoreGap::Missing => "the store lacks purges that it has acknowledged",
+    }
+}
+
+/// What to look at first.
+fn advice(error: StoreError) -> &'static str {
+    match error.reason() {
+        StoreErrorReason::Connect => "check that it runs and can be reached from here",
+        StoreErrorReason::Tls => {
+            "check its certificate, ssl_trusted_certificate, ssl_name and both clocks"
+        }
+        StoreErrorReason::Timeout => {
+            "it is slow or cannot be reached: see timeout in phantom_token_store"
+        }
+        StoreErrorReason::Auth => "check user and password_file in phantom_token_store",
+        StoreErrorReason::Acl => "give the user the commands and keys that the documentation lists",
+        StoreErrorReason::ReadOnly => "name the server that takes writes, not its replica",
+        StoreErrorReason::Moved => "name a server that is no node of a Cluster",
+        StoreErrorReason::Loading => "it answers once it has read its data",
+        StoreErrorReason::Full => "give it more memory, or let it evict; see its own log",
+        _ => "check that \"server\" names a Valkey or Redis server",
+    }
+}
