@@ -97,6 +97,7 @@ fn with_store(builder: Builder) -> Builder {
         .http("phantom_token_key_file fleet.key;")
         .http("phantom_token_store {\nserver unix:/nowhere/store.sock;\n}")
         .file("fleet.key", [7; 32])
+        .allow("/nowhere/store.sock")
 }
 
 /// The expressions of all panels and variables of the dashboard, as Grafana would send them.

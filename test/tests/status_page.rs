@@ -13,6 +13,8 @@ fn rig() -> Rig {
                 "phantom_token_provider tenant {{\nintrospection_endpoint {};\nclient_auth none;\n}}",
                 server.introspection_url()
             ))
+            .file("fleet.key", [7; 32])
+            .allow("/nowhere/store.sock")
             .location("/status", "phantom_token_status html;")
             .location("/other", "phantom_token_status;")
     })
@@ -88,6 +90,7 @@ fn says_when_the_gateway_cannot_be_asked_and_recovers() {
     rig.gateway.reload_with(|_| {
         phantom_token_test::Gateway::builder()
             .protect(&rig.server, &rig.api)
+            .file("fleet.key", [7; 32])
             .location("/status", "phantom_token_status html;")
     });
     browser.wait_for(&format!("{problem} === ''"));
@@ -194,4 +197,26 @@ fn loads_nothing_from_elsewhere() {
     // Any location that shows the numbers can show them so.
     browser.go(&format!("{}/other?format=html", rig.gateway.url()));
     browser.wait_for("document.getElementById('state').textContent.startsWith('Live')");
+}
+
+#[test]
+fn a_store_is_shown_where_there_is_one() {
+    let mut rig = rig();
+    let Some(mut browser) = open(&rig) else { return };
+    assert!(rows(&mut browser, "Store of the fleet").is_empty());
+    let outcome =
+        "[...document.querySelectorAll('.legend li')].find(li => li.textContent === 'store')";
+    browser.wait_for(&format!("{outcome}.hidden"));
+    rig.gateway.reload_with(|builder| {
+        builder
+            .http("phantom_token_key_file fleet.key;")
+            .http("phantom_token_store {\nserver unix:/nowhere/store.sock;\n}")
+    });
+    browser.wait_for(&format!("!{outcome}.hidden"));
+    let store = rows(&mut browser, "Store of the fleet");
+    let [row] = &store[..] else { panic!("{store:?}") };
+    assert_eq!(row[0], "unix:/nowhere/store.sock");
+    assert_eq!(row.len(), 12);
+    assert!(["not in sync", "resting"].contains(&&*row[1]), "{row:?}");
+    assert_eq!((&*row[2], &*row[3], &*row[4]), ("never", "0", "0"));
 }
