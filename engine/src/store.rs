@@ -18,12 +18,16 @@
 pub mod address;
 mod connection;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod hear;
 pub mod keys;
 mod leased;
 pub mod look;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub mod memory;
+#[cfg(test)]
+mod model;
 pub mod names;
 pub mod node;
 pub mod peer;

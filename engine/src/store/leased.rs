@@ -60,6 +60,12 @@ impl Place {
         Bound { form: Form::Value, name, to: &self.lease.0 }
     }
 
+    /// Seals a whole content.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn seal_value(&self, content: &[u8]) -> Option<Vec<u8>> {
+        seal::seal(&self.key, self.of_value(&self.names.value), &[content])
+    }
+
     pub(super) fn seal_marker(&self, marker: &Marker) -> Option<Vec<u8>> {
         seal::seal(&self.key, self.of_marker(), &[&marker.bytes()])
     }

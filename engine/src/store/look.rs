@@ -122,7 +122,7 @@ impl Question {
                     let left = deadline.saturating_duration_since(Instant::now());
                     let until = Instant::now() + self.store.timeout.min(left / 2);
                     let replies = self.store.nodes.ask(&question, until);
-                    looking.replies(replies, began.elapsed(), wall_ms())
+                    looking.replies(self, replies, began.elapsed(), wall_ms())
                 }
                 Step::Sleep(time) => {
                     thread::sleep(time);
@@ -147,8 +147,7 @@ pub(super) enum Step {
 }
 
 /// A look-up that goes on.
-pub(super) struct Looking<'q> {
-    question: &'q Question,
+pub(super) struct Looking {
     /// `None` where it is over before it began.
     at: Option<At>,
     /// How many commands stand before `MGET` in the question that is out.
@@ -201,10 +200,10 @@ enum Worth {
     },
 }
 
-impl<'q> Looking<'q> {
+impl Looking {
     /// Begins a look-up with so much time left, at `wall_ms` (milliseconds since the Unix epoch).
-    pub(super) fn begin(question: &'q Question, left: Duration, wall_ms: u64) -> (Self, Step) {
-        let mut looking = Looking { question, at: None, sets: 0, following: None };
+    pub(super) fn begin(question: &Question, left: Duration, wall_ms: u64) -> (Self, Step) {
+        let mut looking = Looking { at: None, sets: 0, following: None };
         let Some(in_sync) = question.in_sync else {
             let status = StoreStatus::of(StoreResult::Skipped);
             return (looking, Step::Done(Looked::Alone, status));
@@ -231,14 +230,14 @@ impl<'q> Looking<'q> {
         }
         looking.sets = 1 + usize::from(marker.is_some());
         place.get(&mut pipeline);
-        looking.following = looking.worth_following(left);
+        looking.following = Self::worth_following(question, left);
         looking.at = Some(At { in_sync, place, marker });
         (looking, Step::Ask(pipeline))
     }
 
     /// How long to wait for another gateway, where that is worth it.
-    fn worth_following(&self, left: Duration) -> Option<Following> {
-        let Question { store, usual, bypass, .. } = self.question;
+    fn worth_following(question: &Question, left: Duration) -> Option<Following> {
+        let Question { store, usual, bypass, .. } = question;
         let most = store.lock_timeout.min(left / 2);
         if *bypass || most.is_zero() {
             return None;
@@ -269,6 +268,7 @@ impl<'q> Looking<'q> {
     /// Goes on with the replies to what was asked, or with why there are none, so long after it began.
     pub(super) fn replies(
         &mut self,
+        question: &Question,
         replies: Result<Vec<Reply>, StoreError>,
         elapsed: Duration,
         wall_ms: u64,
@@ -283,11 +283,12 @@ impl<'q> Looking<'q> {
             Err(error) => return failed(Some(error)),
         };
         let first = self.sets > 0;
-        self.judge(at, held, first, elapsed, wall_ms)
+        self.judge(question, at, held, first, elapsed, wall_ms)
     }
 
     fn judge(
         &mut self,
+        question: &Question,
         mut at: At,
         held: Held,
         first: bool,
@@ -302,7 +303,7 @@ impl<'q> Looking<'q> {
         // What was there before is bound to another.
         let is_new = at.place.lease == lease;
         at.place.lease = lease;
-        let refreshes = self.question.newer_than.is_some();
+        let refreshes = question.newer_than.is_some();
         let marked = if refreshes { &held.refresh } else { &held.value };
         let is_mine = marked.is_some() && *marked == at.marker;
 
@@ -311,15 +312,16 @@ impl<'q> Looking<'q> {
         };
         let worth = match &held.value {
             Some(value) if !of_form(&held.value, Some(Form::Marker)) => {
-                Some(self.worth(&at, at.place.open(value), first, wall_ms))
+                Some(worth_of(question, &at, at.place.open(value), first, wall_ms))
             }
             _ => None,
         };
         // Beside a value that is to be refreshed, the one who does may have left a word.
         let word = match &held.refresh {
-            Some(word) if of_form(&held.refresh, Some(Form::Value)) => {
-                at.place.open_word(word).map(|word| self.worth(&at, Some(word), first, wall_ms))
-            }
+            Some(word) if of_form(&held.refresh, Some(Form::Value)) => at
+                .place
+                .open_word(word)
+                .map(|word| worth_of(question, &at, Some(word), first, wall_ms)),
             _ => None,
         };
         let came = if first { StoreResult::Hit } else { StoreResult::Wait };
@@ -343,7 +345,7 @@ impl<'q> Looking<'q> {
         let status = StoreStatus { result, remark, ..status };
 
         if is_mine && first {
-            return Step::Done(Looked::Lead(at.place.lead(self.question, true, lay)), status);
+            return Step::Done(Looked::Lead(at.place.lead(question, true, lay)), status);
         }
         let is_marked = marked.as_deref().is_some_and(|marker| at.place.is_marked(marker, wall_ms));
         let follows = self.following.filter(|following| {
@@ -351,7 +353,7 @@ impl<'q> Looking<'q> {
             is_marked && elapsed + following.pause <= following.until
         });
         if let Some(following) = follows {
-            let pause = match self.question.usual {
+            let pause = match question.usual {
                 Some(usual) if first => (usual / 2).max(following.pause),
                 _ => following.pause,
             };
@@ -360,58 +362,63 @@ impl<'q> Looking<'q> {
         }
         // What does not open is of no use to anybody: a word may take its place, too.
         let is_void = result == StoreResult::Void;
-        Step::Done(Looked::Lead(at.place.lead(self.question, is_void, lay)), status)
+        Step::Done(Looked::Lead(at.place.lead(question, is_void, lay)), status)
     }
+}
 
-    /// What an answer or a word is worth, for this question.
-    fn worth(&self, at: &At, opened: Option<Opened>, first: bool, wall_ms: u64) -> Worth {
-        let question = self.question;
-        let not = |result| Worth::Not { result, remark: None, lay: false };
-        let Some(content) = opened.and_then(|opened| value::read(opened.content())) else {
-            let remark = Some(Remark::Unsealed);
-            return Worth::Not { result: StoreResult::Void, remark, lay: false };
-        };
-        let stored = match content {
-            Content::Active(stored) => stored,
-            Content::Nothing => return Worth::NoAnswer,
-            Content::Inactive { asked_ms } => {
-                // Who has waited may have it, whoever comes later only where it would keep it itself.
-                let is_fresh = asked_ms.saturating_add(question.inactive_ms) > wall_ms;
-                let is_believed = asked_ms <= wall_ms.saturating_add(AHEAD_MS);
-                return match !question.bypass && is_believed && (is_fresh || !first) {
-                    true => Worth::Inactive,
-                    false => not(StoreResult::Stale),
-                };
-            }
-        };
-        if stored.asked_ms > wall_ms.saturating_add(AHEAD_MS) {
-            let remark = Some(Remark::Clock);
-            return Worth::Not { result: StoreResult::Stale, remark, lay: false };
+/// What an answer or a word is worth, for this question.
+fn worth_of(
+    question: &Question,
+    at: &At,
+    opened: Option<Opened>,
+    first: bool,
+    wall_ms: u64,
+) -> Worth {
+    let not = |result| Worth::Not { result, remark: None, lay: false };
+    let Some(content) = opened.and_then(|opened| value::read(opened.content())) else {
+        let remark = Some(Remark::Unsealed);
+        return Worth::Not { result: StoreResult::Void, remark, lay: false };
+    };
+    let stored = match content {
+        Content::Active(stored) => stored,
+        Content::Nothing => return Worth::NoAnswer,
+        Content::Inactive { asked_ms } => {
+            // Who has waited may have it, whoever comes later only where it would keep it itself.
+            let is_fresh = asked_ms.saturating_add(question.inactive_ms) > wall_ms;
+            let is_believed = asked_ms <= wall_ms.saturating_add(AHEAD_MS);
+            return match !question.bypass && is_believed && (is_fresh || !first) {
+                true => Worth::Inactive,
+                false => not(StoreResult::Stale),
+            };
         }
-        if stored.asked_ms < at.in_sync.since_ms.saturating_add(MARGIN_MS) {
-            // A purge may have come between that this gateway does not know of.
+    };
+    if stored.asked_ms > wall_ms.saturating_add(AHEAD_MS) {
+        let remark = Some(Remark::Clock);
+        return Worth::Not { result: StoreResult::Stale, remark, lay: false };
+    }
+    if stored.asked_ms < at.in_sync.since_ms.saturating_add(MARGIN_MS) {
+        // A purge may have come between that this gateway does not know of.
+        return not(StoreResult::Stale);
+    }
+    // Before the purges are looked at: what comes later is seen by who compares with this.
+    let asked = question.purges.as_ref().map_or(Moment::NEVER, |purges| purges.now());
+    if let Some(purges) = &question.purges {
+        let asked_ms = stored.asked_ms.saturating_sub(MARGIN_MS);
+        let standing = purges.standing_since(&question.hash, &stored.grant.subjects, asked_ms);
+        if standing != Standing::Good {
             return not(StoreResult::Stale);
         }
-        // Before the purges are looked at: what comes later is seen by who compares with this.
-        let asked = question.purges.as_ref().map_or(Moment::NEVER, |purges| purges.now());
-        if let Some(purges) = &question.purges {
-            let asked_ms = stored.asked_ms.saturating_sub(MARGIN_MS);
-            let standing = purges.standing_since(&question.hash, &stored.grant.subjects, asked_ms);
-            if standing != Standing::Good {
-                return not(StoreResult::Stale);
-            }
-        }
-        if !question.may_forward(stored.grant.signer) {
-            let remark = Some(Remark::UnpublishedKey);
-            return Worth::Not { result: StoreResult::Miss, remark, lay: false };
-        }
-        let lay = Worth::Not { result: StoreResult::Stale, remark: None, lay: true };
-        let is_fresh = wall_ms < stored.end_ms(question.valid_ms);
-        let is_newer = question.newer_than.is_none_or(|known| stored.asked_ms > known);
-        match is_fresh && is_newer && !question.bypass {
-            true => Worth::Found(Found { stored, asked }),
-            false => lay,
-        }
+    }
+    if !question.may_forward(stored.grant.signer) {
+        let remark = Some(Remark::UnpublishedKey);
+        return Worth::Not { result: StoreResult::Miss, remark, lay: false };
+    }
+    let lay = Worth::Not { result: StoreResult::Stale, remark: None, lay: true };
+    let is_fresh = wall_ms < stored.end_ms(question.valid_ms);
+    let is_newer = question.newer_than.is_none_or(|known| stored.asked_ms > known);
+    match is_fresh && is_newer && !question.bypass {
+        true => Worth::Found(Found { stored, asked }),
+        false => lay,
     }
 }
 

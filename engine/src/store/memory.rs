@@ -18,6 +18,13 @@ enum Value {
     Stream(Stream),
 }
 
+#[derive(Clone, Debug)]
+struct Kept {
+    value: Value,
+    end: Option<u64>,
+    order: u64,
+}
+
 /// Entries by their ids, and the last id there was.
 #[derive(Clone, Debug, Default)]
 struct Stream {
@@ -29,8 +36,9 @@ struct Stream {
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     now_ms: u64,
-    /// Values, and when they end.
-    keys: HashMap<Vec<u8>, (Value, Option<u64>)>,
+    /// Values, when they end, and in which order they came.
+    keys: HashMap<Vec<u8>, Kept>,
+    count: u64,
     /// It takes no writes, and says so.
     pub full: Option<ServerError>,
     /// It does not answer.
@@ -77,7 +85,7 @@ impl Contents {
     /// Sets the time, in milliseconds since the Unix epoch; what has ended by then is gone.
     pub fn at(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        self.keys.retain(|_, (_, end)| end.is_none_or(|end| now_ms < end));
+        self.keys.retain(|_, kept| kept.end.is_none_or(|end| now_ms < end));
     }
 
     /// Answers again, after it has done what it was told meanwhile.
@@ -98,34 +106,53 @@ impl Contents {
         self.keys.remove(key).is_some()
     }
 
-    /// All keys there are, in order.
+    /// All keys there are, the oldest first.
     pub fn names(&self) -> Vec<Vec<u8>> {
-        let mut names: Vec<_> = self.keys.keys().cloned().collect();
-        names.sort();
-        names
+        let mut names: Vec<_> = self.keys.iter().collect();
+        names.sort_by_key(|(_, kept)| kept.order);
+        names.into_iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// The bytes of a key; `None` where there are none.
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
         match self.keys.get(key) {
-            Some((Value::Bytes(bytes), _)) => Some(bytes),
+            Some(Kept { value: Value::Bytes(bytes), .. }) => Some(bytes),
             _ => None,
         }
     }
 
     /// Puts bytes under a key, for good.
     pub fn put(&mut self, key: &[u8], bytes: &[u8]) {
-        self.keys.insert(key.to_vec(), (Value::Bytes(bytes.to_vec()), None));
+        self.keep(key, Value::Bytes(bytes.to_vec()), None);
     }
 
     /// When a key ends, in milliseconds since the Unix epoch; `None` where it does not.
     pub fn end(&self, key: &[u8]) -> Option<u64> {
-        self.keys.get(key).and_then(|(_, end)| *end)
+        self.keys.get(key).and_then(|kept| kept.end)
+    }
+
+    fn keep(&mut self, key: &[u8], value: Value, end: Option<u64>) -> &mut Kept {
+        self.count += 1;
+        let kept = Kept { value, end, order: self.count };
+        self.keys.entry(key.to_vec()).insert_entry(kept).into_mut()
+    }
+
+    /// The last id that there was in a stream; `None` where there is none.
+    pub fn last_id(&self, key: &[u8]) -> Option<(u64, u64)> {
+        match self.keys.get(key) {
+            Some(Kept { value: Value::Stream(stream), .. }) => Some(stream.last),
+            _ => None,
+        }
     }
 
     /// Does what it is told.
     pub fn run(&mut self, pipeline: &Pipeline) -> Vec<Reply> {
         commands(pipeline.as_bytes()).iter().map(|words| self.command(words)).collect()
+    }
+
+    /// What the last of the commands comes to.
+    pub fn last(&mut self, pipeline: &Pipeline) -> Option<Reply> {
+        commands(pipeline.as_bytes()).last().map(|words| self.command(words))
     }
 
     fn command(&mut self, words: &[Vec<u8>]) -> Reply {
@@ -144,7 +171,7 @@ impl Contents {
             [b"PEXPIRE", key, life] => {
                 let end = self.now_ms + number(life);
                 let key = self.keys.get_mut(*key);
-                Reply::Integer(key.map(|(_, until)| *until = Some(end)).is_some().into())
+                Reply::Integer(key.map(|kept| kept.end = Some(end)).is_some().into())
             }
             [b"XADD", key, b"MAXLEN", b"~", most, b"*", fields @ ..] => {
                 self.add(key, number(most) as usize, fields)
@@ -189,17 +216,21 @@ impl Contents {
         }
         let life = options.iter().position(|option| *option == b"PX").map(|at| options[at + 1]);
         let end = life.map(|life| self.now_ms + number(life));
-        self.keys.insert(key.to_vec(), (Value::Bytes(value.to_vec()), end));
+        self.keep(key, Value::Bytes(value.to_vec()), end);
         Reply::Simple(b"OK".to_vec())
     }
 
     fn add(&mut self, key: &[u8], most: usize, fields: &[&[u8]]) -> Reply {
-        let new = (Value::Stream(Stream::default()), None);
-        let Value::Stream(stream) = &mut self.keys.entry(key.to_vec()).or_insert(new).0 else {
+        let now_ms = self.now_ms;
+        let kept = match self.keys.contains_key(key) {
+            true => self.keys.get_mut(key),
+            false => Some(self.keep(key, Value::Stream(Stream::default()), None)),
+        };
+        let Some(Kept { value: Value::Stream(stream), .. }) = kept else {
             return Reply::Error(ServerError::WrongType);
         };
         let (ms, sequence) = stream.last;
-        stream.last = if self.now_ms > ms { (self.now_ms, 0) } else { (ms, sequence + 1) };
+        stream.last = if now_ms > ms { (now_ms, 0) } else { (ms, sequence + 1) };
         let fields = fields.iter().map(|field| field.to_vec()).collect();
         stream.entries.insert(stream.last, fields);
         while stream.entries.len() > most {
@@ -210,7 +241,9 @@ impl Contents {
     }
 
     fn entries(&self, key: &[u8], range: std::ops::RangeInclusive<(u64, u64)>) -> Vec<Reply> {
-        let Some((Value::Stream(stream), _)) = self.keys.get(key) else { return Vec::new() };
+        let Some(Kept { value: Value::Stream(stream), .. }) = self.keys.get(key) else {
+            return Vec::new();
+        };
         let entry = |((ms, sequence), fields): (&(u64, u64), &Vec<Vec<u8>>)| {
             Reply::Array(vec![
                 Reply::Bulk(format!("{ms}-{sequence}").into_bytes()),
@@ -259,4 +292,14 @@ fn id(text: &[u8]) -> (u64, u64) {
             (number(ms.as_bytes()), number(sequence.as_bytes()))
         }
     }
+}
+
+/// The pipeline that these bytes are.
+#[cfg(test)]
+pub(super) fn again(bytes: &[u8]) -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    for words in commands(bytes) {
+        pipeline.command(&words.iter().map(|word| &word[..]).collect::<Vec<_>>());
+    }
+    pipeline
 }

@@ -34,8 +34,9 @@ const COUNT: usize = 1_000;
 /// After so many answers that cannot be understood, one after the other, there is a gap.
 const UNREADABLE: u8 = 3;
 
-/// The least time from one beginning to the next after a gap.
-const ANEW_MS: u64 = 1_000;
+/// The least time from one beginning to the next after a gap: what is purged meanwhile is heard after
+/// it, and within a second.
+const ANEW_MS: u64 = 500;
 
 /// How far ahead a purge's time is believed, in milliseconds.
 const AHEAD_MS: u64 = 5_000;

@@ -151,6 +151,15 @@ pub(super) fn active(grant: &Grant, asked_ms: u64, until_ms: Option<u64>, stale:
     out
 }
 
+/// All that is sealed of an active answer.
+#[cfg(any(test, fuzzing))]
+pub(super) fn written(stored: &Stored) -> Vec<u8> {
+    let Stored { grant, asked_ms, until_ms, may_stale } = stored;
+    let front = active(grant, *asked_ms, *until_ms, *may_stale);
+    assert!(front.len() <= MOST_BESIDES);
+    [&front[..], &grant.jwt, &grant.scope, &grant.claims].concat()
+}
+
 /// The word that says inactive.
 pub(super) fn inactive(asked_ms: u64) -> Vec<u8> {
     [&[INACTIVE][..], &asked_ms.to_be_bytes()].concat()

@@ -6,7 +6,8 @@
 //! was found once is seen again. What is accepted is judged by other code than that under test:
 //! `serde_json`'s values, or a few plain lines.
 //!
-//! It is compiled as a module of the engine: two targets, `arena` and `http`, look into private parts.
+//! It is compiled as a module of the engine: `arena`, `http`, `store_event` and `store_value` look into
+//! private parts.
 //! The other judges use what is public.
 
 mod authorization;
@@ -32,6 +33,7 @@ pub use self::purge::purge;
 pub use self::store_replies::store_replies;
 pub use crate::arena::fuzzing::arena;
 pub use crate::client::fuzzing::http;
+pub use crate::store::fuzzing::{store_event, store_value};
 
 #[cfg(test)]
 mod tests {
@@ -78,7 +80,9 @@ mod tests {
         jose_key,
         jose_mint,
         purge,
+        store_event,
         store_replies,
+        store_value,
     );
 
     #[test]

@@ -20,6 +20,12 @@ pub(crate) fn purges_in_turn(wall_ms: u64) -> Purges {
     unsafe { Purges::create(block, SIZE, wall_ms) }.expect("the block fits")
 }
 
+/// A new zone in place of whatever was in a [`block`], which nobody uses any more.
+pub(crate) fn purges_again(block: NonNull<u8>, wall_ms: u64) -> Purges {
+    // SAFETY: the block is large enough and never freed; the caller has no use of what was in it.
+    unsafe { Purges::create(block, SIZE, wall_ms) }.expect("the block fits")
+}
+
 /// Memory for a zone, with anything in it.
 pub(crate) fn block() -> NonNull<u8> {
     let size = Size::from_size_align(SIZE, ALIGN).expect("a size");

@@ -79,7 +79,7 @@ impl Fleet {
             step = match step {
                 Step::Ask(asked) => {
                     let replies = question.store.nodes.ask(&asked, Instant::now());
-                    looking.replies(replies, elapsed(), self.now.get())
+                    looking.replies(question, replies, elapsed(), self.now.get())
                 }
                 Step::Sleep(time) => {
                     assert!(time >= LOOK, "{time:?}");

@@ -33,14 +33,6 @@ fn answers() -> impl Strategy<Value = Stored> {
     )
 }
 
-/// What is sealed of an answer.
-fn written(stored: &Stored) -> Vec<u8> {
-    let Stored { grant, asked_ms, until_ms, may_stale } = stored;
-    let front = active(grant, *asked_ms, *until_ms, *may_stale);
-    assert!(front.len() <= MOST_BESIDES);
-    [&front[..], &grant.jwt, &grant.scope, &grant.claims].concat()
-}
-
 proptest! {
     #[test]
     fn an_answer_reads_as_it_was(stored in answers()) {

@@ -1,0 +1,126 @@
+//! The whole protocol as a model: gateways that come and go, each with answers of its own, a store that
+//! has accidents, an authorization server, and operators who revoke tokens and purge them. Time is
+//! simulated, and a seed makes a run what it is.
+//!
+//! What must hold: a request that comes more than a second after a purge was acknowledged is not served
+//! what the server said before. Two cases are not of the protocol's making and are counted apart: a
+//! gateway that has not heard the store since the purge was acknowledged, and answers that a gateway
+//! renews after a gap, of which it serves some for ten seconds yet.
+
+use std::collections::BTreeMap;
+
+mod chaos;
+mod gateway;
+mod run;
+mod world;
+
+pub(super) use self::run::{Mutant, Policy, Setting, run};
+
+/// Tokens there are, and users whose they are.
+const TOKENS: usize = 24;
+const USERS: usize = 8;
+
+/// For how long gateways keep answers, in milliseconds.
+const VALID_MS: u64 = 4_000;
+
+/// What was served and what happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Numbers {
+    /// Requests served from a gateway's own answers, from the store, by a call.
+    pub(super) own: u64,
+    pub(super) store: u64,
+    pub(super) calls: u64,
+    /// Requests that were not served: too many calls were in vain.
+    pub(super) failed: u64,
+    /// Purges that the store has acknowledged, and that it has not.
+    pub(super) acknowledged: u64,
+    pub(super) refused: u64,
+    /// Gaps at all gateways.
+    pub(super) gaps: u64,
+    /// Accidents by their names.
+    pub(super) accidents: BTreeMap<&'static str, u64>,
+    /// Gateways that began.
+    pub(super) gateways: u64,
+    /// Answers older than a purge acknowledged more than a second before.
+    pub(super) wrong: u64,
+    /// The same, by gateways that were cut off.
+    pub(super) cut_off: u64,
+    /// The same, by gateways that renew their answers after a gap.
+    pub(super) renewing: u64,
+}
+
+impl Numbers {
+    fn add(&mut self, other: &Numbers) {
+        let Numbers { own, store, calls, failed, acknowledged, refused, .. } = other;
+        self.own += own;
+        self.store += store;
+        self.calls += calls;
+        self.failed += failed;
+        self.acknowledged += acknowledged;
+        self.refused += refused;
+        self.gaps += other.gaps;
+        self.gateways += other.gateways;
+        self.wrong += other.wrong;
+        self.cut_off += other.cut_off;
+        self.renewing += other.renewing;
+        for (name, count) in &other.accidents {
+            *self.accidents.entry(name).or_default() += count;
+        }
+    }
+}
+
+/// Runs so many seeds, each for so many seconds.
+fn runs(setting: Setting, seeds: std::ops::Range<u64>, seconds: u64) -> Numbers {
+    let mut all = Numbers::default();
+    for seed in seeds {
+        all.add(&run(setting, seed, seconds));
+    }
+    all
+}
+
+/// How long the long form is, in simulated seconds (`STORE_MODEL_SECONDS`).
+fn seconds() -> u64 {
+    let set = std::env::var("STORE_MODEL_SECONDS").ok().and_then(|text| text.parse().ok());
+    set.unwrap_or(120)
+}
+
+/// A run is as long; a longer one has more seeds.
+const RUN_SECONDS: u64 = 20;
+
+fn all(policy: Policy) -> Numbers {
+    let setting = Setting { policy, ..Setting::default() };
+    let numbers = runs(setting, 0..seconds().div_ceil(RUN_SECONDS), RUN_SECONDS);
+    eprintln!("{policy:?}: {numbers:#?}");
+    assert!(numbers.own > 1_000 && numbers.store > 100 && numbers.calls > 1_000, "{numbers:?}");
+    assert!(numbers.acknowledged > 50 && numbers.gaps > 5, "{numbers:?}");
+    numbers
+}
+
+#[test]
+fn nothing_purged_comes_back() {
+    assert_eq!(all(Policy::Forget).wrong, 0);
+}
+
+#[test]
+fn nothing_purged_comes_back_where_answers_are_renewed_after_a_gap() {
+    assert_eq!(all(Policy::Renew).wrong, 0);
+}
+
+#[test]
+fn a_seed_makes_a_run_what_it_is() {
+    for seed in 0..3 {
+        let [one, other] = [(); 2].map(|()| run(Setting::default(), seed, 5));
+        assert_eq!(one, other);
+    }
+}
+
+/// Each guard that is taken out shows.
+#[test]
+fn the_model_sees_what_it_is_there_for() {
+    for mutant in Mutant::ALL {
+        let setting = Setting { mutant: Some(mutant), ..Setting::default() };
+        let found = (0..100).find(|seed| run(setting, *seed, RUN_SECONDS).wrong > 0);
+        eprintln!("{mutant:?}: seed {found:?}");
+        assert!(found.is_some(), "{mutant:?} shows nowhere");
+    }
+}
