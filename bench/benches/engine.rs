@@ -8,6 +8,7 @@ use divan::Bencher;
 use phantom_token_engine::answer::claims::{self, Wanted};
 use phantom_token_engine::answer::facts::Facts;
 use phantom_token_engine::answer::scope;
+use phantom_token_engine::answer::subjects::{Subject, Subjects};
 use phantom_token_engine::answer::{self, Forward};
 use phantom_token_engine::http::cache_control::Caching;
 use phantom_token_engine::http::response::Response;
@@ -16,6 +17,7 @@ use phantom_token_engine::jose::key::SigningKey;
 use phantom_token_engine::jose::mint::{self, Claims, Terms};
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::{Cached, Local};
+use phantom_token_engine::shared::purges::{self, Purges};
 use phantom_token_engine::shared::state::{self, State};
 use phantom_token_engine::token::bearer::{self, TokenSyntax};
 use phantom_token_engine::token::key::{HashKey, Key};
@@ -77,6 +79,38 @@ fn find_in_worker_cache(bencher: Bencher<'_, '_>, entries: u32) {
         next += 1;
         local.get(key, state.generation(&key.token)).is_some()
     });
+}
+
+/// Comparing it with what was purged: where nothing was since the last time, and where each of its five
+/// words is looked at.
+#[divan::bench(args = ["nothing purged", "purged since"])]
+fn compare_with_purges(bencher: Bencher<'_, '_>, what: &str) {
+    let (state, purges, key) = (state(), purges(), HashKey([7; 16]));
+    let entries: Vec<_> = (0..1024_u32)
+        .map(|n| {
+            let token = key.token(&n.to_le_bytes());
+            let names = Subject::ALL.map(|subject| Some(subject.hash(&key, &n.to_le_bytes())));
+            let (subjects, asked) = (Subjects(names), purges.now());
+            let facts = Facts { subjects, asked, ..Facts::default() };
+            (Cached::new(&facts, state.generation(&token), 1).expect("memory"), token)
+        })
+        .collect();
+    let mut next = 0;
+    let mut turn = || {
+        next += 1;
+        &entries[next % entries.len()]
+    };
+    if what == "nothing purged" {
+        bencher.bench_local(|| {
+            let (entry, token) = turn();
+            black_box(entry).standing(black_box(Some(purges)), token)
+        });
+    } else {
+        bencher.bench_local(|| {
+            let (entry, token) = turn();
+            purges.standing(token, black_box(&entry.subjects), entry.asked)
+        });
+    }
 }
 
 /// A claim for a variable: read of the JWT, and as its entry remembers it.
@@ -158,6 +192,16 @@ fn signing_key(algorithm: &str) -> SigningKey {
         _ => include_bytes!("../../engine/src/jose/tests/keys/rsa2048.pem"),
     };
     SigningKey::from_pem(pem).expect("a key")
+}
+
+/// A zone of purges that is never given back.
+fn purges() -> Purges {
+    let layout = Layout::from_size_align(purges::SIZE, 4096).expect("a size");
+    // SAFETY: the size is not zero; the memory is aligned, as long as said, and leaked.
+    unsafe {
+        let base = NonNull::new(alloc_zeroed(layout)).expect("memory");
+        Purges::create(base, purges::SIZE, 1_700_000_000_000).expect("a zone of purges")
+    }
 }
 
 /// A state zone that is never given back.

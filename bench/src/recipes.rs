@@ -102,6 +102,18 @@ pub(crate) fn module_tls<'a>(
     Recipe { name: "phantom token, https", files, ..recipe }
 }
 
+/// This module, where purges are taken.
+pub(crate) fn module_purgeable<'a>(
+    binary: &'a Path,
+    module: &Path,
+    server: u16,
+    threads: u32,
+) -> Recipe<'a> {
+    let mut recipe = self::module(binary, module, server, threads);
+    recipe.server += " location = /purge { client_body_buffer_size 128k; phantom_token_purge; }";
+    recipe
+}
+
 /// This module, with a claim for the API.
 pub(crate) fn module_claim<'a>(
     binary: &'a Path,

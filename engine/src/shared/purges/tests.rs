@@ -10,6 +10,7 @@ use crate::answer::facts::Facts;
 use crate::local::Cached;
 use crate::shared::state::Generation;
 use crate::shared::state::testing::{interrupted, killed, state};
+use crate::token::key::HashKey;
 
 const WALL: u64 = 1_700_000_000_000;
 const NOBODY: Subjects = Subjects([None; 4]);
@@ -294,6 +295,47 @@ fn threads_that_purge_and_compare_at_once() {
         over.store(true, Ordering::Relaxed);
         assert!(ended.into_iter().all(|ended| ended.is_ok()));
     });
+}
+
+/// Ten users log out in each second, of whom no answer is kept; all others are seen in each second, and
+/// asked about every five minutes.
+#[test]
+fn as_many_neighbours_lose_an_answer_as_stripes_and_purges_say() {
+    const USERS: u32 = 4_000;
+    const SECONDS: u64 = 1_200;
+    const LOGOUTS: u64 = 10;
+    const VALID: u64 = 300;
+    let (purges, key) = (purges(WALL), HashKey([7; 16]));
+    let sub = |name: String| Subject::Sub.hash(&key, name.as_bytes());
+    let mut users: Vec<_> = (0..USERS)
+        .map(|nth| {
+            let subjects = naming(Subject::Sub, sub(format!("user-{nth}")));
+            (key.token(&nth.to_le_bytes()), subjects, purges.now())
+        })
+        .collect();
+    let (mut lost, mut told_apart, mut asked_anyway) = (0_u64, 0_u64, 0_u64);
+    for second in 0..SECONDS {
+        for nth in 0..LOGOUTS {
+            let gone = sub(format!("gone-{second}-{nth}"));
+            purges.purge(Purged::Subject(Subject::Sub, gone), WALL + 1_000 * second + nth);
+        }
+        for (nth, (token, subjects, asked)) in users.iter_mut().enumerate() {
+            let standing = purges.standing(token, subjects, *asked);
+            lost += u64::from(standing != Standing::Good);
+            told_apart += u64::from(standing == Standing::Neighbour);
+            let runs_out = (second + nth as u64).is_multiple_of(VALID);
+            asked_anyway += u64::from(runs_out);
+            if standing != Standing::Good || runs_out {
+                *asked = purges.now();
+            }
+        }
+    }
+    let calculated = u64::from(USERS) * SECONDS * LOGOUTS / STRIPES as u64;
+    eprintln!(
+        "lost {lost} ({told_apart} told apart), calculated {calculated}, run out {asked_anyway}"
+    );
+    assert!(lost.abs_diff(calculated) < calculated / 8, "{lost}, not about {calculated}");
+    assert!(told_apart > lost * 7 / 8, "{told_apart} of {lost}");
 }
 
 /// What happens, one after the other.
