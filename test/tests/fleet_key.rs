@@ -26,7 +26,7 @@ fn with_keys(builder: Builder, keys: &str) -> Builder {
         .file("keys.conf", keys)
         .file("old.key", OLD)
         .file("new.key", NEW)
-        .allow("/nowhere/store.sock")
+        .allow("/store.sock")
 }
 
 fn rig(keys: &str) -> Rig {
