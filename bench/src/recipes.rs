@@ -128,6 +128,18 @@ pub(crate) fn module_claim<'a>(
     }
 }
 
+/// This module, which renews answers in use.
+pub(crate) fn module_ahead<'a>(
+    binary: &'a Path,
+    module: &Path,
+    server: u16,
+    threads: u32,
+) -> Recipe<'a> {
+    let mut recipe = self::module(binary, module, server, threads);
+    recipe.http += "\nphantom_token_cache_refresh_ahead 60s;";
+    recipe
+}
+
 /// This module, with an audience and a requirement over a claim.
 pub(crate) fn module_require<'a>(
     binary: &'a Path,

@@ -1,5 +1,6 @@
 //! What is measured, in the order of the tables.
 
+mod ends;
 mod engine;
 mod fleet;
 mod gateways;
@@ -17,7 +18,7 @@ const JWT: usize = 1024;
 /// Runs all that is wanted.
 pub(crate) fn run(settings: &Settings, report: &mut Report) -> Result<(), String> {
     type Scenario = fn(&Settings, &mut Report) -> Result<(), String>;
-    let all: [(&str, bool, Scenario); 13] = [
+    let all: [(&str, bool, Scenario); 14] = [
         ("warm", true, gateways::warm),
         ("latency", true, gateways::latency),
         ("cold", true, misses::cold),
@@ -29,6 +30,7 @@ pub(crate) fn run(settings: &Settings, report: &mut Report) -> Result<(), String
         ("zone", true, engine::zone),
         ("start", true, gateways::start),
         ("memory", true, gateways::memory),
+        ("ends", false, ends::run),
         ("profile", false, profile::run),
         ("fleet", false, fleet::run),
     ];

@@ -30,14 +30,23 @@ pub(super) fn run(_: &Settings, report: &mut Report) -> Result<(), String> {
     let directory = workspace().join("build/bench");
     fs::create_dir_all(&directory).map_err(|error| error.to_string())?;
     let mut rows = Vec::new();
-    for what in
-        ["plain", "hit", "purgeable", "claim", "require", "miss", "minted-hit", "minted-miss"]
-    {
+    for what in [
+        "plain",
+        "hit",
+        "purgeable",
+        "ahead",
+        "claim",
+        "require",
+        "miss",
+        "minted-hit",
+        "minted-miss",
+    ] {
         progress(what);
         let (nginx, module) = (&programs.nginx, &programs.module);
         let recipe = match what {
             "plain" => recipes::plain(nginx),
             "purgeable" => recipes::module_purgeable(nginx, module, server.port(), 4),
+            "ahead" => recipes::module_ahead(nginx, module, server.port(), 4),
             "claim" => recipes::module_claim(nginx, module, server.port(), 4),
             "require" => recipes::module_require(nginx, module, server.port(), 4),
             "minted-hit" | "minted-miss" => {
@@ -77,6 +86,7 @@ pub(super) fn run(_: &Settings, report: &mut Report) -> Result<(), String> {
         rows.push(vec![
             match what {
                 "purgeable" => "hit, where purges are taken",
+                "ahead" => "hit, answers renewed ahead",
                 "claim" => "hit, a claim in a header",
                 "require" => "hit, an audience and a requirement",
                 _ => what,

@@ -226,3 +226,70 @@ fn a_bypass_that_came_meanwhile_stands() {
     }
     assert_eq!(rig.server.introspections(), 3);
 }
+
+/// Tokens, each of which is revoked at another time of its answer's life.
+#[test]
+fn a_revoked_token_in_use_is_gone_earlier() {
+    const TOKENS: u64 = 48;
+    const STEP: u64 = 5;
+    let rig = rig_with(AuthorizationServer::start(), 2, |builder, _| {
+        builder
+            .count_calls()
+            .http("phantom_token_cache_valid 300s;")
+            .location("/ahead", &shown("phantom_token_cache_refresh_ahead 60s;"))
+            .location("/metrics", "phantom_token_status;")
+    });
+    let gone_after = |target: &str| {
+        let tokens: Vec<_> = (0..TOKENS).map(|_| long_lived(&rig)).collect();
+        let mut gone: Vec<Option<u64>> = vec![None; tokens.len()];
+        for at in (0..=305).step_by(STEP as usize) {
+            for (nth, token) in tokens.iter().enumerate() {
+                // All within the 240 seconds in which no answer is renewed yet.
+                let revoked = 240 * nth as u64 / TOKENS / STEP * STEP;
+                if at == revoked && at > 0 {
+                    rig.server.revoke(&token.token);
+                }
+                let status = rig.gateway.get_as(target, &token.token).status;
+                if status == 401 && gone[nth].is_none() {
+                    gone[nth] = Some(at - revoked);
+                }
+            }
+            rig.gateway.wait_for_metrics("no call", |metrics| {
+                metrics.get("introspections_pending") == 0.0
+            });
+            rig.gateway.pass_time(STEP as u32 * SECOND);
+        }
+        // Those that were revoked before the first request came never worked.
+        let gone: Vec<u64> = gone.into_iter().skip(1).map(|after| after.expect("gone")).collect();
+        let (most, sum) = (gone.iter().max().copied(), gone.iter().sum::<u64>());
+        let mean = sum / gone.len() as u64;
+        println!("{target}: a revoked token worked for {mean} s in the mean, {most:?} s at most");
+        (mean, most)
+    };
+    let (without, with) = (gone_after("/shown"), gone_after("/ahead"));
+    assert!(with.0 + 20 < without.0 && with.1 < without.1, "{without:?} {with:?}");
+}
+
+#[test]
+fn each_location_renews_by_its_own_times() {
+    let rig = refreshing(1, |builder| {
+        builder
+            .location("/short", &shown("phantom_token_cache_valid 12s;"))
+            .location("/off", &shown("phantom_token_cache_refresh_ahead 0;"))
+    });
+    let token = long_lived(&rig);
+    assert_eq!(pass(&rig.gateway, "/shown", &token), "MISS");
+    // A third of twelve seconds: from eight, to ten, on.
+    for (passed, target, calls) in
+        [(7, "/short", 1), (0, "/off", 1), (4, "/shown", 1), (0, "/off", 1), (0, "/short", 2)]
+    {
+        rig.gateway.pass_time(Duration::from_secs(passed));
+        assert_eq!(pass(&rig.gateway, target, &token), "HIT", "{target}");
+        rig.server.wait_for_introspections(calls);
+        wait_for_refreshes(&rig.gateway, "active", calls as usize - 1);
+    }
+    rig.gateway.pass_time(11 * SECOND);
+    assert_eq!(pass(&rig.gateway, "/shown", &token), "HIT");
+    assert_eq!(pass(&rig.gateway, "/off", &token), "HIT");
+    assert_eq!(rig.server.introspections(), 2);
+}

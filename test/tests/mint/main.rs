@@ -6,5 +6,6 @@ mod hostile;
 mod identity;
 mod keys;
 mod lifetimes;
+mod refresh;
 mod rotation;
 mod support;
