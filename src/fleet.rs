@@ -21,6 +21,7 @@ use crate::nginx::sys::*;
 use crate::nginx::timer::Timer;
 use crate::worker::Worker;
 
+mod offline;
 mod thread;
 mod tidings;
 

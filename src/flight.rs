@@ -181,8 +181,8 @@ fn look(desk: &mut Desk, question: &Question<'_>) -> Look<FlightId> {
     let Some(zone) = question.shared_in() else {
         return Look::Lead(None, desk.worker.as_of(&key.token));
     };
-    let (times, deadline) = (&question.policy.cache, question.deadline);
-    let query = Query { zone, key, times, deadline };
+    let (times, deadline) = (question.policy.times(&desk.worker), question.deadline);
+    let query = Query { zone, key, times: &times, deadline };
     let (flights, purges) = (&mut desk.flights, desk.worker.purges);
     cache::look(&mut desk.worker, &query, |as_of| {
         let purged = purges.map_or(Moment::NEVER, |purges| purges.purged(&key.token));

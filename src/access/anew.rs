@@ -55,7 +55,8 @@ pub(super) fn stale(
         return None;
     }
     desk::with(|desk| {
-        let grant = cache::stale(&mut desk.worker, zone, key, &policy.cache)?;
+        let times = policy.times(&desk.worker);
+        let grant = cache::stale(&mut desk.worker, zone, key, &times)?;
         if policy.forward == Forward::Mint && !policy.may_forward_minted(grant.signer) {
             return None;
         }

@@ -125,7 +125,6 @@ pub(crate) struct Policy {
     pub(crate) uses_store: bool,
     /// For how long own answers serve while the store is not heard, in milliseconds; `None`: to their
     /// own end.
-    #[expect(dead_code, reason = "what asks the store is to come")]
     pub(crate) offline_valid_ms: Option<u64>,
     /// From the moment a request asks, in milliseconds.
     pub(crate) timeout_ms: u64,

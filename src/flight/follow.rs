@@ -43,7 +43,8 @@ impl Flight {
     pub(super) fn look_again(mut self: Box<Self>, desk: &mut Desk) -> Option<Box<Self>> {
         let deadline = self.latest_deadline();
         let Some(zone) = &self.policy.zone else { return Some(self) };
-        let query = Query { zone, key: &self.key, times: &self.policy.cache, deadline };
+        let times = self.policy.times(&desk.worker);
+        let query = Query { zone, key: &self.key, times: &times, deadline };
         match cache::look_again::<FlightId>(&mut desk.worker, &query) {
             Look::Known(finding) => self.tell_of_others(desk, &finding),
             Look::Doubted(cached, _) => self.tell_of_others(desk, &Finding::Active(cached)),

@@ -75,6 +75,11 @@ impl StoreHealth {
         Some(self.heard.get()).filter(|ms| *ms > 0)
     }
 
+    /// Whether it was not heard in the last so many milliseconds, or never.
+    pub fn is_unheard_for(&self, ms: u64, now_ms: u64) -> bool {
+        self.last_heard().is_none_or(|heard| now_ms.saturating_sub(heard) > ms)
+    }
+
     /// Whether all purges up to when it was heard last are known: said by the thread that hears it.
     pub fn set_in_sync(&self, in_sync: bool) {
         self.in_sync.set(in_sync.into());
@@ -162,6 +167,8 @@ mod tests {
         assert_eq!(store.last_heard(), Some(7));
         assert!(store.is_in_sync(7) && store.is_in_sync(7 + HEARD_MS));
         assert!(!store.is_in_sync(8 + HEARD_MS), "not heard for too long");
+        assert!(!store.is_unheard_for(20, 27) && store.is_unheard_for(20, 28));
+        assert!(health().is_unheard_for(20, 7), "never");
         store.set_in_sync(false);
         assert!(!store.is_in_sync(7));
         store.set_peers(StorePeer::OtherKey, 2);
