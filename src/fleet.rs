@@ -12,7 +12,7 @@ use std::time::Instant;
 use phantom_token_engine::shared::health::Limits;
 use phantom_token_engine::shared::purges::Purges;
 use phantom_token_engine::store::hear::{Clock, HearOptions};
-use phantom_token_engine::store::{Counting, Node, Store};
+use phantom_token_engine::store::{Counting, Node, Store, peer};
 
 use crate::conf::MainConf;
 use crate::flight::desk::{self, Desk};
@@ -49,6 +49,8 @@ struct Heard {
     limits: Limits,
     /// Tells the store, the prefix and the key from others.
     tag: u64,
+    /// What is asked of which servers.
+    configuration: [u8; 32],
 }
 
 impl Fleet {
@@ -89,7 +91,9 @@ impl Heard {
         let place = format!("{} {} ", node.label(), node.database());
         let what = [place.as_bytes(), store.names().stream()].concat();
         let tag = store.keys().first().hash_key().name(KIND, &what).get();
-        Some(Self { node, store, purges: worker.purges?, limits: made.limits, tag })
+        let configuration = peer::configuration([]);
+        let (purges, limits) = (worker.purges?, made.limits);
+        Some(Self { node, store, purges, limits, tag, configuration })
     }
 
     fn count(&self, node: &Node, worker: &Worker) {
@@ -114,6 +118,8 @@ impl Heard {
             state: worker.state,
             purges: self.purges,
             shard: worker.state.shard(worker.slot.unwrap_or(pid() as u8)),
+            configuration: self.configuration,
+            version: env!("CARGO_PKG_VERSION"),
         }
     }
 }

@@ -72,6 +72,14 @@ pub(super) fn say(worker: &Worker, label: &str, told: Told) {
                 );
             }
         }
+        Tiding::OtherKey => {
+            if is_due(Notice::StoreRemark, "key in force") {
+                warning!(
+                    Cycle,
+                    "another gateway at the store \"{label}\" has another phantom_token_key_file in force: no answers are shared with it"
+                );
+            }
+        }
         Tiding::Unreadable => {
             if is_due(Notice::StoreRemark, "event") {
                 warning!(

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use super::event::GatewayId;
 use super::keys::FleetKeys;
 use super::names::{Epoch, Names};
+use super::peer::{self, Line};
 use super::sync::{BLOCK, Listener, Position};
 use super::{Nodes, Reply, StoreError};
-use crate::shared::counters::{Shard, StoreGap, StorePurge};
+use crate::shared::counters::{Shard, StoreGap, StorePeer, StorePurge};
 use crate::shared::health::Limits;
 use crate::shared::hearing::{Heard, Lease};
 use crate::shared::purges::{Purges, wall_ms};
@@ -51,6 +52,10 @@ pub struct HearOptions {
     pub purges: Purges,
     /// Where it is counted.
     pub shard: &'static Shard,
+    /// What this gateway asks which servers ([`peer::configuration`]).
+    pub configuration: [u8; 32],
+    /// The module's version.
+    pub version: &'static str,
 }
 
 /// What an operator is to know.
@@ -70,6 +75,8 @@ pub enum Tiding {
     TooManyGaps,
     /// Events that do not open.
     Unreadable,
+    /// Another gateway has another key in force.
+    OtherKey,
 }
 
 /// Whoever hears.
@@ -81,6 +88,9 @@ pub struct Hearer {
     failing: bool,
     /// The last position that was noted.
     noted: Option<Position>,
+    gateway: GatewayId,
+    /// When it last told of this gateway.
+    told: Option<Instant>,
     tidings: Vec<Tiding>,
 }
 
@@ -127,8 +137,9 @@ impl Hearer {
         let listener = Listener::new(keys.clone(), names.clone(), gateway, known);
         let begins_anew = known.is_none() && !hearing.is_new();
         let tidings = Vec::new();
+        let (failing, noted, told) = (false, known, None);
         let mut hearer =
-            Hearer { options, listener, lease, clock, failing: false, noted: known, tidings };
+            Hearer { options, listener, lease, clock, failing, noted, gateway, told, tidings };
         if known.is_none() {
             hearer.options.state.store().set_in_sync(false);
         }
@@ -215,8 +226,36 @@ impl Hearer {
         if std::mem::take(&mut self.failing) {
             self.tidings.push(Tiding::Back);
         }
+        if heard.in_sync {
+            self.tell();
+        }
         // An answer that waits for nothing would come again and again.
         heard.in_sync || heard.position.is_some() || self.nap(UNSETTLED)
+    }
+
+    /// Tells of this gateway, where it is time, and counts the others. Nothing depends on it: what fails
+    /// here fails where purges are heard, too, and is told there.
+    fn tell(&mut self) {
+        if self.told.is_some_and(|told| told.elapsed() < peer::EVERY) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        let HearOptions { nodes, keys, names, timeout, state, configuration, .. } = &self.options;
+        let line = Line {
+            gateway: self.gateway,
+            configuration: *configuration,
+            at_ms: wall_ms(),
+            version: self.options.version.to_owned(),
+        };
+        let Some(question) = line.question(keys, names) else { return };
+        let Ok(replies) = nodes.ask(&question, Instant::now() + *timeout) else { return };
+        let Some(peers) = line.answer(keys, names, &replies) else { return };
+        for peer in StorePeer::ALL {
+            state.store().set_peers(*peer, peers.count(*peer));
+        }
+        if peers.count(StorePeer::OtherKey) > 0 {
+            self.tidings.push(Tiding::OtherKey);
+        }
     }
 
     /// What is kept from before may have been purged: it is asked for anew.

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::answer::subjects::Subjects;
-use crate::shared::counters::{StoreErrorReason, StorePurge};
+use crate::shared::counters::{StoreErrorReason, StorePeer, StorePurge};
 use crate::shared::purges::testing::purges;
 use crate::shared::purges::{Moment, Standing};
 use crate::shared::state::testing::{at, state};
@@ -48,6 +48,8 @@ impl Gateway {
             state: self.state,
             purges: self.purges,
             shard: self.state.shard(0),
+            configuration: [1; 32],
+            version: "1.2.3",
         }
     }
 
@@ -250,6 +252,26 @@ fn a_full_store_is_heard_on_and_said_to_be_full() {
     memory.0.lock().full = Some(ServerError::Oom);
     assert_eq!(hearer.turn(), Some(vec![]));
     assert!(gateway.is_in_sync());
+}
+
+#[test]
+fn gateways_see_each_other() {
+    let memory = Memory::default();
+    let (one, other) = (Gateway::at(&memory), Gateway::at(&memory));
+    settle(&mut one.hearer(7), &one);
+    settle(&mut other.hearer(7), &other);
+    let seen = |gateway: &Gateway| {
+        StorePeer::ALL.iter().map(|peer| gateway.state.store().peers(*peer)).collect::<Vec<_>>()
+    };
+    assert_eq!((seen(&one), seen(&other)), (vec![0, 0, 0], vec![1, 0, 0]));
+    let configured = HearOptions { configuration: [2; 32], ..one.options() };
+    settle(&mut one.hearer_of(8, configured), &one);
+    assert_eq!(seen(&one), [0, 1, 0]);
+    let keys = Arc::new(FleetKeys::new(&[&[6; 32]]).unwrap());
+    let mut third = Gateway::at(&memory);
+    third.keys = keys;
+    assert!(settle(&mut third.hearer(7), &third).contains(&Tiding::OtherKey));
+    assert_eq!(seen(&third), [0, 0, 2]);
 }
 
 #[test]
