@@ -296,6 +296,16 @@ fn what_was_asked_for_before_a_purge_does_not_serve() {
 }
 
 #[test]
+fn what_is_missed_while_a_look_up_goes_on_voids_its_answer() {
+    let fleet = Fleet::new();
+    fleet.answered(&fleet.question(), b"jwt");
+    let question = fleet.question();
+    // The question has stood in a queue; what was heard when it was made is not true any more.
+    question.purges.expect("purges").gap(NOW, 1);
+    assert_eq!(fleet.finds(&question), Err(StoreResult::Stale));
+}
+
+#[test]
 fn what_was_asked_for_before_purges_are_known_does_not_serve() {
     let fleet = Fleet::new();
     fleet.answered(&fleet.question(), b"jwt");

@@ -14,7 +14,7 @@ use super::world::{NAMES, World};
 use super::{TOKENS, VALID_MS};
 use crate::answer::subjects::Subjects;
 use crate::shared::purges::testing::{block, purges_again};
-use crate::shared::purges::{Moment, Purged, Purges, Standing};
+use crate::shared::purges::{DOUBTED_MS, Moment, Purged, Purges, Standing};
 use crate::store::event::GatewayId;
 use crate::store::keys::FleetKeys;
 use crate::store::purge::{Purge, Target};
@@ -33,9 +33,6 @@ const HEARD_MS: u64 = 1_500;
 /// After so many failures the store rests, for so long.
 const FAILURES: u32 = 3;
 const REST_MS: u64 = 1_000;
-
-/// Answers that are renewed after a gap are so within this time.
-const RENEWED_MS: u64 = 10_000;
 
 /// An answer.
 #[derive(Clone, Copy)]
@@ -75,8 +72,8 @@ pub(super) struct Gateway {
     acknowledged: u64,
     failures: u32,
     rests_until: u64,
-    /// When the last gap was, in both orders.
-    gap: Option<(u64, Moment)>,
+    /// When the last gap was.
+    gap: Option<u64>,
     skew: i64,
 }
 
@@ -208,7 +205,7 @@ impl Gateway {
             answer.asked = self.purges.now();
         }
         let hash = self.hash_key().token(NAMES[token]);
-        let is_good = self.purges.standing(&hash, subjects, answer.asked) == Standing::Good;
+        let is_good = self.purges.standing(&hash, subjects, answer.asked).serves(now);
         let is_fresh = self.wall(now) < answer.asked_ms + VALID_MS;
         if is_good && is_fresh {
             self.kept.insert(token, answer);
@@ -217,22 +214,21 @@ impl Gateway {
     }
 
     /// An answer that serves.
-    fn own(&self, setting: Setting, now: u64, token: usize, subjects: &Subjects) -> Option<Answer> {
+    fn own(&self, now: u64, token: usize, subjects: &Subjects) -> Option<Answer> {
         let answer = *self.kept.get(&token)?;
         let hash = self.hash_key().token(NAMES[token]);
-        let is_good = self.purges.standing(&hash, subjects, answer.asked) == Standing::Good;
+        let standing = self.purges.standing(&hash, subjects, answer.asked);
         let is_fresh = self.wall(now) < answer.asked_ms + VALID_MS;
-        let is_renewed = self.gap.is_some_and(|(at, moment)| {
-            let share = (token as u64 + 1) * RENEWED_MS / TOKENS as u64;
-            answer.asked < moment && now >= at + share
-        });
-        let is_renewed = setting.policy == Policy::Renew && is_renewed;
-        (is_good && is_fresh && !is_renewed).then_some(answer)
+        // Each is asked for anew in its time.
+        let share = (token as u64 + 1) * DOUBTED_MS / TOKENS as u64;
+        let is_renewed =
+            matches!(standing, Standing::Doubted { since_ms } if now >= since_ms + share);
+        (standing.serves(now) && is_fresh && !is_renewed).then_some(answer)
     }
 
-    /// Whether it renews such an answer after a gap yet.
-    pub(super) fn renews(&self, began: u64, asked: Moment) -> bool {
-        self.gap.is_some_and(|(at, moment)| asked < moment && began < at + RENEWED_MS)
+    /// Whether it renews answers after a gap yet.
+    pub(super) fn renews(&self, began: u64) -> bool {
+        self.gap.is_some_and(|at| began < at + DOUBTED_MS)
     }
 }
 
@@ -317,14 +313,10 @@ impl World {
         }
         self.numbers.gaps += u64::from(gap.is_some());
         if doubt {
+            gateway.gap = Some(now);
             match setting.policy {
                 Policy::Forget => gateway.purges.purge(Purged::All, wall),
-                Policy::Renew => {
-                    // As a purge of nothing: what comes later is told from what came before.
-                    let nobody = crate::token::key::TokenHash([0; 16]);
-                    gateway.purges.purge(Purged::Token(nobody), wall);
-                    gateway.gap = Some((now, gateway.purges.now()));
-                }
+                Policy::Renew => gateway.purges.gap(wall, now),
             }
         }
         // Where it was stays known until it has begun anew: another thread finds the gap, too.
@@ -344,14 +336,14 @@ impl World {
         let slot = self.dice.range(0, self.gateways.len() as u64 - 1) as usize;
         let token = self.dice.range(0, TOKENS as u64 - 1) as usize;
         let subjects = self.subjects(token);
-        let (now, setting) = (self.now, self.setting);
+        let now = self.now;
         let gateway = &self.gateways[slot];
         let waiter = Waiter { began: now, asked: gateway.purges.now() };
-        let own = gateway.own(setting, now, token, &subjects);
+        let own = gateway.own(now, token, &subjects);
         let kind = self.dice.range(0, 99);
         if let (Some(answer), 2..) = (own, kind) {
             self.numbers.own += 1;
-            self.served(slot, token, now, answer.version, answer.asked);
+            self.served(slot, token, now, answer.version);
             if kind == 2 {
                 // In the last part of its life it is refreshed.
                 self.looks(slot, token, Vec::new(), 0, Some(answer.asked_ms), false);

@@ -19,6 +19,8 @@ pub(in crate::store) enum Event {
     TimesOut(u64),
     /// Something told comes to the store.
     Told(u64),
+    /// A look-up begins.
+    Begins(u64),
     /// A look-up has slept.
     Wakes(u64),
     /// The authorization server decides about a token.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
+use std::time::Duration;
 
 use super::chaos::Accidents;
 use super::gateway::{Answer, Gateway, Waiter};
@@ -159,6 +160,7 @@ impl World {
             Event::Answered(trip) => self.answered(trip),
             Event::TimesOut(trip) => self.lost(trip, StoreError::Timeout(Phase::Wait)),
             Event::Told(told) => self.told(told),
+            Event::Begins(flight) => self.begins_to_look(flight),
             Event::Wakes(flight) => self.wakes(flight),
             Event::Decides(flight) => {
                 if let Some(flight) = self.flights.get_mut(&flight) {
@@ -287,7 +289,7 @@ impl World {
                 self.gateways[slot].asked(replies.is_ok(), self.now);
                 let Some(flight) = self.flights.get_mut(&id) else { return };
                 let Some(mut looking) = flight.looking.take() else { return };
-                let elapsed = std::time::Duration::from_millis(self.now - flight.began);
+                let elapsed = Duration::from_millis(self.now - flight.began);
                 let wall = self.gateways[slot].wall(self.now);
                 let step = looking.replies(&flight.question, replies, elapsed, wall);
                 flight.looking = Some(looking);
@@ -326,12 +328,20 @@ impl World {
 
     pub(super) fn flies(&mut self, flight: Flight) -> u64 {
         let id = self.number();
-        let wall = self.gateways[flight.slot].wall(self.now);
-        let left = std::time::Duration::from_secs(6);
-        let (looking, step) = Looking::begin(&flight.question, left, wall);
-        self.flights.insert(id, Flight { looking: Some(looking), ..flight });
-        self.steps(id, step);
+        self.flights.insert(id, flight);
+        // Now and then a pool of threads is busy.
+        let queued = if self.dice.chance(10) { self.dice.range(1, 400) } else { 0 };
+        self.queue.at(self.now + queued, Event::Begins(id));
         id
+    }
+
+    fn begins_to_look(&mut self, id: u64) {
+        let Some(flight) = self.flights.get_mut(&id) else { return };
+        let wall = self.gateways[flight.slot].wall(self.now);
+        let left = Duration::from_secs(6);
+        let (looking, step) = Looking::begin(&flight.question, left, wall);
+        flight.looking = Some(looking);
+        self.steps(id, step);
     }
 
     fn steps(&mut self, id: u64, step: Step) {
@@ -427,7 +437,7 @@ impl World {
         let mut again = Vec::new();
         for waiter in waiters {
             if is_good || waiter.asked == asked {
-                self.served(slot, token, waiter.began, answer.version, answer.asked);
+                self.served(slot, token, waiter.began, answer.version);
             } else {
                 again.push(waiter);
             }
@@ -467,20 +477,13 @@ impl World {
     }
 
     /// Judges an answer that a request was served.
-    pub(super) fn served(
-        &mut self,
-        slot: usize,
-        token: usize,
-        began: u64,
-        version: u64,
-        asked: Moment,
-    ) {
+    pub(super) fn served(&mut self, slot: usize, token: usize, began: u64, version: u64) {
         let late = |ack: &&(u64, u64)| ack.0 + 1_000 < began && ack.1 > version;
         let Some((acknowledged, _)) = self.acknowledged[token].iter().find(late) else { return };
         let gateway = &self.gateways[slot];
         if gateway.heard_at <= *acknowledged || gateway.heard_at + 1_000 < began {
             self.numbers.cut_off += 1;
-        } else if self.setting.policy == Policy::Renew && gateway.renews(began, asked) {
+        } else if self.setting.policy == Policy::Renew && gateway.renews(began) {
             self.numbers.renewing += 1;
         } else {
             self.numbers.wrong += 1;
@@ -489,7 +492,7 @@ impl World {
                 let heard = gateway.heard_at - BEGINNING;
                 eprintln!(
                     "at {at} slot {slot} token {token} version {version}, acknowledged at {ack}, \
-                     asked {asked:?}, heard at {heard}, {gateway:?}"
+                     heard at {heard}, {gateway:?}"
                 );
             }
         }
