@@ -13,6 +13,7 @@ use super::keys::FleetKeys;
 use super::names::{Epoch, Names};
 use super::peer::{self, Line};
 use super::sync::{BLOCK, Listener, Position};
+use super::wire::Fault;
 use super::{Nodes, Reply, StoreError};
 use crate::shared::counters::{Shard, StoreGap, StorePeer, StorePurge};
 use crate::shared::health::Limits;
@@ -179,15 +180,19 @@ impl Hearer {
     }
 
     fn take(&mut self, replies: &[Reply]) -> bool {
-        if let Some(error) = replies.iter().find_map(Reply::error) {
-            // Not of the node: it is there, and takes no writes, or has other keys of these names.
-            let full = error.is_full();
-            let error = if full { StoreError::Full(error) } else { StoreError::Refused(error) };
-            self.options.shard.count_store_error(error.reason());
-            self.tidings.push(Tiding::Failed(error));
-        }
         let HearOptions { state, purges, shard, .. } = &self.options;
         let heard = self.listener.answer(replies, wall_ms());
+        let failed = match replies.iter().find_map(Reply::error) {
+            // Not of the node: it is there, and takes no writes, or has other keys of these names.
+            Some(error) if error.is_full() => Some(StoreError::Full(error)),
+            Some(error) => Some(StoreError::Refused(error)),
+            None if !heard.understood => Some(StoreError::Protocol(Fault::Malformed)),
+            None => None,
+        };
+        if let Some(failed) = failed {
+            shard.count_store_error(failed.reason());
+            self.tidings.push(Tiding::Failed(failed));
+        }
         for purge in heard.purges.iter().filter(|purge| !purge.own) {
             purges.purge(purge.what, purge.at_ms);
             shard.count_store_purge(StorePurge::Heard);
@@ -215,13 +220,16 @@ impl Hearer {
             self.noted = Some(position);
         }
         let health = state.store();
+        if !heard.understood {
+            self.failing = true;
+            return self.nap(AFTER_FAILURE);
+        }
         if heard.in_sync && !state.hearing().is_away(now_ms) {
             health.heard(now_ms);
             health.set_in_sync(true);
         } else {
             health.set_in_sync(false);
         }
-        // It is there, whatever it says.
         health.answered();
         if std::mem::take(&mut self.failing) {
             self.tidings.push(Tiding::Back);

@@ -82,6 +82,8 @@ pub struct Heard {
     pub position: Option<Position>,
     /// Whether all is heard that there is: the store may be used.
     pub in_sync: bool,
+    /// Whether the answer is one: it could be understood.
+    pub understood: bool,
     /// How many entries did not open, or not so that they could be understood.
     pub unreadable: usize,
 }
@@ -254,6 +256,7 @@ impl Listener {
                 }
             }
             Some(answer) => {
+                heard.understood = true;
                 self.unreadable = 0;
                 match self.phase {
                     Phase::Begins { since } => self.begin(since, &answer, wall_ms, &mut heard),

@@ -255,6 +255,35 @@ fn a_full_store_is_heard_on_and_said_to_be_full() {
 }
 
 #[test]
+fn what_is_no_answer_is_not_heard() {
+    /// Answers each command with a number.
+    struct Numbers;
+    impl Nodes for Numbers {
+        fn ask(&self, question: &Pipeline, _: Instant) -> Result<Vec<Reply>, StoreError> {
+            Ok(vec![Reply::Integer(1); question.len()])
+        }
+
+        fn tell(&self, _: &Pipeline) -> Result<(), StoreError> {
+            unreachable!("nothing is told")
+        }
+    }
+    let memory = Memory::default();
+    let gateway = Gateway::at(&memory);
+    settle(&mut gateway.hearer(7), &gateway);
+    let heard = gateway.state.store().last_heard();
+    gateway.state.store().rest(1);
+    let options = HearOptions { nodes: Arc::new(Numbers), ..gateway.options() };
+    let mut hearer = gateway.hearer_of(7, options);
+    let failed = Tiding::Failed(StoreError::Protocol(Fault::Malformed));
+    let gap = Tiding::Gap(StoreGap::Unreadable);
+    for tidings in [vec![failed], vec![failed], vec![failed, gap], vec![failed]] {
+        assert_eq!(hearer.turn(), Some(tidings));
+    }
+    assert_eq!(gateway.state.store().last_heard(), heard);
+    assert!(gateway.state.store().is_resting() && !gateway.is_in_sync());
+}
+
+#[test]
 fn gateways_see_each_other() {
     let memory = Memory::default();
     let (one, other) = (Gateway::at(&memory), Gateway::at(&memory));

@@ -206,6 +206,7 @@ fn a_server_that_drips_or_stops_costs_its_time_and_no_more() {
 
     let drips = Server::start(|_, mut socket| {
         greet(&mut socket);
+        commands(&mut socket).unwrap();
         while socket.write_all(b"+").is_ok() {
             thread::sleep(Duration::from_millis(10));
         }

@@ -69,7 +69,8 @@ impl Fleet {
     fn until_in_sync(&mut self, listener: &mut Listener) -> Heard {
         let mut all = Heard::default();
         for _ in 0..20 {
-            let Heard { purges, gap, doubt, position, in_sync, unreadable } = self.cycle(listener);
+            let Heard { purges, gap, doubt, position, in_sync, unreadable, .. } =
+                self.cycle(listener);
             all.purges.extend(purges);
             all.gap = all.gap.or(gap);
             all.doubt |= doubt;
