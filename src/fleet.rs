@@ -11,8 +11,9 @@ use std::time::Instant;
 
 use phantom_token_engine::shared::health::Limits;
 use phantom_token_engine::shared::purges::Purges;
+use phantom_token_engine::shared::state::State;
 use phantom_token_engine::store::hear::{Clock, HearOptions};
-use phantom_token_engine::store::{Counting, Node, Store, peer};
+use phantom_token_engine::store::{Counting, Epoch, InSync, Node, Store, peer};
 
 use crate::conf::MainConf;
 use crate::flight::desk::{self, Desk};
@@ -26,6 +27,7 @@ mod thread;
 mod tidings;
 
 use thread::Hearing;
+pub(crate) use tidings::advice;
 
 /// Between two looks, in milliseconds: whether anybody hears, and what was heard.
 const LOOK_MS: u64 = 250;
@@ -39,6 +41,15 @@ pub(crate) struct Fleet {
     heard: Option<Heard>,
     hearing: Option<Hearing>,
     looks: u32,
+}
+
+/// The store, for questions about tokens.
+pub(crate) struct Asked<'a> {
+    pub(crate) store: &'a Arc<Store>,
+    /// When it rests.
+    pub(crate) limits: &'a Limits,
+    /// What the log calls it.
+    pub(crate) label: &'a str,
 }
 
 /// The store that is heard.
@@ -65,6 +76,24 @@ impl Fleet {
             timer.set_cancelable(1);
         }
         Self { timer, heard, hearing: None, looks: 0 }
+    }
+
+    /// The store, for questions about tokens.
+    pub(crate) fn asked(&self) -> Option<Asked<'_>> {
+        let Heard { node, store, limits, .. } = self.heard.as_ref()?;
+        Some(Asked { store, limits, label: node.label() })
+    }
+
+    /// What was heard of the store, where it may be asked now: it does not rest, and all purges are known
+    /// but those of the last moment.
+    pub(crate) fn in_sync(&self, state: State, now_ms: u64) -> Option<InSync> {
+        let (health, hearing) = (state.store(), state.hearing());
+        let heard = self.heard.as_ref()?;
+        if health.is_resting() || !health.is_in_sync(now_ms) || hearing.is_away(now_ms) {
+            return None;
+        }
+        let known = hearing.heard().filter(|known| known.store == heard.tag)?;
+        Some(InSync { epoch: Epoch(known.epoch), since_ms: known.since_ms })
     }
 
     /// Closes all idle connections: the worker ends.

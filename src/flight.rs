@@ -51,6 +51,7 @@ mod poller;
 mod publish;
 mod record;
 mod refresh;
+mod store;
 mod wait;
 mod work;
 
@@ -61,6 +62,7 @@ pub(crate) use made::{Calls, Made};
 pub(crate) use own_calls::OwnCalls;
 pub(crate) use poller::Poller;
 use refresh::Refresh;
+use store::Turn;
 use wait::{Place, Waiter};
 pub(crate) use wait::{Report, Wait};
 use work::Work;
@@ -116,6 +118,10 @@ pub(crate) struct Flight {
     waiters: Vec<Rc<Waiter>>,
     /// The next endpoint to try.
     next: usize,
+    /// How far it is with the store of the fleet.
+    turn: Turn,
+    /// The attempt that is out has a call to make; else it asks the store alone.
+    calls_server: bool,
     /// In which form the credentials go with the attempt, where they are Basic.
     form: Form,
     /// The failure that stands if no endpoint is left.
@@ -252,6 +258,8 @@ impl Flight {
             times_anew: 0,
             waiters,
             next: 0,
+            turn: Turn::default(),
+            calls_server: false,
             form: Form::Encoded,
             failed: None,
             report: Report::default(),

@@ -195,7 +195,11 @@ impl Calls<'_> {
 
 /// What makes two answers to one token different, but for what a location forwards and for keyed headers'
 /// and parameters' values. A block's name is not in it: who renames it keeps the answers.
-pub(super) struct Identity(Vec<u8>);
+pub(super) struct Identity {
+    bytes: Vec<u8>,
+    /// The same for a fleet of gateways: files of one name need not be one file there.
+    of_fleet: Vec<u8>,
+}
 
 impl Identity {
     fn of(
@@ -206,7 +210,7 @@ impl Identity {
         extras: &Extras,
         tls: &Tls,
     ) -> Self {
-        let mut identity = Self(Vec::new());
+        let mut identity = Self { bytes: Vec::new(), of_fleet: Vec::new() };
         for named in written {
             identity.add(b'E', &named.identity);
         }
@@ -216,7 +220,8 @@ impl Identity {
         identity.add(b'V', &[u8::from(tls.verify)]);
         // What one location may not keep, another must not find.
         identity.add(b'S', &[server.cache_control.policy() as u8]);
-        identity.add(b'R', tls.trusted.as_bytes());
+        push(&mut identity.bytes, b'R', tls.trusted.as_bytes());
+        push(&mut identity.of_fleet, b'R', tls.trusted_digest.as_bytes());
         identity.add(b'K', tls.certificate.as_bytes());
         identity.add(b'T', extras.hint());
         for (tag, extras) in [(b'H', &extras.headers), (b'P', &extras.params)] {
@@ -228,11 +233,20 @@ impl Identity {
     }
 
     fn add(&mut self, tag: u8, part: &[u8]) {
-        self.0.push(tag);
-        self.0.extend(parts(&[part]));
+        push(&mut self.bytes, tag, part);
+        push(&mut self.of_fleet, tag, part);
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
+
+    pub(super) fn of_fleet(&self) -> &[u8] {
+        &self.of_fleet
+    }
+}
+
+fn push(identity: &mut Vec<u8>, tag: u8, part: &[u8]) {
+    identity.push(tag);
+    identity.extend(parts(&[part]));
 }

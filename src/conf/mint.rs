@@ -83,7 +83,7 @@ pub(crate) struct Mint {
     /// What pool threads sign, and with which key.
     pub(crate) minter: Arc<Minter>,
     /// The keys whose JWTs may go on.
-    published: Box<[Signer]>,
+    pub(crate) published: Arc<[Signer]>,
     /// How long a JWT may serve, in milliseconds from when it was minted.
     pub(crate) serves_ms: u64,
     /// What makes two JWTs of one answer differ.

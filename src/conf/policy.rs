@@ -7,6 +7,8 @@ use std::rc::Rc;
 use phantom_token_engine::answer::Forward;
 use phantom_token_engine::answer::facts::Signer;
 use phantom_token_engine::answer::nature::Accepts;
+use phantom_token_engine::store;
+use phantom_token_engine::store::names::Names;
 use phantom_token_engine::token::bearer::TokenSyntax;
 use phantom_token_engine::token::key::{Hashing, IdentityHash, Key};
 
@@ -121,7 +123,6 @@ pub(crate) struct Policy {
     pub(crate) zone: Option<ZoneRef>,
     pub(crate) cache: CacheTimes,
     /// Answers are shared through the fleet's store.
-    #[expect(dead_code, reason = "what asks the store is to come")]
     pub(crate) uses_store: bool,
     /// For how long own answers serve while the store is not heard, in milliseconds; `None`: to their
     /// own end.
@@ -134,6 +135,8 @@ pub(crate) struct Policy {
     pub(crate) mint: Option<Mint>,
     /// H(identity) of what does not vary from request to request, once a worker has computed it.
     identity_hash: OnceCell<IdentityHash>,
+    /// The same, as all gateways of a fleet have it.
+    fleet_identity: OnceCell<store::Identity>,
 }
 
 impl Policy {
@@ -195,6 +198,7 @@ impl Policy {
             thread_pool,
             mint,
             identity_hash: OnceCell::new(),
+            fleet_identity: OnceCell::new(),
         }))
     }
 
@@ -232,6 +236,26 @@ impl Policy {
         Key { token: hashing.token(token), identity }
     }
 
+    /// What makes answers of one token different in a whole fleet, whose store has these names, with those
+    /// of the extra headers' and parameters' values that the answer may depend on.
+    pub(crate) fn fleet_identity(&self, names: &Names, values: [&Values; 2]) -> store::Identity {
+        let Introspection { extras, identity, .. } = &*self.introspection;
+        let forward = self.forward_identity();
+        let fixed = [names.stream(), identity.of_fleet(), &forward];
+        let whole = || store::Identity::of(fixed.into_iter().chain(extras.keyed(values)));
+        match extras.all().any(|extra| extra.keyed) {
+            true => whole(),
+            false => *self.fleet_identity.get_or_init(whole),
+        }
+    }
+
+    /// What makes two phantom tokens of one answer different.
+    fn forward_identity(&self) -> Vec<u8> {
+        let mut forward = vec![self.forward as u8];
+        forward.extend(self.mint.iter().flat_map(|mint| &mint.identity));
+        forward
+    }
+
     fn identity_as_of(
         &self,
         other: &Policy,
@@ -241,8 +265,7 @@ impl Policy {
         let Introspection { extras, identity, .. } = &*self.introspection;
         // Zones stay apart in a worker's own cache and among its flights, too.
         let zone = other.zone.as_ref().map_or(&[][..], |zone| zone.name().as_bytes());
-        let mut forward = vec![self.forward as u8];
-        forward.extend(self.mint.iter().flat_map(|mint| &mint.identity));
+        let forward = self.forward_identity();
         let fixed = [zone, identity.bytes(), &forward];
         hashing.identity(fixed.into_iter().chain(extras.keyed(values)))
     }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use phantom_token_engine::client::{self, TlsFile, TlsOptions};
+use phantom_token_engine::store::Identity;
 
 use crate::conf::files::PemFile;
 use crate::conf::settings::{MSL, Place, Setting, choose, inherit};
@@ -57,6 +58,8 @@ pub(super) struct Tls {
     pub(super) trusted: String,
     pub(super) certificate: String,
     pub(super) key: String,
+    /// Of what the trusted file holds.
+    pub(super) trusted_digest: Identity,
 }
 
 impl Tls {
@@ -102,6 +105,7 @@ impl Tls {
             trusted: path(&settings.trusted),
             certificate: path(&settings.certificate),
             key: path(&settings.key),
+            trusted_digest: Identity::of(settings.trusted.get().map(|file| &file.bytes[..])),
         })
     }
 }

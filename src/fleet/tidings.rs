@@ -101,7 +101,7 @@ fn why(gap: StoreGap) -> &'static str {
 }
 
 /// What to look at first.
-fn advice(error: StoreError) -> &'static str {
+pub(crate) fn advice(error: StoreError) -> &'static str {
     match error.reason() {
         StoreErrorReason::Connect => "check that it runs and can be reached from here",
         StoreErrorReason::Tls => {

@@ -9,7 +9,7 @@ use phantom_token_engine::attempt::{
 };
 use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::local::Cached;
-use phantom_token_engine::lookup::{Lookup, Time};
+use phantom_token_engine::lookup::{Found, Lookup, Origin, Time};
 use phantom_token_engine::memory::NoMemory;
 use phantom_token_engine::shared::counters::RefreshResult;
 use phantom_token_engine::shared::health::Availability;
@@ -28,7 +28,8 @@ use crate::nginx::task::Task;
 use crate::operate::counters;
 
 impl Flight {
-    /// Posts one attempt at the next endpoint that is not resting.
+    /// Posts one attempt at the next endpoint that is not resting. The store of the fleet is asked before
+    /// it; and alone, where no endpoint may be asked now.
     pub(super) fn attempt(&mut self, desk: &mut Desk) -> Result<(), Failure> {
         let now = now_ms();
         let left = self.deadline.saturating_sub(now);
@@ -36,6 +37,9 @@ impl Flight {
             return Err(self.failed.unwrap_or(Failure::from(FailureKind::Timeout)));
         }
         let policy = Rc::clone(&self.policy);
+        if self.asks_store(desk) && !self.may_call(desk, now) {
+            return self.post(desk, None, left);
+        }
         while let Some(endpoint) = policy.introspection.endpoints.get(self.next) {
             let index = self.next;
             self.next += 1;
@@ -67,7 +71,7 @@ impl Flight {
                     .of(policy.introspection.form(&desk.worker.state, endpoint)),
                 None => Form::Encoded,
             };
-            return self.post(desk, endpoint, left);
+            return self.post(desk, Some(endpoint), left);
         }
         Err(self.failed.unwrap_or_else(|| {
             counters::failure(&desk.worker, None, FailureKind::Resting);
@@ -75,13 +79,24 @@ impl Flight {
         }))
     }
 
-    /// Hands one attempt to the thread pool.
+    /// Whether the next call may be made: an endpoint does not rest, and its gate is open.
+    fn may_call(&self, desk: &Desk, now: u64) -> bool {
+        let mut left = self.policy.introspection.endpoints.iter().skip(self.next);
+        left.find(|endpoint| !is_resting(desk, endpoint)).is_some_and(|endpoint| {
+            !desk.worker.state.gates().is_shut(self.gate(desk, endpoint), now)
+        })
+    }
+
+    /// Hands one attempt to the thread pool: a question to the store, where that has its turn, and a call,
+    /// where there is an endpoint for it.
     fn post(
         &mut self,
         desk: &mut Desk,
-        endpoint: &PolicyEndpoint,
+        endpoint: Option<&PolicyEndpoint>,
         left: u64,
     ) -> Result<(), Failure> {
+        let latency = endpoint.map(|endpoint| endpoint.pace.get().typical_latency());
+        let fleet = self.fleet(desk, latency, Duration::from_millis(left));
         let policy = &self.policy;
         let endpoints = &policy.introspection.endpoints;
         let time = Time {
@@ -90,42 +105,60 @@ impl Flight {
                 as u32,
             connect: Duration::from_millis(policy.connect_timeout_ms),
             blame_after: Duration::from_millis(policy.timeout_ms) / (2 * endpoints.len() as u32),
-            typical_latency: endpoint.pace.get().typical_latency(),
+            typical_latency: latency.unwrap_or_default(),
         };
-        let about = About {
-            token: &self.token,
-            headers: &self.headers,
-            params: &self.params,
-            count: counters::connections(&desk.worker, endpoint.id(&desk.worker.state)),
-            form: self.form,
-            deadline: time.end,
-            connect_timeout: time.connect,
+        let make = |endpoint: &PolicyEndpoint| {
+            let about = About {
+                token: &self.token,
+                headers: &self.headers,
+                params: &self.params,
+                count: counters::connections(&desk.worker, endpoint.id(&desk.worker.state)),
+                form: self.form,
+                deadline: time.end,
+                connect_timeout: time.connect,
+            };
+            call::make(policy, endpoint, &about)
         };
-        let call = call::make(policy, endpoint, &about)
-            .map_err(|NoMemory| Failure::from(FailureKind::Internal))?;
+        let call = endpoint.map(make).transpose();
+        let call = call.map_err(|NoMemory| Failure::from(FailureKind::Internal))?;
         let terms = call::terms(policy, &self.params, desk.worker.hashing.key);
         let minter = policy.mint.as_ref().map(|mint| mint.minter.clone());
-        let work = Work::new(self.id, Lookup::new(None, Some(call), terms, minter, time));
+        let work = Work::new(self.id, Lookup::new(fleet, call, terms, minter, time));
         self.work = Task::post(policy.thread_pool, work);
         if self.work.is_none() {
             counters::failure(&desk.worker, None, FailureKind::Overflow);
             return Err(Failure::from(FailureKind::Overflow));
         }
-        self.report.calls.begin(&endpoint.endpoint);
+        self.calls_server = endpoint.is_some();
+        if let Some(endpoint) = endpoint {
+            self.report.calls.begin(&endpoint.endpoint);
+        }
         desk.posted();
         Ok(())
     }
 
     /// One attempt has ended: tries the next endpoint, or tells everyone.
-    pub(super) fn complete(mut self: Box<Self>, desk: &mut Desk, done: Done) -> Option<Box<Self>> {
+    pub(super) fn complete(
+        mut self: Box<Self>,
+        desk: &mut Desk,
+        mut done: Done,
+    ) -> Option<Box<Self>> {
         self.work = None;
+        self.record_store(desk, std::mem::take(&mut done.fleet));
+        let now = Now { ms: now_ms(), secs: now_secs() };
+        if let End::Answered(Found { origin: Origin::Store { asked, .. }, .. }) = done.end {
+            return self.found_in_store(desk, done, asked, now);
+        }
+        if !self.calls_server {
+            return self.not_found_in_store(desk, done.end);
+        }
         self.report.calls.end(made::status(&done.end));
 
         let policy = Rc::clone(&self.policy);
         let endpoint = &policy.introspection.endpoints[self.next - 1];
         desk.idle.watch(&endpoint.connections);
         let asked = self.asked(desk, endpoint, &done.end);
-        let (began, now) = (done.began, Now { ms: now_ms(), secs: now_secs() });
+        let began = done.began;
         let judgement = attempt::judge(done, &asked, now);
         self.record(desk, endpoint, &judgement, began);
         let (failure, again) = match judgement.next {
@@ -150,7 +183,7 @@ impl Flight {
                 self.form = form;
                 match self.deadline.saturating_sub(now_ms()) {
                     0 => Err(failure),
-                    left => self.post(desk, endpoint, left),
+                    left => self.post(desk, Some(endpoint), left),
                 }
             }
         };
@@ -161,7 +194,7 @@ impl Flight {
     }
 
     /// It has come to this; what goes on of the flight.
-    fn over(
+    pub(super) fn over(
         self: Box<Self>,
         desk: &mut Desk,
         finding: &Finding,
@@ -190,28 +223,38 @@ impl Flight {
                 }
             }
         };
-        let times = &self.policy.cache;
         Asked {
             alone: introspection.endpoints.len() == 1,
             awaited: !self.waiters.is_empty() || self.out_of_time,
             form: self.form,
             forms,
-            keeps: Keeps {
-                in_zone: self.policy.zone.is_some(),
-                valid_ms: times.valid_ms,
-                inactive_ms: times.inactive_ms,
-                control: times.control,
-            },
+            keeps: self.keeps(),
+        }
+    }
+
+    /// What its location does with answers.
+    pub(super) fn keeps(&self) -> Keeps {
+        let times = &self.policy.cache;
+        Keeps {
+            in_zone: self.policy.zone.is_some(),
+            valid_ms: times.valid_ms,
+            inactive_ms: times.inactive_ms,
+            control: times.control,
         }
     }
 
     /// What is told, in this worker's own memory.
-    fn finding(&mut self, desk: &Desk, told: Told, keeping: Keeping) -> (Finding, Keeping) {
+    pub(super) fn finding(
+        &mut self,
+        desk: &Desk,
+        told: Told,
+        keeping: Keeping,
+    ) -> (Finding, Keeping) {
         match told {
             Told::Inactive => (Finding::Inactive, keeping),
             Told::Failed(failure) => (Finding::Failed(failure), keeping),
             Told::Active(grant, life, uncached) => {
-                if grant.signer.is_some() {
+                if grant.signer.is_some() && !self.report.from_store {
                     counters::minted(&desk.worker);
                 }
                 if let Some(reason) = uncached {

@@ -95,6 +95,7 @@ impl Flight {
     pub(super) fn ask_anew(mut self: Box<Self>, desk: &mut Desk) -> Option<Box<Self>> {
         self.times_anew += 1;
         (self.next, self.form, self.failed, self.report.uncached) = (0, Form::Encoded, None, None);
+        self.forget_store();
         self.out_of_time = false;
         if desk.followers.try_reserve(1).is_err() || desk.flights.reserve().is_err() {
             return self.tell(desk, &Finding::Failed(FailureKind::Internal.into()));

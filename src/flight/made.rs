@@ -41,6 +41,13 @@ impl Calls {
         }
     }
 
+    /// The call begun last was not made after all.
+    pub(super) fn drop_last(&mut self) {
+        if let Some(calls) = &mut self.0 {
+            Rc::make_mut(calls).pop();
+        }
+    }
+
     /// Who waited had no more time.
     pub(super) fn out_of_time(&mut self) {
         if self.iter().last().is_some_and(|last| last.status.is_none()) {

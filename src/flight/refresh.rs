@@ -32,7 +32,7 @@ const LOOK_MS: u64 = 1_000;
 pub(super) struct Refresh {
     ahead: Ahead,
     /// When the entry was stored, in monotonic milliseconds.
-    stored: u64,
+    pub(super) stored: u64,
     /// When the flight began.
     pub(super) began: u64,
 }
@@ -184,6 +184,7 @@ impl Flight {
             return None;
         }
         (self.next, self.failed) = (0, None);
+        self.forget_store();
         if desk.followers.try_reserve(1).is_err() {
             return self.tell(desk, &Finding::Failed(FailureKind::Internal.into()));
         }

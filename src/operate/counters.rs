@@ -7,6 +7,7 @@ use phantom_token_engine::shared::counters::ConnectionCount;
 pub(crate) use phantom_token_engine::shared::counters::{
     CallResult, RefreshResult, RequestResult, StorePurge, UncachedReason,
 };
+use phantom_token_engine::shared::counters::{StoreErrorReason, StoreResult, StoreWrite};
 use phantom_token_engine::shared::endpoint::EndpointId;
 
 use crate::nginx::sys::pid;
@@ -67,6 +68,26 @@ pub(crate) fn observe_call(worker: &Worker, took: Duration) {
 /// A purge was told to the store of the fleet.
 pub(crate) fn store_purged(worker: &Worker, direction: StorePurge) {
     worker.state.shard(share(worker)).count_store_purge(direction);
+}
+
+/// The store of the fleet was asked about a token, or would have been.
+pub(crate) fn store_asked(worker: &Worker, result: StoreResult) {
+    worker.state.shard(share(worker)).count_store_request(result);
+}
+
+/// How long the store took.
+pub(crate) fn store_took(worker: &Worker, took: Duration) {
+    worker.state.shard(share(worker)).observe_store(took);
+}
+
+/// The store, or what it holds, is not as it should be.
+pub(crate) fn store_failed(worker: &Worker, reason: StoreErrorReason) {
+    worker.state.shard(share(worker)).count_store_error(reason);
+}
+
+/// An answer was to be left in the store.
+pub(crate) fn store_written(worker: &Worker, result: StoreWrite) {
+    worker.state.shard(share(worker)).count_store_write(result);
 }
 
 /// Where connections to an endpoint are counted.
