@@ -1,0 +1,10 @@
+//! What one gateway learns of a token, the others find in the store.
+
+mod anew;
+mod calls;
+mod kept;
+mod lifetimes;
+mod server_away;
+mod stops;
+mod store_away;
+mod support;
