@@ -57,7 +57,7 @@ pub(crate) use self::dial::Place;
 pub(crate) use self::endpoint::{Host, parse_port, split_port};
 pub(crate) use self::session::Failure as SessionFailure;
 pub(crate) use self::socket::Halt;
-pub(crate) use self::stop::Running;
+pub(crate) use self::stop::{Running, sleep};
 pub(crate) use self::stream::{MAX_IDLE, Stream};
 
 use self::agent::Agent;

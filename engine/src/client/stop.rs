@@ -25,7 +25,8 @@ struct Calls {
     stopped: AtomicBool,
     running: AtomicUsize,
     sockets: Mutex<Vec<Arc<Socket>>>,
-    none_left: Condvar,
+    /// Calls were stopped, or the last one is over.
+    changed: Condvar,
 }
 
 /// Ends all calls of this process for good, whatever time they have left, and sleeps until their
@@ -34,6 +35,11 @@ pub fn stop(within: Duration) -> bool {
     ALL.stopped.store(true, Ordering::SeqCst);
     resolve::SYSTEM.stop();
     ALL.stop(within)
+}
+
+/// Sleeps for so long, but not beyond the end of all calls. Whether calls may go on.
+pub(crate) fn sleep(time: Duration) -> bool {
+    ALL.sleep(time)
 }
 
 /// Whether [`stop`] was called.
@@ -47,7 +53,7 @@ impl Calls {
             stopped: AtomicBool::new(false),
             running: AtomicUsize::new(0),
             sockets: Mutex::new(Vec::new()),
-            none_left: Condvar::new(),
+            changed: Condvar::new(),
         }
     }
 
@@ -59,6 +65,8 @@ impl Calls {
         let end = Instant::now() + within;
         self.stopped.store(true, Ordering::SeqCst);
         let mut sockets = self.sockets.lock();
+        // Those that sleep.
+        self.changed.notify_all();
         loop {
             for socket in &*sockets {
                 // One that is not connected yet may not like it.
@@ -71,8 +79,15 @@ impl Calls {
             if now >= end {
                 return false;
             }
-            self.none_left.wait_until(&mut sockets, end.min(now + ROUND));
+            self.changed.wait_until(&mut sockets, end.min(now + ROUND));
         }
+    }
+
+    fn sleep(&self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        let mut sockets = self.sockets.lock();
+        while !self.is_stopped() && !self.changed.wait_until(&mut sockets, end).timed_out() {}
+        !self.is_stopped()
     }
 }
 
@@ -98,7 +113,7 @@ impl Drop for Running {
         if self.0.running.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.is_stopped() {
             // Not between the other's look at the count and its sleep.
             drop(self.0.sockets.lock());
-            self.0.none_left.notify_all();
+            self.0.changed.notify_all();
         }
     }
 }
@@ -144,5 +159,17 @@ mod tests {
             assert!(stop.join().unwrap());
         });
         assert!(CALLS.stop(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_stop_wakes_those_that_sleep() {
+        static CALLS: Calls = Calls::new();
+        assert!(CALLS.sleep(Duration::from_millis(1)));
+        thread::scope(|scope| {
+            let sleeps = scope.spawn(|| CALLS.sleep(LONG));
+            CALLS.stop(Duration::ZERO);
+            assert!(!sleeps.join().unwrap());
+        });
+        assert!(!CALLS.sleep(LONG), "nobody sleeps any more");
     }
 }

@@ -12,7 +12,6 @@
 //!
 //! [`Looking`] decides, without a clock and without a connection; [`Question::look`] asks and sleeps.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::leased::{Leased, Place};
@@ -22,6 +21,7 @@ use super::seal::{self, Form, Opened};
 use super::value::{self, Content, Marker, Stored};
 use super::wire::Fault;
 use super::{Pipeline, Reply, StoreError};
+use crate::client::{self, Running};
 use crate::jose::primitives::random;
 use crate::shared::counters::{StoreErrorReason, StoreResult};
 use crate::shared::purges::{Moment, Standing, wall_ms};
@@ -111,9 +111,12 @@ impl StoreStatus {
 impl Question {
     /// Looks in the store, and waits for another gateway's answer where that is worth it: at most until
     /// `deadline`, and never for more than half of the time until then. Blocks its thread; keeps no
-    /// connection while it sleeps.
+    /// connection while it sleeps. It is over when all calls are to end ([`client::stop()`]).
     pub fn look(&self, deadline: Instant) -> (Looked, StoreStatus) {
         let began = Instant::now();
+        let Some(_running) = Running::begin() else {
+            return (Looked::Alone, StoreStatus::of(StoreResult::Skipped));
+        };
         let left = deadline.saturating_duration_since(began);
         let (mut looking, mut step) = Looking::begin(self, left, wall_ms());
         loop {
@@ -124,9 +127,9 @@ impl Question {
                     let replies = self.store.nodes.ask(&question, until);
                     looking.replies(self, replies, began.elapsed(), wall_ms())
                 }
-                Step::Sleep(time) => {
-                    thread::sleep(time);
-                    looking.woken()
+                Step::Sleep(time) if client::sleep(time) => looking.woken(),
+                Step::Sleep(_) => {
+                    return (Looked::Alone, StoreStatus::of(StoreResult::Skipped));
                 }
                 Step::Done(looked, status) => return (looked, status),
             }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use phantom_token_test::fleet::Fleet;
-use phantom_token_test::process::wait_until;
 use phantom_token_test::{AuthorizationServer, Response};
 
 /// So many that share.
@@ -31,15 +30,4 @@ pub(crate) fn looks(fleet: &Fleet) -> u64 {
     let info = fleet.store.ask(&["INFO", "commandstats"]).text();
     let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_mget:calls="));
     line.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
-}
-
-/// Waits until the store was asked so often since it had been asked that often.
-pub(crate) fn wait_for_looks(fleet: &Fleet, before: u64, more: u64) {
-    wait_until("questions to the store", || {
-        let enough = looks(fleet) >= before + more;
-        if !enough {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        enough
-    });
 }
