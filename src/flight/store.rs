@@ -21,7 +21,7 @@ use crate::flight::desk::Desk;
 use crate::flight::{Flight, Role};
 use crate::nginx::log::{Cycle, crit, error, warning};
 use crate::nginx::sys::now_ms;
-use crate::operate::counters;
+use crate::operate::{counters, purge};
 
 /// How often a line about one thing is written, in milliseconds.
 const EVERY_MS: u64 = 60_000;
@@ -120,7 +120,7 @@ impl Flight {
             counters::store_written(&desk.worker, write);
         }
         if is_over {
-            // Others may serve what is over.
+            purge::tell_of_token(desk, &self.token);
         }
     }
 

@@ -13,6 +13,7 @@ mod errand;
 mod fleet;
 mod local;
 
+pub(crate) use fleet::tell_of_token;
 use fleet::{Refused, Told};
 
 const NO_CONTENT: u32 = NGX_HTTP_NO_CONTENT;

@@ -19,6 +19,7 @@ use phantom_token_engine::token::key::hash_of;
 
 use super::errand::{self, Errand, Kept, Teller};
 use crate::conf::MainConf;
+use crate::fleet::Asked;
 use crate::flight::desk::{self, Desk};
 use crate::nginx::context::{Context, Contexts};
 use crate::nginx::log::{Cycle, crit, error, warning};
@@ -133,8 +134,9 @@ pub(super) fn tell(r: Request, purge: Purge, done_here: bool) -> Result<Told, No
     // Where there is no memory, nothing has begun.
     WAITS.beside(&r)?.0 = Some(Rc::clone(&waiter));
     let sent = OUT.with_borrow_mut(|out| {
+        let hearing = desk::with(|desk| desk.worker.state.hearing()).ok_or(Refused::Unready)?;
         let out = out.get_or_insert_with(|| Out::new(conf.asked(), conf.node.label()));
-        out.send(purge, Instant::now() + limit, Rc::downgrade(&waiter))
+        out.send(hearing, purge, Instant::now() + limit, Rc::downgrade(&waiter))
     });
     if let Err(refused) = sent {
         desk::with(|desk| say_refused(&desk.worker, conf.node.label(), refused));
@@ -144,6 +146,20 @@ pub(super) fn tell(r: Request, purge: Purge, done_here: bool) -> Result<Told, No
     let ms = limit.as_millis() as u64 + GRACE_MS;
     *waiter.suspension.borrow_mut() = Some(Suspension::new(r, ms, awaited));
     Ok(Told::NotYet)
+}
+
+/// Tells the fleet that a token is over which other gateways may serve, for no request.
+pub(crate) fn tell_of_token(desk: &Desk, token: &[u8]) {
+    let Some(Asked { store, label, .. }) = desk.fleet.asked() else { return };
+    let end = Instant::now() + QUESTIONS * store.timeout();
+    let (hearing, purge) = (desk.worker.state.hearing(), Purge::Token(token.to_vec().into()));
+    let sent = OUT.with_borrow_mut(|out| {
+        let out = out.get_or_insert_with(|| Out::new(store, label));
+        out.send(hearing, purge, end, Weak::new())
+    });
+    if let Err(refused) = sent {
+        say_refused(&desk.worker, label, refused);
+    }
 }
 
 /// What a worker has told the store, and is telling it.
@@ -197,6 +213,7 @@ impl Out {
     /// Begins to tell the store.
     fn send(
         &mut self,
+        hearing: &Hearing,
         purge: Purge,
         deadline: Instant,
         waiter: Weak<Waiter>,
@@ -204,7 +221,6 @@ impl Out {
         if self.on_their_way.len() >= MAX_OUT {
             return Err(Refused::TooMany);
         }
-        let hearing = desk::with(|desk| desk.worker.state.hearing()).ok_or(Refused::Unready)?;
         let teller = self.teller(hearing).ok_or(Refused::Store(PurgeError::NoRandom))?;
         let number = hearing.next_told();
         let errand =
