@@ -191,8 +191,8 @@ fn it_reaches_every_zone_and_what_each_worker_keeps_near() {
     assert_eq!(numbers(&rig.gateway)["endpoints"][0]["ended_early"], 0);
 }
 
-#[test]
-fn stale_answers_obey_it() {
+/// A rig with an answer for each of these two that has run out, and may serve as a stale one.
+fn run_out() -> (Rig, Token, Token) {
     let rig = rig(1, |builder| {
         builder
             .count_calls()
@@ -204,6 +204,48 @@ fn stale_answers_obey_it() {
         assert_eq!(pass(&rig.gateway, "/stale", token), "MISS");
     }
     rig.gateway.pass_time(Duration::from_secs(101));
+    (rig, alice, bob)
+}
+
+#[test]
+fn stale_answers_obey_one_that_comes_while_the_server_is_asked() {
+    let (rig, alice, bob) = run_out();
+    let fails = Arc::new(AtomicBool::new(false));
+    rig.server.script_all(Script::status(503).after(&fails));
+    let mut clients = [rig.gateway.client(), rig.gateway.client()];
+    for (client, token) in clients.iter_mut().zip([&alice, &bob]) {
+        send(client, "/stale", &token.token);
+    }
+    rig.server.wait_for_introspections(4);
+    purge_user(&rig, "alice");
+    fails.store(true, Ordering::Relaxed);
+    assert_eq!(clients[0].read().status, 503);
+    let response = clients[1].read();
+    assert_passes(&response, &bob);
+    assert_eq!(outcome(&response), "STALE");
+}
+
+#[test]
+fn a_token_that_was_purged_does_not_end_early() {
+    let (rig, alice, bob) = run_out();
+    let answers = Arc::new(AtomicBool::new(false));
+    rig.server.script_all(Script::status(204).after(&answers));
+    let mut clients = [rig.gateway.client(), rig.gateway.client()];
+    for (client, token) in clients.iter_mut().zip([&alice, &bob]) {
+        send(client, "/stale", &token.token);
+    }
+    rig.server.wait_for_introspections(4);
+    purge_user(&rig, "alice");
+    answers.store(true, Ordering::Relaxed);
+    for client in &mut clients {
+        assert_eq!(client.read().status, 401);
+    }
+    assert_eq!(numbers(&rig.gateway)["endpoints"][0]["ended_early"], 1, "the other one");
+}
+
+#[test]
+fn stale_answers_obey_it() {
+    let (rig, alice, bob) = run_out();
     rig.server.script_all(Script::status(503));
     assert_eq!(pass(&rig.gateway, "/stale", &alice), "STALE");
     purge_user(&rig, "alice");
