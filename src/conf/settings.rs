@@ -63,6 +63,11 @@ impl<T> Setting<T> {
         self.0.as_ref()
     }
 
+    /// Takes the value away; `None` where no directive gave one.
+    pub(super) fn take(&mut self) -> Option<T> {
+        self.0.take().map(|placed| placed.value)
+    }
+
     /// Takes the enclosing level's where this level has none.
     pub(super) fn inherit(&mut self, outer: &Self)
     where

@@ -1,7 +1,6 @@
 //! The store that a fleet's gateways share (`phantom_token_store`), and which locations use it.
 
 use std::cell::OnceCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,7 +76,7 @@ pub(crate) struct Main {
 
 /// A block that has been read, and its line.
 struct Placed {
-    options: Options,
+    node: Arc<Node>,
     own: Settings,
     line: ConfigLine,
 }
@@ -94,7 +93,8 @@ struct Block {
 pub(crate) struct Settings {
     server: Setting<Server>,
     user: Setting<String>,
-    password: Setting<Rc<Zeroizing<Vec<u8>>>>,
+    /// Until the server has it.
+    password: Setting<Zeroizing<Vec<u8>>>,
     ssl_name: Setting<String>,
     timeout_ms: Setting<u64>,
     lock_timeout_ms: Setting<u64>,
@@ -136,9 +136,10 @@ impl Members for Block {
 }
 
 impl Block {
-    /// Checks what belongs together; `line` is the block's first.
-    fn options(&self, cf: &mut Cf<'_>, line: &ConfigLine) -> Result<Options, ConfError> {
+    /// Checks what belongs together, and makes the server of it; `line` is the block's first.
+    fn node(&mut self, cf: &mut Cf<'_>, line: &ConfigLine) -> Result<Node, ConfError> {
         let place = &Place::Store(line.clone());
+        let password = self.own.password.take();
         let own = &self.own;
         let server = own.server.placed().ok_or_else(|| {
             ConfError::missing(
@@ -162,7 +163,7 @@ impl Block {
             Some(name) => Address::parse(&server.value.url, Some(&name.value))
                 .map_err(|error| ConfError::Whole(format!("{error}, in {}", name.line)))?,
         };
-        if let (Some(user), None) = (own.user.placed(), own.password.get()) {
+        if let (Some(user), None) = (own.user.placed(), &password) {
             return Err(ConfError::Whole(format!(
                 "\"user\" has no password: write password_file beside it, in {}",
                 user.line
@@ -181,13 +182,13 @@ impl Block {
                 "\"ssl_verify off\": whoever answers for \"{label}\" is believed; use ssl_trusted_certificate, in {line}"
             ));
         }
-        Ok(Options {
+        Ok(Node::new(Options {
             address,
             user: own.user.get().cloned(),
-            password: own.password.get().map(|password| Zeroizing::clone(password)),
+            password,
             tls: tls.client,
             connections: own.connections.or(CONNECTIONS),
-        })
+        }))
     }
 }
 
@@ -202,12 +203,12 @@ pub(super) const BLOCK_COMMANDS: &[Command<()>] =
         }
         let mut block = Block::default();
         cf.read(&mut block)?;
-        let options = cf.with_words(Block::in_its_words, |cf| {
-            let made = block.options(cf, &line);
+        let node = cf.with_words(Block::in_its_words, |cf| {
+            let made = block.node(cf, &line);
             // Said here, where words are the block's.
             made.inspect_err(|error| cf.report(STORE, error)).map_err(|_| ConfError::Reported)
         })?;
-        cf.main_conf().store.block = Some(Placed { options, own: block.own, line });
+        cf.main_conf().store.block = Some(Placed { node: Arc::new(node), own: block.own, line });
         Ok(())
     })];
 
@@ -238,7 +239,7 @@ const COMMANDS: &[Command<Settings>] = &[
     Command::new(c"password_file", NGX_CONF_TAKE1, |cf, settings, args| {
         nonempty(args[0])?;
         let password = credentials::read_secret_file(cf, args[0])?;
-        settings.password.set(cf, Rc::new(password))
+        settings.password.set(cf, password)
     }),
     Command::new(c"ssl_name", NGX_CONF_TAKE1, |cf, settings, args| {
         nonempty(args[0])?;
@@ -305,7 +306,7 @@ impl MainConf {
     /// Once all of `http` is read: the store with its keys.
     pub(crate) fn make_store(&mut self) -> Result<(), ConfError> {
         self.fleet_keys.forget_files();
-        let Some(Placed { options, own, line }) = &self.store.block else { return Ok(()) };
+        let Some(Placed { node, own, line }) = &self.store.block else { return Ok(()) };
         let keys = self.fleet_keys.keys().cloned().ok_or_else(|| {
             let write = "write the file of the fleet's key, of \"openssl rand -base64 32\", the same on all gateways";
             ConfError::missing(KEY_FILE, &Place::Store(line.clone()), write)
@@ -315,7 +316,7 @@ impl MainConf {
             ConfError::missing("prefix", &Place::Store(line.clone()), "write one")
         })?;
         self.store.made = Some(Store {
-            node: Arc::new(Node::new(options.clone())),
+            node: Arc::clone(node),
             limits: own
                 .server
                 .get()

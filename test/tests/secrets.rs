@@ -157,6 +157,37 @@ fn a_key_that_signs_is_held_no_more_often_than_before() {
 }
 
 #[test]
+fn a_fleet_s_key_is_read_and_wiped_and_the_store_s_password_held_once() {
+    let keys = ["the-old-key-of-a-fleet-that-is-unmistakable", "the-new-key-of-a-fleet-5812-of-it"];
+    let password = "an-unmistakable-password-of-a-store-4402";
+    let rig = Rig::start(|builder| {
+        builder
+            .file("old.key", keys[0])
+            .file("new.key", format!("{}\n", keys[1]))
+            .file("store.secret", password)
+            .secret(keys[0])
+            .secret(keys[1])
+            .secret(password)
+            .http("phantom_token_key_file old.key;\nphantom_token_key_file new.key;")
+            .http("phantom_token_store {\nserver unix:/nowhere/store.sock;\npassword_file store.secret;\n}")
+            .allow("/nowhere/store.sock")
+    });
+    rig.assert_passes(&rig.server.issue());
+    let pids = [rig.gateway.pid(), rig.gateway.workers()[0]];
+    for pid in pids {
+        assert_eq!(
+            keys.map(|key| occurrences(pid, key.as_bytes())),
+            [0, 0],
+            "what is derived does"
+        );
+    }
+    let held = pids.map(|pid| occurrences(pid, password.as_bytes()));
+    println!("master and worker hold the password: {held:?}");
+    // The thread that hears has a server of its own.
+    assert!(held[0] <= 1 && (1..=2).contains(&held[1]), "{held:?}");
+}
+
+#[test]
 fn a_secret_in_a_file_is_shown_nowhere() {
     let (server, api) = (server(), Api::start());
     let builder = || Gateway::builder().protect(&server, &api);
