@@ -80,6 +80,18 @@ fn the_store_is_told_of_each() {
 }
 
 #[test]
+fn a_token_s_lease_goes() {
+    let (fleet, gateway) = alone(Fleet::builder());
+    let token = fleet.server.issue();
+    fleet::wait_until_in_sync(&gateway);
+    assert_eq!(fleet::pass(&gateway, &token), "MISS");
+    let leases = || fleet.store.keys("phantom_token:1:*:g");
+    wait_until("a lease", || leases().len() == 1);
+    assert_eq!(fleet::purge(&gateway, &format!("token={}", token.token)).status, 204);
+    assert_eq!(leases(), Vec::<String>::new());
+}
+
+#[test]
 fn a_request_waits_and_its_worker_does_not() {
     let (fleet, gateway) = alone(Fleet::builder().through_proxy());
     fleet.proxy().spoil(Fault::Silent);

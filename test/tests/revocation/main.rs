@@ -1,5 +1,6 @@
 //! How long a revoked token works: each row of the table in `docs/caching.md`, measured.
 
+mod fleet;
 mod kept;
 mod purged;
 mod refreshed;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::support::rows;
 
-const FILES: [&str; 4] = ["kept", "purged", "refreshed", "several"];
+const FILES: [&str; 5] = ["fleet", "kept", "purged", "refreshed", "several"];
 
 #[test]
 fn each_row_has_a_test_and_each_test_a_row() {
