@@ -125,7 +125,7 @@ impl Generation {
     }
 
     /// How often the token was purged or called inactive, for the mark of a call
-    /// ([`Call::purges`](crate::arena::Call::purges)).
+    /// ([`Seen::purges`](crate::arena::Seen::purges)).
     pub fn purges(self) -> u32 {
         self.token as u32
     }
