@@ -8,6 +8,7 @@
 //! renews after a gap, of which it serves some for ten seconds yet.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 mod chaos;
 mod gateway;
@@ -69,28 +70,39 @@ impl Numbers {
     }
 }
 
-/// Runs so many seeds, each for so many seconds.
-fn runs(setting: Setting, seeds: std::ops::Range<u64>, seconds: u64) -> Numbers {
+/// Runs these seeds.
+fn runs(setting: Setting, seeds: Range<u64>) -> Numbers {
     let mut all = Numbers::default();
     for seed in seeds {
-        all.add(&run(setting, seed, seconds));
+        let numbers = run(setting, seed, RUN_SECONDS);
+        if setting.mutant.is_none() && numbers.wrong > 0 {
+            eprintln!("seed {seed}: {} wrong", numbers.wrong);
+        }
+        all.add(&numbers);
     }
     all
 }
 
-/// How long the long form is, in simulated seconds (`STORE_MODEL_SECONDS`).
-fn seconds() -> u64 {
-    let set = std::env::var("STORE_MODEL_SECONDS").ok().and_then(|text| text.parse().ok());
-    set.unwrap_or(120)
+/// A run is so long, in simulated seconds; whoever wants more of it has more seeds.
+const RUN_SECONDS: u64 = 20;
+
+/// How many runs there are: six, or as many as the simulated seconds of the long form
+/// (`STORE_MODEL_SECONDS`) take.
+fn seeds() -> Range<u64> {
+    let seconds = long().unwrap_or(6 * RUN_SECONDS);
+    0..seconds.div_ceil(RUN_SECONDS)
 }
 
-/// A run is as long; a longer one has more seeds.
-const RUN_SECONDS: u64 = 20;
+fn long() -> Option<u64> {
+    std::env::var("STORE_MODEL_SECONDS").ok().and_then(|text| text.parse().ok())
+}
 
 fn all(policy: Policy) -> Numbers {
     let setting = Setting { policy, ..Setting::default() };
-    let numbers = runs(setting, 0..seconds().div_ceil(RUN_SECONDS), RUN_SECONDS);
-    eprintln!("{policy:?}: {numbers:#?}");
+    let numbers = runs(setting, seeds());
+    if long().is_some() {
+        eprintln!("{policy:?}: {numbers:#?}");
+    }
     assert!(numbers.own > 1_000 && numbers.store > 100 && numbers.calls > 1_000, "{numbers:?}");
     assert!(numbers.acknowledged > 50 && numbers.gaps > 5, "{numbers:?}");
     numbers
@@ -119,8 +131,11 @@ fn a_seed_makes_a_run_what_it_is() {
 fn the_model_sees_what_it_is_there_for() {
     for mutant in Mutant::ALL {
         let setting = Setting { mutant: Some(mutant), ..Setting::default() };
+        if long().is_some() {
+            let Numbers { wrong, cut_off, .. } = runs(setting, seeds());
+            eprintln!("{mutant:?}: {wrong}, and {cut_off} by gateways that are cut off");
+        }
         let found = (0..100).find(|seed| run(setting, *seed, RUN_SECONDS).wrong > 0);
-        eprintln!("{mutant:?}: seed {found:?}");
         assert!(found.is_some(), "{mutant:?} shows nowhere");
     }
 }

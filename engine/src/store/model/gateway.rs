@@ -49,6 +49,8 @@ pub(super) struct Answer {
 pub(super) struct Waiter {
     pub(super) began: u64,
     pub(super) asked: Moment,
+    /// When the gateway had heard the store last.
+    pub(super) heard_at: u64,
 }
 
 pub(super) struct Gateway {
@@ -338,12 +340,13 @@ impl World {
         let subjects = self.subjects(token);
         let now = self.now;
         let gateway = &self.gateways[slot];
-        let waiter = Waiter { began: now, asked: gateway.purges.now() };
+        let (asked, heard_at) = (gateway.purges.now(), gateway.heard_at);
+        let waiter = Waiter { began: now, asked, heard_at };
         let own = gateway.own(now, token, &subjects);
         let kind = self.dice.range(0, 99);
         if let (Some(answer), 2..) = (own, kind) {
             self.numbers.own += 1;
-            self.served(slot, token, now, answer.version);
+            self.served(slot, token, waiter, answer.version);
             if kind == 2 {
                 // In the last part of its life it is refreshed.
                 self.looks(slot, token, Vec::new(), 0, Some(answer.asked_ms), false);

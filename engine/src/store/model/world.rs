@@ -437,7 +437,7 @@ impl World {
         let mut again = Vec::new();
         for waiter in waiters {
             if is_good || waiter.asked == asked {
-                self.served(slot, token, waiter.began, answer.version);
+                self.served(slot, token, waiter, answer.version);
             } else {
                 again.push(waiter);
             }
@@ -477,11 +477,12 @@ impl World {
     }
 
     /// Judges an answer that a request was served.
-    pub(super) fn served(&mut self, slot: usize, token: usize, began: u64, version: u64) {
+    pub(super) fn served(&mut self, slot: usize, token: usize, waiter: Waiter, version: u64) {
+        let Waiter { began, heard_at, .. } = waiter;
         let late = |ack: &&(u64, u64)| ack.0 + 1_000 < began && ack.1 > version;
         let Some((acknowledged, _)) = self.acknowledged[token].iter().find(late) else { return };
         let gateway = &self.gateways[slot];
-        if gateway.heard_at <= *acknowledged || gateway.heard_at + 1_000 < began {
+        if heard_at <= *acknowledged || heard_at + 1_000 < began {
             self.numbers.cut_off += 1;
         } else if self.setting.policy == Policy::Renew && gateway.renews(began) {
             self.numbers.renewing += 1;
@@ -489,7 +490,7 @@ impl World {
             self.numbers.wrong += 1;
             if std::env::var_os("STORE_MODEL_TRACE").is_some() {
                 let (at, ack) = (began - BEGINNING, acknowledged - BEGINNING);
-                let heard = gateway.heard_at - BEGINNING;
+                let heard = heard_at - BEGINNING;
                 eprintln!(
                     "at {at} slot {slot} token {token} version {version}, acknowledged at {ack}, \
                      heard at {heard}, {gateway:?}"
