@@ -226,6 +226,7 @@ impl LocConf {
         self.operate.warn_of_small_body_buffer(cf);
         if let Some(policy) = &self.policy {
             cf.main_conf().know_endpoints(policy);
+            cf.main_conf().know_identity(policy);
         }
         let own = self.policy.as_ref().map(|policy| policy.thread_pool);
         cf.warn_of_shared_thread_pool(own);

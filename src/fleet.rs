@@ -120,7 +120,7 @@ impl Heard {
         let place = format!("{} {} ", node.label(), node.database());
         let what = [place.as_bytes(), store.names().stream()].concat();
         let tag = store.keys().first().hash_key().name(KIND, &what).get();
-        let configuration = peer::configuration([]);
+        let configuration = peer::configuration(made.identities.iter().copied());
         let (purges, limits) = (worker.purges?, made.limits);
         Some(Self { node, store, purges, limits, tag, configuration })
     }

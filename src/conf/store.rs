@@ -12,11 +12,12 @@ use zeroize::Zeroizing;
 
 use crate::conf::block::Members;
 use crate::conf::fleet_key::KEY_FILE;
+use crate::conf::request::Values;
 use crate::conf::settings::{
     M, Place, Setting, choose, no_variables, nonempty, positive_time_ms, text,
 };
 use crate::conf::tls::{self, Tls};
-use crate::conf::{MainConf, credentials};
+use crate::conf::{MainConf, Policy, credentials};
 use crate::nginx::command::{Args, Block as _, Command, Member, Within};
 use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid, number, time_ms};
 use crate::nginx::sys::*;
@@ -43,6 +44,8 @@ pub(crate) struct Store {
     lock_timeout_ms: u64,
     /// The longest time for which any location that uses it keeps an answer, in milliseconds.
     longest_ms: u64,
+    /// As what locations that use it ask, but for values that differ from request to request.
+    pub(crate) identities: Vec<store::Identity>,
     /// Made when it is asked first.
     asked: OnceCell<Arc<store::Store>>,
 }
@@ -303,6 +306,13 @@ fn server(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<()
 }
 
 impl MainConf {
+    /// Notes as what a location asks that uses the store.
+    pub(super) fn know_identity(&mut self, policy: &Policy) {
+        let Some(made) = self.store.made.as_mut().filter(|_| policy.uses_store) else { return };
+        let identity = policy.fleet_identity(&made.names, [&Values::new(), &Values::new()]);
+        made.identities.push(identity);
+    }
+
     /// Once all of `http` is read: the store with its keys.
     pub(crate) fn make_store(&mut self) -> Result<(), ConfError> {
         self.fleet_keys.forget_files();
@@ -326,6 +336,7 @@ impl MainConf {
             lock_timeout_ms: own.lock_timeout_ms.or(LOCK_TIMEOUT_MS),
             names,
             longest_ms: 0,
+            identities: Vec::new(),
             asked: OnceCell::new(),
         });
         Ok(())

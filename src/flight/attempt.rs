@@ -163,6 +163,9 @@ impl Flight {
         self.record(desk, endpoint, &judgement, began);
         let (failure, again) = match judgement.next {
             Next::Tell(told, keeping) => {
+                if let (Told::Active(..), Keeping::Store(_)) = (&told, &keeping) {
+                    self.count_unshared(desk);
+                }
                 let (finding, keeping) = self.finding(desk, told, keeping);
                 return self.over(desk, &finding, keeping);
             }

@@ -9,7 +9,7 @@ use phantom_token_engine::attempt::{self, Done, End, Forms, Keeping, Next, Now};
 use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::lookup::{Fleet, FleetDone, Said};
 use phantom_token_engine::memory;
-use phantom_token_engine::shared::counters::StoreResult;
+use phantom_token_engine::shared::counters::{StoreResult, StoreWrite};
 use phantom_token_engine::shared::purges::{Moment, wall_ms};
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::store::{InSync, Leased, Question, Remark, SignedBy, StoreError};
@@ -121,6 +121,13 @@ impl Flight {
         }
         if is_over {
             purge::tell_of_token(desk, &self.token);
+        }
+    }
+
+    /// An answer of the server's is kept here, and would have been left in the store.
+    pub(super) fn count_unshared(&self, desk: &Desk) {
+        if self.report.store == Some(StoreResult::Skipped) {
+            counters::store_written(&desk.worker, StoreWrite::Skipped);
         }
     }
 

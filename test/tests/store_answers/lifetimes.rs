@@ -8,7 +8,7 @@ use phantom_token_test::fleet::{Fleet, pass, wait_until_in_sync};
 /// Gateways with clocks of their own.
 fn fleet_with(directives: &'static str) -> Fleet {
     Fleet::builder()
-        .each(move |builder| builder.own_clock().count_calls().directives(directives))
+        .each(move |builder| builder.own_clock().count_calls().http(directives))
         .start(2)
 }
 

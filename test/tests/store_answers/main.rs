@@ -2,6 +2,7 @@
 
 mod anew;
 mod calls;
+mod identity;
 mod kept;
 mod lifetimes;
 mod server_away;

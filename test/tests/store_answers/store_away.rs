@@ -20,6 +20,10 @@ fn a_gateway_starts_without_it_and_finds_it_later() {
     assert_passes(&response, &token);
     assert_eq!((outcome(&response).as_str(), store_status(&response)), ("MISS", "SKIP"));
     assert_eq!(fleet.pass(0, &token), "HIT");
+    let metrics = fleet.gateways[0].metrics();
+    for number in ["store_requests_total", "store_writes_total"] {
+        assert_eq!(metrics.get(&format!("{number}{{result=\"skipped\"}}")), 1.0, "{number}");
+    }
     fleet.store.start_empty();
     wait_until_in_sync(&fleet.gateways[0]);
     let asked = fleet.gateways[0].get_as("/shown", &fleet.server.issue().token);
