@@ -233,3 +233,33 @@ fn many_at_a_time_all_end() {
     });
     assert_eq!(all.0, done as f64);
 }
+
+/// A server that has lost its database calls every token inactive.
+#[test]
+fn what_clients_meet_leaves_room_for_who_purges() {
+    const TOKENS: usize = 48;
+    // Two that believe each other's answers, and so their own.
+    let fleet = Fleet::builder()
+        .through_proxy()
+        .block("connections 128;")
+        .each(|builder| builder.location("/anew", &fleet::shown("phantom_token_cache_bypass 1;")))
+        .start(2);
+    let gateway = &fleet.gateways[0];
+    let tokens: Vec<_> = (0..TOKENS).map(|_| fleet.server.issue()).collect();
+    for token in &tokens {
+        assert_eq!(fleet::pass(gateway, token), "MISS");
+    }
+    // Most have a lease and a value there.
+    wait_until("their values", || fleet.store.keys("phantom_token:1:*").len() > TOKENS);
+    tokens.iter().for_each(|token| fleet.server.revoke(&token.token));
+    fleet.proxy().spoil(Fault::Slow(Duration::from_millis(200)));
+    let mut clients: Vec<_> = tokens.iter().map(|_| gateway.client()).collect();
+    for (client, token) in clients.iter_mut().zip(&tokens) {
+        client.send_request("GET", "/anew", &[("Authorization", &token.bearer())], b"");
+    }
+    for client in &mut clients {
+        assert_eq!(client.read().status, 401);
+    }
+    assert_eq!(fleet::purge(gateway, "all=1").status, 204);
+    assert!(sent(gateway, "sent") + sent(gateway, "refused") > 16.0, "clients have met many");
+}

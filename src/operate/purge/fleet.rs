@@ -30,8 +30,10 @@ use crate::nginx::timer::Timer;
 use crate::operate::counters::{self, StorePurge};
 use crate::worker::Worker;
 
-/// Purges of a worker that are on their way, at most.
+/// Purges of a worker that are on their way, at most: in all, and before one that nobody has asked for.
+/// Where a server calls all tokens inactive, what clients meet leaves room for who purges.
 const MAX_OUT: usize = 32;
+const MAX_OUT_UNASKED: usize = 16;
 
 /// Purges that are kept, at most; the oldest go.
 const MAX_KEPT: usize = 256;
@@ -136,9 +138,10 @@ pub(super) fn tell(r: Request, purge: Purge, done_here: bool) -> Result<Told, No
     let sent = OUT.with_borrow_mut(|out| {
         let hearing = desk::with(|desk| desk.worker.state.hearing()).ok_or(Refused::Unready)?;
         let out = out.get_or_insert_with(|| Out::new(conf.asked(), conf.node.label()));
-        out.send(hearing, purge, Instant::now() + limit, Rc::downgrade(&waiter))
+        out.send(hearing, purge, Instant::now() + limit, Rc::downgrade(&waiter), MAX_OUT)
     });
     if let Err(refused) = sent {
+        *waiter.end.borrow_mut() = Some(Err(refused));
         desk::with(|desk| say_refused(&desk.worker, conf.node.label(), refused));
         return Ok(Told::Yes { here: done_here, fleet: Err(refused) });
     }
@@ -155,7 +158,7 @@ pub(crate) fn tell_of_token(desk: &Desk, token: &[u8]) {
     let (hearing, purge) = (desk.worker.state.hearing(), Purge::Token(token.to_vec().into()));
     let sent = OUT.with_borrow_mut(|out| {
         let out = out.get_or_insert_with(|| Out::new(store, label));
-        out.send(hearing, purge, end, Weak::new())
+        out.send(hearing, purge, end, Weak::new(), MAX_OUT_UNASKED)
     });
     if let Err(refused) = sent {
         say_refused(&desk.worker, label, refused);
@@ -210,15 +213,16 @@ impl Out {
         })
     }
 
-    /// Begins to tell the store.
+    /// Begins to tell the store, where fewer than `most` purges are on their way.
     fn send(
         &mut self,
         hearing: &Hearing,
         purge: Purge,
         deadline: Instant,
         waiter: Weak<Waiter>,
+        most: usize,
     ) -> Result<(), Refused> {
-        if self.on_their_way.len() >= MAX_OUT {
+        if self.on_their_way.len() >= most {
             return Err(Refused::TooMany);
         }
         let teller = self.teller(hearing).ok_or(Refused::Store(PurgeError::NoRandom))?;
