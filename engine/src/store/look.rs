@@ -303,8 +303,9 @@ impl Looking {
             // Purged in between, evicted, or the store is full.
             return Step::Done(Looked::Alone, status);
         };
-        // What was there before is bound to another.
-        let is_new = at.place.lease == lease;
+        // What was there before is bound to another lease: it is this look-up's own, or not that of the
+        // last look.
+        let is_new = (at.place.lease == lease) == first;
         at.place.lease = lease;
         let refreshes = question.newer_than.is_some();
         let marked = if refreshes { &held.refresh } else { &held.value };

@@ -144,6 +144,24 @@ fn a_purge_ends_the_waiting() {
 }
 
 #[test]
+fn a_purge_explains_why_what_was_waited_for_does_not_open() {
+    let fleet = Fleet::new();
+    let mut leased = Some(fleet.lead(&fleet.question()));
+    let (looked, status) = fleet.look_while(&fleet.question(), |_| {
+        {
+            let mut contents = fleet.memory.0.lock();
+            let lease = contents.names().into_iter().find(|name| name.ends_with(b":g")).unwrap();
+            contents.lose(&lease);
+        }
+        // Another one has come meanwhile, and has made a lease.
+        drop(fleet.lead(&Question { bypass: true, ..fleet.question() }));
+        leased.take().map(|leased| leased.write(&stored(b"old", NOW), fleet.now.get()));
+    });
+    assert!(matches!(looked, Looked::Lead(_)), "{looked:?}");
+    assert_eq!((status.result, status.remark), (StoreResult::Void, None));
+}
+
+#[test]
 fn one_refreshes_and_the_others_take_what_it_learns() {
     let fleet = Fleet::new();
     fleet.answered(&fleet.question(), b"old");
