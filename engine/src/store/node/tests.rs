@@ -108,8 +108,9 @@ fn late() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
+/// Soon enough to be waited for, and late enough for all that comes before on a loaded machine.
 fn soon() -> Instant {
-    Instant::now() + Duration::from_millis(150)
+    Instant::now() + Duration::from_secs(1)
 }
 
 /// A store in which each key's value is its own name.
@@ -189,7 +190,9 @@ fn a_reply_too_many_is_never_the_next_question_s() {
         let node = server.node();
         assert_eq!(node.ask(&get(), late()), found());
         is_done.recv().unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
         while node.close_ended(Instant::now()) > 0 {
+            assert!(Instant::now() < until, "what came is not seen");
             thread::yield_now();
         }
         assert_eq!(node.ask(&get(), late()), found());
@@ -217,7 +220,7 @@ fn a_server_that_drips_or_stops_costs_its_time_and_no_more() {
     let stopped =
         Server::start(|_, socket| _ = (&socket).read(&mut [0; 1]).map(|_| thread::park()));
     assert_eq!(stopped.node().ask(&get(), soon()), Err(StoreError::Timeout(Phase::Wait)));
-    assert!(begun.elapsed() < Duration::from_secs(30));
+    assert!(begun.elapsed() < Duration::from_secs(60));
 }
 
 #[test]
