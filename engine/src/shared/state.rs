@@ -22,7 +22,6 @@ use super::health::gate::Gates;
 use super::health::turn::Turns;
 use super::hearing::Hearing;
 use super::store::StoreHealth;
-use crate::store::{Epoch, InSync};
 use crate::token::key::{self, TokenHash};
 
 mod notice;
@@ -233,13 +232,6 @@ impl State {
     /// Returns what is heard of the fleet's store, and by whom.
     pub fn hearing(&self) -> &'static Hearing {
         &self.0.hearing
-    }
-
-    /// Returns what look-ups in the store need to know, where it may be asked now: purges are known up
-    /// to now.
-    pub fn store_in_sync(&self, now_ms: u64) -> Option<InSync> {
-        let heard = self.store().is_in_sync(now_ms).then(|| self.hearing().heard())??;
-        Some(InSync { epoch: Epoch(heard.epoch), since_ms: heard.since_ms })
     }
 
     /// Hashes what tells a gate from others, all that a server may refuse a caller by: endpoint,
