@@ -149,6 +149,10 @@ impl Fleet {
 
     /// The configuration of one more gateway of the fleet.
     pub fn configuration(&self) -> nginx::Builder {
+        self.configuration_at(&self.store_url())
+    }
+
+    fn configuration_at(&self, store_url: &str) -> nginx::Builder {
         let files = self.keys.iter().zip(KEY_FILES);
         let mut builder = Gateway::builder().protect(&self.server, &self.api);
         for (key, name) in files {
@@ -158,13 +162,13 @@ impl Fleet {
             builder = builder.secret(secret);
         }
         let builder = builder
-            .http(&self.store_block(&self.store_url()))
+            .http(&self.store_block(store_url))
             .file(KEYS, key_lines(&KEY_FILES[..1]))
             .http(&format!("include {KEYS};"))
             .location("/shown", &shown(""))
             .location("/metrics", "phantom_token_status;")
             .location("/status", "phantom_token_status json;")
-            .location("/purge", "phantom_token_purge;");
+            .location("/purge", "client_body_buffer_size 128k; phantom_token_purge;");
         (self.change)(builder)
     }
 
@@ -178,12 +182,12 @@ impl Fleet {
     }
 
     /// A `phantom_token_store` block with this server and the fleet's settings.
-    pub fn store_block(&self, url: &str) -> String {
+    fn store_block(&self, url: &str) -> String {
         let mut block = format!("phantom_token_store {{\nserver {url};\n{}", self.block);
         // A loaded machine is slow, and most tests are about other things.
         for (name, limit) in [("timeout", "5s"), ("lock_timeout", "20s")] {
-            let is_set =
-                self.block.lines().any(|line| line.trim().starts_with(&format!("{name} ")));
+            let mut settings = self.block.split(';');
+            let is_set = settings.any(|set| set.trim_start().starts_with(&format!("{name} ")));
             if !is_set {
                 block.push_str(&format!("{name} {limit};\n"));
             }
@@ -197,6 +201,14 @@ impl Fleet {
     /// Where it does not start.
     pub fn launch(&self) -> Gateway {
         self.configuration().start()
+    }
+
+    /// Starts one more gateway that looks for the store somewhere else.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub fn launch_at(&self, store_url: &str) -> Gateway {
+        self.configuration_at(store_url).start()
     }
 
     /// Starts one more gateway, and waits until it shares.

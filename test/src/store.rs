@@ -360,7 +360,10 @@ impl Monitor {
 }
 
 /// The program to run.
-fn program() -> PathBuf {
+///
+/// # Panics
+/// Where there is none.
+pub fn program() -> PathBuf {
     match std::env::var_os("STORE_SERVER") {
         None => tool::path("redis-server"),
         Some(file) => {

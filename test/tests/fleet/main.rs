@@ -1,0 +1,15 @@
+//! Gateways that share answers and purges through a store, each an NGINX of its own; the store is the
+//! real `redis-server`, or what `STORE_SERVER` names.
+
+mod chaos;
+mod drill;
+mod example;
+mod identity;
+mod lifecycle;
+mod lifetimes;
+mod one_call;
+mod purge;
+mod rotation;
+mod secrets;
+mod storm;
+mod support;
