@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use phantom_token_engine::shared::health::Limits;
-use phantom_token_engine::shared::purges::Purges;
-use phantom_token_engine::shared::state::State;
+use phantom_token_engine::shared::purges::{Moment, Purges};
 use phantom_token_engine::store::hear::{Clock, HearOptions};
 use phantom_token_engine::store::{Counting, Epoch, InSync, Node, Store, peer};
 
@@ -86,14 +85,16 @@ impl Fleet {
 
     /// What was heard of the store, where it may be asked now: it does not rest, and all purges are known
     /// but those of the last moment.
-    pub(crate) fn in_sync(&self, state: State, now_ms: u64) -> Option<InSync> {
-        let (health, hearing) = (state.store(), state.hearing());
+    pub(crate) fn in_sync(&self, worker: &Worker, now_ms: u64) -> Option<InSync> {
+        let (health, hearing) = (worker.state.store(), worker.state.hearing());
+        // A gap that comes later is not accounted for in what is read next.
+        let known = worker.purges.map_or(Moment::NEVER, |purges| purges.now());
         let heard = self.heard.as_ref()?;
         if health.is_resting() || !health.is_in_sync(now_ms) || hearing.is_away(now_ms) {
             return None;
         }
-        let known = hearing.heard().filter(|known| known.store == heard.tag)?;
-        Some(InSync { epoch: Epoch(known.epoch), since_ms: known.since_ms })
+        let at = hearing.heard().filter(|at| at.store == heard.tag)?;
+        Some(InSync { epoch: Epoch(at.epoch), since_ms: at.since_ms, known })
     }
 
     /// Closes all idle connections: the worker ends.

@@ -193,7 +193,7 @@ impl Flight {
 
 /// What was heard of the store, where it may be asked now.
 fn in_sync(desk: &Desk) -> Option<InSync> {
-    desk.fleet.in_sync(desk.worker.state, now_ms())
+    desk.fleet.in_sync(&desk.worker, now_ms())
 }
 
 /// Counts what the store said, judges it by that, and says what an operator is to know.

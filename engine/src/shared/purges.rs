@@ -324,20 +324,22 @@ impl Purges {
         if asked.0 < self.0.made.get() || asked > last {
             return Standing::Unknown;
         }
-        self.compare(last, token, subjects, asked)
+        self.compare(last, token, subjects, asked, asked)
     }
 
     /// Judges an answer that another machine has asked for at `asked_ms`, in milliseconds since the
     /// Unix epoch of this machine's clock, less what clocks may differ by. It needs not be later than
     /// this zone. Where it is good, it may be kept as asked for at the moment that [`Purges::now`] told
-    /// before this was called.
+    /// before this was called. Gaps up to the moment `known` put nothing in doubt: whoever asks has judged
+    /// by when purges are known since.
     pub fn standing_since(
         &self,
         token: &TokenHash,
         subjects: &Subjects,
         asked_ms: u64,
+        known: Moment,
     ) -> Standing {
-        self.compare(self.now(), token, subjects, Moment::of_wall_ms(asked_ms))
+        self.compare(self.now(), token, subjects, Moment::of_wall_ms(asked_ms), known)
     }
 
     /// Returns when a token was last purged that is known by itself alone: whoever comes after that
@@ -356,6 +358,7 @@ impl Purges {
         token: &TokenHash,
         subjects: &Subjects,
         asked: Moment,
+        known: Moment,
     ) -> Standing {
         let mut standing = Standing::Good;
         let all = Moment::from_bits(self.0.all.get());
@@ -377,7 +380,7 @@ impl Purges {
                 };
             }
         }
-        match (standing, self.gap_since(last, asked)) {
+        match (standing, self.gap_since(last, asked.max(known))) {
             (Standing::Good, Some(since_ms)) => Standing::Doubted { since_ms },
             _ => standing,
         }

@@ -18,7 +18,7 @@ use super::{Epoch, Identity, Reply, Store, StoreOptions};
 use crate::answer::subjects::Subject;
 use crate::fuzz::input::{line, word};
 use crate::shared::counters::StoreGap;
-use crate::shared::purges::Purged;
+use crate::shared::purges::{Moment, Purged};
 use crate::token::key::TokenHash;
 
 const NOW: u64 = 1_700_000_000_000;
@@ -63,7 +63,7 @@ pub fn store_value(input: &[u8]) {
         token: b"opaque".to_vec().into(),
         hash: KEYS.first().hash_key().token(b"opaque"),
         identity: Identity::of([&b"a"[..]]),
-        in_sync: Some(InSync { epoch: EPOCH, since_ms }),
+        in_sync: Some(InSync { epoch: EPOCH, since_ms, known: Moment::NEVER }),
         purges: None,
         valid_ms,
         inactive_ms: 1_000,

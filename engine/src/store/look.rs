@@ -408,7 +408,8 @@ fn worth_of(
     let asked = question.purges.as_ref().map_or(Moment::NEVER, |purges| purges.now());
     if let Some(purges) = &question.purges {
         let asked_ms = stored.asked_ms.saturating_sub(MARGIN_MS);
-        let standing = purges.standing_since(&question.hash, &stored.grant.subjects, asked_ms);
+        let (subjects, known) = (&stored.grant.subjects, at.in_sync.known);
+        let standing = purges.standing_since(&question.hash, subjects, asked_ms, known);
         if standing != Standing::Good {
             return not(StoreResult::Stale);
         }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::Store;
 use super::names::{Epoch, Identity};
 use crate::answer::facts::Signer;
-use crate::shared::purges::Purges;
+use crate::shared::purges::{Moment, Purges};
 use crate::token::key::TokenHash;
 
 /// A question about a token. Made where requests are handled, put by a pool thread.
@@ -52,6 +52,8 @@ pub struct InSync {
     pub epoch: Epoch,
     /// From when on purges are known, in milliseconds since the Unix epoch.
     pub since_ms: u64,
+    /// A moment before the others were read: what gaps up to then have put in doubt is judged by them.
+    pub known: Moment,
 }
 
 /// Who may have signed the phantom tokens of a location.

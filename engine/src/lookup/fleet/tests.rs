@@ -55,7 +55,7 @@ impl Gateways {
             token: TOKEN.to_vec().into(),
             hash: self.store.keys().first().hash_key().token(TOKEN),
             identity: Identity::of([&b"a server"[..]]),
-            in_sync: Some(InSync { epoch: Epoch([9; 16]), since_ms: 0 }),
+            in_sync: Some(InSync { epoch: Epoch([9; 16]), since_ms: 0, known: Moment::NEVER }),
             purges: None,
             valid_ms: KEEPS.valid_ms,
             inactive_ms: KEEPS.inactive_ms,

@@ -46,7 +46,22 @@ fn what_was_asked_before_serves_for_ten_seconds_and_what_is_asked_after_is_good(
     assert_eq!(standing(), Standing::Purged);
     assert!(!standing().serves(5_000));
     // What is given to another machine's answers is judged by the wall clock.
-    assert_eq!(purges.standing_since(&TOKEN, &NOBODY, WALL - 1), Standing::Purged);
+    let since = |asked_ms, known| purges.standing_since(&TOKEN, &NOBODY, asked_ms, known);
+    assert_eq!(since(WALL - 1, Moment::NEVER), Standing::Purged);
+}
+
+#[test]
+fn what_is_known_since_is_not_in_doubt() {
+    let purges = purges(WALL);
+    let before = purges.now();
+    purges.gap(WALL, 1_000);
+    let after = purges.now();
+    let since = |known| purges.standing_since(&TOKEN, &NOBODY, WALL - 1, known);
+    assert_eq!(since(before), doubted(1_000));
+    assert_eq!(since(after), Standing::Good);
+    // One that comes between is not accounted for.
+    purges.gap(WALL, 2_000);
+    assert_eq!(since(after), doubted(2_000));
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn what_another_zone_has_seen_is_not_known() {
 fn what_was_asked_elsewhere_is_judged_by_the_wall_clock() {
     let purges = purges_in_turn(WALL);
     let subjects = naming(Subject::Sid, hash(4, 4));
-    let since = |wall| purges.standing_since(&token(1, 1), &subjects, wall);
+    let since = |wall| purges.standing_since(&token(1, 1), &subjects, wall, Moment::NEVER);
     assert_eq!(since(0), Standing::Good, "also from before the zone");
     purges.purge(Purged::Subject(Subject::Sid, hash(4, 4)), WALL + 1_000);
     assert_eq!((since(WALL + 999), since(WALL + 1_001)), (Standing::Purged, Standing::Good));

@@ -54,7 +54,7 @@ impl Fleet {
             token: b"opaque".to_vec().into(),
             hash,
             identity: Identity::of([&b"a"[..]]),
-            in_sync: Some(InSync { epoch: EPOCH, since_ms: NOW - 3_600_000 }),
+            in_sync: Some(InSync { epoch: EPOCH, since_ms: NOW - 3_600_000, known: Moment::NEVER }),
             purges: Some(purges(NOW - 3_600_000)),
             valid_ms: 300_000,
             inactive_ms: 0,
@@ -192,7 +192,7 @@ fn what_is_not_the_same_shares_nothing() {
     fleet.answered(&fleet.question(), b"jwt");
     let question = fleet.question();
     let hash_of = |token: &[u8]| question.store.keys().first().hash_key().token(token);
-    let epoch = |epoch| Some(InSync { epoch, since_ms: 0 });
+    let epoch = |epoch| Some(InSync { epoch, since_ms: 0, known: Moment::NEVER });
     for (what, other) in [
         ("identity", Question { identity: Identity::of([&b"b"[..]]), ..fleet.question() }),
         ("epoch", Question { in_sync: epoch(Epoch([8; 16])), ..fleet.question() }),
@@ -310,7 +310,7 @@ fn what_was_asked_for_before_purges_are_known_does_not_serve() {
     let fleet = Fleet::new();
     fleet.answered(&fleet.question(), b"jwt");
     for (since_ms, finds) in [(NOW - MARGIN_MS, true), (NOW - MARGIN_MS + 1, false)] {
-        let in_sync = Some(InSync { epoch: EPOCH, since_ms });
+        let in_sync = Some(InSync { epoch: EPOCH, since_ms, known: Moment::NEVER });
         let question = Question { in_sync, ..fleet.question() };
         assert_eq!(fleet.finds(&question).is_ok(), finds);
     }

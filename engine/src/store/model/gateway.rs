@@ -191,7 +191,7 @@ impl Gateway {
     fn in_sync(&self, now: u64) -> Option<InSync> {
         let Position { epoch, since_ms, .. } = self.position?;
         let hears = self.in_sync && self.heard_at + HEARD_MS >= now && self.rests_until <= now;
-        hears.then_some(InSync { epoch, since_ms })
+        hears.then_some(InSync { epoch, since_ms, known: self.purges.now() })
     }
 
     /// Keeps an answer, unless it was purged since it was asked for; whether it was not.
