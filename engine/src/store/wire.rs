@@ -1,8 +1,8 @@
 //! What is sent to a store and what comes back, byte by byte: RESP, version 2
 //! (<https://valkey.io/topics/protocol>).
 //!
-//! Nothing is taken from a library here: those there are read what a server announces, or ends a
-//! string with, on trust, and the limits would have to be checked before them in a parser of our own.
+//! Nothing is taken from a library here. Those there are take on trust what a server announces, how deep
+//! it nests and what it ends a string with: in front of them a parser of our own would be needed.
 
 use std::io::Write;
 
