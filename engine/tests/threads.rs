@@ -20,6 +20,7 @@ use phantom_token_engine::shared::counters::{
 };
 use phantom_token_engine::shared::health::turn::TurnTaken;
 use phantom_token_engine::shared::health::{Availability, Health, Limits, OwnCall};
+use phantom_token_engine::shared::hearing::Heard;
 use phantom_token_engine::shared::lock;
 use phantom_token_engine::shared::process::Here;
 use phantom_token_engine::shared::state::{self, Notice, State};
@@ -270,6 +271,24 @@ impl<'a> Worker<'a> {
         let _ = (self.state.forms().try_raw(gate, now), self.state.forms().raw_answered(gate));
         self.state.forms().raw_refused(gate);
         self.state.once(Notice::Overflow, hash, now, Some(10));
+        self.hear(me, now);
+    }
+
+    /// Takes over from whoever heard, goes on where that was, and is whole whatever it read.
+    fn hear(&mut self, me: u32, now: u64) {
+        let hearing = self.state.hearing();
+        let Some(mut lease) = hearing.take(0, here(me, now)) else { return };
+        let seen = hearing.heard().map_or(0, |heard| {
+            assert_eq!((heard.epoch, heard.last.1), ([heard.store as u8; 16], heard.store));
+            heard.store
+        });
+        if hearing.renew(&mut lease, 0, now) {
+            let next = seen + 1;
+            let (epoch, last) = ([next as u8; 16], (now, next));
+            hearing.note(Heard { store: next, epoch, last, since_ms: now });
+            self.state.store().heard(now);
+        }
+        hearing.give_up(me);
     }
 
     fn count(&mut self) {
