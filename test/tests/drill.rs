@@ -333,7 +333,17 @@ fn a_revoked_token_is_still_served() {
     assert_eq!(purge(&format!("token={}", token.token)), 204);
     assert_eq!(rig.get_as(&token.token).status, 401);
     assert_eq!(purge("all=1"), 204);
-    drill.logged(&["[notice]", "purged"]);
+    drill.logged(&["[notice]", "all cached tokens are purged"]);
+    // Hashes differ from the runbook's.
+    assert_eq!(purge("sub=alice"), 204);
+    for (words, example) in [("the cached token ", "9f86d081"), ("tokens of sub ", "2c26b46b")] {
+        let line = rig.gateway.wait_for_log(&["[notice] ", words, "purged"]);
+        let (_, said) = line.split_once("phantom token: ").expect("the module's");
+        let said = said.split(", client: ").next().expect("words");
+        let hash = said.split(words).nth(1).and_then(|rest| rest.get(..8)).expect("a hash");
+        let said = said.replace(hash, example);
+        assert_quoted(&drill.section, &format!("[notice] phantom token: {said}"));
+    }
 }
 
 #[test]

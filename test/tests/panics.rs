@@ -331,7 +331,7 @@ fn while_the_configuration_is_read() {
         "the order of phases",
         "the filters",
         "a zone",
-        "the state zone",
+        "a zone of words",
         "the thread pool",
     ];
     for entry in entries {
