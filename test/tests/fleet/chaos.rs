@@ -132,11 +132,11 @@ fn revoked(fleet: &Fleet) -> Token {
 }
 
 fn through_proxy() -> Fleet {
-    Fleet::builder().through_proxy().block(TIMEOUT).start(2)
+    Fleet::builder().through_proxy().block(TIMEOUT).start_in_sync(2)
 }
 
 fn plain() -> Fleet {
-    Fleet::builder().block(TIMEOUT).start(2)
+    Fleet::builder().block(TIMEOUT).start_in_sync(2)
 }
 
 #[test]

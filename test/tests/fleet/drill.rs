@@ -78,7 +78,7 @@ impl<'a> Drill<'a> {
 }
 
 fn fleet() -> Fleet {
-    Fleet::builder().block("timeout 300ms; lock_timeout 300ms;").start(2)
+    Fleet::builder().block("timeout 300ms; lock_timeout 300ms;").start_in_sync(2)
 }
 
 #[test]

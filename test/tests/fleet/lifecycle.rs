@@ -48,7 +48,7 @@ fn a_warm_store_serves_while_the_authorization_server_is_away() {
 
 #[test]
 fn nothing_of_the_store_rests_an_endpoint() {
-    let fleet = Fleet::builder().block("timeout 200ms;").start(2);
+    let fleet = Fleet::builder().block("timeout 200ms;").start_in_sync(2);
     fleet.store.kill();
     for _ in 0..20 {
         let token = fleet.server.issue();
@@ -61,7 +61,7 @@ fn nothing_of_the_store_rests_an_endpoint() {
 
 #[test]
 fn a_quit_ends_at_once_whatever_the_store_does() {
-    let fleet = Fleet::start(2);
+    let fleet = Fleet::builder().start_in_sync(2);
     fleet.store.stop();
     fleet.gateways[1].quit();
     fleet.gateways[1].wait_exit();
@@ -88,7 +88,7 @@ fn a_worker_that_is_killed_while_it_listens_is_replaced() {
 #[test]
 fn one_gateway_leaves_and_a_store_of_its_own_dump_comes_back() {
     // A store that was restarted from an older dump: what it forgot is noticed.
-    let fleet = Fleet::start(2);
+    let fleet = Fleet::builder().start_in_sync(2);
     let (before, after) = (fleet.server.issue(), fleet.server.issue());
     warm(&fleet, &before);
     fleet.store.dump();

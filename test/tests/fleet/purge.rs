@@ -11,7 +11,7 @@ use crate::support::*;
 
 #[test]
 fn each_kind_reaches_the_others_and_no_other_token() {
-    let fleet = Fleet::start(2);
+    let fleet = Fleet::builder().start_in_sync(2);
     let kept = token_of(&fleet, "kept");
     warm(&fleet, &kept);
     for (nth, field) in ["sub", "client_id", "sid", "jti", "token"].iter().enumerate() {
@@ -80,7 +80,7 @@ fn a_gateway_born_after_it_obeys_it() {
 #[test]
 fn a_late_answer_does_not_come_back() {
     for by_subject in [false, true] {
-        let fleet = Fleet::start(2);
+        let fleet = Fleet::builder().start_in_sync(2);
         let token = token_of(&fleet, "late");
         let late = Arc::new(AtomicBool::new(false));
         fleet.server.script(&token.token, Script::jwt(&token.jwt).after(&late).times(1));
@@ -105,7 +105,7 @@ fn a_late_answer_does_not_come_back() {
 
 #[test]
 fn what_the_store_does_not_take_is_said_to_be_local() {
-    let fleet = Fleet::start(2);
+    let fleet = Fleet::builder().start_in_sync(2);
     let token = fleet.server.issue();
     warm(&fleet, &token);
     fleet.server.revoke(&token.token);
@@ -127,7 +127,7 @@ fn it_holds_right_after_the_store_was_flushed() {
     for lost in
         [&["FLUSHALL"][..], &["DEL", "{phantom_token:1}:e"], &["DEL", "{phantom_token:1}:s"]]
     {
-        let fleet = Fleet::start(2);
+        let fleet = Fleet::builder().start_in_sync(2);
         let token = fleet.server.issue();
         warm(&fleet, &token);
         fleet.store.ask(lost);
@@ -147,7 +147,7 @@ fn it_holds_right_after_the_store_was_flushed() {
 
 #[test]
 fn it_is_heard_whichever_worker_dies() {
-    let fleet = Fleet::builder().each(|builder| builder.workers(2)).start(2);
+    let fleet = Fleet::builder().each(|builder| builder.workers(2)).start_in_sync(2);
     let hearer = &fleet.gateways[1];
     hearer.allow("exited on signal 9");
     // One of the two listens to the store, and each is killed once at least.
@@ -173,7 +173,7 @@ fn it_is_heard_whichever_worker_dies() {
 
 #[test]
 fn it_is_heard_over_reloads() {
-    let fleet = Fleet::start(2);
+    let fleet = Fleet::builder().start_in_sync(2);
     for _ in 0..3 {
         let tokens: Vec<_> = (0..2).map(|_| fleet.server.issue()).collect();
         for token in &tokens {
@@ -218,7 +218,7 @@ fn what_is_asked_anew_is_shared_again() {
 fn a_gateway_cut_off_stops_serving_what_it_cannot_know() {
     let fleet = Fleet::builder()
         .each(|builder| builder.http("phantom_token_cache_offline_valid 1s;"))
-        .start(2);
+        .start_in_sync(2);
     let token = fleet.server.issue();
     warm(&fleet, &token);
     fleet.server.revoke(&token.token);

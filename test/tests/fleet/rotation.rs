@@ -7,7 +7,7 @@ use crate::support::*;
 
 #[test]
 fn purges_reach_all_in_every_round() {
-    let fleet = Fleet::start(2);
+    let fleet = Fleet::builder().start_in_sync(2);
     let [old, new] = KEY_FILES;
     let rounds: [&[&str]; 3] = [&[old, new], &[new, old], &[new]];
     for keys in rounds {
@@ -30,7 +30,7 @@ fn purges_reach_all_in_every_round() {
 
 #[test]
 fn a_change_of_the_first_key_begins_cold() {
-    let fleet = Fleet::start(2);
+    let fleet = Fleet::builder().start_in_sync(2);
     let token = fleet.server.issue();
     warm(&fleet, &token);
     let [old, new] = KEY_FILES;
