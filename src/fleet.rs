@@ -57,7 +57,7 @@ struct Heard {
     store: Arc<Store>,
     purges: Purges,
     limits: Limits,
-    /// Tells the store, the prefix and the key from others.
+    /// Tells the store, the prefix, the key and the zone of purges from others.
     tag: u64,
     /// What is asked of which servers.
     configuration: [u8; 32],
@@ -119,10 +119,12 @@ impl Heard {
         let made = conf.store.made.as_ref()?;
         let (node, store) = (made.node.clone(), made.asked().clone());
         let place = format!("{} {} ", node.label(), node.database());
-        let what = [place.as_bytes(), store.names().stream()].concat();
+        let (purges, limits) = (worker.purges?, made.limits);
+        // A zone of purges that was made anew knows nothing of what was heard before.
+        let known_since = purges.made().to_be_bytes();
+        let what = [&known_since, place.as_bytes(), store.names().stream()].concat();
         let tag = store.keys().first().hash_key().name(KIND, &what).get();
         let configuration = peer::configuration(made.identities.iter().copied());
-        let (purges, limits) = (worker.purges?, made.limits);
         Some(Self { node, store, purges, limits, tag, configuration })
     }
 

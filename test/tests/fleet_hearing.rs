@@ -1,5 +1,6 @@
 //! One thread of a gateway hears what others purge, whatever becomes of its worker and of the store.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use phantom_token_engine::client::{Tls, TlsOptions};
@@ -8,6 +9,7 @@ use phantom_token_engine::store::keys::FleetKeys;
 use phantom_token_engine::store::names::Names;
 use phantom_token_engine::store::purge::{Purge, Target};
 use phantom_token_engine::store::{self, Node, Options, StoreOptions};
+use phantom_token_test::Mint;
 use phantom_token_test::authorization_server::Token;
 use phantom_token_test::fleet::{Fleet, pass};
 use phantom_token_test::nginx::Gateway;
@@ -163,4 +165,37 @@ fn a_store_that_is_away_at_the_start_is_heard_once_it_is_there() {
     fleet.store.cont();
     wait_until_in_sync(&gateway);
     assert_eq!(gaps(&gateway), 0.0);
+}
+
+/// A reload to a configuration where nobody purges takes the zone of purges away, while what was heard
+/// last is known on.
+#[test]
+fn purges_are_heard_anew_where_what_was_purged_is_not_known_any_more() {
+    let fleet = Fleet::start(2);
+    let gateway = &fleet.gateways[1];
+    let tokens = ["heard", "own"].map(|sub| fleet.server.mint(Mint::new().claim("sub", sub)));
+    for token in &tokens {
+        assert_eq!(fleet.pass(0, token), "MISS");
+        assert_eq!(fleet.pass(1, token), "STORE");
+    }
+    assert_eq!(fleet.purge(0, "sub=heard"), 204);
+    assert_eq!(fleet.purge(1, "sub=own"), 204);
+    gateway.wait_for_metrics("a purge that is heard", |now| {
+        now.sum("store_purges_total", "heard") >= 1.0
+    });
+
+    let path = gateway.prefix().join("nginx.conf");
+    let with_store = fs::read_to_string(&path).unwrap();
+    let (before, block) = with_store.split_once("phantom_token_store {").expect("a store");
+    let (_, behind) = block.split_once('}').expect("the end of the block");
+    let without = [before, &behind.replace("phantom_token_purge;", "return 404;")].concat();
+    for text in [&without, &with_store] {
+        fs::write(&path, text).unwrap();
+        gateway.reload();
+    }
+    wait_until_in_sync(gateway);
+    for token in &tokens {
+        assert_eq!(fleet.pass(1, token), "MISS", "it was purged");
+    }
+    fleet.wait_until_shares(gateway);
 }

@@ -41,7 +41,7 @@ pub struct HearOptions {
     pub keys: Arc<FleetKeys>,
     /// What the store's keys are called.
     pub names: Names,
-    /// Tells the store, prefix and key from others.
+    /// Tells the store, prefix, key and zone of purges from others.
     pub store: u64,
     /// How long an answer may take, besides the wait for something to hear.
     pub timeout: Duration,

@@ -96,7 +96,7 @@ pub struct HeardPurge {
     /// When, in milliseconds since the Unix epoch of this gateway's clock: all that was asked for before
     /// is worthless.
     pub at_ms: u64,
-    /// This gateway has told it.
+    /// This gateway has told it while it heard the store, and so knows it.
     pub own: bool,
 }
 
@@ -389,7 +389,8 @@ impl Listener {
                 }
             }
             let at_ms = if live { written_ms.max(wall_ms) } else { written_ms };
-            heard.purges.push(HeardPurge { what, at_ms, own });
+            // What was purged here may be forgotten where nothing was heard for a while.
+            heard.purges.push(HeardPurge { what, at_ms, own: own && live });
         }
         self.own.retain(|(at_ms, _)| wall_ms.saturating_sub(*at_ms) < AGAIN_MS);
         (first, missing)
