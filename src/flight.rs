@@ -120,6 +120,8 @@ pub(crate) struct Flight {
     next: usize,
     /// How far it is with the store of the fleet.
     turn: Turn,
+    /// The server calls the token inactive of which an active answer lies in the store.
+    is_over: bool,
     /// The attempt that is out has a call to make; else it asks the store alone.
     calls_server: bool,
     /// In which form the credentials go with the attempt, where they are Basic.
@@ -259,6 +261,7 @@ impl Flight {
             waiters,
             next: 0,
             turn: Turn::default(),
+            is_over: false,
             calls_server: false,
             form: Form::Encoded,
             failed: None,

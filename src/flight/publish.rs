@@ -9,9 +9,9 @@ use phantom_token_engine::attempt::Keeping;
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::counters::RefreshResult;
-use phantom_token_engine::shared::purges::Standing;
+use phantom_token_engine::shared::purges::{Moment, Purges, Standing};
 use phantom_token_engine::shared::state::Notice;
-use phantom_token_engine::token::key::hash_of;
+use phantom_token_engine::token::key::{TokenHash, hash_of};
 
 use crate::cache::Lead;
 use crate::finding::Finding;
@@ -95,7 +95,8 @@ impl Flight {
             // purged since the call began, the answer is from before, and is not kept.
             self.generation = renewed;
         }
-        let (key, generation, asked) = (self.key, self.generation, self.asked);
+        let (key, generation, mut asked) = (self.key, self.generation, self.asked);
+        let (uses_store, is_over) = (self.policy.uses_store, self.is_over);
         let Worker { state, purges, ref mut record, .. } = desk.worker;
         let standing = match outcome {
             Finding::Active(cached) => cached.standing(purges, &key.token),
@@ -114,6 +115,10 @@ impl Flight {
                 let current = state.called_inactive(&key.token, generation).is_some();
                 ended_early =
                     current && before.is_some_and(|life| !life.has_expired(now_ms(), now_secs()));
+                if is_over || uses_store && before.is_some() {
+                    // Nor by what lies in the store, where that cannot be told, or not yet.
+                    asked = over(purges, &key.token, asked, standing);
+                }
                 current
             } else {
                 state.generation(&key.token) == generation
@@ -191,6 +196,9 @@ impl Flight {
         let (key, state) = (self.key, desk.worker.state);
         if matches!(outcome, Finding::Inactive) {
             state.called_inactive(&key.token, self.generation);
+            if let (true, Some(purges)) = (self.is_over, desk.worker.purges) {
+                purges.purge_token(&key.token);
+            }
         }
         let entry = match (outcome, keeping) {
             (Finding::Inactive, _) => Some(Owed::forget_active(key, state)),
@@ -270,6 +278,14 @@ impl From<arena::Stored> for Stored {
             arena::Stored::NoRoom => Self::NoRoom,
         }
     }
+}
+
+/// Purges a token here that the server calls inactive while active answers are kept of it. Returns as of
+/// which moment the inactive one may be kept: it is no less true for that purge.
+fn over(purges: Option<Purges>, token: &TokenHash, asked: Moment, standing: Standing) -> Moment {
+    let Some(purges) = purges else { return asked };
+    purges.purge_token(token);
+    if standing == Standing::Good { purges.now() } else { asked }
 }
 
 fn entry_of(cached: &Cached, life: Life) -> Entry<'_> {

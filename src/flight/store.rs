@@ -120,6 +120,7 @@ impl Flight {
             counters::store_written(&desk.worker, write);
         }
         if is_over {
+            self.is_over = true;
             purge::tell_of_token(desk, &self.token);
         }
     }

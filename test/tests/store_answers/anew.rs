@@ -52,6 +52,26 @@ fn a_revocation_that_one_gateway_learns_is_all_gateways() {
     }
 }
 
+/// Whatever becomes of telling it.
+#[test]
+fn a_revocation_that_the_store_is_not_told_is_this_gateway_s() {
+    let fleet = Fleet::builder()
+        .each(|builder| {
+            let anew = shown("phantom_token_cache_bypass $http_anew;");
+            builder
+                .http("phantom_token_cache_inactive_valid 0;")
+                .location("/anew", &anew)
+                .allow("did not take a purge")
+        })
+        .start(2);
+    let token = fleet.server.issue();
+    assert_eq!((fleet.pass(1, &token).as_str(), fleet.pass(0, &token).as_str()), ("MISS", "STORE"));
+    fleet.server.revoke(&token.token);
+    fleet.store.ask(&["ACL", "SETUSER", "default", "-del"]);
+    assert_eq!(anew(&fleet, 0, &token.token).status, 401);
+    assert!(!fleet.admits(0, &token), "the answer that lies in the store is over");
+}
+
 fn minting(
     keys: &'static str,
 ) -> impl Fn(phantom_token_test::nginx::Builder) -> phantom_token_test::nginx::Builder {
