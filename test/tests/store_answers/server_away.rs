@@ -15,7 +15,7 @@ fn endpoint_up(gateway: &Gateway) -> f64 {
 
 /// Tokens that the first of two gateways knows, and the other does not.
 fn known(fleet: &Fleet) -> Vec<Token> {
-    let tokens: Vec<_> = (0..5).map(|_| fleet.server.issue()).collect();
+    let tokens: Vec<_> = (0..25).map(|_| fleet.server.issue()).collect();
     for token in &tokens {
         assert_eq!(fleet.pass(0, token), "MISS");
     }
@@ -34,7 +34,7 @@ fn a_server_that_rests() {
         assert_eq!(gateway.get_as("/shown", &unknown.token).status / 100, 5);
         endpoint_up(gateway) == 0.0
     });
-    for token in &tokens[..4] {
+    for token in &tokens[1..] {
         let response = gateway.get_as("/shown", &token.token);
         assert_eq!((response.status, store_status(&response)), (204, "HIT"), "{response:?}");
         assert_eq!(response.header("outcome"), Some("STORE"));
@@ -47,7 +47,7 @@ fn a_server_that_rests() {
     assert_eq!(unknown.header("retry-after"), Some("1"));
     fleet.server.resume().expect("the port is free");
     wait_until("the server to be asked again", || endpoint_up(gateway) == 1.0);
-    assert_eq!(pass(gateway, &tokens[4]), "STORE");
+    assert_eq!(pass(gateway, &tokens[0]), "STORE");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn credentials_that_are_refused() {
         let response = gateway.get_as("/shown", &token.token);
         assert_eq!((response.status, store_status(&response)), (204, "HIT"), "{response:?}");
     }
-    assert_eq!(fleet.server.introspections(), before, "none of the few calls is taken by them");
+    assert_eq!(fleet.server.introspections(), before, "more than the few that may go out");
     let unknown = gateway.get_as("/shown", &fleet.server.issue().token);
     assert_eq!((unknown.status, store_status(&unknown)), (500, "MISS"), "{unknown:?}");
     assert_eq!(
