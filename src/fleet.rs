@@ -16,7 +16,6 @@ use phantom_token_engine::store::{Counting, Epoch, InSync, Node, Store, peer};
 
 use crate::conf::MainConf;
 use crate::flight::desk::{self, Desk};
-use crate::nginx::log::{Cycle, error};
 use crate::nginx::sys::*;
 use crate::nginx::timer::Timer;
 use crate::worker::Worker;
@@ -25,7 +24,7 @@ mod offline;
 mod thread;
 mod tidings;
 
-use thread::Hearing;
+use thread::{Hearing, Told};
 pub(crate) use tidings::advice;
 
 /// Between two looks, in milliseconds: whether anybody hears, and what was heard.
@@ -178,7 +177,8 @@ fn look(desk: &mut Desk) {
         match thread::begin(heard.options(&desk.worker), lease, Clock::at(now_ms())) {
             Ok(hearing) => desk.fleet.hearing = Some(hearing),
             Err(failure) => {
-                error!(Cycle, "no thread hears the store: {failure}; see the limits on threads");
+                let no_thread = Told::NoThread(failure);
+                tidings::say(&desk.worker, heard.node.label(), no_thread);
                 desk.fleet.give_up(&desk.worker);
             }
         }

@@ -18,6 +18,8 @@ const MOST: usize = 64;
 pub(super) enum Told {
     Tiding(Tiding),
     Panicked(PanicSite),
+    /// The system gives no thread.
+    NoThread(io::Error),
 }
 
 /// A thread under way. It ends by itself, as soon as it finds that another one hears.

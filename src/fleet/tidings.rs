@@ -21,7 +21,16 @@ pub(super) fn say(worker: &Worker, label: &str, told: Told) {
     let tiding = match told {
         Told::Tiding(tiding) => tiding,
         Told::Panicked(site) => {
-            return crit!(Cycle, "caught a panic in the hearing of the store at {site}");
+            if is_due(Notice::StoreUnheard, "panic") {
+                crit!(Cycle, "caught a panic in the hearing of the store at {site}");
+            }
+            return;
+        }
+        Told::NoThread(failure) => {
+            if is_due(Notice::StoreUnheard, "thread") {
+                error!(Cycle, "no thread hears the store: {failure}; see the limits on threads");
+            }
+            return;
         }
     };
     match tiding {
@@ -51,7 +60,7 @@ pub(super) fn say(worker: &Worker, label: &str, told: Told) {
             if is_due(Notice::StoreHeard, "another") {
                 notice!(
                     Cycle,
-                    "another store, prefix or key than before: what is kept from before serves no more"
+                    "another store, prefix, key or zone of purges than before: what is kept from before serves no more"
                 );
             }
         }
