@@ -5,6 +5,7 @@ mod calls;
 mod identity;
 mod kept;
 mod lifetimes;
+mod renewal;
 mod server_away;
 mod stops;
 mod store_away;
