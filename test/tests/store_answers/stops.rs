@@ -75,3 +75,28 @@ fn a_stop_does_not_wait_for_it() {
     let took = ends_within(&fleet, libc::SIGTERM);
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
+
+#[test]
+fn a_reload_leaves_those_their_answer_who_wait_for_another_gateway() {
+    let fleet = slow_fleet(2);
+    let token = fleet.server.issue();
+    let hold = fleet.server.hold_token(&token.token);
+    thread::scope(|scope| {
+        let [leads, follows] = [&fleet.gateways[0], &fleet.gateways[1]];
+        let leader = scope.spawn(|| leads.get_as("/shown", &token.token));
+        fleet.server.wait_for_introspections_of(&token.token, 1);
+        let before = follows.metrics().get("introspections_pending");
+        let old = follows.workers();
+        let follower = scope.spawn(|| follows.get_as("/shown", &token.token));
+        wait_until("a question to the store", || {
+            follows.metrics().get("introspections_pending") > before
+        });
+        follows.reload();
+        drop(hold);
+        assert_passes(&leader.join().expect("a response"), &token);
+        assert_passes(&follower.join().expect("a response"), &token);
+        wait_until("the former workers' end", || {
+            follows.all_workers().iter().all(|worker| !old.contains(worker))
+        });
+    });
+}
