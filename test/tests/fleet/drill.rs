@@ -1,4 +1,4 @@
-//! Six incidents with a store, each made for real. What the metrics and the log say of it must stand in its
+//! Incidents with a store, each made for real. What the metrics and the log say of it must stand in its
 //! section of `docs/runbook.md`, word for word.
 
 use phantom_token_test::fleet::purge;
@@ -146,6 +146,20 @@ fn the_store_refuses_the_gateway() {
     fleet.store.ask(&["ACL", "SETUSER", "default", "on", "-xread"]);
     drill.rose("store_errors_total{reason=\"acl\"}");
     drill.logged(&["cannot be heard", "allow"]);
+}
+
+#[test]
+fn the_store_has_another_password() {
+    let fleet = Fleet::builder()
+        .block("timeout 300ms; lock_timeout 300ms; user default; password_file store-password;")
+        .each(|builder| builder.file("store-password", "the-password-from-before\n"))
+        .start_in_sync(1);
+    let drill = Drill::begin("The store refuses the gateway", &fleet, &fleet.gateways[0]);
+    fleet.store.ask(&["ACL", "SETUSER", "default", "resetpass", ">another-password"]);
+    fleet.store.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+    drill.rose("store_errors_total{reason=\"auth\"}");
+    drill.logged(&["cannot be heard", "password"]);
+    drill.is("store_in_sync", 0.0);
 }
 
 #[test]
