@@ -4,7 +4,7 @@
 //! [`judge()`] decides all of it from what was done, what was asked for and the time. It neither logs nor
 //! touches what is shared: whoever calls it does what the [`Judgement`] says.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::answer::grant::Grant;
 use crate::answer::{Answer, NoVerdict, Skew};
@@ -13,7 +13,8 @@ use crate::failure::{Failure, FailureKind};
 use crate::guard::PanicSite;
 use crate::http::cache_control::Caching;
 use crate::lifetime::{self, Aged, CacheControlPolicy, Expiry, Keep, Life, Overruled, Uncached};
-use crate::lookup::{FleetDone, Found, Origin};
+pub use crate::lookup::{Done, End};
+use crate::lookup::{Found, Origin};
 use crate::shared::counters::{CallResult, UncachedReason};
 use crate::shared::health::Health;
 use crate::shared::health::form::Form;
@@ -21,51 +22,6 @@ use crate::shared::health::judge::{self, Credentials, Verdict};
 
 #[cfg(test)]
 mod tests;
-
-/// What a pool thread brings back.
-#[derive(Debug)]
-pub struct Done {
-    /// How the attempt ended.
-    pub end: End,
-    /// How long it waited in the pool's queue.
-    pub queued: Duration,
-    /// How long the call to the server took; zero where none was made.
-    pub took: Duration,
-    /// When that began.
-    pub began: Instant,
-    /// Whether the queue had left it time enough for an answer.
-    pub had_time: bool,
-    /// What it had to do with the store of the fleet.
-    pub fleet: FleetDone,
-}
-
-/// How an attempt ended.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one is made for each call, and taken apart at once")]
-pub enum End {
-    /// A source answered.
-    Answered(Found),
-    /// There is no answer.
-    Failed(CallError),
-    /// The store of the fleet knows nothing, and nobody else was to be asked.
-    NotStored,
-    /// It was taken from the queue too late, or nobody waited any more: nothing was sent.
-    Unsent,
-    /// The queue had left too little time for an answer: nothing was sent.
-    Skipped,
-    /// A fault of the module itself.
-    Panicked(PanicSite),
-}
-
-impl End {
-    /// Tells whether the server refused the client's credentials, or so it looks.
-    pub fn refuses_credentials(&self) -> bool {
-        matches!(
-            self,
-            End::Answered(Found { answer: Answer::Failed(NoVerdict::Credentials(_)), .. })
-        )
-    }
-}
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::answer::{self, Answer, Terms};
-use crate::attempt::{Done, End};
+use crate::answer::{self, Answer, NoVerdict, Terms};
 use crate::client::{self, Call, CallError};
 use crate::guard::PanicSite;
 use crate::http::cache_control::Caching;
@@ -51,6 +50,51 @@ pub struct Found {
     pub answer: Answer,
     /// How long it allows that to be kept.
     pub caching: Caching,
+}
+
+/// What a pool thread brings back.
+#[derive(Debug)]
+pub struct Done {
+    /// How the attempt ended.
+    pub end: End,
+    /// How long it waited in the pool's queue.
+    pub queued: Duration,
+    /// How long the call to the server took; zero where none was made.
+    pub took: Duration,
+    /// When that began.
+    pub began: Instant,
+    /// Whether the queue had left it time enough for an answer.
+    pub had_time: bool,
+    /// What it had to do with the store of the fleet.
+    pub fleet: FleetDone,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one is made for each call, and taken apart at once")]
+pub enum End {
+    /// A source answered.
+    Answered(Found),
+    /// There is no answer.
+    Failed(CallError),
+    /// The store of the fleet knows nothing, and nobody else was to be asked.
+    NotStored,
+    /// It was taken from the queue too late, or nobody waited any more: nothing was sent.
+    Unsent,
+    /// The queue had left too little time for an answer: nothing was sent.
+    Skipped,
+    /// A fault of the module itself.
+    Panicked(PanicSite),
+}
+
+impl End {
+    /// Tells whether the server refused the client's credentials, or so it looks.
+    pub fn refuses_credentials(&self) -> bool {
+        matches!(
+            self,
+            End::Answered(Found { answer: Answer::Failed(NoVerdict::Credentials(_)), .. })
+        )
+    }
 }
 
 /// One attempt to learn about a token: the sources, in the order in which they are asked.

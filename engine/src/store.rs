@@ -106,7 +106,7 @@ impl Store {
     /// Makes one; nothing is asked yet.
     pub fn new(options: StoreOptions) -> Store {
         let StoreOptions { nodes, keys, names, timeout, lock_timeout, longest } = options;
-        let longest_ms = look::millis(longest);
+        let longest_ms = wire::millis(longest);
         Store { nodes, keys, names, timeout, lock_timeout, longest_ms }
     }
 

@@ -1,8 +1,11 @@
+use std::time::Instant;
+
 use super::*;
 use crate::answer::Cause;
 use crate::client::{AnswerCause, ConnectCause, Phase, RequestCause, TlsCause};
 use crate::guard;
 use crate::http::cache_control::CacheControl;
+use crate::lookup::FleetDone;
 use crate::shared::purges::Moment;
 
 const NOW: Now = Now { ms: 50_000, secs: 1_700_000_000 };

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::answer::grant::Grant;
 use crate::answer::{Answer, NoVerdict};
-use crate::attempt::{self, End, Keeps, Now};
+use crate::attempt::{self, Keeps, Now};
 use crate::http::cache_control::Caching;
 use crate::lifetime::{Aged, Keep};
-use crate::lookup::{Found, Origin};
+use crate::lookup::{End, Found, Origin};
 use crate::shared::counters::{StoreResult, StoreWrite};
 use crate::shared::purges::{Moment, wall_ms};
 use crate::shared::store::StoreHealth;

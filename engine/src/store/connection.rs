@@ -3,20 +3,46 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::client::{
-    CallError, ConnectCause, Halt, Input, MAX_IDLE, Phase, SessionFailure, Stream,
-};
-use crate::shared::counters::{Counted, Shard, StoreWrite};
+use zeroize::Zeroizing;
 
-use super::node::{Counting, Options};
-use super::wire::{Decoder, Fault, MAX_RECEIVED};
+use super::address::Address;
+use super::reply::Fault;
+use super::wire::{Decoder, MAX_RECEIVED};
 use super::{Pipeline, Reply, StoreError};
+use crate::client::{
+    CallError, ConnectCause, Halt, Input, MAX_IDLE, Phase, SessionFailure, Stream, Tls,
+};
+use crate::shared::counters::{ConnectionCount, Counted, Shard, StoreWrite};
 
 /// The least and the most room offered to one read.
 const READ: (usize, usize) = (4 * 1024, 64 * 1024);
 
 /// How often at most it may be told something before it is asked again.
 const MAX_OWED: usize = 256;
+
+/// What a server is asked as, and how.
+#[derive(Clone)]
+pub struct Options {
+    /// Where it is.
+    pub address: Address,
+    /// The user's name of its ACL; `None`: the default user's.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<Zeroizing<Vec<u8>>>,
+    /// How TLS is spoken, where the address asks for it.
+    pub tls: Tls,
+    /// Connections that may be open at a time; at least 1.
+    pub connections: usize,
+}
+
+/// Where a worker counts what it does.
+#[derive(Clone, Copy)]
+pub struct Counting {
+    /// Its share of the totals.
+    pub shard: &'static Shard,
+    /// Its connections to the store.
+    pub connections: &'static ConnectionCount,
+}
 
 /// How a question failed.
 #[derive(Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 use super::names::{Epoch, Lease, OfToken};
 use super::question::Question;
 use super::seal::{self, Bound, Form, Opened};
-use super::value::{self, Marker, Stored};
-use super::wire::MAX_BULK;
-use super::{Pipeline, Store, look};
+use super::value::{self, AHEAD_MS, Marker, Stored};
+use super::wire::{MAX_BULK, millis};
+use super::{Pipeline, Store};
 use crate::jose::primitives::hkdf_sha256;
 use crate::shared::counters::StoreWrite;
 
@@ -75,7 +75,7 @@ impl Place {
         let opened = seal::open(&self.key, self.of_marker(), marker);
         let marker = opened.and_then(|opened| Marker::read(opened.content()));
         marker.is_some_and(|Marker { begun_ms, deadline_ms }| {
-            begun_ms <= wall_ms.saturating_add(look::AHEAD_MS) && wall_ms < deadline_ms
+            begun_ms <= wall_ms.saturating_add(AHEAD_MS) && wall_ms < deadline_ms
         })
     }
 
@@ -116,8 +116,8 @@ impl Leased {
     }
 
     /// Writes an active answer, for as long as it serves. Waits for nothing. `wall_ms` is now, in
-    /// milliseconds since the Unix epoch. Returns how it is counted, unless it was sent: then its reply
-    /// is counted when it comes.
+    /// milliseconds since the Unix epoch. Returns how it is counted, unless it went to the nodes, which
+    /// count what becomes of it.
     pub fn write(mut self, stored: &Stored, wall_ms: u64) -> Option<StoreWrite> {
         let life_ms = stored.end_ms(self.valid_ms).saturating_sub(wall_ms);
         let Stored { grant, asked_ms, until_ms, may_stale } = stored;
@@ -140,7 +140,8 @@ impl Leased {
         let OfToken { lease, value, .. } = &place.names;
         pipeline.command(&[b"SET", value, &sealed, b"PX", life.as_bytes()]);
         pipeline.command(&[b"PEXPIRE", lease, lease_life.as_bytes()]);
-        self.store.nodes.tell(&pipeline).err().map(|_| StoreWrite::Failed)
+        let _ = self.store.nodes.tell(&pipeline);
+        None
     }
 
     /// Says to who waits that the token is not active, as the server answered when it was asked at
@@ -161,7 +162,7 @@ impl Leased {
         let Some(place) = self.place.take().filter(|_| self.mine) else { return };
         let bound = place.of_value(place.marker_name());
         let Some(sealed) = seal::seal(&place.key, bound, &[word]) else { return };
-        let life = look::millis(self.store.lock_timeout.max(Duration::from_millis(1))).to_string();
+        let life = millis(self.store.lock_timeout.max(Duration::from_millis(1))).to_string();
         let mut pipeline = Pipeline::new();
         let name = place.marker_name();
         pipeline.command(&[b"SET", name, &sealed, b"XX", b"PX", life.as_bytes()]);

@@ -17,18 +17,15 @@ use std::time::{Duration, Instant};
 use super::leased::{Leased, Place};
 use super::names::Lease;
 use super::question::{InSync, Question};
+use super::reply::Fault;
 use super::seal::{self, Form, Opened};
-use super::value::{self, Content, Marker, Stored};
-use super::wire::Fault;
+use super::value::{self, AHEAD_MS, Content, Marker, Stored};
+use super::wire::millis;
 use super::{Pipeline, Reply, StoreError};
 use crate::client::{self, Running};
 use crate::jose::primitives::random;
 use crate::shared::counters::{StoreErrorReason, StoreResult};
 use crate::shared::purges::{Moment, Standing, wall_ms};
-
-/// How far ahead another gateway's clock may be, in milliseconds: what it says of a later time is not
-/// believed.
-pub const AHEAD_MS: u64 = 5_000;
 
 /// How far clocks may differ where what was asked for is compared with when something was purged, in
 /// milliseconds.
@@ -453,11 +450,6 @@ impl Held {
         let lease = lease.and_then(|lease| lease.try_into().ok().map(Lease));
         Ok(Held { lease, value, refresh, full })
     }
-}
-
-/// Milliseconds, as `PX` takes them.
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2).max(1)
 }
 
 #[cfg(test)]

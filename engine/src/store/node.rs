@@ -6,13 +6,12 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use zeroize::Zeroizing;
 
-use super::address::Address;
 use super::connection::{Connection, Failure};
+pub use super::connection::{Counting, Options};
 use super::{Nodes, Pipeline, Reply, StoreError};
-use crate::client::{Phase, Running, Tls};
-use crate::shared::counters::{ConnectionCount, Shard, StoreWrite};
+use crate::client::{Phase, Running};
+use crate::shared::counters::StoreWrite;
 
 #[cfg(test)]
 mod tests;
@@ -20,30 +19,6 @@ mod tests;
 /// For how long commands may wait for a connection that takes them: what they say of lives was reckoned
 /// when they were told.
 const UNTOLD: Duration = Duration::from_secs(1);
-
-/// What a server is asked as, and how.
-#[derive(Clone)]
-pub struct Options {
-    /// Where it is.
-    pub address: Address,
-    /// The user's name of its ACL; `None`: the default user's.
-    pub user: Option<String>,
-    /// The user's password.
-    pub password: Option<Zeroizing<Vec<u8>>>,
-    /// How TLS is spoken, where the address asks for it.
-    pub tls: Tls,
-    /// Connections that may be open at a time; at least 1.
-    pub connections: usize,
-}
-
-/// Where a worker counts what it does.
-#[derive(Clone, Copy)]
-pub struct Counting {
-    /// Its share of the totals.
-    pub shard: &'static Shard,
-    /// Its connections to the store.
-    pub connections: &'static ConnectionCount,
-}
 
 /// One server. Made while the configuration is read; a worker that is forked begins without a
 /// connection, and opens one when it is needed, the one used last going first.

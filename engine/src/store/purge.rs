@@ -20,7 +20,7 @@ use thiserror::Error;
 use super::event::{self, Event, GatewayId, What};
 use super::keys::FleetKey;
 use super::names::Epoch;
-use super::wire::Fault;
+use super::reply::Fault;
 use super::{Pipeline, Reply, Store, StoreError};
 use crate::answer::subjects::Subject;
 use crate::shared::purges::wall_ms;

@@ -6,7 +6,6 @@ use std::io;
 
 use thiserror::Error;
 
-use super::wire::Fault;
 use crate::client::{ConnectCause, Phase, TlsCause};
 use crate::shared::counters::StoreErrorReason;
 
@@ -185,6 +184,20 @@ impl ServerError {
     pub fn is_full(self) -> bool {
         matches!(self, Self::Oom | Self::Misconf | Self::NoReplicas)
     }
+}
+
+/// Why what came is no reply. Nothing after it on the same connection can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// Not of RESP 2, or not well-formed.
+    #[error("the store's reply is not RESP")]
+    Malformed,
+    /// A line, string, array or nesting beyond the limits, by what it announces.
+    #[error("the store's reply is too large")]
+    TooLarge,
+    /// Bytes behind the last reply that was asked for.
+    #[error("the store sent what nobody asked for")]
+    Unasked,
 }
 
 /// Why a question has no answer. The message is one fixed phrase.

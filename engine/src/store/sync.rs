@@ -21,6 +21,7 @@ use std::time::Duration;
 use super::event::{self, Event, FIELD, GatewayId, What};
 use super::keys::FleetKeys;
 use super::names::{Epoch, Names};
+use super::value::AHEAD_MS;
 use super::{Pipeline, Reply};
 use crate::shared::counters::StoreGap;
 use crate::shared::purges::Purged;
@@ -37,9 +38,6 @@ const UNREADABLE: u8 = 3;
 /// The least time from one beginning to the next after a gap: what is purged meanwhile is heard after
 /// it, and within a second.
 const ANEW_MS: u64 = 500;
-
-/// How far ahead a purge's time is believed, in milliseconds.
-const AHEAD_MS: u64 = 5_000;
 
 /// This gateway's own purges of so long ago are told again after a gap, in milliseconds: the store may
 /// have lost them before others have read them.

@@ -9,6 +9,10 @@ use crate::answer::grant::Grant;
 use crate::answer::nature::{Nature, TokenKind};
 use crate::answer::subjects::Subjects;
 
+/// How far ahead another gateway's clock may be, in milliseconds: what it says of a later time is not
+/// believed.
+pub(super) const AHEAD_MS: u64 = 5_000;
+
 /// An answer that says active, as it stands in the store. Times are in milliseconds since the Unix
 /// epoch.
 #[derive(Clone, PartialEq, Eq)]

@@ -5,10 +5,9 @@
 //! it nests and what it ends a string with: in front of them a parser of our own would be needed.
 
 use std::io::Write;
+use std::time::Duration;
 
-use thiserror::Error;
-
-use super::reply::{Reply, ServerError};
+use super::reply::{Fault, Reply, ServerError};
 use crate::wipe::wipe_vec;
 
 #[cfg(test)]
@@ -100,18 +99,9 @@ impl std::fmt::Debug for Pipeline {
     }
 }
 
-/// Why what came is no reply. Nothing after it on the same connection can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Fault {
-    /// Not of RESP 2, or not well-formed.
-    #[error("the store's reply is not RESP")]
-    Malformed,
-    /// A line, string, array or nesting beyond the limits, by what it announces.
-    #[error("the store's reply is too large")]
-    TooLarge,
-    /// Bytes behind the last reply that was asked for.
-    #[error("the store sent what nobody asked for")]
-    Unasked,
+/// Milliseconds, as `PX` takes them.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2).max(1)
 }
 
 /// Reads replies however the bytes arrive, and never an item twice.

@@ -1,8 +1,9 @@
 //! What a store answers.
 
 use super::input::answers;
+use crate::store::reply::Fault;
 use crate::store::wire::{
-    Decoder, Fault, MAX_ALL_ITEMS, MAX_BULK, MAX_DEPTH, MAX_ITEMS, MAX_LINE, Pipeline,
+    Decoder, MAX_ALL_ITEMS, MAX_BULK, MAX_DEPTH, MAX_ITEMS, MAX_LINE, Pipeline,
 };
 use crate::store::{Reply, ServerError};
 

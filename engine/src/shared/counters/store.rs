@@ -78,7 +78,7 @@ words! {
         Lost = "lost",
         /// The store refused it, or it could not be sent.
         Failed = "failed",
-        /// It was not sent: the store rests, or was not heard.
+        /// It was not sent: the store rests, or was not heard, or the answer is over or too large.
         Skipped = "skipped",
     }
 }

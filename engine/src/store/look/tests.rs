@@ -11,7 +11,7 @@ use crate::store::keys::FleetKeys;
 use crate::store::memory::Memory;
 use crate::store::question::SignedBy;
 use crate::store::reply::ServerError;
-use crate::store::{Epoch, Identity, Names, Store, StoreOptions};
+use crate::store::{Epoch, Identity, Names, Nodes, Store, StoreOptions};
 
 const NOW: u64 = 1_700_000_000_000;
 const EPOCH: Epoch = Epoch([9; 16]);
@@ -173,6 +173,35 @@ fn an_answer_stays_as_long_as_it_serves_and_its_lease_longer() {
     // What has ended on the way is not written.
     let late = stored(b"late", NOW - 900_000);
     assert_eq!(fleet.lead(&long).write(&late, NOW), Some(StoreWrite::Skipped));
+}
+
+/// A server that answers, and takes nothing that is not waited for.
+struct Untold(Memory);
+
+impl Nodes for Untold {
+    fn ask(&self, question: &Pipeline, until: Instant) -> Result<Vec<Reply>, StoreError> {
+        self.0.ask(question, until)
+    }
+
+    fn tell(&self, _: &Pipeline) -> Result<(), StoreError> {
+        Err(StoreError::NoConnection)
+    }
+}
+
+#[test]
+fn the_nodes_alone_count_what_goes_to_them() {
+    let fleet = Fleet::new();
+    let store = fleet.store(1, 500);
+    let store = Store::new(StoreOptions {
+        nodes: Arc::new(Untold(fleet.memory.clone())),
+        keys: store.keys().clone(),
+        names: store.names().clone(),
+        timeout: store.timeout(),
+        lock_timeout: Duration::from_millis(500),
+        longest: Duration::from_secs(300),
+    });
+    let question = Question { store: Arc::new(store), ..fleet.question() };
+    assert_eq!(fleet.lead(&question).write(&stored(b"jwt", NOW), NOW), None);
 }
 
 #[test]

@@ -9,12 +9,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
+use zeroize::Zeroizing;
+
 use super::*;
-use crate::client::{ConnectCause, TlsCause, TlsOptions};
+use crate::client::{ConnectCause, Tls, TlsCause, TlsOptions};
 use crate::shared::counters::ConnectionState;
 use crate::shared::state::testing::state;
 use crate::store::ServerError;
-use crate::store::wire::{Decoder, Fault};
+use crate::store::address::Address;
+use crate::store::reply::Fault;
+use crate::store::wire::Decoder;
 
 /// What a server does with a connection; the number says which one it is, from 0.
 trait Serving: Fn(usize, TcpStream) + Send + Sync + 'static {}
