@@ -15,7 +15,6 @@ use phantom_token_engine::store::hear::{Clock, HearOptions};
 use phantom_token_engine::store::{Counting, Epoch, InSync, Node, Store, peer};
 
 use crate::conf::MainConf;
-use crate::flight::desk::{self, Desk};
 use crate::nginx::sys::*;
 use crate::nginx::timer::Timer;
 use crate::worker::Worker;
@@ -63,17 +62,52 @@ struct Heard {
 }
 
 impl Fleet {
-    /// Of the configuration's store, where there is one.
-    pub(crate) fn new(conf: &MainConf, worker: &Worker) -> Self {
+    /// Of the configuration's store, where there is one. `look` is run by its timer, and calls [`Fleet::look`].
+    pub(crate) fn new(conf: &MainConf, worker: &Worker, look: fn()) -> Self {
         let heard = Heard::of(conf, worker);
-        let timer = Timer::new("looking after the store", || {
-            desk::with(look);
-        });
+        let timer = Timer::new("looking after the store", look);
         if let Some(heard) = &heard {
             heard.count(&heard.node, worker);
             timer.set_cancelable(1);
         }
         Self { timer, heard, hearing: None, looks: 0 }
+    }
+
+    /// Takes what was heard, and begins to hear where nobody does.
+    pub(crate) fn look(&mut self, worker: &Worker) {
+        let Some(heard) = &self.heard else { return };
+        if let Some(hearing) = &self.hearing {
+            // First, or what it told just before would be lost.
+            let has_ended = hearing.has_ended();
+            for tiding in hearing.tidings() {
+                tidings::say(worker, heard.node.label(), tiding);
+            }
+            if has_ended {
+                self.hearing = None;
+            }
+        }
+        if exiting() {
+            // A worker that stays hears from now on.
+            return self.give_up(worker);
+        }
+        let within = HearOptions::within_ms(heard.store.timeout());
+        if self.hearing.is_none()
+            && let Some(lease) = worker.state.hearing().take(within, here())
+        {
+            match thread::begin(heard.options(worker), lease, Clock::at(now_ms())) {
+                Ok(hearing) => self.hearing = Some(hearing),
+                Err(failure) => {
+                    let no_thread = Told::NoThread(failure);
+                    tidings::say(worker, heard.node.label(), no_thread);
+                    self.give_up(worker);
+                }
+            }
+        }
+        self.looks += 1;
+        if self.looks.is_multiple_of(IDLE_LOOKS) {
+            heard.node.close_ended(Instant::now());
+        }
+        self.timer.set_cancelable(LOOK_MS);
     }
 
     /// The store, for questions about tokens.
@@ -153,39 +187,4 @@ impl Heard {
             version: env!("CARGO_PKG_VERSION"),
         }
     }
-}
-
-/// Takes what was heard, and begins to hear where nobody does.
-fn look(desk: &mut Desk) {
-    let Some(heard) = &desk.fleet.heard else { return };
-    if let Some(hearing) = &desk.fleet.hearing {
-        for tiding in hearing.tidings() {
-            tidings::say(&desk.worker, heard.node.label(), tiding);
-        }
-        if hearing.has_ended() {
-            desk.fleet.hearing = None;
-        }
-    }
-    if exiting() {
-        // A worker that stays hears from now on.
-        return desk.fleet.give_up(&desk.worker);
-    }
-    let within = HearOptions::within_ms(heard.store.timeout());
-    if desk.fleet.hearing.is_none()
-        && let Some(lease) = desk.worker.state.hearing().take(within, here())
-    {
-        match thread::begin(heard.options(&desk.worker), lease, Clock::at(now_ms())) {
-            Ok(hearing) => desk.fleet.hearing = Some(hearing),
-            Err(failure) => {
-                let no_thread = Told::NoThread(failure);
-                tidings::say(&desk.worker, heard.node.label(), no_thread);
-                desk.fleet.give_up(&desk.worker);
-            }
-        }
-    }
-    desk.fleet.looks += 1;
-    if desk.fleet.looks.is_multiple_of(IDLE_LOOKS) {
-        heard.node.close_ended(Instant::now());
-    }
-    desk.fleet.timer.set_cancelable(LOOK_MS);
 }

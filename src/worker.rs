@@ -7,12 +7,12 @@ use std::rc::Rc;
 use phantom_token_engine::arena::Record;
 use phantom_token_engine::local::Local;
 use phantom_token_engine::shared::purges::{Moment, Purges};
-use phantom_token_engine::shared::state::{Generation, State};
+use phantom_token_engine::shared::state::{Generation, Notice, State};
 use phantom_token_engine::token::key::{HashKey, Hashing, TokenHash, hash_of};
 
 use crate::access::questions::Questions;
 use crate::conf::MainConf;
-use crate::nginx::sys::{here, pid};
+use crate::nginx::sys::{here, now_ms, pid};
 use crate::nginx::zone;
 
 /// Entries each worker keeps, where `phantom_token_worker_cache` does not say.
@@ -85,6 +85,11 @@ impl Worker {
     #[inline]
     pub(crate) fn moment(&self) -> Moment {
         self.purges.map_or(Moment::NEVER, |purges| purges.now())
+    }
+
+    /// Whether a line about `what` is due: once a minute, by all workers together.
+    pub(crate) fn is_due(&self, notice: Notice, what: &str) -> bool {
+        self.state.once(notice, hash_of(&[what.as_bytes()]), now_ms(), Some(60_000))
     }
 
     /// Gives up the slot: the process ends.

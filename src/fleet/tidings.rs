@@ -4,30 +4,22 @@ use phantom_token_engine::shared::counters::{StoreErrorReason, StoreGap};
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::store::StoreError;
 use phantom_token_engine::store::hear::Tiding;
-use phantom_token_engine::token::key::hash_of;
 
 use super::thread::Told;
 use crate::nginx::log::{Cycle, crit, error, notice, warning};
-use crate::nginx::sys::now_ms;
 use crate::worker::Worker;
 
-/// How often a line about one thing is written, in milliseconds.
-const EVERY_MS: u64 = 60_000;
-
 pub(super) fn say(worker: &Worker, label: &str, told: Told) {
-    let is_due = |what, word: &str| {
-        worker.state.once(what, hash_of(&[word.as_bytes()]), now_ms(), Some(EVERY_MS))
-    };
     let tiding = match told {
         Told::Tiding(tiding) => tiding,
         Told::Panicked(site) => {
-            if is_due(Notice::StoreUnheard, "panic") {
+            if worker.is_due(Notice::StoreUnheard, "panic") {
                 crit!(Cycle, "caught a panic in the hearing of the store at {site}");
             }
             return;
         }
         Told::NoThread(failure) => {
-            if is_due(Notice::StoreUnheard, "thread") {
+            if worker.is_due(Notice::StoreUnheard, "thread") {
                 error!(Cycle, "no thread hears the store: {failure}; see the limits on threads");
             }
             return;
@@ -35,7 +27,7 @@ pub(super) fn say(worker: &Worker, label: &str, told: Told) {
     };
     match tiding {
         Tiding::Failed(failed) => {
-            if is_due(Notice::StoreUnheard, failed.reason().word()) {
+            if worker.is_due(Notice::StoreUnheard, failed.reason().word()) {
                 error!(
                     Cycle,
                     "the store \"{label}\" cannot be heard: {failed}; answers are not shared and purges of other gateways not known meanwhile: {}",
@@ -44,7 +36,7 @@ pub(super) fn say(worker: &Worker, label: &str, told: Told) {
             }
         }
         Tiding::NoRandom => {
-            if is_due(Notice::StoreUnheard, "random") {
+            if worker.is_due(Notice::StoreUnheard, "random") {
                 error!(
                     Cycle,
                     "the store \"{label}\" cannot be heard: the system gives no random bytes"
@@ -52,12 +44,12 @@ pub(super) fn say(worker: &Worker, label: &str, told: Told) {
             }
         }
         Tiding::Back => {
-            if is_due(Notice::StoreHeard, "back") {
+            if worker.is_due(Notice::StoreHeard, "back") {
                 notice!(Cycle, "the store \"{label}\" is heard again");
             }
         }
         Tiding::Another => {
-            if is_due(Notice::StoreHeard, "another") {
+            if worker.is_due(Notice::StoreHeard, "another") {
                 notice!(
                     Cycle,
                     "another store, prefix, key or zone of purges than before: what is kept from before serves no more"
@@ -65,7 +57,7 @@ pub(super) fn say(worker: &Worker, label: &str, told: Told) {
             }
         }
         Tiding::Gap(gap) => {
-            if is_due(Notice::StoreGap, gap.word()) {
+            if worker.is_due(Notice::StoreGap, gap.word()) {
                 warning!(
                     Cycle,
                     "purges may have been missed, since {}: what is kept from before is asked about anew",
@@ -74,7 +66,7 @@ pub(super) fn say(worker: &Worker, label: &str, told: Told) {
             }
         }
         Tiding::TooManyGaps => {
-            if is_due(Notice::StoreGap, "many") {
+            if worker.is_due(Notice::StoreGap, "many") {
                 error!(
                     Cycle,
                     "purges may have been missed more than 3 times in a minute: the store \"{label}\" is not used for a minute; see that nobody empties it, and that it evicts no key without a time to live (maxmemory-policy)"
@@ -82,7 +74,7 @@ pub(super) fn say(worker: &Worker, label: &str, told: Told) {
             }
         }
         Tiding::OtherKey => {
-            if is_due(Notice::StoreRemark, "key in force") {
+            if worker.is_due(Notice::StoreRemark, "key in force") {
                 warning!(
                     Cycle,
                     "another gateway at the store \"{label}\" has another phantom_token_key_file in force: no answers are shared with it"
@@ -90,7 +82,7 @@ pub(super) fn say(worker: &Worker, label: &str, told: Told) {
             }
         }
         Tiding::Unreadable => {
-            if is_due(Notice::StoreRemark, "event") {
+            if worker.is_due(Notice::StoreRemark, "event") {
                 warning!(
                     Cycle,
                     "the store \"{label}\" holds purges that do not open, and are not known here: see that all gateways have the same phantom_token_key_file, and that nobody else writes there"

@@ -122,7 +122,9 @@ pub(super) fn open(conf: &MainConf) {
     for endpoint in conf.endpoints() {
         endpoint.id(&worker.state);
     }
-    let fleet = Fleet::new(conf, &worker);
+    let fleet = Fleet::new(conf, &worker, || {
+        with(|desk| desk.fleet.look(&desk.worker));
+    });
     let desk = Desk {
         worker,
         flights: Flights::default(),

@@ -13,7 +13,6 @@ use phantom_token_engine::shared::counters::{StoreResult, StoreWrite};
 use phantom_token_engine::shared::purges::{Moment, wall_ms};
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::store::{InSync, Leased, Question, Remark, SignedBy, StoreError};
-use phantom_token_engine::token::key::hash_of;
 
 use crate::finding::Finding;
 use crate::fleet::{self, Asked};
@@ -22,9 +21,6 @@ use crate::flight::{Flight, Role};
 use crate::nginx::log::{Cycle, crit, error, warning};
 use crate::nginx::sys::now_ms;
 use crate::operate::{counters, purge};
-
-/// How often a line about one thing is written, in milliseconds.
-const EVERY_MS: u64 = 60_000;
 
 /// How far a flight is with the store.
 #[derive(Default)]
@@ -209,7 +205,7 @@ fn record(desk: &Desk, Said { status, took }: Said) {
     if let Some(error) = status.error {
         let reason = error.reason();
         counters::store_failed(worker, reason);
-        if is_first(desk, Notice::StoreFailed, reason.word()) {
+        if worker.is_due(Notice::StoreFailed, reason.word()) {
             error!(Cycle, "the store \"{label}\" failed: {error}; {}", fleet::advice(error));
         }
     }
@@ -225,7 +221,7 @@ fn record(desk: &Desk, Said { status, took }: Said) {
         }
         Some(_) => health.failed(limits, now),
     };
-    if rests && is_first(desk, Notice::StoreRests, "") {
+    if rests && worker.is_due(Notice::StoreRests, "") {
         warning!(
             Cycle,
             "the store \"{label}\" rests: the authorization server is asked about each new token until the store answers again"
@@ -236,15 +232,10 @@ fn record(desk: &Desk, Said { status, took }: Said) {
             counters::store_failed(worker, reason);
         }
         let (word, what) = said_of(remark);
-        if is_first(desk, Notice::StoreRemark, word) {
+        if worker.is_due(Notice::StoreRemark, word) {
             warning!(Cycle, "the store \"{label}\" holds {what}");
         }
     }
-}
-
-/// Whether a line is due.
-fn is_first(desk: &Desk, notice: Notice, what: &str) -> bool {
-    desk.worker.state.once(notice, hash_of(&[what.as_bytes()]), now_ms(), Some(EVERY_MS))
 }
 
 /// What is odd about a value, in a word and in the log's.

@@ -15,7 +15,6 @@ use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::store::event::GatewayId;
 use phantom_token_engine::store::purge::{Acknowledged, KEPT_MS, PurgeError};
 use phantom_token_engine::store::{Epoch, Store};
-use phantom_token_engine::token::key::hash_of;
 
 use super::errand::{self, Errand, Kept, Teller};
 use crate::conf::MainConf;
@@ -48,9 +47,6 @@ const KEPT_LOOK_MS: u64 = 1_000;
 
 /// What a thread may take beyond its deadline until its end is told, in milliseconds.
 const GRACE_MS: u64 = 2_000;
-
-/// How often a line about one cause is written, in milliseconds.
-const EVERY_MS: u64 = 60_000;
 
 static WAITS: Contexts<Waiting> = Contexts::new();
 
@@ -277,7 +273,7 @@ impl Out {
             self.second_look = None;
             match end {
                 Ok((mut kept, told_again)) => {
-                    if told_again > 0 && is_due(worker, Notice::PurgeLost, "") {
+                    if told_again > 0 && worker.is_due(Notice::PurgeLost, "") {
                         warning!(
                             Cycle,
                             "the store \"{}\" has lost purges that it had acknowledged, and was told them again: see that its replicas follow, and that nobody empties it",
@@ -318,15 +314,10 @@ impl Waiter {
 fn say_refused(worker: &Worker, label: &str, refused: Refused) {
     counters::store_purged(worker, StorePurge::Refused);
     let word = refused.to_string();
-    if is_due(worker, Notice::PurgeRefused, &word) {
+    if worker.is_due(Notice::PurgeRefused, &word) {
         error!(
             Cycle,
             "the store \"{label}\" did not take a purge: {word}; other gateways may serve what was purged here: purge again"
         );
     }
-}
-
-/// Whether a line is due.
-fn is_due(worker: &Worker, notice: Notice, what: &str) -> bool {
-    worker.state.once(notice, hash_of(&[what.as_bytes()]), now_ms(), Some(EVERY_MS))
 }
