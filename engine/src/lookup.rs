@@ -65,8 +65,8 @@ pub struct Done {
     pub began: Instant,
     /// Whether the queue had left it time enough for an answer.
     pub had_time: bool,
-    /// What it had to do with the store of the fleet.
-    pub fleet: FleetDone,
+    /// What it had to do with the store of the fleet, where there is one.
+    pub fleet: Option<Box<Fleet>>,
 }
 
 /// How an attempt ended.
@@ -99,8 +99,8 @@ impl End {
 
 /// One attempt to learn about a token: the sources, in the order in which they are asked.
 pub struct Lookup {
-    /// `None` where there is none.
-    fleet: Option<Fleet>,
+    /// `None` where there is none. Boxed: most gateways have none, and an attempt is moved a few times.
+    fleet: Option<Box<Fleet>>,
     /// The call; `None` where it may not be made.
     server: Option<Call>,
     terms: Terms,
@@ -131,7 +131,7 @@ impl Lookup {
         minter: Option<Arc<Minter>>,
         time: Time,
     ) -> Lookup {
-        Lookup { fleet, server, terms, minter, time, called: None }
+        Lookup { fleet: fleet.map(Box::new), server, terms, minter, time, called: None }
     }
 
     /// Asks, after so long in the pool's queue, until a source has an answer, or fails and the token
@@ -181,14 +181,14 @@ impl Lookup {
     fn ended(&mut self, mut end: End, queued: Duration) -> Done {
         let called = self.called;
         let took = called.map_or(Duration::ZERO, |called| called.at.elapsed());
-        let fleet = self.fleet.as_mut().map(|fleet| {
+        let mut fleet = self.fleet.take();
+        if let Some(fleet) = &mut fleet {
             let asked_ms = called.map_or(0, |called| called.wall_ms);
             fleet.tell(&mut end, asked_ms, self.time.others);
-            fleet.done()
-        });
+        }
         let began = called.map_or_else(Instant::now, |called| called.at);
         let had_time = called.is_some_and(|called| called.share >= self.time.blame_after);
-        Done { end, queued, took, began, had_time, fleet: fleet.unwrap_or_default() }
+        Done { end, queued, took, began, had_time, fleet }
     }
 }
 

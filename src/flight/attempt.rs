@@ -144,7 +144,9 @@ impl Flight {
         mut done: Done,
     ) -> Option<Box<Self>> {
         self.work = None;
-        self.record_store(desk, std::mem::take(&mut done.fleet));
+        if let Some(mut fleet) = done.fleet.take() {
+            self.record_store(desk, fleet.done());
+        }
         let now = Now { ms: now_ms(), secs: now_secs() };
         if let End::Answered(Found { origin: Origin::Store { asked, .. }, .. }) = done.end {
             return self.found_in_store(desk, done, asked, now);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use phantom_token_engine::attempt::{Done, End};
-use phantom_token_engine::lookup::{FleetDone, Lookup};
+use phantom_token_engine::lookup::Lookup;
 
 use crate::flight::flights::FlightId;
 use crate::nginx::guard;
@@ -52,7 +52,7 @@ impl Work {
             took: Duration::ZERO,
             began: self.queued,
             had_time: false,
-            fleet: FleetDone::default(),
+            fleet: None,
         };
         self.done.lock().take().unwrap_or(nothing)
     }

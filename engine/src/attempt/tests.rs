@@ -5,7 +5,6 @@ use crate::answer::Cause;
 use crate::client::{AnswerCause, ConnectCause, Phase, RequestCause, TlsCause};
 use crate::guard;
 use crate::http::cache_control::CacheControl;
-use crate::lookup::FleetDone;
 use crate::shared::purges::Moment;
 
 const NOW: Now = Now { ms: 50_000, secs: 1_700_000_000 };
@@ -35,8 +34,7 @@ fn keeping(change: impl FnOnce(&mut Keeps)) -> Asked {
 
 fn done(end: End) -> Done {
     let began = Instant::now();
-    let fleet = FleetDone::default();
-    Done { end, queued: Duration::ZERO, took: TOOK, began, had_time: true, fleet }
+    Done { end, queued: Duration::ZERO, took: TOOK, began, had_time: true, fleet: None }
 }
 
 fn judged(end: End, asked: &Asked) -> Judgement {

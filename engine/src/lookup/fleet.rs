@@ -23,6 +23,7 @@ const SKIPPED: StoreStatus =
     StoreStatus { result: StoreResult::Skipped, error: None, remark: None };
 
 /// What an attempt has to do with the store.
+#[derive(Debug)]
 pub struct Fleet {
     /// `None` once it was put, in this attempt or an earlier one.
     question: Option<Question>,
@@ -161,7 +162,8 @@ impl Fleet {
         write
     }
 
-    pub(super) fn done(&mut self) -> FleetDone {
+    /// What came of it, once.
+    pub fn done(&mut self) -> FleetDone {
         FleetDone { lead: self.lead.take(), ..mem::take(&mut self.done) }
     }
 }
