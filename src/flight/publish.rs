@@ -63,17 +63,19 @@ impl Flight {
             }
             _ => None,
         };
-        let mut at = 0;
-        while let Some(waiter) = self.waiters.get(at) {
+        let Self { waiters, report, .. } = &mut *self;
+        let mut left = 0;
+        // In the order in which they came.
+        waiters.retain(|waiter| {
             if began.is_some_and(|began| waiter.came > began) {
-                waiter.index.set(at);
-                at += 1;
-                continue;
+                waiter.index.set(left);
+                left += 1;
+                return true;
             }
             counters::waiting(&desk.worker, -1);
-            let waiter = self.waiters.swap_remove(at);
-            waiter.tell(finding.clone(), self.report.clone());
-        }
+            waiter.tell(finding.clone(), report.clone());
+            false
+        });
         if self.waiters.is_empty() { None } else { self.ask_anew(desk) }
     }
 
