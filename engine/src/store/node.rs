@@ -58,7 +58,7 @@ impl Node {
         let _ = self.counting.set(counting);
     }
 
-    /// How logs and metrics name the server, see [`Address::label`].
+    /// How logs and metrics name the server, see [`Address::label`](super::Address::label).
     pub fn label(&self) -> &str {
         self.options.address.label()
     }
