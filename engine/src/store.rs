@@ -110,11 +110,6 @@ impl Store {
         Store { nodes, keys, names, timeout, lock_timeout, longest_ms }
     }
 
-    /// Its nodes.
-    pub fn nodes(&self) -> &Arc<dyn Nodes> {
-        &self.nodes
-    }
-
     /// The fleet's keys.
     pub fn keys(&self) -> &Arc<FleetKeys> {
         &self.keys
