@@ -17,6 +17,12 @@ fn files_agree_on_the_version() {
     let image: Vec<_> =
         image.lines().filter_map(|line| line.strip_prefix("ARG VERSION=")).collect();
     assert_eq!(image, [VERSION], "the image's label");
+    let readme = read("README.md");
+    for mark in ["The current version is ", "libnginx-mod-http-phantom-token_"] {
+        let found = versions_behind(&readme, mark);
+        assert!(!found.is_empty(), "README.md names no version behind {mark:?}");
+        assert!(found.iter().all(|found| *found == VERSION), "README.md: {mark:?} {found:?}");
+    }
     let changes = read("CHANGELOG.md");
     let latest = changes.lines().filter_map(|line| line.strip_prefix("## [")).nth(1);
     let latest = latest.and_then(|line| line.split_once("] - "));
