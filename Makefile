@@ -2,6 +2,7 @@
 #
 #   NGINX=stable    for NGINX's stable source, built here (the default)
 #   NGINX=debian    for the distribution's packaged NGINX (the packages nginx and nginx-dev)
+#   NGINX=redhat    the same on Red Hat's kin, Fedora, Amazon Linux (nginx and nginx-mod-devel)
 #   NGINX_SOURCE_DIR=DIR, NGINX_BUILD_DIR=DIR
 #                   for any other NGINX: its source, and the directory its ./configure wrote to
 #                   (DIR/objs unless given); NGINX_BINARY=FILE where its binary is elsewhere
@@ -53,8 +54,15 @@ else ifeq ($(NGINX),debian)
   build_dir := $(source_dir)/objs
   nginx_binary :=
   target_dir := $(TARGET)/debian
+else ifeq ($(NGINX),redhat)
+  flavour := redhat
+  out := build/redhat
+  source_dir := $(CURDIR)/build/redhat/source
+  build_dir := $(source_dir)/objs
+  nginx_binary :=
+  target_dir := $(TARGET)/redhat
 else
-  $(error NGINX=$(NGINX) is not known: say stable or debian, or give NGINX_SOURCE_DIR=DIR)
+  $(error NGINX=$(NGINX) is not known: say stable, debian or redhat, or give NGINX_SOURCE_DIR=DIR)
 endif
 
 # For stable, .cargo/config.toml says it, so that plain cargo and make share what they compiled.
@@ -90,6 +98,10 @@ nginx-stable: setup-build
 .PHONY: nginx-debian
 nginx-debian: setup-debian
 	@tools/build-nginx debian
+
+.PHONY: nginx-redhat
+nginx-redhat: setup-build
+	@tools/build-nginx redhat
 
 .PHONY: nginx-given
 nginx-given:
@@ -212,6 +224,15 @@ package: build debian setup-package ## Make a .deb for the distribution's NGINX,
 	@tools/package deb '$(CURDIR)/build/debian/$(MODULE)'
 	@tools/package sums
 
+.PHONY: rpm
+rpm: build setup-rpm ## Make an .rpm for the packages of nginx.org; with NGINX=redhat for the distribution's
+	@tools/package-rpm $(if $(filter redhat,$(flavour)),distribution,nginx.org) '$(source_dir)' '$(out)/$(MODULE)'
+
+.PHONY: rpm-check
+rpm-check: nginx rpm ## Install the .rpm into a root of its own, use it, remove it (root)
+	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bins
+	@tools/check-rpm '$(source_dir)' '$(out)/$(MODULE)'
+
 .PHONY: package-check
 package-check: package ## Install the .deb into a Debian of its own, use it, remove it (root)
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bins
@@ -221,9 +242,9 @@ package-check: package ## Install the .deb into a Debian of its own, use it, rem
 image-check: setup-image nginx ## Build and run the Docker images without a Docker engine (root)
 	@CARGO_FLAGS='$(or $(CARGO_FLAGS),--locked)' tools/check-image
 
-.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-servers setup-store setup-test
+.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-rpm setup-servers setup-store setup-test
 setup: setup-build setup-debian setup-lint setup-njs setup-test ## Install what building and testing need
-setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-servers setup-store setup-test: setup-%:
+setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-rpm setup-servers setup-store setup-test: setup-%:
 	@tools/setup $*
 
 .PHONY: clean
