@@ -3,6 +3,9 @@
 #   NGINX=stable    for NGINX's stable source, built here (the default)
 #   NGINX=debian    for the distribution's packaged NGINX (the packages nginx and nginx-dev)
 #   NGINX=redhat    the same on Red Hat's kin, Fedora, Amazon Linux (nginx and nginx-mod-devel)
+#   NGINX_VERSION=1.30.4
+#                   for a version of packaging/nginx-versions, built here with nginx.org's options;
+#                   its source comes from NGINX_REPOSITORY, GitHub's unless given
 #   NGINX_SOURCE_DIR=DIR, NGINX_BUILD_DIR=DIR
 #                   for any other NGINX: its source, and the directory its ./configure wrote to
 #                   (DIR/objs unless given); NGINX_BINARY=FILE where its binary is elsewhere
@@ -40,6 +43,13 @@ ifneq ($(or $(NGINX_SOURCE_DIR),$(NGINX_BUILD_DIR)),)
   build_dir := $(abspath $(or $(NGINX_BUILD_DIR),$(NGINX_SOURCE_DIR)/objs))
   nginx_binary := $(abspath $(or $(NGINX_BINARY),$(build_dir)/nginx))
   target_dir := $(TARGET)/nginx-$(firstword $(shell printf %s '$(source_dir) $(build_dir)' | cksum))
+else ifneq ($(NGINX_VERSION),)
+  flavour := version
+  out := build/nginx-$(NGINX_VERSION)
+  source_dir := $(CURDIR)/$(out)/source
+  build_dir := $(source_dir)/objs
+  nginx_binary :=
+  target_dir := $(TARGET)/nginx-$(NGINX_VERSION)
 else ifeq ($(NGINX),stable)
   flavour := stable
   out := build
@@ -102,6 +112,10 @@ nginx-debian: setup-debian
 .PHONY: nginx-redhat
 nginx-redhat: setup-build
 	@tools/build-nginx redhat
+
+.PHONY: nginx-version
+nginx-version: setup-build
+	@tools/build-nginx version '$(NGINX_VERSION)'
 
 .PHONY: nginx-given
 nginx-given:
@@ -217,15 +231,29 @@ lint: setup-lint nginx ## Check formatting, clippy, documentation, links, licenc
 dependencies: setup-lint ## Check licences, sources and known vulnerabilities of dependencies
 	@tools/check-dependencies
 
+# What is needed is looked for first: the rest takes minutes.
 .PHONY: package
-package: build debian setup-package ## Make a .deb for the distribution's NGINX, tarballs, checksums: build/package
-	@tools/package tarball stable build/nginx 'build/$(MODULE)'
-	@tools/package tarball debian build/debian/nginx 'build/debian/$(MODULE)'
-	@tools/package deb '$(CURDIR)/build/debian/$(MODULE)'
+package: setup-package deb tarball ## Make what a release has and this machine can make, with checksums: build/package
+	@tools/package sums
+
+.PHONY: deb
+deb: setup-package ## Make a .deb for the distribution's NGINX, by itself: build/package
+	@$(MAKE) --no-print-directory debian
+	@tools/package deb 'build/debian/$(MODULE)'
+
+.PHONY: tarball
+tarball: build ## Make a tarball for the NGINX chosen: stable, or NGINX_VERSION=1.30.4: build/package
+	@tools/package tarball '$(source_dir)' '$(out)/$(MODULE)'
+
+.PHONY: tarballs
+tarballs: setup-build ## Make a tarball for each version of NGINX in packaging/nginx-versions
+	@for version in $$(tools/nginx-versions); do \
+		$(MAKE) --no-print-directory tarball NGINX_SOURCE_DIR= NGINX_BUILD_DIR= NGINX_VERSION="$$version"; \
+	done
 	@tools/package sums
 
 .PHONY: rpm
-rpm: build setup-rpm ## Make an .rpm for the packages of nginx.org; with NGINX=redhat for the distribution's
+rpm: setup-rpm build ## Make an .rpm for the packages of nginx.org; with NGINX=redhat for the distribution's
 	@tools/package-rpm $(if $(filter redhat,$(flavour)),distribution,nginx.org) '$(source_dir)' '$(out)/$(MODULE)'
 
 .PHONY: rpm-check
@@ -234,7 +262,7 @@ rpm-check: nginx rpm ## Install the .rpm into a root of its own, use it, remove 
 	@tools/check-rpm '$(source_dir)' '$(out)/$(MODULE)'
 
 .PHONY: package-check
-package-check: package ## Install the .deb into a Debian of its own, use it, remove it (root)
+package-check: setup-package-check package ## Install the packages into a system of their own, use, upgrade, remove them (root)
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bins
 	@tools/check-package
 
@@ -242,9 +270,9 @@ package-check: package ## Install the .deb into a Debian of its own, use it, rem
 image-check: setup-image nginx ## Build and run the Docker images without a Docker engine (root)
 	@CARGO_FLAGS='$(or $(CARGO_FLAGS),--locked)' tools/check-image
 
-.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-rpm setup-servers setup-store setup-test
+.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-package-check setup-rpm setup-servers setup-store setup-test
 setup: setup-build setup-debian setup-lint setup-njs setup-test ## Install what building and testing need
-setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-rpm setup-servers setup-store setup-test: setup-%:
+setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-package-check setup-rpm setup-servers setup-store setup-test: setup-%:
 	@tools/setup $*
 
 .PHONY: clean
