@@ -49,7 +49,7 @@ else ifneq ($(NGINX_VERSION),)
   source_dir := $(CURDIR)/$(out)/source
   build_dir := $(source_dir)/objs
   nginx_binary :=
-  target_dir := $(TARGET)/nginx-$(NGINX_VERSION)
+  target_dir := $(TARGET)/nginx-version
 else ifeq ($(NGINX),stable)
   flavour := stable
   out := build
@@ -239,7 +239,7 @@ package: setup-package deb tarball ## Make what a release has and this machine c
 .PHONY: deb
 deb: setup-package ## Make a .deb for the distribution's NGINX, by itself: build/package
 	@$(MAKE) --no-print-directory debian
-	@tools/package deb 'build/debian/$(MODULE)'
+	@tools/package deb build/debian/source 'build/debian/$(MODULE)'
 
 .PHONY: tarball
 tarball: build ## Make a tarball for the NGINX chosen: stable, or NGINX_VERSION=1.30.4: build/package
