@@ -16,6 +16,7 @@
 //! The store ([`crate::store`]) is spoken to over the same names, sockets, TLS and deadlines.
 
 mod agent;
+mod assertions;
 mod body;
 mod buffer;
 mod connections;
@@ -42,6 +43,8 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+pub use self::agent::{Head, See};
+pub use self::assertions::{ASSERTION_PARAMS, assertion_params, assertions};
 pub use self::body::{Body, Once};
 pub use self::connections::{Connections, Servers};
 pub use self::endpoint::{Endpoint, EndpointError};
@@ -92,10 +95,19 @@ pub struct Call {
 /// See [`CallError`]; any status, 500 too, is an answer and no error. After an error the connection
 /// is closed. After [`stop()`] every call's time is over.
 pub fn introspect(call: &Call) -> Result<Response, CallError> {
+    introspect_seeing(call, &mut |_| {})
+}
+
+/// Does as [`introspect`], and shows the header of the answer as soon as there is one, whatever becomes of
+/// the rest.
+///
+/// # Errors
+/// Those of [`introspect`].
+pub fn introspect_seeing(call: &Call, see: &mut See<'_>) -> Result<Response, CallError> {
     let closed = CallError::Answer(AnswerCause::Closed);
     let _running = Running::begin().ok_or(CallError::Timeout(Phase::Start))?;
-    match attempt(call, false) {
-        Err(Failure::Stale) => attempt(call, true),
+    match attempt(call, false, see) {
+        Err(Failure::Stale) => attempt(call, true, see),
         outcome => outcome,
     }
     .map_err(|failure| match failure {
@@ -108,14 +120,14 @@ pub fn introspect(call: &Call) -> Result<Response, CallError> {
 /// where one has turned out closed the others may be too.
 ///
 /// The agent is kept only after a whole answer, so an error or a panic closes its connection.
-fn attempt(call: &Call, afresh: bool) -> Result<Response, Failure> {
+fn attempt(call: &Call, afresh: bool, see: &mut See<'_>) -> Result<Response, Failure> {
     let now = Instant::now();
     if call.deadline <= now {
         return Err(CallError::Timeout(Phase::Start).into());
     }
     let kept = if afresh { None } else { call.connections.take(&call.endpoint, now) };
     let agent = kept.unwrap_or_else(|| Agent::new(call));
-    let response = agent.run(call)?;
+    let response = agent.run(call, see)?;
     call.connections.keep(agent, &call.endpoint);
     Ok(response)
 }

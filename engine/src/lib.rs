@@ -25,6 +25,7 @@ pub mod lookup;
 pub mod memory;
 pub mod metrics;
 pub mod pace;
+pub mod remedy;
 pub mod shared;
 pub mod store;
 pub mod token;

@@ -3,14 +3,12 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use phantom_token_engine::client::{Once, RequestCause};
+use phantom_token_engine::client::{self, Once};
 use phantom_token_engine::directive;
 use phantom_token_engine::jose::algorithm::Algorithm;
-use phantom_token_engine::jose::assertion::{self, Assertion, AssertionKey};
+use phantom_token_engine::jose::assertion::{Assertion, AssertionKey};
 use phantom_token_engine::jose::key::{Key, KeyError, SigningKey};
-use zeroize::Zeroizing;
 
 use crate::conf::files;
 use crate::conf::settings::{
@@ -22,12 +20,6 @@ use crate::nginx::sys::*;
 
 /// How long an assertion is good where `valid` does not say, in seconds.
 const VALID_SECS: u64 = 60;
-
-/// The names of the parameters that go with one.
-pub(super) const PARAMS: &[&str] = &["client_id", TYPE_PARAM, PARAM];
-
-const TYPE_PARAM: &str = "client_assertion_type";
-const PARAM: &str = "client_assertion";
 
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct Settings {
@@ -175,19 +167,8 @@ impl Assertions {
             strings[0].as_bytes(),
             strings[1].as_bytes(),
         ]);
-        let once: Arc<Once> = Arc::new(move |form| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-            let signed = assertion.sign(&key, now).map_err(|_| RequestCause::Assertion)?;
-            let signed = Zeroizing::new(signed);
-            form.pair(PARAM.as_bytes(), &signed).map_err(|_| RequestCause::NoMemory)
-        });
-        Ok(Self { once, shown })
+        Ok(Self { once: client::assertions(assertion, key), shown })
     }
-}
-
-/// What is the same in the form of every call that has an assertion.
-pub(super) fn params(client_id: &[u8]) -> [(&'static str, &[u8]); 2] {
-    [("client_id", client_id), (TYPE_PARAM, assertion::TYPE.as_bytes())]
 }
 
 pub(super) const COMMANDS: &[Command<Settings>] =

@@ -4,10 +4,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use phantom_token_engine::client::{Common, Once};
+use phantom_token_engine::client::{self, Common, Once};
 use phantom_token_engine::directive;
-use phantom_token_engine::directive::credential::{self, Error, MAX_LEN};
+use phantom_token_engine::directive::credential::{self, Error};
 use phantom_token_engine::http::form;
+use phantom_token_engine::remedy::Hints;
 use zeroize::Zeroizing;
 
 use crate::conf::assertion::{self, Assertions, Terms};
@@ -16,9 +17,6 @@ use crate::conf::settings::{MSL, Place, Setting, choose, inherit};
 use crate::nginx::command::{Args, Command};
 use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
 use crate::nginx::sys::*;
-
-/// The longest file of a secret, in bytes: a line end besides.
-const MAX_FILE: usize = MAX_LEN + 2;
 
 /// How the module authenticates (RFC 6749 §2.3.1, RFC 7523 §2.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,21 +90,6 @@ pub(crate) struct Credentials {
     pub(super) assertions: Option<Assertions>,
     /// What to say when the credentials are refused.
     pub(crate) hints: Hints,
-}
-
-/// What may be wrong with credentials that are refused.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Hints {
-    /// Basic credentials are form-urlencoded, which changes them.
-    pub(crate) encoded: bool,
-    /// They are not, and that would change them.
-    pub(crate) raw: bool,
-    /// A client certificate is sent.
-    pub(crate) certificate: bool,
-    /// The client sends assertions.
-    pub(crate) assertions: bool,
-    /// They are signed with a private key, and there is no secret.
-    pub(crate) key: bool,
 }
 
 impl Credentials {
@@ -204,7 +187,7 @@ impl Credentials {
     pub(crate) fn in_form(&self) -> Option<[(&'static str, &[u8]); 2]> {
         match self.auth {
             ClientAuth::Post => Some([("client_id", &self.id), ("client_secret", self.secret())]),
-            auth => auth.signs().then(|| assertion::params(&self.id)),
+            auth => auth.signs().then(|| client::assertion_params(&self.id)),
         }
     }
 
@@ -217,7 +200,7 @@ impl Credentials {
     pub(super) fn own_params(&self) -> &'static [&'static str] {
         match self.auth {
             ClientAuth::Post => &["client_id", "client_secret"],
-            auth if auth.signs() => assertion::PARAMS,
+            auth if auth.signs() => client::ASSERTION_PARAMS,
             _ => &[],
         }
     }
@@ -292,14 +275,8 @@ pub(super) fn read_secret_file(
     name: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, ConfError> {
     let path = cf.full_name(name)?;
-    let mut bytes = files::read_secret(cf, &path, MAX_FILE)?;
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
-    credential::check(&bytes).map_err(|error| {
+    let bytes = files::read_secret(cf, &path, credential::MAX_FILE)?;
+    let bytes = credential::of_file(bytes).map_err(|error| {
         ConfError::Directive(format!(
             "names a file whose secret {error} \"{path}\": write it as one line of UTF-8, and nothing else"
         ))

@@ -6,11 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use phantom_token_engine::answer::NoVerdict;
-use phantom_token_engine::client::{CallError, Endpoint, TlsCause};
-use phantom_token_engine::failure::{Failure, FailureKind};
+use phantom_token_engine::client::{CallError, Endpoint};
 use phantom_token_engine::log_limit::Repeats;
+use phantom_token_engine::remedy::{self, Hints, Remedied};
 
-use crate::conf::credentials::Hints;
 use crate::conf::endpoints::PolicyEndpoint;
 use crate::conf::provider;
 use crate::flight::desk;
@@ -36,9 +35,6 @@ pub(super) enum Cause {
     /// The server does not know this hint of `phantom_token_token_type_hint`.
     Hint { failure: NoVerdict, hint: Rc<Vec<u8>> },
 }
-
-/// The two causes of a refusal, that of credentials said before.
-const CREDENTIALS_OR_TOKEN: &str = "; where other tokens are answered it is this token that the server, or a firewall in front of it, refuses";
 
 /// What is said of a failed call: in fixed words, but for the endpoint's label.
 #[derive(Clone)]
@@ -73,108 +69,20 @@ impl fmt::Display for Flat<'_> {
             Cause::NotBegun => f.write_str(
                 "was not begun in time: the thread pool's queue is long, give the pool more threads",
             ),
-            Cause::Call(error) => write!(f, "failed: {error}; {}", advice_on(error)),
+            Cause::Call(error) => {
+                let remedy = remedy::of_call(error, self.0.endpoint.is_https());
+                write!(f, "failed: {error}; {remedy}")
+            }
             Cause::Hint { failure, hint } => write!(
                 f,
                 "failed: {failure}; \"{}\" is not what it knows: write \"phantom_token_token_type_hint access_token\", or none",
                 hint.escape_ascii()
             ),
             Cause::Answer { failure, hints } => {
-                let advice = match failure {
-                    NoVerdict::Credentials(_) => hints.advice(),
-                    _ => advice(Failure::from(*failure).kind),
-                };
-                write!(f, "failed: {failure}; {advice}")?;
-                if let NoVerdict::Credentials(_) = failure {
-                    f.write_str(CREDENTIALS_OR_TOKEN)?;
-                    write!(f, "{hints}")?;
-                }
-                match failure {
-                    // Some servers call credentials that they cannot decode a bad request.
-                    NoVerdict::Credentials(400) | NoVerdict::Status(400) if hints.raw => {
-                        f.write_str("; try \"phantom_token_client_auth basic\"")
-                    }
-                    _ => Ok(()),
-                }
+                let (failure, hints) = (*failure, *hints);
+                write!(f, "failed: {}", Remedied { failure, hints })
             }
         }
-    }
-}
-
-/// What to look at, for the line that tells of the failure.
-fn advice(kind: FailureKind) -> &'static str {
-    match kind {
-        FailureKind::Connect => "check that the server runs and can be reached from here",
-        FailureKind::Tls => {
-            "check the server's certificate, phantom_token_ssl_trusted_certificate and both clocks"
-        }
-        FailureKind::Timeout => {
-            "the server is slow or cannot be reached: see phantom_token_timeout and phantom_token_connect_timeout"
-        }
-        FailureKind::ServerStatus | FailureKind::Status | FailureKind::Unavailable => {
-            "see the server's own log"
-        }
-        FailureKind::RateLimited => "ask less often: see phantom_token_cache_valid",
-        FailureKind::Answer => {
-            "check the endpoint's URL, phantom_token_introspection_accept and what the server gives this client"
-        }
-        // What credentials are refused for depends on what they are: `Hints::advice`.
-        FailureKind::Credentials
-        | FailureKind::Resting
-        | FailureKind::Overflow
-        | FailureKind::Internal => "see the lines before",
-    }
-}
-
-/// What to look at where a call had no answer.
-fn advice_on(error: &CallError) -> &'static str {
-    let CallError::Tls(cause) = error else { return advice(Failure::from(error).kind) };
-    match cause {
-        TlsCause::NoName | TlsCause::OldVersion => {
-            "have it issued as version 3 with the host in subjectAltName, or name the server's own certificate in phantom_token_ssl_trusted_certificate"
-        }
-        TlsCause::ClientCertificateRequired => {
-            "set phantom_token_ssl_certificate and phantom_token_ssl_certificate_key"
-        }
-        TlsCause::ClientCertificateRefused => {
-            "check phantom_token_ssl_certificate, whose file may have to hold the issuing CA's certificate too"
-        }
-        TlsCause::UnknownName | TlsCause::NotTls => {
-            "check the endpoint's URL: its scheme, host and port"
-        }
-        _ => advice(Failure::from(error).kind),
-    }
-}
-
-impl Hints {
-    /// What to look at first.
-    pub(super) fn advice(self) -> &'static str {
-        match self.key {
-            false => {
-                "check phantom_token_client_id and phantom_token_client_secret, and that the client may introspect"
-            }
-            true => {
-                "check phantom_token_client_id and phantom_token_client_key, and that the client may introspect"
-            }
-        }
-    }
-}
-
-/// What may have to be looked at besides.
-impl fmt::Display for Hints {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.encoded {
-            f.write_str("; try \"phantom_token_client_auth basic_raw\"")?;
-        }
-        if self.assertions {
-            f.write_str("; check the key id, the audience and both clocks")?;
-        }
-        if self.certificate {
-            f.write_str(
-                "; the file of phantom_token_ssl_certificate may have to hold the issuing CA's certificate too",
-            )?;
-        }
-        Ok(())
     }
 }
 

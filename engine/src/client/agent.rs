@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use ureq::http::Version;
-use ureq::http::header::{self, HeaderMap, HeaderName};
+use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::response::Parts;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout};
@@ -20,6 +20,24 @@ use super::{Call, request};
 use crate::http::cache_control::{self, CacheControl, Caching};
 use crate::http::response::{MAX_BODY, Response};
 use crate::memory;
+
+/// What is shown the header of an answer.
+pub type See<'a> = dyn FnMut(Head<'_>) + 'a;
+
+/// The header of an answer: bytes of the server's, not for a log.
+pub struct Head<'a>(&'a Parts);
+
+impl Head<'_> {
+    /// Returns the status code.
+    pub fn status(&self) -> u16 {
+        self.0.status.as_u16()
+    }
+
+    /// Returns a field's value, that of its first line; `None` where there is none.
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.0.headers.get(name).map(HeaderValue::as_bytes)
+    }
+}
 
 /// The most an answer's status line and header section may have, in bytes.
 const MAX_HEADER: usize = 32 * 1024;
@@ -75,7 +93,7 @@ impl Agent {
     }
 
     /// Sends `call` and reads the answer to its end.
-    pub(super) fn run(&self, call: &Call) -> Result<Response, Failure> {
+    pub(super) fn run(&self, call: &Call, see: &mut See<'_>) -> Result<Response, Failure> {
         let own = call.body.of_attempt().map_err(CallError::Request)?;
         let form = own.as_ref().map_or(call.body.same(), |own| own);
         let request = request::build(call, form)?;
@@ -94,6 +112,7 @@ impl Agent {
         }
         let answer = self.ureq.run(request).map_err(failure)?;
         let (head, mut body) = answer.into_parts();
+        see(Head(&head));
         if head.status.is_informational() {
             return Err(CallError::Answer(AnswerCause::Upgrade).into());
         }

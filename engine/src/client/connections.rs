@@ -246,7 +246,7 @@ mod tests {
 
         let agent = call.connections.take(&call.endpoint, Instant::now()).unwrap();
         call.deadline = Instant::now();
-        assert!(agent.run(&call).is_err());
+        assert!(agent.run(&call, &mut |_| {}).is_err());
         assert_eq!(seen(), [[0, 0]; 2], "a call that failed has closed it");
     }
 
@@ -298,7 +298,7 @@ mod tests {
         let exchange = Exchange::shared(&call);
         let dials = Dials(Dialler::new(exchange.clone()));
         let agent = Agent::with_connector(exchange, dials);
-        agent.run(&call).ok().unwrap();
+        agent.run(&call, &mut |_| {}).ok().unwrap();
         call.connections.keep(agent, &call.endpoint);
         assert_eq!((accepted.load(Ordering::SeqCst), kept()), (2, 2));
 

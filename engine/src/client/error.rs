@@ -34,6 +34,9 @@ pub enum ConnectCause {
     /// The system's resolver knows no address for the name.
     #[error("host name not found")]
     HostNotFound,
+    /// The system's resolver cannot say: its name servers do not answer, or answer with a failure.
+    #[error("the host name could not be looked up: no name server answers for it")]
+    NoResolver,
     /// No helper thread could be started to ask the system's resolver.
     #[error("the host name could not be looked up: no thread could be started")]
     NoResolverThread,

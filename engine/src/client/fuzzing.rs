@@ -48,7 +48,7 @@ pub fn http(input: &[u8]) {
     let first_call = call();
     let made = Arc::new(Mutex::new(Made { first: Some(ours), others: Vec::new() }));
     let mut agent = prepared(&first_call, &made);
-    let answer = agent.run(&first_call);
+    let answer = agent.run(&first_call, &mut |_| {});
     judge(&plain, &first[..sent], &answer);
 
     if answer.is_ok() && stays {
@@ -69,7 +69,7 @@ pub fn http(input: &[u8]) {
             if !agent.rest() || !agent.is_fit(Instant::now()) {
                 agent = prepared(&second_call, &made);
             }
-            let answer = agent.run(&second_call);
+            let answer = agent.run(&second_call, &mut |_| {});
             let _ = theirs.shutdown(Shutdown::Both);
             (answer, server.join().expect("the server"))
         });

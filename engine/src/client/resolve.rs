@@ -22,8 +22,8 @@ const MAX_THREADS: usize = 8;
 /// How many addresses of a name are tried.
 const MAX_ADDRESSES: usize = 16;
 
-/// The addresses of a name, in the resolver's order, or none where it knows none.
-type Found = Option<Arc<[IpAddr]>>;
+/// The addresses of a name, in the resolver's order, or why there are none.
+type Found = Result<Arc<[IpAddr]>, ConnectCause>;
 
 /// The system's resolver, shared by all threads of the process.
 pub(super) static SYSTEM: Resolver = Resolver::new(system_lookup);
@@ -77,8 +77,8 @@ impl Resolver {
                 return Err(CallError::Timeout(Phase::Resolve));
             }
         }
-        let addresses = found.as_ref().and_then(Option::as_ref).cloned();
-        addresses.ok_or(CallError::Connect(ConnectCause::HostNotFound))
+        let found = found.clone().unwrap_or(Err(ConnectCause::HostNotFound));
+        found.map_err(CallError::Connect)
     }
 
     /// Joins the lookup of `name` under way, or starts one.
@@ -116,7 +116,7 @@ impl Resolver {
         let mut state = self.state.lock();
         state.stopped = true;
         for lookup in state.lookups.iter().flatten().map(|(_, lookup)| lookup) {
-            lookup.found.lock().get_or_insert(None);
+            lookup.found.lock().get_or_insert(Err(ConnectCause::HostNotFound));
             lookup.done.notify_all();
         }
     }
@@ -134,11 +134,14 @@ impl Resolver {
             drop(state);
             #[cfg(feature = "testing")]
             super::stats::count_resolved();
-            let found = (self.lookup)(&name).ok().map(|mut addresses| {
-                addresses.truncate(MAX_ADDRESSES);
-                addresses.into()
-            });
-            let found = found.filter(|addresses: &Arc<[IpAddr]>| !addresses.is_empty());
+            let found = match (self.lookup)(&name) {
+                Ok(addresses) if addresses.is_empty() => Err(ConnectCause::HostNotFound),
+                Ok(mut addresses) => {
+                    addresses.truncate(MAX_ADDRESSES);
+                    Ok(addresses.into())
+                }
+                Err(error) => Err(not_found(&error)),
+            };
             state = self.state.lock();
             let lookup = state.lookups.as_mut().and_then(|lookups| lookups.remove(&name));
             if let Some(lookup) = lookup {
@@ -146,6 +149,16 @@ impl Resolver {
                 lookup.done.notify_all();
             }
         }
+    }
+}
+
+/// Whether the resolver says that there is no such name, or could not find out (`EAI_AGAIN`). The standard
+/// library shows only the text of either: that of glibc, or of musl.
+fn not_found(error: &io::Error) -> ConnectCause {
+    let text = error.to_string();
+    match ["Temporary failure in name resolution", "Try again"].iter().any(|t| text.ends_with(t)) {
+        true => ConnectCause::NoResolver,
+        false => ConnectCause::HostNotFound,
     }
 }
 
@@ -266,6 +279,20 @@ mod tests {
         GATED.resolve("as.example", late()).unwrap();
         assert_eq!(LOOKUPS.load(Ordering::SeqCst), 2);
         assert_eq!(GATED.state.lock().threads, 1);
+    }
+
+    #[test]
+    fn a_resolver_that_cannot_say_is_told_from_a_name_that_is_not_there() {
+        for (text, cause) in [
+            ("Name or service not known", ConnectCause::HostNotFound),
+            ("No address associated with hostname", ConnectCause::HostNotFound),
+            ("Name does not resolve", ConnectCause::HostNotFound),
+            ("Temporary failure in name resolution", ConnectCause::NoResolver),
+            ("Try again", ConnectCause::NoResolver),
+        ] {
+            let error = io::Error::other(format!("failed to lookup address information: {text}"));
+            assert_eq!(not_found(&error), cause, "{text}");
+        }
     }
 
     #[test]

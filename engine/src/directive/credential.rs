@@ -1,7 +1,12 @@
 //! A client's id and secret, as people paste them.
 
+use zeroize::Zeroizing;
+
 /// The longest id or secret, in bytes.
 pub const MAX_LEN: usize = 4096;
+
+/// The longest file of a secret, in bytes: a line end besides.
+pub const MAX_FILE: usize = MAX_LEN + 2;
 
 /// Why a text cannot be a client's id or secret. The messages say what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,9 +54,42 @@ pub fn check(text: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Takes the secret out of a file that holds one line: a line end behind it is no part of it.
+///
+/// # Errors
+/// The first thing wrong with it.
+pub fn of_file(mut bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Error> {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    check(&bytes).map(|()| bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_s_one_line_end_is_no_part_of_the_secret() {
+        for (file, secret) in [
+            ("s", Ok("s")),
+            ("s\n", Ok("s")),
+            ("s\r\n", Ok("s")),
+            (" s \n", Ok(" s ")),
+            ("s\r", Err(Error::Control)),
+            ("s\n\n", Err(Error::Control)),
+            ("a\nb\n", Err(Error::Control)),
+            ("\n", Err(Error::Empty)),
+            ("", Err(Error::Empty)),
+        ] {
+            let found = of_file(Zeroizing::new(file.as_bytes().to_vec()));
+            let found = found.as_ref().map(|secret| &secret[..]);
+            assert_eq!(found, secret.as_ref().map(|text| text.as_bytes()), "{file:?}");
+        }
+    }
 
     #[test]
     fn an_id_or_a_secret_is_text_without_control_characters() {
