@@ -125,6 +125,12 @@ nginx-given:
 debian: ## Build the module for the distribution's NGINX: build/debian/$(MODULE)
 	@$(MAKE) --no-print-directory build NGINX=debian NGINX_SOURCE_DIR= NGINX_BUILD_DIR=
 
+.PHONY: probe
+probe: setup-build ## Build phantom-token-probe, for the first contact with a server: build/phantom-token-probe
+	@$(CARGO) build $(CARGO_FLAGS) --release --package phantom-token-probe --target-dir '$(TARGET)'
+	@tools/install-file '$(TARGET)/release/phantom-token-probe' build/phantom-token-probe
+	$(SAY) 'built build/phantom-token-probe: see its --help'
+
 .PHONY: run
 run: ## Build all, then run a gateway (8080), an authorization server (9090) and an API (3000)
 	@tools/check-ports $(PORTS)
@@ -149,7 +155,7 @@ test: setup-test $(if $(filter debian,$(flavour)),setup-njs) build ## Run all te
 	@# The module to inject faults with: never the one that `make build` leaves.
 	@$(for_nginx) $(CARGO) build $(CARGO_FLAGS) --package ngx-phantom-token --features inject-faults --target-dir '$(target_dir)'
 	@tools/install-file '$(target_dir)/debug/libngx_http_phantom_token_module.so' '$(out)/inject-faults/$(MODULE)'
-	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-engine --package phantom-token-test --package phantom-token-bench $(TEST_FLAGS)
+	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-engine --package phantom-token-test --package phantom-token-bench --package phantom-token-probe $(TEST_FLAGS)
 	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 
 # SERVERS names some of them, as in SERVERS="glewlwyd doorkeeper".

@@ -1,0 +1,303 @@
+//! In which order the server is asked: few calls, and as few as can be that it may refuse.
+
+use std::io::{self, Write};
+
+use phantom_token_engine::answer::nature::TokenKind;
+use phantom_token_engine::answer::{Answer, Cause, Forward, NoVerdict};
+use phantom_token_engine::client::CallError;
+use phantom_token_engine::http::form;
+
+use crate::asking::{About, Accept, Asked, Asking, Way};
+use crate::options::{ClientAuth, Options};
+use crate::report::Report;
+
+/// How many calls are made, at most.
+const MAX_CALLS: usize = 9;
+
+/// How many calls are made that the server may count as attempts with a wrong secret, at most.
+const MAX_REFUSED: usize = 3;
+
+/// What was found out.
+pub(crate) struct Found {
+    /// How the server is to be asked, as far as it is known.
+    pub(crate) way: Way,
+    /// The call that it is known by.
+    pub(crate) verdict: Verdict,
+    pub(crate) calls: usize,
+    /// What was asked on the way to it, the last first of its kind.
+    pub(crate) invented: Option<Asked>,
+    pub(crate) refresh: Option<Refresh>,
+}
+
+/// What the server makes of the client and its token.
+pub(crate) enum Verdict {
+    /// The token is active, and answered so that the module goes on.
+    Works { asked: Asked, forward: Forward },
+    /// The server takes the client; no token was given.
+    NoToken,
+    /// It does not work: what was asked last.
+    Not { asked: Asked, why: Why },
+}
+
+/// Why it does not work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// There was no answer.
+    NoAnswer(CallError),
+    /// An answer that says nothing about the token.
+    NoVerdict(NoVerdict),
+    /// The server calls a token active that nobody has.
+    AllActive,
+    /// It calls the token inactive.
+    Inactive,
+    /// It calls it active, and it has expired by this machine's clock, so many seconds ago.
+    Expired(u64),
+    /// It names another kind of token.
+    Kind,
+}
+
+/// What the server makes of a refresh token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refresh {
+    /// Inactive.
+    Inactive,
+    /// Active, and named as no access token.
+    Named,
+    /// Active without a kind, while access tokens have one.
+    Unnamed,
+    /// Active, and not to be told from an access token.
+    Passes,
+    /// No answer that says anything.
+    Unknown,
+}
+
+struct Search<'a, 'r, W: Write> {
+    options: &'a Options,
+    asking: Asking<'a>,
+    report: &'r mut Report<'a, W>,
+    calls: usize,
+    refused: usize,
+}
+
+/// Asks until it is known how to ask, or that it does not work.
+///
+/// # Errors
+/// The report cannot be written.
+pub(crate) fn find<'a, W: Write>(
+    options: &'a Options,
+    report: &mut Report<'a, W>,
+) -> io::Result<Found> {
+    let asking = Asking::new(options)?;
+    let mut search = Search { options, asking, report, calls: 0, refused: 0 };
+    let found = search.run()?;
+    Ok(Found { calls: search.calls, ..found })
+}
+
+impl<W: Write> Search<'_, '_, W> {
+    fn ask(&mut self, about: About, way: Way) -> io::Result<Asked> {
+        self.calls += 1;
+        let asked = self.asking.ask(about, way);
+        if let Ok(Answer::Failed(NoVerdict::Credentials(_))) = asked.read(Forward::None) {
+            self.refused += 1;
+        }
+        self.report.asked(self.calls, &asked)?;
+        Ok(asked)
+    }
+
+    fn may_ask(&self) -> bool {
+        self.calls < MAX_CALLS && self.refused < MAX_REFUSED
+    }
+
+    fn run(&mut self) -> io::Result<Found> {
+        let (way, invented, why) = self.settle()?;
+        let found = |way, verdict| Found { way, verdict, calls: 0, invented: None, refresh: None };
+        if let Some(why) = why {
+            return Ok(found(way, Verdict::Not { asked: invented, why }));
+        }
+        let with = |found: Found, invented| Found { invented: Some(invented), ..found };
+        if self.options.token.is_none() {
+            return Ok(with(found(way, Verdict::NoToken), invented));
+        }
+        let (way, verdict) = self.token(way)?;
+        let Verdict::Works { asked, .. } = &verdict else {
+            return Ok(with(found(way, verdict), invented));
+        };
+        let named = kind(asked) == TokenKind::Named;
+        // The invented token is asked about as the good one is.
+        let invented = match way == invented.way || !self.may_ask() {
+            true => invented,
+            false => self.ask(About::Invented, way)?,
+        };
+        if let Ok(Answer::Active(_)) = invented.read(Forward::None) {
+            let verdict = Verdict::Not { asked: invented, why: Why::AllActive };
+            return Ok(found(way, verdict));
+        }
+        let refresh = match self.options.refresh_token.is_some() && self.may_ask() {
+            true => Some(refresh(&self.ask(About::RefreshToken, way)?, named)),
+            false => None,
+        };
+        Ok(Found { refresh, ..with(found(way, verdict), invented) })
+    }
+
+    /// Asks about an invented token until that is inactive: then URL, TLS and client are right.
+    fn settle(&mut self) -> io::Result<(Way, Asked, Option<Why>)> {
+        let mut auths = self.auths();
+        let mut accepts = match self.options.accept {
+            Some(_) => vec![Accept::Given],
+            None => vec![Accept::Jwt, Accept::Json, Accept::Signed],
+        };
+        // `auths` and `accepts` hold what is left to try.
+        let (auth, accept) = (auths.remove(0), accepts.remove(0));
+        let mut way = Way { auth, accept, hint: true };
+        loop {
+            let asked = self.ask(About::Invented, way)?;
+            let why = match asked.read(Forward::None) {
+                Ok(Answer::Inactive(_)) => return Ok((way, asked, None)),
+                Ok(Answer::Active(_)) => return Ok((way, asked, Some(Why::AllActive))),
+                Ok(Answer::Failed(failure)) => Why::NoVerdict(failure),
+                Err(error) => Why::NoAnswer(error),
+            };
+            let raw_is_left = auths.first() == Some(&ClientAuth::BasicRaw);
+            let by_auth = match why {
+                Why::NoVerdict(NoVerdict::Credentials(_)) => true,
+                // Some servers call credentials so that they cannot decode.
+                Why::NoVerdict(NoVerdict::Status(400)) => raw_is_left,
+                _ => false,
+            };
+            let by_accept = matches!(
+                why,
+                Why::NoVerdict(
+                    NoVerdict::Status(400 | 406 | 415 | 500) | NoVerdict::NotUnderstood(_)
+                )
+            );
+            if by_auth && !auths.is_empty() && self.may_ask() {
+                way.auth = auths.remove(0);
+            } else if by_accept && !by_auth && !accepts.is_empty() && self.may_ask() {
+                way.accept = accepts.remove(0);
+            } else {
+                return Ok((way, asked, Some(why)));
+            }
+        }
+    }
+
+    /// The ways in which the client may authenticate, in the order in which they are tried.
+    fn auths(&self) -> Vec<ClientAuth> {
+        if let Some(auth) = self.options.client_auth {
+            return vec![auth];
+        }
+        let mut auths = vec![ClientAuth::Basic];
+        auths.extend(self.raw());
+        auths.push(ClientAuth::Post);
+        auths
+    }
+
+    /// Basic credentials as they are, where that differs.
+    fn raw(&self) -> Option<ClientAuth> {
+        let Options { client_id, secret, client_auth, .. } = self.options;
+        let (id, secret) = (client_id.as_deref()?.as_bytes(), secret.as_ref()?);
+        let differs = form::encoding_changes(id, &secret.bytes) && !id.contains(&b':');
+        (client_auth.is_none() && differs).then_some(ClientAuth::BasicRaw)
+    }
+
+    /// Asks about the token.
+    fn token(&mut self, way: Way) -> io::Result<(Way, Verdict)> {
+        let first = self.ask(About::Token, way)?;
+        let (way, asked, why) = match judged(&first) {
+            Ok(Forward::Jwt) => return Ok((way, works(first, Forward::Jwt))),
+            // No JWT came for application/jwt. Some send one with JSON.
+            Ok(_) if way.accept == Accept::Jwt && self.may_ask() => {
+                let json = Way { accept: Accept::Json, ..way };
+                let asked = self.ask(About::Token, json)?;
+                return Ok(match judged(&asked) {
+                    Ok(forward) => (json, works(asked, forward)),
+                    Err(_) => (way, works(first, Forward::None)),
+                });
+            }
+            // Asked for a JWT, the server did not say that an invented token is inactive.
+            Ok(_) if way.accept == Accept::Json && self.options.accept.is_none() => {
+                if !self.may_ask() {
+                    return Ok((way, works(first, Forward::None)));
+                }
+                let jwt = Way { accept: Accept::Jwt, ..way };
+                let asked = self.ask(About::Token, jwt)?;
+                return Ok(match judged(&asked) {
+                    Ok(Forward::Jwt) => (jwt, works(asked, Forward::Jwt)),
+                    _ => (way, works(first, Forward::None)),
+                });
+            }
+            Ok(forward) => return Ok((way, works(first, forward))),
+            Err(why) => (way, first, why),
+        };
+        let mut others = Vec::new();
+        match why {
+            Why::Inactive => {
+                // A wrong secret, or a hint that is not understood, may be answered so.
+                let raw = self.raw().filter(|_| way.auth == ClientAuth::Basic);
+                others.extend(raw.map(|auth| Way { auth, ..way }));
+                others.push(Way { hint: false, ..way });
+            }
+            Why::NoVerdict(
+                NoVerdict::NotUnderstood(_) | NoVerdict::Status(400 | 406 | 415 | 500),
+            ) if self.options.accept.is_none() => {
+                let rest = [Accept::Json, Accept::Signed].into_iter();
+                let rest = rest.skip_while(|accept| way.accept == *accept);
+                others.extend(rest.map(|accept| Way { accept, ..way }));
+            }
+            _ => {}
+        }
+        for other in others {
+            if !self.may_ask() {
+                break;
+            }
+            let asked = self.ask(About::Token, other)?;
+            if let Ok(forward) = judged(&asked) {
+                return Ok((other, works(asked, forward)));
+            }
+        }
+        Ok((way, Verdict::Not { asked, why }))
+    }
+}
+
+fn works(asked: Asked, forward: Forward) -> Verdict {
+    Verdict::Works { asked, forward }
+}
+
+/// How the module goes on with what came about the good token; `Err`: not at all.
+fn judged(asked: &Asked) -> Result<Forward, Why> {
+    let read = |forward| match asked.read(forward) {
+        Ok(Answer::Active(_)) => Ok(forward),
+        Ok(Answer::Inactive(None)) => Err(Why::Inactive),
+        Ok(Answer::Inactive(Some(skew))) => Err(Why::Expired(skew.0)),
+        Ok(Answer::Failed(failure)) => Err(Why::NoVerdict(failure)),
+        Err(error) => Err(Why::NoAnswer(error)),
+    };
+    let forward = match read(Forward::Jwt) {
+        Err(Why::NoVerdict(NoVerdict::NotUnderstood(
+            Cause::NoJwt | Cause::IntrospectionAnswer,
+        ))) => read(Forward::None),
+        other => other,
+    }?;
+    match kind(asked) {
+        TokenKind::Other => Err(Why::Kind),
+        _ => Ok(forward),
+    }
+}
+
+/// What kind of token the answer names.
+pub(crate) fn kind(asked: &Asked) -> TokenKind {
+    match asked.read(Forward::None) {
+        Ok(Answer::Active(grant)) => grant.nature.kind,
+        _ => TokenKind::Unnamed,
+    }
+}
+
+/// What the server makes of the refresh token, where access tokens are `named`, or are not.
+fn refresh(asked: &Asked, named: bool) -> Refresh {
+    match (asked.read(Forward::None), kind(asked)) {
+        (Ok(Answer::Inactive(_)), _) => Refresh::Inactive,
+        (Ok(Answer::Active(_)), TokenKind::Other) => Refresh::Named,
+        (Ok(Answer::Active(_)), TokenKind::Unnamed) if named => Refresh::Unnamed,
+        (Ok(Answer::Active(_)), _) => Refresh::Passes,
+        _ => Refresh::Unknown,
+    }
+}
