@@ -9,6 +9,8 @@
 #   NGINX_SOURCE_DIR=DIR, NGINX_BUILD_DIR=DIR
 #                   for any other NGINX: its source, and the directory its ./configure wrote to
 #                   (DIR/objs unless given); NGINX_BINARY=FILE where its binary is elsewhere
+#   GATEWAY_PORT=8080, SECOND_GATEWAY_PORT=8081, AUTHORIZATION_SERVER_PORT=9090, API_PORT=3000
+#                   for the ports of make run and make run-fleet, on 127.0.0.1
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -28,7 +30,15 @@ TEST_FLAGS ?=
 
 MODULE := ngx_http_phantom_token_module.so
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-PORTS := 8080 9090 3000
+
+# Not from the environment, where something else may have such names.
+GATEWAY_PORT := 8080
+SECOND_GATEWAY_PORT := 8081
+AUTHORIZATION_SERVER_PORT := 9090
+API_PORT := 3000
+PORTS = GATEWAY_PORT='$(GATEWAY_PORT)' AUTHORIZATION_SERVER_PORT='$(AUTHORIZATION_SERVER_PORT)' API_PORT='$(API_PORT)'
+PORT_OPTIONS = --gateway-port '$(GATEWAY_PORT)' --second-gateway-port '$(SECOND_GATEWAY_PORT)' \
+	--authorization-server-port '$(AUTHORIZATION_SERVER_PORT)' --api-port '$(API_PORT)'
 
 # cargo takes make's flags for those of a job server.
 CARGO := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cargo
@@ -134,18 +144,21 @@ probe: setup-build ## Build phantom-token-probe, for the first contact with a se
 .PHONY: run
 run: ## Build all, then run a gateway (8080), an authorization server (9090) and an API (3000)
 	@tools/check-ports $(PORTS)
-	@$(MAKE) --no-print-directory build
-	$(SAY) 'building the authorization server and the API'
-	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin demo
-	@exec '$(TARGET)/debug/demo' --nginx '$(out)/nginx' --module '$(out)/$(MODULE)' --conf nginx-conf/tutorial.conf
+	@$(MAKE) --no-print-directory demo
+	@exec '$(TARGET)/debug/demo' --nginx '$(out)/nginx' --module '$(out)/$(MODULE)' $(PORT_OPTIONS) --conf nginx-conf/tutorial.conf
 
 .PHONY: run-fleet
-run-fleet: setup-store ## Build all, then run two gateways (8080, 8081) that share a store: docs/fleet.md
-	@tools/check-ports $(PORTS) 8081
+run-fleet: ## Build all, then run two gateways (8080, 8081) that share a store: docs/fleet.md
+	@tools/check-ports $(PORTS) SECOND_GATEWAY_PORT='$(SECOND_GATEWAY_PORT)'
+	@$(MAKE) --no-print-directory setup-store demo
+	@exec '$(TARGET)/debug/demo' --nginx '$(out)/nginx' --module '$(out)/$(MODULE)' $(PORT_OPTIONS) --fleet
+
+.PHONY: demo
+demo:
+	@test -x '$(TARGET)/debug/demo' || printf 'make: the first build takes about three minutes on two cores\n'
 	@$(MAKE) --no-print-directory build
 	$(SAY) 'building the authorization server and the API'
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin demo
-	@exec '$(TARGET)/debug/demo' --nginx '$(out)/nginx' --module '$(out)/$(MODULE)' --fleet
 
 # The packages are tested by one command: with two, each would compile what they share anew.
 .PHONY: test

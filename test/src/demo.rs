@@ -20,13 +20,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use tempfile::TempDir;
 
-use crate::api::{self, Api};
+use crate::api::Api;
 use crate::authorization_server::{self, AuthorizationServer, CLIENT, TOKEN_PATH};
 use crate::client::Client;
 use crate::process;
 
-/// The port of the gateway in the tutorial's configuration.
-pub const GATEWAY_PORT: u16 = 8080;
+pub use ports::Ports;
 
 /// What the demo is made of.
 #[derive(Clone, Debug)]
@@ -35,8 +34,11 @@ pub struct Parts {
     pub nginx: PathBuf,
     /// The built module.
     pub module: PathBuf,
-    /// The gateway's configuration, which loads `modules/ngx_http_phantom_token_module.so`.
-    pub conf: PathBuf,
+    /// The gateway's configuration, with the tutorial's ports. It loads
+    /// `modules/ngx_http_phantom_token_module.so`. `None` for a fleet, which has its own.
+    pub conf: Option<PathBuf>,
+    /// Where the servers listen.
+    pub ports: Ports,
 }
 
 /// Why the demo does not run.
@@ -46,6 +48,8 @@ pub enum Error {
     PortTaken {
         /// What needs it.
         part: &'static str,
+        /// The variable of `make` that sets it.
+        variable: &'static str,
         /// The port.
         port: u16,
         /// Name and process id of who listens there.
@@ -64,12 +68,12 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PortTaken { part, port, holder } => {
+            Self::PortTaken { part, variable, port, holder } => {
                 write!(f, "port {port}, which the {part} needs, is taken")?;
-                match holder {
-                    Some(holder) => write!(f, " by {holder}: stop it and try again"),
-                    None => write!(f, ": stop what listens there and try again"),
+                if let Some(holder) = holder {
+                    write!(f, " by {holder}")?;
                 }
+                write!(f, ": stop what listens there, or give another port, as {variable}=PORT")
             }
             Self::Missing(path) => {
                 write!(f, "{} is not there: `make build` makes it", path.display())
@@ -83,50 +87,41 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Checks that the ports of the demo are free.
-///
-/// # Errors
-/// [`Error::PortTaken`] for the first that is not.
-pub fn check_ports() -> Result<(), Error> {
-    check_these(&[("gateway", GATEWAY_PORT)])
-}
-
-/// Checks that these are free, and the ports of the gateways' neighbours.
-fn check_these(gateways: &[(&'static str, u16)]) -> Result<(), Error> {
-    let neighbours =
-        [("authorization server", authorization_server::DEFAULT_PORT), ("API", api::DEFAULT_PORT)];
-    for &(part, port) in gateways.iter().chain(&neighbours) {
-        if ports::taken(port) {
-            return Err(Error::PortTaken { part, port, holder: ports::holder(port) });
-        }
-    }
-    Ok(())
-}
-
 /// Runs the demo until it is told to end (Ctrl-C, SIGTERM, SIGHUP). Leaves no process and no file.
 ///
 /// # Errors
 /// Where it cannot start, or a part ends by itself.
 pub fn run(parts: &Parts) -> Result<(), Error> {
-    check_files(&[&parts.nginx, &parts.module, &parts.conf])?;
-    check_ports()?;
-    let stage = Stage::set()?;
+    check_files(&[&parts.nginx, &parts.module])?;
+    let Some(conf) = &parts.conf else { return fleet::run(parts) };
+    check_files(&[conf])?;
+    parts.ports.check(false)?;
+    let stage = Stage::set(parts.ports)?;
     let prefix = prepare(&parts.module).map_err(|e| Error::Io("make a directory", e))?;
-    let gateway = Gateway::start(&parts.nginx, &parts.conf, prefix.path(), GATEWAY_PORT)?;
+    let copy = adapt(conf, &parts.ports, prefix.path())
+        .map_err(|e| Error::Io("write a configuration", e))?;
+    let gateway = Gateway::start(&parts.nginx, &copy, prefix.path(), parts.ports.gateway)?;
     let tail = log::follow(prefix.path());
-    let outcome = stage.watch(&mut [gateway], invitation);
+    let outcome = stage.watch(&mut [gateway], |stage| invitation(stage, conf));
     drop(tail);
     println!();
     outcome
 }
 
-/// Runs two gateways that share a store, until it is told to end, as [`run`] does.
-///
-/// # Errors
-/// Where it cannot start, or a part ends by itself.
-pub fn run_fleet(nginx: &Path, module: &Path) -> Result<(), Error> {
-    check_files(&[nginx, module])?;
-    fleet::run(nginx, module)
+/// A copy of the configuration with other ports, beside links to the files that it may name.
+fn adapt(conf: &Path, ports: &Ports, prefix: &Path) -> io::Result<PathBuf> {
+    let (conf, folder) = (conf.canonicalize()?, prefix.join("conf"));
+    fs::create_dir(&folder)?;
+    for file in fs::read_dir(conf.parent().unwrap_or(Path::new("/")))? {
+        let file = file?;
+        if file.path() != conf {
+            std::os::unix::fs::symlink(file.path(), folder.join(file.file_name()))?;
+        }
+    }
+    let copy = folder.join("nginx.conf");
+    let _ = fs::remove_file(&copy);
+    fs::write(&copy, ports.put_into(&fs::read_to_string(&conf)?))?;
+    Ok(copy)
 }
 
 fn check_files(files: &[&Path]) -> Result<(), Error> {
@@ -138,23 +133,24 @@ fn check_files(files: &[&Path]) -> Result<(), Error> {
 struct Stage {
     authorization_server: AuthorizationServer,
     api: Api,
+    ports: Ports,
     ending: Arc<AtomicBool>,
 }
 
 impl Stage {
-    fn set() -> Result<Self, Error> {
+    fn set(ports: Ports) -> Result<Self, Error> {
         let ending = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             flag::register(signal, ending.clone())
                 .map_err(|e| Error::Io("watch for signals", e))?;
         }
         let authorization_server = AuthorizationServer::builder()
-            .port(authorization_server::DEFAULT_PORT)
+            .port(ports.authorization_server)
             .without_records()
             .start()
             .map_err(|e| Error::Io("start the authorization server", e))?;
-        let api = Api::on(api::DEFAULT_PORT, false).map_err(|e| Error::Io("start the API", e))?;
-        Ok(Self { authorization_server, api, ending })
+        let api = Api::on(ports.api, false).map_err(|e| Error::Io("start the API", e))?;
+        Ok(Self { authorization_server, api, ports, ending })
     }
 
     fn is_ending(&self) -> bool {
@@ -165,7 +161,7 @@ impl Stage {
     fn watch(
         &self,
         gateways: &mut [Gateway],
-        invitation: impl FnOnce(&AuthorizationServer, &Api) -> String,
+        invitation: impl FnOnce(&Self) -> String,
     ) -> Result<(), Error> {
         let start = Instant::now();
         let answers = |port: u16, path: &str| {
@@ -174,10 +170,10 @@ impl Stage {
         let neighbours = [
             (
                 "authorization server",
-                self.authorization_server.port(),
+                self.ports.authorization_server,
                 authorization_server::JWKS_PATH,
             ),
-            ("API", api::DEFAULT_PORT, "/"),
+            ("API", self.ports.api, "/"),
         ];
         let listening = gateways.iter().map(|gateway| ("gateway", gateway.port, "/api"));
         let parts: Vec<_> = neighbours.into_iter().chain(listening).collect();
@@ -193,7 +189,7 @@ impl Stage {
                 thread::sleep(Duration::from_millis(20));
             }
         }
-        println!("{}", invitation(&self.authorization_server, &self.api));
+        println!("{}", invitation(self));
         while !self.is_ending() {
             if let Err(error) = gateways.iter_mut().try_for_each(Gateway::check) {
                 // A signal to all of us may have reached NGINX first.
@@ -206,37 +202,52 @@ impl Stage {
     }
 }
 
-/// The command that asks for an access token, and keeps it.
-fn token_command(authorization_server: &AuthorizationServer) -> String {
+/// The command that asks an authorization server for an access token, and keeps it.
+fn token_command(url: &str) -> String {
     let (id, secret) = CLIENT;
-    let url = authorization_server.url();
     format!(
-        r#"TOKEN=$(curl -s -u '{id}:{secret}' -d grant_type=client_credentials -d scope=read {url}{TOKEN_PATH} | sed 's/.*"access_token" *: *"\([^"]*\)".*/\1/')"#
+        r#"TOKEN=$(curl -s -u {id}:{secret} -d grant_type=client_credentials -d scope=read \
+      {url}{TOKEN_PATH} | sed 's/.*"access_token" *: *"\([^"]*\)".*/\1/')"#
     )
 }
 
-fn invitation(authorization_server: &AuthorizationServer, api: &Api) -> String {
+/// How to have the demo's gateway ask another server.
+fn own_server(conf: &Path, command: &str) -> String {
+    format!(
+        "To ask your own authorization server, write its values into three lines of {}:\n\
+         phantom_token_introspection_endpoint, phantom_token_client_id and phantom_token_client_secret.\n\
+         Then run `{command}` again, and send a token of that server.",
+        conf.display()
+    )
+}
+
+fn invitation(stage: &Stage, conf: &Path) -> String {
+    let gateway = format!("http://127.0.0.1:{}", stage.ports.gateway);
+    let url = stage.authorization_server.url();
     format!(
         r#"
 Ready.
-  gateway               http://127.0.0.1:{GATEWAY_PORT}
+  gateway               {gateway}
+  its status page       {gateway}/status
   authorization server  {url}
   API                   {api}
 
 Get an opaque access token and call the API with it; the API gets a JWT:
 
   {token}
-  curl -i -H "Authorization: Bearer $TOKEN" http://127.0.0.1:{GATEWAY_PORT}/api
+  curl -i -H "Authorization: Bearer $TOKEN" {gateway}/api
 
 Call it without one; the gateway refuses:
 
-  curl -i http://127.0.0.1:{GATEWAY_PORT}/api
+  curl -i {gateway}/api
+
+{own_server}
 
 The gateway's log follows. Ctrl-C ends it all.
 "#,
-        token = token_command(authorization_server),
-        url = authorization_server.url(),
-        api = api.url(),
+        token = token_command(url),
+        api = stage.api.url(),
+        own_server = own_server(conf, "make run"),
     )
 }
 

@@ -3,51 +3,47 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use phantom_token_test::demo::{self, Parts};
+use phantom_token_test::demo::{self, Parts, Ports};
 
-const USAGE: &str = "usage: demo --check-ports
-       demo --nginx FILE --module FILE --conf FILE
-       demo --nginx FILE --module FILE --fleet";
+const USAGE: &str = "usage: demo --nginx FILE --module FILE (--conf FILE | --fleet)
+            [--gateway-port PORT] [--second-gateway-port PORT]
+            [--authorization-server-port PORT] [--api-port PORT]";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments == ["--check-ports"] {
-        return finish(demo::check_ports());
-    }
-    let (mut nginx, mut module, mut conf) = (None, None, None);
-    let (pairs, fleet) = match arguments.split_last() {
-        Some((last, pairs)) if last == "--fleet" => (pairs, true),
-        _ => (&arguments[..], false),
+    let Some(parts) = parts(std::env::args().skip(1)) else {
+        eprintln!("{USAGE}");
+        return ExitCode::FAILURE;
     };
-    for pair in pairs.chunks(2) {
-        let (slot, value) = match pair {
-            [name, value] if name == "--nginx" => (&mut nginx, value),
-            [name, value] if name == "--module" => (&mut module, value),
-            [name, value] if name == "--conf" => (&mut conf, value),
-            _ => return usage(),
-        };
-        *slot = Some(PathBuf::from(value));
-    }
-    match (nginx, module, conf, fleet) {
-        (Some(nginx), Some(module), Some(conf), false) => {
-            finish(demo::run(&Parts { nginx, module, conf }))
-        }
-        (Some(nginx), Some(module), None, true) => finish(demo::run_fleet(&nginx, &module)),
-        _ => usage(),
-    }
-}
-
-fn usage() -> ExitCode {
-    eprintln!("{USAGE}");
-    ExitCode::FAILURE
-}
-
-fn finish(result: Result<(), demo::Error>) -> ExitCode {
-    match result {
+    match demo::run(&parts) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("demo: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// What the arguments say, if they make sense.
+fn parts(mut arguments: impl Iterator<Item = String>) -> Option<Parts> {
+    let (mut nginx, mut module, mut conf, mut fleet) = (None, None, None, false);
+    let mut ports = Ports::default();
+    while let Some(name) = arguments.next() {
+        if name == "--fleet" {
+            fleet = true;
+            continue;
+        }
+        let value = arguments.next()?;
+        if let Some(port) = ports.option(&name) {
+            *port = value.parse().ok().filter(|port| *port != 0)?;
+            continue;
+        }
+        let slot = match name.as_str() {
+            "--nginx" => &mut nginx,
+            "--module" => &mut module,
+            "--conf" => &mut conf,
+            _ => return None,
+        };
+        *slot = Some(PathBuf::from(value));
+    }
+    (fleet == conf.is_none()).then_some(Parts { nginx: nginx?, module: module?, conf, ports })
 }

@@ -1,7 +1,85 @@
-//! Who listens on a port (proc(5), `/proc/net/tcp`).
+//! The demo's ports, and who listens on one (proc(5), `/proc/net/tcp`).
 
 use std::fs;
 use std::net::TcpListener;
+
+use super::Error;
+use crate::{api, authorization_server};
+
+/// The port of the gateway in the tutorial's configuration.
+const GATEWAY_PORT: u16 = 8080;
+
+/// Where the demo's servers listen, all on 127.0.0.1.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// The gateway, or the first of a fleet.
+    pub gateway: u16,
+    /// The other gateway of a fleet.
+    pub second_gateway: u16,
+    /// The authorization server.
+    pub authorization_server: u16,
+    /// The API.
+    pub api: u16,
+}
+
+impl Default for Ports {
+    /// Those of the tutorial.
+    fn default() -> Self {
+        Self {
+            gateway: GATEWAY_PORT,
+            second_gateway: GATEWAY_PORT + 1,
+            authorization_server: authorization_server::DEFAULT_PORT,
+            api: api::DEFAULT_PORT,
+        }
+    }
+}
+
+impl Ports {
+    /// Each with what it is for and the variable of `make` that sets it.
+    fn all(&self) -> [(&'static str, &'static str, u16); 4] {
+        [
+            ("gateway", "GATEWAY_PORT", self.gateway),
+            ("second gateway", "SECOND_GATEWAY_PORT", self.second_gateway),
+            ("authorization server", "AUTHORIZATION_SERVER_PORT", self.authorization_server),
+            ("API", "API_PORT", self.api),
+        ]
+    }
+
+    /// The port that an option of this name sets, such as `--api-port`.
+    pub fn option(&mut self, name: &str) -> Option<&mut u16> {
+        match name {
+            "--gateway-port" => Some(&mut self.gateway),
+            "--second-gateway-port" => Some(&mut self.second_gateway),
+            "--authorization-server-port" => Some(&mut self.authorization_server),
+            "--api-port" => Some(&mut self.api),
+            _ => None,
+        }
+    }
+
+    /// Checks that the ports are free, that of the second gateway only in a fleet.
+    pub(super) fn check(&self, fleet: bool) -> Result<(), Error> {
+        for (part, variable, port) in self.all() {
+            if (fleet || part != "second gateway") && taken(port) {
+                return Err(Error::PortTaken { part, variable, port, holder: holder(port) });
+            }
+        }
+        Ok(())
+    }
+
+    /// A configuration with these ports in place of the tutorial's.
+    pub(super) fn put_into(&self, configuration: &str) -> String {
+        let tutorial = Self::default();
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        // In two steps: the new port of one may be the old one of another.
+        let steps = tutorial.all().into_iter().zip(self.all());
+        let marked = steps.clone().fold(configuration.to_owned(), |text, ((_, name, old), _)| {
+            text.replace(&address(old), &format!("127.0.0.1:{{{name}}}"))
+        });
+        steps.fold(marked, |text, ((_, name, _), (_, _, new))| {
+            text.replace(&format!("127.0.0.1:{{{name}}}"), &address(new))
+        })
+    }
+}
 
 /// Whether something listens on a port where a server on 127.0.0.1 would not come through.
 pub(super) fn taken(port: u16) -> bool {
@@ -49,6 +127,22 @@ fn listeners(table: &str, port: u16) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::port::close;
+
+    #[test]
+    fn ports_may_change_places() {
+        let tutorial = include_str!("../../../nginx-conf/tutorial.conf");
+        assert_eq!(Ports::default().put_into(tutorial), tutorial);
+        let ports =
+            Ports { gateway: 3000, second_gateway: 1, authorization_server: 8080, api: 9090 };
+        let moved = ports.put_into(tutorial);
+        for line in [
+            "listen 127.0.0.1:3000;",
+            "phantom_token_introspection_endpoint http://127.0.0.1:8080/oauth/v2/oauth-introspect;",
+            "proxy_pass http://127.0.0.1:9090;",
+        ] {
+            assert!(moved.contains(line), "{moved}");
+        }
+    }
 
     #[test]
     fn the_holder_of_a_port_is_named() {
