@@ -3,6 +3,7 @@
 #   NGINX=stable    for NGINX's stable source, built here (the default)
 #   NGINX=debian    for the distribution's packaged NGINX (the packages nginx and nginx-dev)
 #   NGINX=redhat    the same on Red Hat's kin, Fedora, Amazon Linux (nginx and nginx-mod-devel)
+#   NGINX=alpine    the same on Alpine (nginx and nginx-mod-dev)
 #   NGINX_VERSION=1.30.4
 #                   for a version of packaging/nginx-versions, built here with nginx.org's options;
 #                   its source comes from NGINX_REPOSITORY, GitHub's unless given
@@ -74,15 +75,15 @@ else ifeq ($(NGINX),debian)
   build_dir := $(source_dir)/objs
   nginx_binary :=
   target_dir := $(TARGET)/debian
-else ifeq ($(NGINX),redhat)
-  flavour := redhat
-  out := build/redhat
-  source_dir := $(CURDIR)/build/redhat/source
+else ifneq ($(filter redhat alpine,$(NGINX)),)
+  flavour := $(NGINX)
+  out := build/$(NGINX)
+  source_dir := $(CURDIR)/$(out)/source
   build_dir := $(source_dir)/objs
   nginx_binary :=
-  target_dir := $(TARGET)/redhat
+  target_dir := $(TARGET)/$(NGINX)
 else
-  $(error NGINX=$(NGINX) is not known: say stable, debian or redhat, or give NGINX_SOURCE_DIR=DIR)
+  $(error NGINX=$(NGINX) is not known: say stable, debian, redhat or alpine, or give NGINX_SOURCE_DIR=DIR)
 endif
 
 # For stable, .cargo/config.toml says it, so that plain cargo and make share what they compiled.
@@ -119,9 +120,9 @@ nginx-stable: setup-build
 nginx-debian: setup-debian
 	@tools/build-nginx debian
 
-.PHONY: nginx-redhat
-nginx-redhat: setup-build
-	@tools/build-nginx redhat
+.PHONY: nginx-redhat nginx-alpine
+nginx-redhat nginx-alpine: nginx-%: setup-build
+	@tools/build-nginx $*
 
 .PHONY: nginx-version
 nginx-version: setup-build
@@ -275,6 +276,26 @@ tarballs: setup-build ## Make a tarball for each version of NGINX in packaging/n
 rpm: setup-rpm build ## Make an .rpm for the packages of nginx.org; with NGINX=redhat for the distribution's
 	@tools/package-rpm $(if $(filter redhat,$(flavour)),distribution,nginx.org) '$(source_dir)' '$(out)/$(MODULE)'
 
+.PHONY: apk
+apk: ## Make an .apk for Alpine's NGINX, on Alpine
+	@tools/setup apk
+	@$(MAKE) --no-print-directory build NGINX=alpine NGINX_SOURCE_DIR= NGINX_BUILD_DIR= NGINX_VERSION=
+	@tools/package-apk build/alpine/source 'build/alpine/$(MODULE)'
+
+.PHONY: sbom
+sbom: setup-sbom ## Say what is compiled into the module, as CycloneDX: build/package
+	@tools/release sbom
+
+# Of another version's files none must be among them.
+.PHONY: release-files
+release-files: setup-package setup-rpm setup-sbom ## Make all of a release that this machine can, and publish nothing: RELEASING.md
+	@rm -rf build/package
+	@$(MAKE) --no-print-directory deb tarball rpm sbom
+	@tools/package sums
+	@tools/release notes >build/package/NOTES.md
+	@ls -l build/package
+	@tools/release check
+
 .PHONY: rpm-check
 rpm-check: nginx rpm ## Install the .rpm into a root of its own, use it, remove it (root)
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bins
@@ -289,9 +310,9 @@ package-check: setup-package-check package ## Install the packages into a system
 image-check: setup-image nginx ## Build and run the Docker images without a Docker engine (root)
 	@CARGO_FLAGS='$(or $(CARGO_FLAGS),--locked)' tools/check-image
 
-.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-package-check setup-rpm setup-servers setup-store setup-test
+.PHONY: setup setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-package-check setup-rpm setup-sbom setup-servers setup-store setup-test
 setup: setup-build setup-debian setup-lint setup-njs setup-test ## Install what building and testing need
-setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-package-check setup-rpm setup-servers setup-store setup-test: setup-%:
+setup-bench setup-build setup-debian setup-fuzz setup-image setup-lint setup-njs setup-package setup-package-check setup-rpm setup-sbom setup-servers setup-store setup-test: setup-%:
 	@tools/setup $*
 
 .PHONY: clean
