@@ -1,14 +1,18 @@
 //! The versions of the module and of Rust: said in `Cargo.toml`, and the same wherever else they stand.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use phantom_token_test::Rig;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 fn read(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
-    std::fs::read_to_string(path).unwrap()
+    std::fs::read_to_string(repository().join(name)).unwrap()
 }
 
 #[test]
@@ -28,6 +32,46 @@ fn files_agree_on_the_version() {
     let latest = latest.and_then(|line| line.split_once("] - "));
     assert_eq!(latest.map(|(version, _date)| version), Some(VERSION), "the latest in CHANGELOG.md");
     assert!(changes.contains(&format!("\n[{VERSION}]: https://")), "a link to it");
+    let readme = read("README.md");
+    for mark in ["The current version is ", "libnginx-mod-http-phantom-token_"] {
+        let found = versions_behind(&readme, mark);
+        assert!(!found.is_empty(), "README.md names no version behind {mark:?}");
+        assert!(found.iter().all(|found| *found == VERSION), "README.md: {mark:?} {found:?}");
+    }
+    // What makes packages takes it from Cargo.toml.
+    for file in [
+        "packaging/rpm/phantom-token.spec",
+        "packaging/alpine/APKBUILD",
+        "packaging/debian/control",
+        ".github/workflows/release.yaml",
+    ] {
+        let text = read(file);
+        let said = text.split(|c: char| !c.is_ascii_digit() && c != '.').any(|n| n == VERSION);
+        assert!(!said, "{file} says the version a second time");
+    }
+}
+
+#[test]
+fn a_release_says_what_changed() {
+    let notes = |version: &str| {
+        let mut command = Command::new("tools/release");
+        let command = command.args(["notes", version]).current_dir(repository());
+        command.output().unwrap()
+    };
+    let output = notes(VERSION);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let changes = read("CHANGELOG.md");
+    let section = changes.split_once(&format!("\n## [{VERSION}]")).unwrap().1;
+    let section = section.split_once('\n').unwrap().1.split("\n## [").next().unwrap();
+    for line in section.lines().filter(|line| line.starts_with("- ") && !line.contains("](")) {
+        assert!(text.lines().any(|said| said == line), "{line}");
+    }
+    assert_eq!(text.matches("\n## ").count(), 1, "one version's, and how to check files: {text}");
+    assert!(text.contains("gh attestation verify"), "{text}");
+    // Nobody who reads it elsewhere can follow a link that says only where a file is.
+    assert!(!text.contains("](docs/"), "{text}");
+    assert!(!notes("0.0.0").status.success(), "no release has no text");
 }
 
 /// What follows each `mark` in a text, as far as it is digits and a dot.
@@ -55,6 +99,8 @@ fn files_agree_on_the_versions_of_rust() {
         ("tools/check-image", "rust:", tested),
         (".github/workflows/ci.yaml", "RUST_VERSION: \"", tested),
         (".github/workflows/ci.yaml", "rust:", tested),
+        (".github/workflows/release.yaml", "RUST_VERSION: \"", tested),
+        (".github/workflows/release.yaml", "rust:", tested),
         (".github/workflows/scheduled.yaml", "rust:", tested),
     ] {
         let text = read(file);
