@@ -15,7 +15,7 @@ pub fn of_call(error: &CallError, https: bool) -> &'static str {
     match error {
         CallError::Connect(cause) => of_connect(*cause),
         CallError::Tls(cause) => of_tls(*cause),
-        CallError::Timeout(phase) => of_timeout(*phase, https),
+        CallError::Timeout(phase) => of_timeout(*phase),
         CallError::Answer(cause) => of_framing(*cause, https),
         CallError::Request(cause) => of_request(*cause),
     }
@@ -101,22 +101,19 @@ fn of_tls(cause: TlsCause) -> &'static str {
     }
 }
 
-fn of_timeout(phase: Phase, https: bool) -> &'static str {
-    match (phase, https) {
-        (Phase::Start, _) => {
+fn of_timeout(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Start => {
             "other endpoints, or the queue, took all of phantom_token_timeout: see the lines before"
         }
-        (Phase::Resolve, _) => of_connect(ConnectCause::NoResolver),
-        (Phase::Connect, _) => {
+        Phase::Resolve => of_connect(ConnectCause::NoResolver),
+        Phase::Connect => {
             "the server is slow or cannot be reached: check host, port, route and firewall; see phantom_token_timeout and phantom_token_connect_timeout"
         }
-        (Phase::Tls, _) => {
+        Phase::Tls => {
             "the server is slow, or speaks no TLS on this port; see phantom_token_timeout and phantom_token_connect_timeout"
         }
-        (Phase::Wait, false) => {
-            "the server is slow, or speaks TLS on this port: see its own log, phantom_token_timeout, and whether the URL should begin with https://"
-        }
-        (Phase::Send | Phase::Wait | Phase::Read, _) => {
+        Phase::Send | Phase::Wait | Phase::Read => {
             "the server is slow: see its own log and phantom_token_timeout"
         }
     }
@@ -183,7 +180,7 @@ fn of_status(status: u16) -> &'static str {
             "redirects are not followed: write the final URL; often it is https:// for http://, or a slash too many or too few at the end, or the path is wrong and leads to a login page"
         }
         400 => {
-            "the server does not understand the request: see its own log, phantom_token_client_auth and phantom_token_introspection_param"
+            "the server does not understand the request: see its own log, and whether it wants a phantom_token_introspection_param"
         }
         404 | 410 => "check the endpoint's URL: its path",
         405 | 415 => {
@@ -212,7 +209,7 @@ fn of_cause(cause: Cause) -> Option<&'static str> {
         }
         Cause::TooLarge => LESS,
         Cause::NoContentType | Cause::ContentType => {
-            "check the endpoint's URL, where a login page or a proxy may answer, and phantom_token_introspection_accept"
+            "check the endpoint's URL, phantom_token_introspection_accept and what the server gives this client: a login page or a proxy may answer there"
         }
         Cause::Empty | Cause::Json | Cause::NotAnObject | Cause::NoActive | Cause::ActiveType => {
             "check the endpoint's URL, phantom_token_introspection_accept and what the server gives this client"

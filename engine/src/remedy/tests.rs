@@ -59,7 +59,6 @@ fn http_to_a_port_with_tls_is_told() {
         CallError::Answer(AnswerCause::NotHttp),
         CallError::Answer(AnswerCause::Closed),
         CallError::Answer(AnswerCause::Io(ErrorKind::ConnectionReset)),
-        CallError::Timeout(Phase::Wait),
     ] {
         assert!(of_call(&error, false).contains("https://"), "{error}");
         assert!(!of_call(&error, true).contains("https://"), "{error}");
