@@ -3,10 +3,13 @@
 use std::alloc::{Layout, alloc_zeroed};
 use std::hint::black_box;
 use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use phantom_token_engine::answer::claims::{self, Wanted};
 use phantom_token_engine::answer::facts::Facts;
+use phantom_token_engine::answer::grant::Grant;
 use phantom_token_engine::answer::scope;
 use phantom_token_engine::answer::subjects::{Subject, Subjects};
 use phantom_token_engine::answer::{self, Forward};
@@ -17,10 +20,17 @@ use phantom_token_engine::jose::key::SigningKey;
 use phantom_token_engine::jose::mint::{self, Claims, Terms};
 use phantom_token_engine::lifetime::Life;
 use phantom_token_engine::local::{Cached, Local};
-use phantom_token_engine::shared::purges::{self, Purges};
+use phantom_token_engine::shared::purges::{self, Purges, wall_ms};
 use phantom_token_engine::shared::state::{self, State};
+use phantom_token_engine::store::keys::FleetKeys;
+use phantom_token_engine::store::names::Names;
+use phantom_token_engine::store::{
+    Epoch, Identity, InSync, Looked, Nodes, Pipeline, Question, Reply, SignedBy, Store, StoreError,
+    StoreOptions, Stored,
+};
 use phantom_token_engine::token::bearer::{self, TokenSyntax};
 use phantom_token_engine::token::key::{HashKey, Key};
+use zeroize::Zeroizing;
 
 #[path = "../src/jwt.rs"]
 #[allow(dead_code, unused_imports)]
@@ -180,6 +190,81 @@ fn assertion(bencher: Bencher<'_, '_>, algorithm: &str) {
     };
     let key = signing_key(algorithm).into();
     bencher.bench_local(|| assertion.sign(&key, black_box(1_700_000_000)));
+}
+
+/// Asking the store about a token that it does not know, and leaving there what the server then says.
+#[divan::bench(args = ["looked up", "and left there"])]
+fn ask_store(bencher: Bencher<'_, '_>, what: &str) {
+    let store = Arc::new(Store::new(StoreOptions {
+        nodes: Arc::new(Echo),
+        keys: Arc::new(FleetKeys::new(&[&[7; 32]]).expect("a key")),
+        names: Names::new("phantom_token").expect("a prefix"),
+        timeout: Duration::from_secs(1),
+        lock_timeout: Duration::from_secs(1),
+        longest: Duration::from_secs(3600),
+    }));
+    let now_ms = wall_ms();
+    let known = purges().now();
+    let question = || Question {
+        store: store.clone(),
+        token: Zeroizing::new(HEADER.to_vec()),
+        hash: HashKey([7; 16]).token(HEADER),
+        identity: Identity::of([&b"i"[..]]),
+        in_sync: Some(InSync { epoch: Epoch([7; 16]), since_ms: 0, known }),
+        purges: None,
+        valid_ms: 3_600_000,
+        inactive_ms: 0,
+        signed_by: SignedBy::Server,
+        bypass: false,
+        newer_than: None,
+        usual: Some(Duration::from_millis(5)),
+        call: Duration::from_secs(1),
+    };
+    let mut grant = Grant::default();
+    grant.jwt = jwt::of_length(1024).into_bytes();
+    let stored = Stored { grant, asked_ms: now_ms, until_ms: None, may_stale: false };
+    let question = black_box(question());
+    let look = || match question.look(Instant::now() + Duration::from_secs(1)).0 {
+        Looked::Lead(lead) => lead,
+        _ => panic!("the store knows nothing"),
+    };
+    if what == "looked up" {
+        bencher.bench_local(|| std::mem::forget(look()));
+    } else {
+        bencher.bench_local(|| look().write(black_box(&stored), now_ms));
+    }
+}
+
+/// A store that takes what it is told, and says so.
+struct Echo;
+
+impl Nodes for Echo {
+    fn ask(&self, question: &Pipeline, _: Instant) -> Result<Vec<Reply>, StoreError> {
+        let bytes = question.as_bytes();
+        let word = |nth: usize| {
+            let mut at = 0;
+            let mut seen = 0;
+            loop {
+                let end = at + bytes[at..].iter().position(|byte| *byte == b'\r').expect("a line");
+                let (kind, rest) = (bytes[at], &bytes[at + 1..end]);
+                at = end + 2;
+                if kind == b'$' {
+                    let len = rest.iter().fold(0, |len, digit| 10 * len + usize::from(digit - b'0'));
+                    if seen == nth {
+                        return bytes[at..at + len].to_vec();
+                    }
+                    (at, seen) = (at + len + 2, seen + 1);
+                }
+            }
+        };
+        let ok = || Reply::Simple(b"OK".to_vec());
+        Ok(vec![ok(), ok(), Reply::Array(vec![Reply::Bulk(word(2)), Reply::Bulk(word(8))])])
+    }
+
+    fn tell(&self, commands: &Pipeline) -> Result<(), StoreError> {
+        black_box(commands.as_bytes());
+        Ok(())
+    }
 }
 
 const SIGNERS: [&str; 4] = ["ES256", "ES384", "EdDSA", "RS256"];
