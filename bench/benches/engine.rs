@@ -249,7 +249,8 @@ impl Nodes for Echo {
                 let (kind, rest) = (bytes[at], &bytes[at + 1..end]);
                 at = end + 2;
                 if kind == b'$' {
-                    let len = rest.iter().fold(0, |len, digit| 10 * len + usize::from(digit - b'0'));
+                    let len =
+                        rest.iter().fold(0, |len, digit| 10 * len + usize::from(digit - b'0'));
                     if seen == nth {
                         return bytes[at..at + len].to_vec();
                     }
@@ -257,7 +258,7 @@ impl Nodes for Echo {
                 }
             }
         };
-        let ok = || Reply::Simple(b"OK".to_vec());
+        let ok = || Reply::Simple(b"OK".into());
         Ok(vec![ok(), ok(), Reply::Array(vec![Reply::Bulk(word(2)), Reply::Bulk(word(8))])])
     }
 

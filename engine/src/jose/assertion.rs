@@ -110,7 +110,7 @@ impl Assertion {
         match key {
             AssertionKey::Private(key) => key.sign(header, &claims),
             AssertionKey::Secret(Secret(secret)) => {
-                compact("HS256", header, &claims, |text| Ok(hmac_sha256(secret, text)))
+                compact("HS256", header, &claims, |text| Ok(hmac_sha256(secret, &[text]).to_vec()))
             }
         }
     }

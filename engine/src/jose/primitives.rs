@@ -152,9 +152,13 @@ pub(crate) fn sha256(text: &[u8]) -> [u8; 32] {
     out
 }
 
-/// HMAC with SHA-256 (RFC 2104).
-pub(crate) fn hmac_sha256(secret: &[u8], text: &[u8]) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), text).as_ref().to_vec()
+/// HMAC with SHA-256 (RFC 2104) of what a text's parts make together.
+pub(crate) fn hmac_sha256(secret: &[u8], text: &[&[u8]]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret));
+    text.iter().for_each(|part| context.update(part));
+    let mut out = [0; 32];
+    out.copy_from_slice(context.sign().as_ref());
+    out
 }
 
 /// Derives a key from a secret (HKDF with SHA-256, RFC 5869). `info` is taken as one text.
@@ -170,8 +174,8 @@ pub(crate) fn hkdf_sha256(salt: &[u8], secret: &[u8], info: &[&[u8]]) -> [u8; 32
 /// What AES-256-GCM puts behind a text, in bytes.
 pub(crate) const TAG_LEN: usize = 16;
 
-/// Encrypts a text in place, and puts its tag behind it (AES-256-GCM, RFC 5116 §5.2). A nonce must not
-/// be used twice with one key.
+/// Encrypts a text in place, and returns the tag that is to stand behind it (AES-256-GCM, RFC 5116
+/// §5.2). A nonce must not be used twice with one key.
 ///
 /// # Errors
 /// The text is longer than the cipher takes, 64 GB.
@@ -179,12 +183,11 @@ pub(crate) fn encrypt(
     key: &[u8; 32],
     nonce: [u8; 12],
     besides: &[u8],
-    text: &mut Vec<u8>,
-) -> Result<(), SignError> {
+    text: &mut [u8],
+) -> Result<[u8; TAG_LEN], SignError> {
     let nonce = aead::Nonce::assume_unique_for_key(nonce);
     let tag = aes(key)?.seal_in_place_separate_tag(nonce, aead::Aad::from(besides), text);
-    text.extend_from_slice(tag.map_err(|_| SignError)?.as_ref());
-    Ok(())
+    tag.map_err(|_| SignError)?.as_ref().try_into().map_err(|_| SignError)
 }
 
 /// Decrypts in place what [`encrypt`] has made, and returns how long the text is that now stands at the

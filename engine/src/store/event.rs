@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use super::Pipeline;
 use super::keys::{FleetKey, FleetKeys};
 use super::names::{Epoch, Names};
-use super::seal::{self, Bound, Form};
+use super::seal::{self, Bound, Form, Nonce};
 use crate::answer::subjects::Subject;
 use crate::jose::primitives::random;
 use crate::token::key::TokenHash;
@@ -101,7 +101,7 @@ impl Event {
         let numbers = [at_ms, number, acknowledged].map(|number| number.to_be_bytes());
         let [at, number, acknowledged] = &numbers;
         let content = [&[what.number()][..], &what.hash(), at, &gateway.0, number, acknowledged];
-        seal::seal(&key.event, bound(names), &content)
+        seal::seal(&key.event, Nonce::random()?, bound(names), &content)
     }
 
     /// Opens one, and says under which of the keys it opens; `None` where under none of them.

@@ -12,6 +12,7 @@ use super::look::{Looked, Looking, MARGIN_MS, Step};
 use super::memory::Memory;
 use super::names::{Lease, Names};
 use super::question::{InSync, Question, SignedBy};
+use super::seal::Nonce;
 use super::sync::Listener;
 use super::value::AHEAD_MS;
 use super::value::{self, Content, Marker};
@@ -77,7 +78,8 @@ pub fn store_value(input: &[u8]) {
     let place = Place::new(&question, &EPOCH, Lease([7; 16]));
     let there = match form {
         b"value" => place.seal_value(content),
-        b"marker" => Marker::read(content).and_then(|marker| place.seal_marker(&marker)),
+        b"marker" => Marker::read(content)
+            .and_then(|marker| Nonce::random().and_then(|nonce| place.seal_marker(nonce, &marker))),
         _ => None,
     };
     let is_sealed = there.is_some();

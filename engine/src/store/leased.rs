@@ -9,12 +9,13 @@ use zeroize::Zeroizing;
 
 use super::names::{Epoch, Lease, OfToken};
 use super::question::Question;
-use super::seal::{self, Bound, Form, Opened};
+use super::seal::{self, Bound, Form, Nonce, Opened};
 use super::value::{self, AHEAD_MS, Marker, Stored};
-use super::wire::{MAX_BULK, millis};
+use super::wire::{Decimal, MAX_BULK, millis};
 use super::{Pipeline, Store};
 use crate::jose::primitives::hkdf_sha256;
 use crate::shared::counters::StoreWrite;
+use crate::wipe::wipe_vec;
 
 /// A lease outlives what is bound to it by so much, in milliseconds.
 const LEASE_REST_MS: u64 = 6_000;
@@ -41,14 +42,14 @@ impl Place {
 
     /// Asks for what is there.
     pub(super) fn get(&self, pipeline: &mut Pipeline) {
-        let OfToken { lease, value, refresh, .. } = &self.names;
-        let words: [&[u8]; 4] = [b"MGET", lease, value, refresh];
+        let names = &self.names;
+        let words: [&[u8]; 4] = [b"MGET", names.lease(), names.value(), names.refresh()];
         pipeline.command(if self.refreshes { &words } else { &words[..3] });
     }
 
     /// Where the marker of who asks stands.
     pub(super) fn marker_name(&self) -> &[u8] {
-        if self.refreshes { &self.names.refresh } else { &self.names.value }
+        if self.refreshes { self.names.refresh() } else { self.names.value() }
     }
 
     /// A marker is not bound to a lease: whoever sets it does not know yet which there is.
@@ -63,11 +64,11 @@ impl Place {
     /// Seals a whole content.
     #[cfg(any(test, fuzzing))]
     pub(super) fn seal_value(&self, content: &[u8]) -> Option<Vec<u8>> {
-        seal::seal(&self.key, self.of_value(&self.names.value), &[content])
+        seal::seal(&self.key, Nonce::random()?, self.of_value(self.names.value()), &[content])
     }
 
-    pub(super) fn seal_marker(&self, marker: &Marker) -> Option<Vec<u8>> {
-        seal::seal(&self.key, self.of_marker(), &[&marker.bytes()])
+    pub(super) fn seal_marker(&self, nonce: Nonce, marker: &Marker) -> Option<Vec<u8>> {
+        seal::seal(&self.key, nonce, self.of_marker(), &[&marker.bytes()])
     }
 
     /// Whether this is a marker of somebody who may still be asking at `wall_ms`.
@@ -81,7 +82,7 @@ impl Place {
 
     /// Opens what stands in the place of a value.
     pub(super) fn open(&self, sealed: &[u8]) -> Option<Opened> {
-        seal::open(&self.key, self.of_value(&self.names.value), sealed)
+        seal::open(&self.key, self.of_value(self.names.value()), sealed)
     }
 
     /// Opens what stands in the place of a marker: a word.
@@ -89,10 +90,10 @@ impl Place {
         seal::open(&self.key, self.of_value(self.marker_name()), sealed)
     }
 
-    /// Gives the lead away.
-    pub(super) fn lead(self, question: &Question, mine: bool, lay: bool) -> Leased {
+    /// Gives the lead away. The `nonce` is for the one thing that is then said.
+    pub(super) fn lead(self, nonce: Nonce, question: &Question, mine: bool, lay: bool) -> Leased {
         let store = question.store.clone();
-        Leased { store, place: Some(self), mine, lay, valid_ms: question.valid_ms }
+        Leased { store, place: Some((self, nonce)), mine, lay, valid_ms: question.valid_ms }
     }
 }
 
@@ -101,7 +102,7 @@ impl Place {
 pub struct Leased {
     store: Arc<Store>,
     /// `None` where it was said.
-    place: Option<Place>,
+    place: Option<(Place, Nonce)>,
     /// The marker is this gateway's, so that others may wait, or what is there is of no use.
     mine: bool,
     lay: bool,
@@ -126,20 +127,19 @@ impl Leased {
         if life_ms == 0 || seal::sealed_len(len) > MAX_BULK {
             return Some(StoreWrite::Skipped);
         }
-        let place = self.place.take()?;
-        let front = Zeroizing::new(value::active(grant, *asked_ms, *until_ms, *may_stale));
+        let (place, nonce) = self.place.take()?;
+        let mut front = value::active(grant, *asked_ms, *until_ms, *may_stale);
         let [jwt, scope, claims] = texts;
         let content: [&[u8]; 4] = [&front, jwt, scope, claims];
-        let Some(sealed) = seal::seal(&place.key, place.of_value(&place.names.value), &content)
-        else {
-            return Some(StoreWrite::Failed);
-        };
+        let value = place.names.value();
+        let sealed = seal::seal(&place.key, nonce, place.of_value(value), &content);
+        wipe_vec(&mut front);
+        let Some(sealed) = sealed else { return Some(StoreWrite::Failed) };
         let lease_ms = life_ms.max(self.store.longest_ms).saturating_add(LEASE_REST_MS);
-        let [life, lease_life] = [life_ms, lease_ms].map(|ms| ms.to_string());
-        let mut pipeline = Pipeline::new();
-        let OfToken { lease, value, .. } = &place.names;
-        pipeline.command(&[b"SET", value, &sealed, b"PX", life.as_bytes()]);
-        pipeline.command(&[b"PEXPIRE", lease, lease_life.as_bytes()]);
+        let [life, lease_life] = [life_ms, lease_ms].map(Decimal::of);
+        let mut pipeline = Pipeline::with_room(sealed.len() + 512);
+        pipeline.command(&[b"SET", value, &sealed, b"PX", &life]);
+        pipeline.command(&[b"PEXPIRE", place.names.lease(), &lease_life]);
         let _ = self.store.nodes.tell(&pipeline);
         None
     }
@@ -159,13 +159,13 @@ impl Leased {
     /// Puts a word in the place of the own marker, where that still stands. It stays for as long as
     /// somebody may wait.
     fn say(&mut self, word: &[u8]) {
-        let Some(place) = self.place.take().filter(|_| self.mine) else { return };
+        let Some((place, nonce)) = self.place.take().filter(|_| self.mine) else { return };
         let bound = place.of_value(place.marker_name());
-        let Some(sealed) = seal::seal(&place.key, bound, &[word]) else { return };
-        let life = millis(self.store.lock_timeout.max(Duration::from_millis(1))).to_string();
+        let Some(sealed) = seal::seal(&place.key, nonce, bound, &[word]) else { return };
+        let life = Decimal::of(millis(self.store.lock_timeout.max(Duration::from_millis(1))));
         let mut pipeline = Pipeline::new();
         let name = place.marker_name();
-        pipeline.command(&[b"SET", name, &sealed, b"XX", b"PX", life.as_bytes()]);
+        pipeline.command(&[b"SET", name, &sealed, b"XX", b"PX", &life]);
         // They wait no longer than they would.
         let _ = self.store.nodes.tell(&pipeline);
     }

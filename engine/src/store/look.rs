@@ -18,12 +18,11 @@ use super::leased::{Leased, Place};
 use super::names::Lease;
 use super::question::{InSync, Question};
 use super::reply::Fault;
-use super::seal::{self, Form, Opened};
+use super::seal::{self, Form, Nonce, Opened};
 use super::value::{self, AHEAD_MS, Content, Marker, Stored};
-use super::wire::millis;
+use super::wire::{Decimal, millis};
 use super::{Pipeline, Reply, StoreError};
 use crate::client::{self, Running};
-use crate::jose::primitives::random;
 use crate::shared::counters::{StoreErrorReason, StoreResult};
 use crate::shared::purges::{Moment, Standing, wall_ms};
 
@@ -159,6 +158,8 @@ pub(super) struct Looking {
 struct At {
     in_sync: InSync,
     place: Place,
+    /// For what is said where this look-up leads.
+    nonce: Nonce,
     /// The bytes of the own marker; `None` where none is set.
     marker: Option<Vec<u8>>,
 }
@@ -208,7 +209,7 @@ impl Looking {
             let status = StoreStatus::of(StoreResult::Skipped);
             return (looking, Step::Done(Looked::Alone, status));
         };
-        let Ok(lease) = random() else {
+        let Some((lease, [of_marker, of_value])) = seal::randoms() else {
             let status = StoreStatus::of(StoreResult::Failed);
             return (looking, Step::Done(Looked::Alone, status));
         };
@@ -217,21 +218,21 @@ impl Looking {
         let call_ms = millis(question.call.min(left)) + CALL_REST_MS;
         let marks = !question.bypass && !store.lock_timeout.is_zero();
         let marker = Marker { begun_ms: wall_ms, deadline_ms: wall_ms.saturating_add(call_ms) };
-        let marker = if marks { place.seal_marker(&marker) } else { None };
+        let marker = if marks { place.seal_marker(of_marker, &marker) } else { None };
 
-        let px = call_ms.to_string();
-        let mut pipeline = Pipeline::new();
+        let px = Decimal::of(call_ms);
+        let mut pipeline = Pipeline::with_room(1024);
         let mut set_new = |name: &[u8], value: &[u8]| {
-            pipeline.command(&[b"SET", name, value, b"NX", b"PX", px.as_bytes()]);
+            pipeline.command(&[b"SET", name, value, b"NX", b"PX", &px]);
         };
-        set_new(&place.names.lease, &lease);
+        set_new(place.names.lease(), &lease);
         if let Some(marker) = &marker {
             set_new(place.marker_name(), marker);
         }
         looking.sets = 1 + usize::from(marker.is_some());
         place.get(&mut pipeline);
         looking.following = Self::worth_following(question, left);
-        looking.at = Some(At { in_sync, place, marker });
+        looking.at = Some(At { in_sync, place, nonce: of_value, marker });
         (looking, Step::Ask(pipeline))
     }
 
@@ -346,7 +347,7 @@ impl Looking {
         let status = StoreStatus { result, remark, ..status };
 
         if is_mine && first {
-            return Step::Done(Looked::Lead(at.place.lead(question, true, lay)), status);
+            return Step::Done(Looked::Lead(at.place.lead(at.nonce, question, true, lay)), status);
         }
         let is_marked = marked.as_deref().is_some_and(|marker| at.place.is_marked(marker, wall_ms));
         let follows = self.following.filter(|following| {
@@ -363,7 +364,7 @@ impl Looking {
         }
         // What does not open is of no use to anybody: a word may take its place, too.
         let is_void = result == StoreResult::Void;
-        Step::Done(Looked::Lead(at.place.lead(question, is_void, lay)), status)
+        Step::Done(Looked::Lead(at.place.lead(at.nonce, question, is_void, lay)), status)
     }
 }
 

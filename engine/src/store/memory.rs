@@ -217,7 +217,7 @@ impl Contents {
         let life = options.iter().position(|option| *option == b"PX").map(|at| options[at + 1]);
         let end = life.map(|life| self.now_ms + number(life));
         self.keep(key, Value::Bytes(value.to_vec()), end);
-        Reply::Simple(b"OK".to_vec())
+        Reply::Simple(b"OK".into())
     }
 
     fn add(&mut self, key: &[u8], most: usize, fields: &[&[u8]]) -> Reply {

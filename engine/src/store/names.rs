@@ -112,22 +112,27 @@ impl Names {
 
     /// The key of a token's lease. `token` is the hash under the same fleet key.
     pub fn lease(&self, key: &FleetKey, epoch: &Epoch, token: &TokenHash) -> Vec<u8> {
-        let mac = hmac_sha256(&key.name[..], &[b"t", &epoch.0[..], &token.0].concat());
-        format!("{}:{{{}}}:g", self.base, URL_SAFE_NO_PAD.encode(&mac[..16])).into_bytes()
+        let mac = hmac_sha256(&key.name[..], &[b"t", &epoch.0, &token.0]);
+        let mut name = String::with_capacity(self.base.len() + 27);
+        name.push_str(&self.base);
+        name.push_str(":{");
+        URL_SAFE_NO_PAD.encode_string(&mac[..16], &mut name);
+        name.push_str("}:g");
+        name.into_bytes()
     }
 }
 
 /// The names of what is known of a token by one identity.
 pub(super) struct OfToken {
-    /// The lease.
-    pub(super) lease: Vec<u8>,
-    /// The value, or the marker of who asks for it.
-    pub(super) value: Vec<u8>,
-    /// The marker of who refreshes it.
-    pub(super) refresh: Vec<u8>,
+    lease: Vec<u8>,
+    /// The name of the marker of who refreshes the value; the value's own stands in front of it.
+    refresh: Vec<u8>,
     /// The identity, as it stands in names and keys: hashed under the fleet key.
     pub(super) identity: [u8; 32],
 }
+
+/// Behind the name of a value.
+const REFRESH: &[u8] = b":r";
 
 impl OfToken {
     pub(super) fn new(
@@ -138,13 +143,28 @@ impl OfToken {
         identity: &Identity,
     ) -> OfToken {
         let lease = names.lease(key, epoch, token);
-        let mac = hmac_sha256(&key.name[..], &[b"i", &identity.0[..]].concat());
-        let mut identity = [0; 32];
-        identity.copy_from_slice(&mac);
-        let mut value = lease[..lease.len() - 1].to_vec();
-        value.extend_from_slice(URL_SAFE_NO_PAD.encode(&identity[..8]).as_bytes());
-        let refresh = [&value[..], b":r"].concat();
-        OfToken { lease, value, refresh, identity }
+        let identity = hmac_sha256(&key.name[..], &[b"i", &identity.0]);
+        let mut short = [0; 11];
+        // As long as eight bytes are in Base64.
+        let encoded = URL_SAFE_NO_PAD.encode_slice(&identity[..8], &mut short);
+        debug_assert_eq!(encoded, Ok(short.len()));
+        let refresh = [&lease[..lease.len() - 1], &short, REFRESH].concat();
+        OfToken { lease, refresh, identity }
+    }
+
+    /// The lease.
+    pub(super) fn lease(&self) -> &[u8] {
+        &self.lease
+    }
+
+    /// The value, or the marker of who asks for it.
+    pub(super) fn value(&self) -> &[u8] {
+        &self.refresh[..self.refresh.len() - REFRESH.len()]
+    }
+
+    /// The marker of who refreshes the value.
+    pub(super) fn refresh(&self) -> &[u8] {
+        &self.refresh
     }
 }
 
@@ -161,7 +181,7 @@ mod tests {
         let identity = Identity::of([identity]);
         let token = TokenHash([token; 16]);
         let of = OfToken::new(&names, &keys.all()[key], &epoch, &token, &identity);
-        [of.lease, of.value, of.refresh].map(|name| String::from_utf8(name).unwrap())
+        [of.lease(), of.value(), of.refresh()].map(|name| String::from_utf8(name.to_vec()).unwrap())
     }
 
     fn tag(name: &str) -> &str {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::event::GatewayId;
 use super::keys::FleetKeys;
 use super::names::{Identity, Names};
-use super::seal::{self, Bound, Form};
+use super::seal::{self, Bound, Form, Nonce};
 use super::sync::StreamId;
 use super::{Pipeline, Reply};
 use crate::jose::primitives::sha256;
@@ -73,7 +73,7 @@ impl Line {
         let bound = bound(names, id.as_bytes());
         let version = &self.version.as_bytes()[..self.version.len().min(MAX_VERSION)];
         let content = [&self.configuration[..], &self.at_ms.to_be_bytes(), version];
-        let sealed = seal::seal(&keys.first().event, bound, &content)?;
+        let sealed = seal::seal(&keys.first().event, Nonce::random()?, bound, &content)?;
         let mut pipeline = Pipeline::new();
         let (id, stream) = (id.as_bytes(), names.peers());
         pipeline

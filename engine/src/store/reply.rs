@@ -1,6 +1,7 @@
 //! What a store answers, and why it may not have answered. Nothing here that can be shown has a byte
 //! that the server sent.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -15,7 +16,7 @@ pub enum Reply {
     /// There is nothing: no such key, or a condition (`NX`) that did not hold.
     Nil,
     /// A status, such as `OK`.
-    Simple(Vec<u8>),
+    Simple(Cow<'static, [u8]>),
     /// A number.
     Integer(i64),
     /// A string of bytes.
@@ -29,7 +30,7 @@ pub enum Reply {
 impl Reply {
     /// Tells whether it is the status `OK`.
     pub fn is_ok(&self) -> bool {
-        matches!(self, Reply::Simple(status) if status == b"OK")
+        matches!(self, Reply::Simple(status) if **status == *b"OK")
     }
 
     /// Returns the bytes, where it is a string of them.
@@ -321,7 +322,7 @@ mod tests {
     fn what_is_shown_has_no_byte_of_the_server_s() {
         let reply = Reply::Array(vec![
             Reply::Bulk(b"hunter2".to_vec()),
-            Reply::Simple(b"hunter2".to_vec()),
+            Reply::Simple(b"hunter2".into()),
             Reply::Error(ServerError::parse(b"ERR hunter2")),
             Reply::Integer(4711),
         ]);

@@ -4,7 +4,8 @@
 //! Nothing is taken from a library here. Those there are take on trust what a server announces, how deep
 //! it nests and what it ends a string with: in front of them a parser of our own would be needed.
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::ops::Deref;
 use std::time::Duration;
 
 use super::reply::{Fault, Reply, ServerError};
@@ -44,11 +45,27 @@ impl Pipeline {
         Self::default()
     }
 
+    /// The same, with room for so many bytes: for more of them it grows.
+    pub fn with_room(bytes: usize) -> Self {
+        Pipeline { bytes: Vec::with_capacity(bytes), commands: 0 }
+    }
+
     /// Appends a command: its name, then its arguments, as they are.
     pub fn command(&mut self, words: &[&[u8]]) -> &mut Self {
         // "*4294967295\r\n" and the like: never more than this beside a word.
         const REST: usize = 16;
-        let more = REST + words.iter().map(|word| word.len() + REST).sum::<usize>();
+        self.reserve(REST + words.iter().map(|word| word.len() + REST).sum::<usize>());
+        self.head(b'*', words.len());
+        for word in words {
+            self.head(b'$', word.len());
+            self.bytes.extend_from_slice(word);
+            self.bytes.extend_from_slice(b"\r\n");
+        }
+        self.commands += 1;
+        self
+    }
+
+    fn reserve(&mut self, more: usize) {
         if self.bytes.capacity() - self.bytes.len() < more {
             // By hand, since a growing `Vec` leaves a copy behind.
             let mut grown = Vec::with_capacity((self.bytes.len() + more).max(512));
@@ -56,18 +73,12 @@ impl Pipeline {
             wipe_vec(&mut self.bytes);
             self.bytes = grown;
         }
-        let mut write = |kind: u8, number: usize| {
-            // Into a vector, which takes all.
-            let _ = write!(self.bytes, "{}{number}\r\n", char::from(kind));
-        };
-        write(b'*', words.len());
-        for word in words {
-            let _ = write!(self.bytes, "${}\r\n", word.len());
-            self.bytes.extend_from_slice(word);
-            self.bytes.extend_from_slice(b"\r\n");
-        }
-        self.commands += 1;
-        self
+    }
+
+    fn head(&mut self, kind: u8, number: usize) {
+        self.bytes.push(kind);
+        self.bytes.extend_from_slice(&Decimal::of(number as u64));
+        self.bytes.extend_from_slice(b"\r\n");
     }
 
     /// How many commands there are, and so how many replies to expect.
@@ -96,6 +107,36 @@ impl std::fmt::Debug for Pipeline {
     /// Without a byte of it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pipeline").field("commands", &self.commands).finish_non_exhaustive()
+    }
+}
+
+/// A number's digits.
+pub(super) struct Decimal {
+    digits: [u8; Decimal::MOST],
+    first: usize,
+}
+
+impl Decimal {
+    const MOST: usize = 20;
+
+    pub(super) fn of(mut number: u64) -> Decimal {
+        let (mut digits, mut first) = ([0; Decimal::MOST], Decimal::MOST);
+        loop {
+            first -= 1;
+            digits[first] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return Decimal { digits, first };
+            }
+        }
+    }
+}
+
+impl Deref for Decimal {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.digits[self.first..]
     }
 }
 
@@ -178,7 +219,8 @@ impl Decoder {
         let used = line.len() + 2;
         let Some((kind, rest)) = line.split_first() else { return Err(Fault::Malformed) };
         match kind {
-            b'+' => self.begin(Reply::Simple(rest.to_vec()))?,
+            b'+' if rest == b"OK" => self.begin(Reply::Simple(Cow::Borrowed(b"OK")))?,
+            b'+' => self.begin(Reply::Simple(Cow::Owned(rest.to_vec())))?,
             b'-' => self.begin(Reply::Error(ServerError::parse(rest)))?,
             b':' => self.begin(Reply::Integer(number(rest)?))?,
             b'$' => match length(rest, MAX_BULK)? {

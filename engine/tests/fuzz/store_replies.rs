@@ -90,7 +90,7 @@ impl Plain<'_> {
             _ => text.parse().ok().filter(|length| *length <= most).map(Some).ok_or(()),
         };
         let reply = match kind {
-            b'+' => Reply::Simple(content.to_vec()),
+            b'+' => Reply::Simple(content.to_vec().into()),
             b'-' => Reply::Error(ServerError::parse(content)),
             b':' if text.starts_with('+') => return Err(()),
             b':' => Reply::Integer(text.parse().map_err(|_| ())?),

@@ -77,7 +77,7 @@ fn a_secret_signs_by_hs256_if_it_is_long_enough() {
     let jws = assertion().sign(&secret, 1_700_000_000).expect("an assertion");
     let (header, _, text, made) = open(&jws);
     assert_eq!(header, json!({ "alg": "HS256" }));
-    assert_eq!(made, hmac_sha256(SECRET, &text));
+    assert_eq!(made, hmac_sha256(SECRET, &[&text]));
 }
 
 #[test]

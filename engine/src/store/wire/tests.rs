@@ -48,7 +48,7 @@ fn replies_are_read_however_they_come() {
     let sent = b"+OK\r\n:-42\r\n$-1\r\n*-1\r\n$0\r\n\r\n$4\r\na\r\nb\r\n-OOM no\r\n\
                  *2\r\n*0\r\n*3\r\n$1\r\nx\r\n:7\r\n-ERR no\r\n";
     let expected = vec![
-        Reply::Simple(b"OK".to_vec()),
+        Reply::Simple(b"OK".into()),
         Reply::Integer(-42),
         Reply::Nil,
         Reply::Nil,
@@ -157,7 +157,7 @@ fn any_reply() -> impl Strategy<Value = Reply> {
     let text = "[ -~]{0,20}".prop_map(String::into_bytes);
     let item = prop_oneof![
         Just(Reply::Nil),
-        text.prop_map(Reply::Simple),
+        text.prop_map(|text| Reply::Simple(text.into())),
         any::<i64>().prop_map(Reply::Integer),
         proptest::collection::vec(any::<u8>(), 0..200).prop_map(Reply::Bulk),
         Just(Reply::Error(ServerError::Oom)),
