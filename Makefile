@@ -235,7 +235,7 @@ nginx-tests: build ## Run NGINX's own tests, in NGINX_TESTS_DIR, with the module
 	@tools/nginx-tests '$(or $(NGINX_TESTS_DIR),$(error NGINX_TESTS_DIR=DIR names a clone of nginx/nginx-tests))' '$(out)/nginx' '$(out)/$(MODULE)'
 
 .PHONY: lint
-lint: setup-lint nginx ## Check formatting, clippy, documentation, links, licences
+lint: setup-lint nginx ## Check formatting, clippy, documentation, links, scripts, licences
 	$(SAY) 'checking the formatting'
 	@$(CARGO) fmt --all --check
 	$(SAY) 'running clippy'
@@ -243,6 +243,7 @@ lint: setup-lint nginx ## Check formatting, clippy, documentation, links, licenc
 	$(SAY) 'building the documentation'
 	@$(for_nginx) RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc $(CARGO_FLAGS) --workspace --no-deps --document-private-items --quiet --target-dir '$(target_dir)'
 	@tools/check-links
+	@tools/check-scripts
 	@tools/count-unsafe >/dev/null
 	@tools/check-dependencies
 	$(SAY) 'lint: all that was checked is clean'
