@@ -238,3 +238,33 @@ fn a_canary_in_front_of_two_gateways() {
     let front = gateway(&format!("{config}{gateways}"), port);
     assert_eq!(answered_by(&front, "old"), 100);
 }
+
+/// What a package tells who has just installed it: the server in its text, whatever it is indented by.
+fn first_server(text: &str) -> String {
+    let lines = text.lines().skip_while(|line| line.trim() != "server {");
+    let indent = lines.clone().next().expect("a server").len() - "server {".len();
+    let lines = lines.map(|line| line.get(indent..).unwrap_or_default());
+    let mut block: Vec<_> = lines.clone().take_while(|line| *line != "}").collect();
+    block.push("}");
+    block.join("\n")
+}
+
+#[test]
+fn the_first_server_after_a_package() {
+    let config = first_server(&read("packaging/debian/README.Debian"));
+    assert_eq!(first_server(&read("packaging/tarball/INSTALL.md.in")), config);
+    let (server, api) = (
+        AuthorizationServer::builder().introspection_client("api-gateway", SECRET).start().unwrap(),
+        Api::start(),
+    );
+    let port = port::free();
+    let config = replace(&config, "listen 8080", &format!("listen 127.0.0.1:{port}"));
+    let endpoint = format!("https://login.example.com{INTROSPECTION_PATH}");
+    let config = replace(&config, &endpoint, &server.introspection_url());
+    let config = replace(&config, "http://127.0.0.1:3000", &api.url());
+    let gateway = gateway(&config, port);
+    let token = server.issue();
+    Reply::unauthorized(CHALLENGE).assert(&gateway.get("/", &[]));
+    assert_eq!(gateway.get_as("/", &token.token).status, 200);
+    assert_eq!(api.last().authorization(), [token.phantom()]);
+}

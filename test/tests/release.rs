@@ -1,7 +1,8 @@
-//! The versions of the module and of Rust: said in `Cargo.toml`, and the same wherever else they stand.
+//! What a release is made of: the versions of the module and of Rust, said in `Cargo.toml` and the same
+//! wherever else they stand, and what packages carry beside the module.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use phantom_token_test::Rig;
 
@@ -124,4 +125,161 @@ fn the_module_says_its_version() {
     assert_eq!(client.head.headers.get("user-agent"), Some(expected.as_str()));
     let page = rig.gateway.get("/metrics", &[]).text();
     assert!(page.contains(&format!("phantom_token_build_info{{version=\"{VERSION}\",")), "{page}");
+}
+
+/// Whose NGINX a package may be for, and a version of it.
+const SYSTEMS: [(&str, &str); 4] =
+    [("debian", "1.22.1"), ("redhat", "1.26.3"), ("alpine", "1.28.3"), ("nginx.org", "1.30.4")];
+
+/// Runs a tool as the Makefile does.
+fn tool(name: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(format!("tools/{name}"));
+    let output = command.args(arguments).current_dir(repository()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "tools/{name} {arguments:?}: {said}");
+    output
+}
+
+/// The files below a folder, by their paths in it.
+fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push(path.strip_prefix(folder).unwrap().display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What a package for that system carries beside the module.
+fn packed(system: &str, nginx: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    tool("package-files", &[system, nginx, directory.path().to_str().unwrap()]);
+    directory
+}
+
+#[test]
+fn packages_carry_what_their_documents_lead_to() {
+    let expected = |system: &str| {
+        let mut all: Vec<_> = ["docs", "nginx-conf", "contrib"]
+            .iter()
+            .flat_map(|folder| {
+                let names = files(&repository().join(folder));
+                names.into_iter().map(move |name| format!("{folder}/{name}"))
+            })
+            .chain(["README.md", "CHANGELOG.md", "SECURITY.md"].map(str::to_owned))
+            .collect();
+        // Debian has the text of this one in a place of its own.
+        if system != "debian" {
+            all.push("LICENSE".to_owned());
+        }
+        all.sort();
+        all
+    };
+    for (system, nginx) in SYSTEMS {
+        let directory = packed(system, nginx);
+        assert_eq!(files(directory.path()), expected(system), "{system}");
+        tool("check-links", &[directory.path().to_str().unwrap()]);
+        let readme = std::fs::read_to_string(directory.path().join("README.md")).unwrap();
+        assert!(readme.contains("](docs/directives.md"), "what is there is linked as it was");
+        let at = format!("/blob/v{VERSION}/CONTRIBUTING.md)");
+        assert!(readme.contains(&at), "what is not there is in the repository, at this version");
+        let how = std::fs::read_to_string(directory.path().join("nginx-conf/README.md")).unwrap();
+        assert!(!how.contains("make build"), "{how}");
+        assert!(how.contains("minimal.conf /etc/nginx/nginx.conf\n"), "{how}");
+        assert!(how.contains("[production.conf](production.conf)"), "{how}");
+    }
+}
+
+/// An example without the lines that say where the system has something.
+fn of_no_system(example: &str) -> String {
+    let place = |line: &&str| {
+        ["load_module ", "user ", "include /", "pid ", "error_log "]
+            .iter()
+            .any(|one| line.starts_with(one))
+    };
+    let lines = example.lines().filter(|line| !place(line)).map(|line| format!("{line}\n"));
+    lines.collect::<String>().replace("/var/log/nginx/", "logs/")
+}
+
+#[test]
+fn examples_are_packed_for_the_system() {
+    let load_module = "load_module modules/ngx_http_phantom_token_module.so;";
+    for (system, nginx) in SYSTEMS {
+        let directory = packed(system, nginx);
+        for name in files(&repository().join("nginx-conf")) {
+            if name == "README.md" {
+                continue;
+            }
+            let source = read(&format!("nginx-conf/{name}"));
+            let example =
+                std::fs::read_to_string(directory.path().join("nginx-conf").join(&name)).unwrap();
+            let lines: Vec<_> = example.lines().collect();
+            if source.contains(load_module) {
+                let (user, load) = match system {
+                    "debian" => ("user www-data;", "include /etc/nginx/modules-enabled/*.conf;"),
+                    "redhat" => ("user nginx;", "include /usr/share/nginx/modules/*.conf;"),
+                    "alpine" => ("user nginx;", "include /etc/nginx/modules/*.conf;"),
+                    _ => ("user nginx;", load_module),
+                };
+                for line in
+                    [user, load, "pid /run/nginx.pid;", "error_log /var/log/nginx/error.log info;"]
+                {
+                    let count = lines.iter().filter(|other| **other == line).count();
+                    assert_eq!(count, 1, "{system}: {name}: {line}");
+                }
+                assert_eq!(example.contains("load_module"), system == "nginx.org", "{name}");
+            }
+            assert!(!example.contains(" logs/"), "{system}: {name}");
+            // Nothing else differs, but for what the version does not know.
+            if nginx == "1.22.1" && source.contains("http2 on;") {
+                assert!(example.contains("listen 127.0.0.1:8080 http2;\n"), "{example}");
+                assert!(!example.contains("http2 on;"), "{example}");
+            } else {
+                assert_eq!(of_no_system(&example), of_no_system(&source), "{system}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_licences_of_what_is_linked_in_are_known() {
+    let text = String::from_utf8(tool("third-party", &["ngx-phantom-token"]).stdout).unwrap();
+    // Compiled in: a library in C and assembly under several licences, NGINX's headers, Rust's own.
+    for name in ["\nring 0.", "\nrustls 0.", "\nNGINX, functions", "\nRust, its standard library"] {
+        assert!(text.contains(name), "{name}");
+    }
+    for notice in
+        ["LICENSE-BoringSSL", "third_party/fiat/LICENSE", "Copyright (C) 2002-2021 Igor Sysoev"]
+    {
+        assert!(text.contains(notice), "{notice}");
+    }
+    // Not compiled in: what runs at compile time, and what tests use.
+    for name in ["\nbindgen ", "\nproc-macro2 ", "\ntempfile ", "\nphantom-token-engine "] {
+        assert!(!text.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn versions_of_nginx_to_make_tarballs_for_are_commits() {
+    let said = |arguments: &[&str]| {
+        String::from_utf8(tool("nginx-versions", arguments).stdout).unwrap().trim_end().to_owned()
+    };
+    let versions = said(&[]);
+    assert!(versions.lines().count() >= 4, "{versions}");
+    for version in versions.lines() {
+        let commit = said(&[version, "commit"]);
+        assert!(commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit()), "{commit}");
+        assert!(
+            said(&[version, "use"]).contains("NGINX Plus")
+                || said(&[version, "use"]).contains("nginx.org")
+        );
+    }
 }
