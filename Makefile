@@ -252,6 +252,8 @@ lint: setup-lint nginx ## Check formatting, clippy, documentation, links, script
 dependencies: setup-lint ## Check licences, sources and known vulnerabilities of dependencies
 	@tools/check-dependencies
 
+with_probe := PROBE='$(CURDIR)/build/phantom-token-probe'
+
 # What is needed is looked for first: the rest takes minutes.
 .PHONY: package
 package: setup-package deb tarball ## Make what a release has and this machine can make, with checksums: build/package
@@ -259,12 +261,12 @@ package: setup-package deb tarball ## Make what a release has and this machine c
 
 .PHONY: deb
 deb: setup-package ## Make a .deb for the distribution's NGINX, by itself: build/package
-	@$(MAKE) --no-print-directory debian
-	@tools/package deb build/debian/source 'build/debian/$(MODULE)'
+	@$(MAKE) --no-print-directory debian probe
+	@$(with_probe) tools/package deb build/debian/source 'build/debian/$(MODULE)'
 
 .PHONY: tarball
-tarball: build ## Make a tarball for the NGINX chosen: stable, or NGINX_VERSION=1.30.4: build/package
-	@tools/package tarball '$(source_dir)' '$(out)/$(MODULE)'
+tarball: build probe ## Make a tarball for the NGINX chosen: stable, or NGINX_VERSION=1.30.4: build/package
+	@$(with_probe) tools/package tarball '$(source_dir)' '$(out)/$(MODULE)'
 
 .PHONY: tarballs
 tarballs: setup-build ## Make a tarball for each version of NGINX in packaging/nginx-versions
@@ -274,14 +276,14 @@ tarballs: setup-build ## Make a tarball for each version of NGINX in packaging/n
 	@tools/package sums
 
 .PHONY: rpm
-rpm: setup-rpm build ## Make an .rpm for the packages of nginx.org; with NGINX=redhat for the distribution's
-	@tools/package-rpm $(if $(filter redhat,$(flavour)),distribution,nginx.org) '$(source_dir)' '$(out)/$(MODULE)'
+rpm: setup-rpm build probe ## Make an .rpm for the packages of nginx.org; with NGINX=redhat for the distribution's
+	@$(with_probe) tools/package-rpm $(if $(filter redhat,$(flavour)),distribution,nginx.org) '$(source_dir)' '$(out)/$(MODULE)'
 
 .PHONY: apk
 apk: ## Make an .apk for Alpine's NGINX, on Alpine
 	@tools/setup apk
-	@$(MAKE) --no-print-directory build NGINX=alpine NGINX_SOURCE_DIR= NGINX_BUILD_DIR= NGINX_VERSION=
-	@tools/package-apk build/alpine/source 'build/alpine/$(MODULE)'
+	@$(MAKE) --no-print-directory build probe NGINX=alpine NGINX_SOURCE_DIR= NGINX_BUILD_DIR= NGINX_VERSION=
+	@$(with_probe) tools/package-apk build/alpine/source 'build/alpine/$(MODULE)'
 
 .PHONY: sbom
 sbom: setup-sbom ## Say what is compiled into the module, as CycloneDX: build/package
@@ -306,6 +308,7 @@ rpm-check: nginx rpm ## Install the .rpm into a root of its own, use it, remove 
 package-check: setup-package-check package ## Install the packages into a system of their own, use, upgrade, remove them (root)
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bins
 	@tools/check-package
+	@tools/check-tarball
 
 .PHONY: image-check
 image-check: setup-image nginx ## Build and run the Docker images without a Docker engine (root)
