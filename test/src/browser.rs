@@ -103,13 +103,13 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log", "Accessibility"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
-        browser.resize(width, height, false);
+        browser.resize(width, height, 1.0, false);
         Some(browser)
     }
 
-    /// Gives the page another size; `phone` makes it a telephone's, with touch and its pixel ratio.
-    pub fn resize(&mut self, width: u32, height: u32, phone: bool) {
-        let scale = if phone { 2 } else { 1 };
+    /// Gives the page another size, in pixels of which each is `scale` of the screen's; `phone` makes
+    /// it a telephone's, with touch.
+    pub fn resize(&mut self, width: u32, height: u32, scale: f64, phone: bool) {
         self.call(
             "Emulation.setDeviceMetricsOverride",
             json!({"width": width, "height": height, "deviceScaleFactor": scale, "mobile": phone}),
@@ -118,9 +118,19 @@ impl Browser {
 
     /// Prefers dark colours, or light ones.
     pub fn prefer_dark(&mut self, dark: bool) {
+        self.show_on("screen", dark);
+    }
+
+    /// Shows the page as it would be printed, by who prefers dark colours on the screen or light ones.
+    pub fn print(&mut self, dark: bool) {
+        self.show_on("print", dark);
+    }
+
+    fn show_on(&mut self, media: &str, dark: bool) {
         let value = if dark { "dark" } else { "light" };
         let features = json!([{"name": "prefers-color-scheme", "value": value}]);
-        self.call("Emulation.setEmulatedMedia", json!({"features": features}));
+        let parameters = json!({"media": media, "features": features});
+        self.call("Emulation.setEmulatedMedia", parameters);
     }
 
     /// Goes to a URL.
@@ -182,12 +192,17 @@ impl Browser {
             .collect()
     }
 
-    /// Writes a picture of the whole page (PNG).
+    /// Writes a picture of the page (PNG), of its first `height` pixels or of all of it.
     ///
     /// # Panics
     /// Where it cannot be written.
-    pub fn screenshot(&mut self, file: &Path) {
-        let parameters = json!({"format": "png", "captureBeyondViewport": true});
+    pub fn screenshot(&mut self, file: &Path, height: Option<f64>) {
+        let mut parameters = json!({"format": "png", "captureBeyondViewport": true});
+        if let Some(height) = height {
+            let width = self.eval("innerWidth");
+            parameters["clip"] =
+                json!({"x": 0, "y": 0, "width": width, "height": height, "scale": 1});
+        }
         let picture = self.call("Page.captureScreenshot", parameters);
         let data = picture["data"].as_str().expect("a picture");
         let data = base64::engine::general_purpose::STANDARD.decode(data).expect("base64");

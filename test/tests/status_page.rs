@@ -1,12 +1,12 @@
 //! The status page for people, in headless Chromium.
 
 use phantom_token_test::nginx::skip;
-use phantom_token_test::{Browser, Rig, Script};
+use phantom_token_test::process::wait_until;
+use phantom_token_test::{AuthorizationServer, Browser, Rig, Script};
 use serde_json::{Value, json};
 
 fn rig() -> Rig {
-    let server = phantom_token_test::AuthorizationServer::start();
-    Rig::with(server, |builder, server| {
+    Rig::with(AuthorizationServer::start(), |builder, server| {
         builder
             .endpoint(&format!("{} max_fails=0", server.introspection_url()))
             .http(&format!(
@@ -39,6 +39,19 @@ fn rows(browser: &mut Browser, caption: &str) -> Vec<Vec<String>> {
     serde_json::from_value(rows).unwrap()
 }
 
+/// The text of a cell by its table, row and column.
+fn cell(browser: &mut Browser, caption: &str, row: &str, column: &str) -> String {
+    let text = browser.eval(&format!(
+        "[...document.querySelectorAll('table')].filter(t => t.caption.textContent === '{caption}')
+         .flatMap(t => [...t.tBodies[0].rows]).find(r => r.cells[0].textContent === '{row}')
+         .querySelector('[data-name=\"{column}\"]').textContent"
+    ));
+    text.as_str().unwrap().to_owned()
+}
+
+/// What the page says before all else.
+const VERDICT: &str = "document.getElementById('verdict').innerText";
+
 #[test]
 fn shows_the_numbers_and_follows_them() {
     let rig = rig();
@@ -49,22 +62,84 @@ fn shows_the_numbers_and_follows_them() {
     }
     rig.gateway.get("/api", &[]);
     browser.wait_for("document.getElementById('total').textContent === '4 in total'");
-    let outcomes = rows(&mut browser, "Requests by outcome");
-    let of = |word: &str| outcomes.iter().find(|row| row[0] == word).unwrap()[2].clone();
-    assert_eq!((of("hit"), of("miss"), of("denied")), ("2".into(), "1".into(), "1".into()));
-    let endpoints = rows(&mut browser, "Endpoints");
-    assert_eq!(endpoints[0][0], rig.server.introspection_url());
-    assert_eq!(endpoints[0][1..], ["up", "1", "0", "0", "0", "–", "–", "idle 1", "tenant"]);
-    assert_eq!(rows(&mut browser, "Cache zones")[0][1], "1");
+    for (outcome, count) in [("hit", "2"), ("miss", "1"), ("denied", "1")] {
+        assert_eq!(cell(&mut browser, "Requests by outcome", outcome, "Total"), count);
+    }
+    let endpoint = rig.server.introspection_url();
+    for (column, text) in [
+        ("State", "up"),
+        ("Active", "1"),
+        ("Inactive", "0"),
+        ("Failed", "0"),
+        ("Ended early", "0"),
+        ("Why failed", "–"),
+        ("Own calls", "–"),
+        ("Connections", "idle 1"),
+        ("Provider", "tenant"),
+    ] {
+        assert_eq!(cell(&mut browser, "Endpoints", &endpoint, column), text, "{column}");
+    }
+    assert_eq!(cell(&mut browser, "Cache zones", "phantom_token", "Active"), "1");
+    assert_eq!(cell(&mut browser, "Durations", "introspection calls", "Count"), "1");
     assert_eq!(browser.eval("document.getElementById('ratio-all').textContent"), "66.6 % in total");
 
     rig.server.script_all(Script::status(500));
     rig.get_as("another");
     browser.wait_for("document.getElementById('errors-all').textContent === '1 in total'");
-    assert_eq!(rows(&mut browser, "Endpoints")[0][6], "status 1");
+    assert_eq!(cell(&mut browser, "Endpoints", &endpoint, "Why failed"), "status 1");
     let drawn = "[...document.querySelectorAll('path')].filter(p => p.getAttribute('d')).length";
     assert!(browser.eval(drawn).as_u64().unwrap() >= 4);
     assert_eq!(browser.complaints(), [""; 0], "neither scripts nor the policy complain");
+}
+
+#[test]
+fn what_is_wrong_stands_first_with_its_beginning() {
+    let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
+        builder
+            .endpoint(&format!("{} max_fails=1 fail_timeout=60s", server.introspection_url()))
+            .location("/status", "phantom_token_status html;")
+            .allow("rests for")
+    });
+    let Some(mut browser) = open(&rig) else { return };
+    let token = rig.server.issue();
+    rig.assert_passes(&token);
+    browser.wait_for(&format!("{VERDICT}.startsWith('All is well')"));
+    assert_eq!(browser.eval("document.title"), "Phantom token status");
+
+    rig.server.stop();
+    wait_until("the endpoint's rest", || {
+        rig.get_as("new");
+        rig.gateway.error_log().contains("rests for")
+    });
+    rig.get_as("new");
+    rig.assert_passes(&token);
+    browser.wait_for(&format!("{VERDICT}.includes('(connect, resting): since ')"));
+    let url = rig.server.introspection_url();
+    let rests = format!("{url} rests after failures and is not asked: last answered at ");
+    assert!(browser.eval(VERDICT).as_str().unwrap().contains(&rests), "{}", browser.eval(VERDICT));
+    assert_eq!(browser.eval("document.title"), "(!) Phantom token status");
+    // The hit ratio is of what was answered, and beside it stands how much was not.
+    let text = |id: &str| format!("document.getElementById('{id}').textContent");
+    assert_eq!(browser.eval(&format!("{} === '0.0 % of all'", text("errors-share"))), false);
+    assert!(browser.eval(&text("errors-share")).as_str().unwrap().ends_with(" % of all"));
+    assert_eq!(browser.eval("document.getElementById('errors').className"), "figure down");
+    // What failed without an endpoint is no endpoint that is up.
+    assert_eq!(cell(&mut browser, "Endpoints", &url, "State"), "resting");
+    let nowhere = "no endpoint chosen";
+    assert_eq!(cell(&mut browser, "Endpoints", nowhere, "State"), "–");
+    assert!(cell(&mut browser, "Endpoints", nowhere, "Why failed").starts_with("resting "));
+    assert_eq!(cell(&mut browser, "Endpoints", nowhere, "Failed"), "–");
+    // Nobody is told the same again and again.
+    assert_eq!(browser.eval("document.getElementById('verdict').role"), "status");
+    let mark = "document.getElementById('verdict').firstChild.mark";
+    browser.eval(&format!("{mark} = 1"));
+    let state = text("state");
+    let before = browser.eval(&state);
+    browser.wait_for(&format!("{state} !== {before}"));
+    assert_eq!(browser.eval(mark), 1, "the verdict was written anew");
+
+    rig.server.resume().unwrap();
+    browser.wait_for(&format!("{VERDICT}.startsWith('All is well')"));
 }
 
 #[test]
@@ -76,6 +151,7 @@ fn shows_a_gate_that_is_shut() {
     let cells = "[...document.querySelectorAll('td')].map(cell => cell.textContent)";
     browser.wait_for(&format!("{cells}.includes('gate shut')"));
     browser.wait_for(&format!("{cells}.some(text => text.startsWith('refused '))"));
+    browser.wait_for(&format!("{VERDICT}.includes(\"refuses the gateway's credentials: since \")"));
 }
 
 #[test]
@@ -107,74 +183,275 @@ fn works_by_keyboard_and_tells_a_screen_reader_all() {
     assert_eq!(browser.eval("document.activeElement.id"), "pause");
     browser.press(" ");
     browser.wait_for("document.getElementById('state').textContent.startsWith('Paused')");
-    assert_eq!(browser.eval("document.activeElement.getAttribute('aria-pressed')"), "true");
-    // Tables that are wider than the window can be scrolled by keyboard too.
-    for _ in 0..3 {
+    assert_eq!(browser.eval("document.activeElement.textContent"), "Resume");
+    let outline = "getComputedStyle(document.activeElement).outlineWidth";
+    assert_eq!(browser.eval(outline), "3px", "the focus can be seen");
+    for link in ["as JSON", "for Prometheus"] {
         browser.press("Tab");
+        assert_eq!(browser.eval("document.activeElement.textContent"), link);
+        assert_eq!(browser.eval(outline), "3px");
     }
-    assert_eq!(browser.eval("document.activeElement.className"), "scroll");
+    browser.eval("document.getElementById('pause').focus()");
+    browser.press("Enter");
+    browser.wait_for("document.getElementById('state').textContent.startsWith('Live')");
+    assert_eq!(browser.eval("document.activeElement.textContent"), "Pause");
 
     let nodes = browser.accessibility();
     let has = |role: &str, name: &str| {
         nodes.iter().any(|(known, text)| known == role && text.starts_with(name))
     };
     assert!(has("button", "Pause"));
+    // Tables that are drawn as records are tables still.
+    assert!(has("rowheader", &rig.server.introspection_url()));
+    assert!(has("columnheader", "Why failed"));
     assert!(has("heading", "Phantom token"));
     assert!(has("main", ""));
     assert!(has("rowheader", "hit"));
     assert!(has("columnheader", "Total"));
     assert!(has("cell", "answered by the cache") || has("gridcell", "answered by the cache"));
     assert!(has("meter", "in use"));
-    for chart in ["Requests per second, by outcome, now: ", "Hit ratio, now: ", "Under way, now: "]
-    {
+    for chart in [
+        "Requests per second, by outcome, now: ",
+        "Hit ratio and failures, now: ",
+        "Duration of introspection calls, now: ",
+        "Under way, now: ",
+    ] {
         assert!(has("image", chart) || has("img", chart), "{chart}: {nodes:#?}");
     }
     assert_eq!(browser.eval("document.documentElement.lang"), "en");
 }
 
+/// The contrast of two colours after WCAG 2.2.
+const CONTRAST: &str = r#"
+    const channels = text => text.match(/[\d.]+/g).slice(0, 3).map(Number);
+    const light = text => channels(text).map(c => c / 255)
+        .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((all, c, at) => all + c * [0.2126, 0.7152, 0.0722][at], 0);
+    const contrast = (one, other) => {
+        const [a, b] = [light(one), light(other)].sort((x, y) => y - x);
+        return (a + 0.05) / (b + 0.05);
+    };
+    const ground = node => {
+        for (; node; node = node.parentElement) {
+            const colour = getComputedStyle(node).backgroundColor;
+            if (!colour.endsWith(', 0)') && colour !== 'transparent') return colour;
+        }
+        return 'rgb(255, 255, 255)';
+    };
+"#;
+
 #[test]
-fn fits_a_phone_and_is_readable_in_light_and_dark() {
+fn is_readable_in_light_and_dark_and_on_paper() {
     let rig = rig();
     rig.assert_passes(&rig.server.issue());
     let Some(mut browser) = open(&rig) else { return };
-    // Contrast of text to its ground after WCAG 2.2, at least 4.5 to 1 (level AA), for each text.
-    let faint = r#"(() => {
-        const channels = text => text.match(/[\d.]+/g).slice(0, 3).map(Number);
-        const light = text => channels(text).map(c => c / 255)
-            .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-            .reduce((all, c, at) => all + c * [0.2126, 0.7152, 0.0722][at], 0);
-        const ground = node => {
-            for (; node; node = node.parentElement) {
-                const colour = getComputedStyle(node).backgroundColor;
-                if (!colour.endsWith(', 0)') && colour !== 'transparent') return colour;
-            }
-            return 'rgb(255, 255, 255)';
-        };
+    // Level AA: each text at least 4.5 to 1, what is drawn at least 3 to 1.
+    let faint = format!(
+        r#"(() => {{
+        {CONTRAST}
         document.getElementById('problem').textContent = 'shown';
-        const found = [...document.body.querySelectorAll('*')]
+        const texts = [...document.body.querySelectorAll('*')]
             .filter(node => [...node.childNodes].some(one => one.nodeType === 3 && one.textContent.trim()))
             .filter(node => !['SCRIPT', 'STYLE', 'NOSCRIPT'].includes(node.tagName))
-            .map(node => {
-                const [a, b] = [light(getComputedStyle(node).color), light(ground(node))].sort((x, y) => y - x);
-                return [(a + 0.05) / (b + 0.05), node.tagName + ' ' + node.textContent.slice(0, 30)];
-            })
-            .filter(([ratio]) => ratio < 4.5);
-        return found;
-    })()"#;
-    for dark in [false, true] {
-        browser.prefer_dark(dark);
-        assert_eq!(browser.eval(faint), json!([]), "dark: {dark}");
-    }
-    let light = |browser: &mut Browser| {
+            .map(node => [contrast(getComputedStyle(node).color, ground(node)) / 4.5, node.tagName + ' ' + node.textContent.slice(0, 30)]);
+        const drawn = [...document.querySelectorAll('.swatch')]
+            .map(node => [contrast(getComputedStyle(node).backgroundColor, ground(node.parentElement)) / 3, node.className]);
+        return [...texts, ...drawn].filter(([ratio]) => ratio < 1);
+    }})()"#
+    );
+    let ground = |browser: &mut Browser| {
         browser.eval("getComputedStyle(document.body).backgroundColor").as_str().unwrap().to_owned()
     };
-    let in_dark = light(&mut browser);
-    browser.prefer_dark(false);
-    assert_ne!(light(&mut browser), in_dark);
+    let mut grounds = Vec::new();
+    for dark in [false, true] {
+        browser.prefer_dark(dark);
+        for verdict in ["", "bad"] {
+            browser.eval(&format!("document.getElementById('verdict').className = '{verdict}'"));
+            assert_eq!(browser.eval(&faint), json!([]), "dark: {dark}, {verdict}");
+        }
+        grounds.push(ground(&mut browser));
+    }
+    assert_ne!(grounds[0], grounds[1]);
+    browser.print(true);
+    assert_eq!(browser.eval(&faint), json!([]), "on paper");
+    assert_eq!(ground(&mut browser), "rgba(0, 0, 0, 0)", "no ink for the ground");
+    let button = "getComputedStyle(document.getElementById('pause')).display";
+    assert_eq!(browser.eval(button), "none");
+}
 
-    browser.resize(360, 740, true);
-    let overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
-    assert_eq!(browser.eval(overflow), json!(0), "nothing is to be scrolled sideways");
+/// Gives each number of the JSON form a value of its own, and collects the text each leaf is to be
+/// shown as (a JavaScript expression) with its place; apart from these the places of what is true or
+/// false.
+fn mark(
+    value: &mut Value,
+    place: &str,
+    texts: &mut Vec<(String, String)>,
+    flags: &mut Vec<String>,
+) {
+    let next = 1_001_001 + 1_013 * texts.len() as u64;
+    match value {
+        Value::Object(members) if members.contains_key("buckets") => {
+            let count = members["buckets"]["+Inf"].as_u64().unwrap() + next;
+            let mean = 0.101 + 0.007 * texts.len() as f64;
+            let buckets = members["buckets"].as_object_mut().unwrap();
+            buckets.values_mut().for_each(|bucket| *bucket = json!(count));
+            members["count"] = json!(count);
+            members["sum"] = json!(mean * count as f64);
+            texts.push((format!("{place}/count"), format!("count({count})")));
+            texts.push((format!("{place}/sum"), format!("time({mean})")));
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                mark(member, &format!("{place}/{name}"), texts, flags);
+            }
+        }
+        Value::Array(items) => {
+            for (n, item) in items.iter_mut().enumerate() {
+                mark(item, &format!("{place}/{n}"), texts, flags);
+            }
+        }
+        Value::String(text) => texts.push((place.to_owned(), json!(text).to_string())),
+        Value::Bool(_) => flags.push(place.to_owned()),
+        Value::Number(_) | Value::Null => {
+            let shown = match place.rsplit('/').next().unwrap() {
+                "heard_seconds" => format!("'{next}.0 s ago'"),
+                name if name.ends_with("_bytes") => format!("bytes({next})"),
+                _ => format!("count({next})"),
+            };
+            *value = json!(next);
+            texts.push((place.to_owned(), shown));
+        }
+    }
+}
+
+/// A page that shows what a gateway with a store and a provider has to say, each number another.
+fn marked(browser: &mut Browser, rig: &mut Rig) -> (Value, Vec<(String, String)>, Vec<String>) {
+    with_store(rig);
+    let numbers = rig.gateway.get("/status?format=json", &[]).text();
+    let mut numbers: Value = serde_json::from_str(&numbers).unwrap();
+    let (mut texts, mut flags) = (Vec::new(), Vec::new());
+    mark(&mut numbers, "", &mut texts, &mut flags);
+    // What is shown from now on is what the test says.
+    browser.eval("document.getElementById('pause').click()");
+    browser.wait_for("!asking");
+    browser.eval(&format!("take({numbers})"));
+    (numbers, texts, flags)
+}
+
+fn with_store(rig: &mut Rig) {
+    rig.gateway.reload_with(|builder| {
+        builder
+            .http("phantom_token_key_file fleet.key;")
+            .http("phantom_token_store {\nserver unix:/nowhere/store.sock;\n}")
+    });
+}
+
+#[test]
+fn whatever_the_json_says_is_on_the_page() {
+    let mut rig = rig();
+    rig.assert_passes(&rig.server.issue());
+    let Some(mut browser) = open(&rig) else { return };
+    let (numbers, texts, flags) = marked(&mut browser, &mut rig);
+    assert!(texts.len() > 80 && flags.len() >= 4, "{texts:?} {flags:?}");
+    let hidden: Vec<_> = texts
+        .iter()
+        .filter(|(_, text)| {
+            browser.eval(&format!("document.body.textContent.includes({text})")) != json!(true)
+        })
+        .collect();
+    assert_eq!(hidden, [] as [&(String, String); 0]);
+    let text = "document.getElementById('tables').textContent";
+    let states = ["/store/in_sync", "/endpoints/0/gate_shut"];
+    for flag in &flags {
+        // A rest covers what there is besides.
+        let mut shown = numbers.clone();
+        for up in ["/endpoints/0/up", "/store/nodes/0/up"] {
+            *shown.pointer_mut(up).unwrap() = json!(true);
+        }
+        for state in states {
+            *shown.pointer_mut(state).unwrap() = json!(state.ends_with("in_sync"));
+        }
+        browser.eval(&format!("take({shown})"));
+        let before = browser.eval(text);
+        let value = shown.pointer_mut(flag).unwrap();
+        *value = json!(!value.as_bool().unwrap());
+        browser.eval(&format!("take({shown})"));
+        assert_ne!(browser.eval(text), before, "{flag}");
+    }
+}
+
+#[test]
+fn is_whole_at_every_width() {
+    let mut rig = rig();
+    rig.assert_passes(&rig.server.issue());
+    let Some(mut browser) = open(&rig) else { return };
+    let (mut numbers, ..) = marked(&mut browser, &mut rig);
+    let long = "https://login.example.com:443/realms/a-realm-with-a-long-name/protocol/openid-connect/token/introspect";
+    for place in ["/endpoints/0/endpoint", "/providers/0/endpoint"] {
+        *numbers.pointer_mut(place).unwrap() = json!(long);
+    }
+    let mut resting = numbers["endpoints"][0].clone();
+    resting["endpoint"] = json!("");
+    numbers["endpoints"].as_array_mut().unwrap().push(resting);
+    numbers["endpoints"][0]["up"] = json!(false);
+    browser.eval(&format!("take({numbers})"));
+    numbers["requests"]["hit"] = json!(1_234_567_890);
+    numbers["requests"]["error"] = json!(34_567_890);
+    numbers["introspections_pending"] = json!(65_536);
+    browser.eval("seen.forEach(one => one.at -= 2e7)");
+    browser.eval(&format!("take({numbers})"));
+    let faults = r"(() => {
+        const faults = [], width = document.documentElement.clientWidth;
+        if (document.documentElement.scrollWidth > width) faults.push(`${document.documentElement.scrollWidth} wide`);
+        // Every text is within its cell, its card and the window.
+        const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        const seen = node => node.textContent.trim() && node.parentElement.checkVisibility()
+            && !node.parentElement.closest('script, style, noscript, .records thead');
+        for (let node = texts.nextNode(); node; node = texts.nextNode()) {
+            if (!seen(node)) continue;
+            const range = document.createRange();
+            range.selectNodeContents(node);
+            const inner = range.getBoundingClientRect();
+            for (const box of ['th, td, .ticks', '.card, .tiles > div, #verdict', 'body']) {
+                const outer = node.parentElement.closest(box)?.getBoundingClientRect();
+                if (outer && (inner.left < outer.left - 1 || inner.right > outer.right + 1 || inner.bottom > outer.bottom + 8))
+                    faults.push(`out of ${box}: ${node.textContent}`);
+            }
+        }
+        // No row of a grid has a hole, and no line of cards ends early.
+        const lines = node => Object.values(Object.groupBy([...node.children].filter(one => !one.hidden),
+            one => Math.round(one.getBoundingClientRect().top)));
+        for (const name of ['.tiles', '#charts']) {
+            const all = lines(document.querySelector(name)).map(line => line.length);
+            if (new Set(all).size !== 1) faults.push(`${name}: ${all}`);
+        }
+        const tables = document.getElementById('tables');
+        for (const line of lines(tables)) {
+            const right = Math.max(...line.map(one => one.getBoundingClientRect().right));
+            if (Math.abs(right - tables.getBoundingClientRect().right) > 1) faults.push(`a hole beside ${line[0].textContent}`);
+        }
+        return faults;
+    })()";
+    let columns = "new Set([...document.getElementById('charts').children]
+        .map(one => one.getBoundingClientRect().left)).size";
+    for width in
+        [320, 360, 390, 480, 576, 640, 704, 768, 900, 1008, 1248, 1280, 1440, 1664, 1920, 2560]
+    {
+        browser.resize(width, 800, 1.0, width < 480);
+        assert_eq!(browser.eval(faults), json!([]), "{width} pixels");
+        let expected = if width < 704 {
+            1
+        } else if width < 1664 {
+            2
+        } else {
+            4
+        };
+        assert_eq!(browser.eval(columns), expected, "{width} pixels");
+        if let Some(directory) = std::env::var_os("STATUS_PICTURES") {
+            let file = std::path::Path::new(&directory).join(format!("{width}.png"));
+            browser.screenshot(&file, None);
+        }
+    }
     let small = "[...document.querySelectorAll('button')]
         .some(b => b.getBoundingClientRect().height < 24 || b.getBoundingClientRect().width < 24)";
     assert_eq!(browser.eval(small), Value::Bool(false));
@@ -207,11 +484,7 @@ fn a_store_is_shown_where_there_is_one() {
     let outcome =
         "[...document.querySelectorAll('.legend li')].find(li => li.textContent === 'store')";
     browser.wait_for(&format!("{outcome}.hidden"));
-    rig.gateway.reload_with(|builder| {
-        builder
-            .http("phantom_token_key_file fleet.key;")
-            .http("phantom_token_store {\nserver unix:/nowhere/store.sock;\n}")
-    });
+    with_store(&mut rig);
     browser.wait_for(&format!("!{outcome}.hidden"));
     let store = rows(&mut browser, "Store of the fleet");
     let [row] = &store[..] else { panic!("{store:?}") };
@@ -219,4 +492,5 @@ fn a_store_is_shown_where_there_is_one() {
     assert_eq!(row.len(), 12);
     assert!(["not in sync", "resting"].contains(&&*row[1]), "{row:?}");
     assert_eq!((&*row[2], &*row[3], &*row[4]), ("never", "0", "0"));
+    browser.wait_for(&format!("{VERDICT}.includes('not asked: never heard')"));
 }

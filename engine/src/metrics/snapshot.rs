@@ -99,6 +99,10 @@ pub struct EndpointSnapshot {
     /// Whether it may be called: false while it rests. Of several addresses behind one URL, one
     /// is enough.
     pub up: bool,
+    /// How long ago it last answered a call, in seconds, and only while it rests: else it is no
+    /// news, and differs at each look. `Some(None)`: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_seconds: Option<Option<f64>>,
     /// Whether the gate of any client's credentials there is shut.
     pub gate_shut: bool,
     /// Calls by result.
@@ -158,6 +162,7 @@ impl EndpointSnapshot {
         EndpointSnapshot {
             endpoint: label.to_owned(),
             up: false,
+            answered_seconds: None,
             gate_shut: false,
             introspections: Counts::zero(CallResult::ALL.iter().map(|one| one.word())),
             failures: Counts::zero(FailureReason::ALL.iter().map(|one| one.word())),
@@ -271,6 +276,14 @@ fn endpoints(
             *used = true;
             one.up |= up;
             one.gate_shut |= shut.contains(&id);
+            // Of several addresses behind one URL, the last to have answered.
+            let ago = state.endpoints().last_answered(id).map(|ms| now_ms.saturating_sub(ms));
+            let ago = ago.map(|ms| ms as f64 / 1000.0);
+            let known = one.answered_seconds.flatten();
+            one.answered_seconds = Some(known.into_iter().chain(ago).reduce(f64::min));
+        }
+        if one.up {
+            one.answered_seconds = None;
         }
     }
     let mut rest = EndpointSnapshot::new("");

@@ -426,6 +426,26 @@ fn addresses_behind_one_url_are_one_series() {
 }
 
 #[test]
+fn json_says_of_an_endpoint_at_rest_when_it_last_answered() {
+    let state = state();
+    let ids = [1, 2].map(|kind| state.endpoints().find("https://as.example:443/", kind).unwrap());
+    let said = || {
+        let json = take(&state, &[], None, nobody).json();
+        let mut json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        json["endpoints"][0].as_object_mut().unwrap().remove("answered_seconds")
+    };
+    put_to_rest(&state, ids[1]);
+    assert_eq!(said(), None, "the other address is there");
+    put_to_rest(&state, ids[0]);
+    assert_eq!(said(), Some(serde_json::Value::Null), "neither has ever answered");
+    for (id, at) in [(ids[0], NOW - 900), (ids[1], NOW - 250)] {
+        state.endpoints().answered(id, at);
+        put_to_rest(&state, id);
+    }
+    assert_eq!(said(), Some(0.25.into()), "the last of them");
+}
+
+#[test]
 fn what_nobody_asks_any_more_is_counted_and_says_nothing() {
     let state = state();
     let label = "https://as.example:443/";

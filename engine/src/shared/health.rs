@@ -308,6 +308,11 @@ impl Endpoints {
         })
     }
 
+    /// When an endpoint last answered a call, in monotonic milliseconds; `None`: never.
+    pub(crate) fn last_answered(&self, id: EndpointId) -> Option<u64> {
+        self.known(id).map(|endpoint| endpoint.answered.get()).filter(|ms| *ms != 0)
+    }
+
     fn known(&self, id: impl Into<Option<EndpointId>>) -> Option<&Endpoint> {
         id.into().map(|EndpointId(index)| &self.0[usize::from(index)])
     }
