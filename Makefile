@@ -189,6 +189,10 @@ bench: setup-bench build ## Measure what the module costs: docs/benchmarks.md, d
 	$(SAY) 'whole gateways (BENCH_SECONDS, BENCH_PAIRS, BENCH_ONLY, BENCH_BEFORE, BENCH_WRITE; PEER_URL, PEER_PID)'
 	@$(with_gateway) '$(TARGET)/release/phantom-token-bench'
 
+.PHONY: charts
+charts: ## Draw the charts of docs/results.md anew, from its tables
+	@BENCH_DRAW=1 $(CARGO) run $(CARGO_FLAGS) --quiet --package phantom-token-bench
+
 .PHONY: soak
 soak: setup-test build ## Run a gateway through reloads, kills and restarts for SOAK_SECONDS, an hour
 	$(SAY) 'building the clients'

@@ -7,6 +7,7 @@
 
 mod affinity;
 mod chart;
+mod charts;
 mod gateway;
 mod jwt;
 mod load;
@@ -34,7 +35,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("the results cannot be written: {error}");
     let settings = Settings::read()?;
+    if settings.draw {
+        return report::draw(&report::published()).map_err(failed);
+    }
     if settings.write && !settings.is_whole() {
         return Err("BENCH_WRITE takes a whole run: leave BENCH_ONLY out".to_owned());
     }
@@ -46,7 +51,6 @@ fn run() -> Result<(), String> {
         settings.duration.as_secs_f64()
     ));
     scenarios::run(&settings, &mut report)?;
-    let failed = |error: std::io::Error| format!("the results cannot be written: {error}");
     let path = if settings.write { report.publish() } else { report.keep() }.map_err(failed)?;
     eprintln!("bench: the results are in {}", path.display());
     Ok(())

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::charts;
 use crate::settings::workspace;
 
 const BEGIN: &str = "<!-- make bench: begin -->";
@@ -15,7 +16,6 @@ const END: &str = "<!-- make bench: end -->";
 #[derive(Default)]
 pub(crate) struct Report {
     text: String,
-    charts: Vec<(&'static str, String)>,
     /// The short table of the README.
     short: Vec<Vec<String>>,
 }
@@ -60,10 +60,9 @@ impl Report {
         self.say(&table(head, rows));
     }
 
-    /// Adds a chart, `img/NAME.svg`.
-    pub(crate) fn chart(&mut self, name: &'static str, title: &str, svg: String) {
-        let _ = writeln!(self.text, "![{title}](img/{name}.svg)\n");
-        self.charts.push((name, svg));
+    /// Adds the chart `img/NAME.svg` of the table before it.
+    pub(crate) fn chart(&mut self, name: &str) {
+        let _ = writeln!(self.text, "{}\n", charts::place(name));
     }
 
     /// Fills a cell of a gateway's row of the README's table, which has not all of them.
@@ -86,32 +85,45 @@ impl Report {
     /// Keeps it for whoever has measured.
     pub(crate) fn keep(&self) -> io::Result<PathBuf> {
         let directory = workspace().join("build/bench");
-        self.draw(&directory)?;
+        fs::create_dir_all(&directory)?;
         let path = directory.join("results.md");
         fs::write(&path, &self.text)?;
+        draw(&path)?;
         Ok(path)
     }
 
     /// Puts it in place of what the documentation and the README have.
     pub(crate) fn publish(&self) -> io::Result<PathBuf> {
-        let docs = workspace().join("docs");
-        self.draw(&docs)?;
         let rank = |row: &Vec<String>| SHORT_ROWS.iter().position(|name| *name == row[0]);
         let mut short = self.short.clone();
         short.sort_by_key(rank);
         between_marks(&workspace().join("README.md"), &table(&SHORT, &short))?;
-        let path = docs.join("results.md");
+        let path = published();
         between_marks(&path, self.text.trim_end())?;
+        draw(&path)?;
         Ok(path)
     }
+}
 
-    fn draw(&self, directory: &Path) -> io::Result<()> {
-        fs::create_dir_all(directory.join("img"))?;
-        for (name, svg) in &self.charts {
-            fs::write(directory.join(format!("img/{name}.svg")), svg)?;
-        }
-        Ok(())
+/// Where the results are published.
+pub(crate) fn published() -> PathBuf {
+    workspace().join("docs/results.md")
+}
+
+/// Draws the charts of a report that was written, beside it.
+pub(crate) fn draw(report: &Path) -> io::Result<()> {
+    let charts = charts::drawn_from(&fs::read_to_string(report)?).map_err(io::Error::other)?;
+    let directory = report.with_file_name("img");
+    fs::create_dir_all(&directory)?;
+    for (name, svg) in charts {
+        fs::write(directory.join(format!("{name}.svg")), svg)?;
     }
+    Ok(())
+}
+
+/// The cells of a table's row.
+pub(crate) fn cells(row: &str) -> Vec<&str> {
+    row.trim_matches('|').split('|').map(str::trim).collect()
 }
 
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -153,11 +165,6 @@ mod tests {
     fn measured(page: &str) -> &str {
         let (before, after) = around_marks(page).expect("the marks");
         &page[before.len()..page.len() - after.len()]
-    }
-
-    /// The cells of a table's row.
-    fn cells(row: &str) -> Vec<&str> {
-        row.trim_matches('|').split('|').map(str::trim).collect()
     }
 
     /// The rows of all tables of a section, or of a part of one.

@@ -21,6 +21,9 @@ pub(crate) struct Settings {
     pub(crate) before: Option<PathBuf>,
     /// Whether the results go into the documentation (`BENCH_WRITE=1`).
     pub(crate) write: bool,
+    /// Whether nothing is measured: the charts of what was published are drawn anew
+    /// (`BENCH_DRAW=1`).
+    pub(crate) draw: bool,
     /// A gateway of the user's own.
     pub(crate) peer: Option<Peer>,
 }
@@ -49,6 +52,10 @@ fn number<T: std::str::FromStr + PartialOrd + Default>(
             .ok_or(format!("{name}={text} is no number above 0")),
         Err(_) => Ok(default),
     }
+}
+
+fn is_set(name: &str) -> bool {
+    std::env::var(name).is_ok_and(|value| value == "1")
 }
 
 impl Peer {
@@ -82,7 +89,8 @@ impl Settings {
             requests: number("BENCH_REQUESTS", 10_000_000)?,
             only: std::env::var("BENCH_ONLY").ok(),
             before: std::env::var_os("BENCH_BEFORE").map(PathBuf::from),
-            write: std::env::var("BENCH_WRITE").is_ok_and(|write| write == "1"),
+            write: is_set("BENCH_WRITE"),
+            draw: is_set("BENCH_DRAW"),
             peer: Peer::read()?,
         })
     }

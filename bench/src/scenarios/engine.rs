@@ -3,7 +3,6 @@
 use std::fs;
 
 use super::{JWT, progress};
-use crate::chart::{self, Series};
 use crate::jwt;
 use crate::report::Report;
 use crate::settings::{Settings, workspace};
@@ -35,12 +34,9 @@ pub(super) fn zone(settings: &Settings, report: &mut Report) -> Result<(), Strin
     let jwt = jwt::of_length(JWT);
 
     let mut rows = Vec::new();
-    let (mut lookups, mut inserts) = (Vec::new(), Vec::new());
     for size in [1, 4, 16, 64, 256, 1024] {
         progress(&format!("a zone of {size} MB"));
         let sized = zone::of_size(size * MIB, jwt.as_bytes(), settings.pairs.min(3));
-        lookups.push((size as f64, sized.lookup_ns));
-        inserts.push((size as f64, sized.insert_ns));
         rows.push(vec![
             format!("{size} MB"),
             sized.tokens.to_string(),
@@ -59,42 +55,27 @@ pub(super) fn zone(settings: &Settings, report: &mut Report) -> Result<(), Strin
         &["zone", "tokens", "bytes per token", "in use", "look-up, ns", "insertion, ns"],
         &rows,
     );
-    let series: Vec<Series> =
-        vec![("look-up".to_owned(), lookups), ("insertion".to_owned(), inserts)];
-    let title = "Time by size of the zone";
-    let svg = chart::lines(title, "nanoseconds", |size| format!("{size} MB"), &series);
-    report.chart("zone-size", title, svg);
+    report.chart("zone-size");
 
     let mut rows = Vec::new();
-    let mut points = Vec::new();
     for bytes in [256, 512, 1024, 2048, 4096, 8192, 16384] {
         let jwt = jwt::of_length(bytes);
         let zone = zone::Zone::new(10 * MIB);
         let tokens = zone.view(1).fill(jwt.as_bytes());
         let each = (10 * MIB) as f64 / f64::from(tokens);
-        points.push((jwt.len() as f64, each));
         rows.push(vec![jwt.len().to_string(), tokens.to_string(), format!("{each:.0}")]);
     }
     report.table(&["JWT, bytes", "tokens in 10 MB", "bytes of zone per token"], &rows);
-    let itself = points.iter().map(|(bytes, _)| (*bytes, *bytes)).collect();
-    let series: Vec<Series> =
-        vec![("in the zone".to_owned(), points), ("the JWT itself".to_owned(), itself)];
-    let title = "Bytes of zone per token, by length of the JWT";
-    let svg = chart::lines(title, "bytes", |bytes| format!("{bytes} bytes"), &series);
-    report.chart("zone-bytes", title, svg);
+    report.chart("zone-bytes");
 
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u32;
     let mut cells = Vec::new();
-    let mut series: Vec<Series> = vec![
-        ("look-ups alone".to_owned(), Vec::new()),
-        ("one in ten stores".to_owned(), Vec::new()),
-    ];
     for processes in [1, 2, 4, 8, 16] {
         progress(&format!("{processes} processes on one zone"));
         let more = if processes > cores { ", more than there are cores" } else { "" };
         let mut row = vec![format!("{processes}{more}")];
         let mut failed = 0;
-        for (stores, (_, points)) in series.iter_mut().enumerate() {
+        for stores in [0, 1] {
             let mut times = Vec::new();
             for _ in 0..settings.pairs.min(3) {
                 let duration = settings.duration / 4;
@@ -102,9 +83,7 @@ pub(super) fn zone(settings: &Settings, report: &mut Report) -> Result<(), Strin
                 times.push(seen.step_ns);
                 failed += seen.failed;
             }
-            let ns = median(&times);
-            row.push(format!("{ns:.0}"));
-            points.push((f64::from(processes), ns));
+            row.push(format!("{:.0}", median(&times)));
         }
         row.push(failed.to_string());
         cells.push(row);
@@ -117,8 +96,6 @@ pub(super) fn zone(settings: &Settings, report: &mut Report) -> Result<(), Strin
         &["processes", "ns per look-up", "one in ten stores", "without the lock in 100 ms"],
         &cells,
     );
-    let title = "Nanoseconds per step, by processes that contend";
-    let svg = chart::lines(title, "nanoseconds", |processes| processes.to_string(), &series);
-    report.chart("zone-processes", title, svg);
+    report.chart("zone-processes");
     Ok(())
 }

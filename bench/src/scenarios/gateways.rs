@@ -32,8 +32,8 @@ pub(super) fn warm(settings: &Settings, report: &mut Report) -> Result<(), Strin
         &["gateway", "one token", "5,000 tokens"],
         &stage.rows(&[one.clone(), some.clone()]),
     );
-    stage.chart(report, "warm-one", "CPU per request, one token, plain NGINX = 1", &one);
-    stage.chart(report, "warm-many", "CPU per request, 5,000 tokens, plain NGINX = 1", &some);
+    report.chart("warm-one");
+    report.chart("warm-many");
     stage.short(report, Short::OneToken, &one);
     stage.short(report, Short::ManyTokens, &some);
     drop(stage);

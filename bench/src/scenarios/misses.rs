@@ -28,7 +28,7 @@ pub(super) fn cold(settings: &Settings, report: &mut Report) -> Result<(), Strin
     stage.server.set_delay(Duration::from_millis(5));
     let results = stage.compare(settings, |run| Tokens::Fresh(1 + run as u32))?;
     report.table(&["gateway", "us per request"], &stage.rows(std::slice::from_ref(&results)));
-    stage.chart(report, "cold", "CPU per miss, plain NGINX = 1", &results);
+    report.chart("cold");
     stage.short(report, Short::NewTokens, &results);
     Ok(())
 }

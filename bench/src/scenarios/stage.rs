@@ -8,7 +8,6 @@ use phantom_token_test::tls::Identity;
 
 use super::{JWT, progress};
 use crate::affinity::{self, Apart};
-use crate::chart;
 use crate::gateway::{Gateway, Kind, Recipe};
 use crate::jwt;
 use crate::load::{Tokens, Wrk};
@@ -175,20 +174,6 @@ impl Stage {
             Cost { us: median(of), ratio: Spread::of(&ratios) }
         };
         Ok(costs.iter().map(cost).collect())
-    }
-
-    /// A bar for each gateway.
-    pub(super) fn chart(
-        &self,
-        report: &mut Report,
-        name: &'static str,
-        title: &str,
-        results: &[Cost],
-    ) {
-        let bar =
-            |(gateway, result): (&Gateway, &Cost)| (gateway.name.to_owned(), result.ratio.median);
-        let bars: Vec<(String, f64)> = self.gateways.iter().zip(results).map(bar).collect();
-        report.chart(name, title, chart::bars(title, "", 1.0, &bars));
     }
 
     /// A row for each gateway.
