@@ -122,14 +122,20 @@ fn location(found: &Found<'_>) -> String {
             "phantom_token_kind declared;  # the server names the kind of access tokens\n",
         );
     }
-    match (forward, facts.value("aud")) {
-        (Forward::Jwt, _) => out.push_str("phantom_token_forward jwt;\n"),
-        _ => {
-            out.push_str(NONE);
-            for (claim, header) in &facts.passed {
-                out.push_str(&format!("proxy_set_header {header} $phantom_token_claim_{claim};\n"));
-            }
-        }
+    if forward == Forward::Jwt {
+        out.push_str("phantom_token_forward jwt;\n");
+        return out;
+    }
+    out.push_str(NONE);
+    for (claim, header) in &facts.passed {
+        out.push_str(&format!("proxy_set_header {header} $phantom_token_claim_{claim};\n"));
+    }
+    // Several are joined by blanks.
+    if let Some(audience) = facts.value("aud").filter(|aud| !aud.is_empty() && !aud.contains(' ')) {
+        let audience = quoted(audience);
+        out.push_str(&format!(
+            "# If this names the API, demand it; nobody else does: phantom_token_audience {audience};\n"
+        ));
     }
     out
 }

@@ -14,7 +14,7 @@ use crate::report::Report;
 /// How many calls are made, at most.
 const MAX_CALLS: usize = 9;
 
-/// How many calls are made that the server may count as attempts with a wrong secret, at most.
+/// After how many calls that the server refuses, and may count, no other is made.
 const MAX_REFUSED: usize = 3;
 
 /// What was found out.
@@ -97,7 +97,10 @@ impl<W: Write> Search<'_, '_, W> {
     fn ask(&mut self, about: About, way: Way) -> io::Result<Asked> {
         self.calls += 1;
         let asked = self.asking.ask(about, way);
-        if let Ok(Answer::Failed(NoVerdict::Credentials(_))) = asked.read(Forward::None) {
+        // Some servers call credentials a bad request.
+        if let Ok(Answer::Failed(NoVerdict::Credentials(_) | NoVerdict::Status(400))) =
+            asked.read(Forward::None)
+        {
             self.refused += 1;
         }
         self.report.asked(self.calls, &asked)?;
@@ -141,14 +144,8 @@ impl<W: Write> Search<'_, '_, W> {
 
     /// Asks about an invented token until that is inactive: then URL, TLS and client are right.
     fn settle(&mut self) -> io::Result<(Way, Asked, Option<Why>)> {
-        let mut auths = self.auths();
-        let mut accepts = match self.options.accept {
-            Some(_) => vec![Accept::Given],
-            None => vec![Accept::Jwt, Accept::Json, Accept::Signed],
-        };
-        // `auths` and `accepts` hold what is left to try.
-        let (auth, accept) = (auths.remove(0), accepts.remove(0));
-        let mut way = Way { auth, accept, hint: true };
+        let mut way = Way { auth: self.auths()[0], accept: self.accepts()[0], hint: true };
+        let mut tried = Vec::new();
         loop {
             let asked = self.ask(About::Invented, way)?;
             let why = match asked.read(Forward::None) {
@@ -157,26 +154,42 @@ impl<W: Write> Search<'_, '_, W> {
                 Ok(Answer::Failed(failure)) => Why::NoVerdict(failure),
                 Err(error) => Why::NoAnswer(error),
             };
-            let raw_is_left = auths.first() == Some(&ClientAuth::BasicRaw);
-            let by_auth = match why {
-                Why::NoVerdict(NoVerdict::Credentials(_)) => true,
-                // Some servers call credentials so that they cannot decode.
-                Why::NoVerdict(NoVerdict::Status(400)) => raw_is_left,
-                _ => false,
-            };
-            let by_accept = matches!(
-                why,
-                Why::NoVerdict(
-                    NoVerdict::Status(400 | 406 | 415 | 500) | NoVerdict::NotUnderstood(_)
-                )
-            );
-            if by_auth && !auths.is_empty() && self.may_ask() {
-                way.auth = auths.remove(0);
-            } else if by_accept && !by_auth && !accepts.is_empty() && self.may_ask() {
-                way.accept = accepts.remove(0);
-            } else {
-                return Ok((way, asked, Some(why)));
+            tried.push(way);
+            let next = self.others(way, why).into_iter().find(|other| !tried.contains(other));
+            match next.filter(|_| self.may_ask()) {
+                Some(next) => way = next,
+                None => return Ok((way, asked, Some(why))),
             }
+        }
+    }
+
+    /// How else to ask a server that answers so.
+    fn others(&self, way: Way, why: Why) -> Vec<Way> {
+        let accepts = self.accepts();
+        let with_accept = |accept: &Accept| Way { accept: *accept, ..way };
+        match why {
+            Why::NoVerdict(NoVerdict::Credentials(_)) => {
+                self.auths().into_iter().map(|auth| Way { auth, ..way }).collect()
+            }
+            // The media type; or credentials that the server cannot decode.
+            Why::NoVerdict(NoVerdict::Status(400)) => {
+                let raw = self.raw().map(|auth| Way { auth, accept: accepts[0], ..way });
+                let mut ways: Vec<_> = accepts.iter().map(with_accept).collect();
+                ways.splice(ways.len().min(2)..ways.len().min(2), raw);
+                ways
+            }
+            Why::NoVerdict(NoVerdict::Status(406 | 415) | NoVerdict::NotUnderstood(_)) => {
+                accepts.iter().map(with_accept).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The media types that may be asked for, in the order in which they are tried.
+    fn accepts(&self) -> Vec<Accept> {
+        match self.options.accept {
+            Some(_) => vec![Accept::Given],
+            None => vec![Accept::Jwt, Accept::Json, Accept::Signed],
         }
     }
 
@@ -228,23 +241,18 @@ impl<W: Write> Search<'_, '_, W> {
             Ok(forward) => return Ok((way, works(first, forward))),
             Err(why) => (way, first, why),
         };
-        let mut others = Vec::new();
-        match why {
+        let others = match why {
+            // A wrong secret, or a hint that is not understood, may be answered so.
             Why::Inactive => {
-                // A wrong secret, or a hint that is not understood, may be answered so.
                 let raw = self.raw().filter(|_| way.auth == ClientAuth::Basic);
-                others.extend(raw.map(|auth| Way { auth, ..way }));
-                others.push(Way { hint: false, ..way });
+                let raw = raw.map(|auth| Way { auth, ..way });
+                raw.into_iter().chain([Way { hint: false, ..way }]).collect()
             }
-            Why::NoVerdict(
-                NoVerdict::NotUnderstood(_) | NoVerdict::Status(400 | 406 | 415 | 500),
-            ) if self.options.accept.is_none() => {
-                let rest = [Accept::Json, Accept::Signed].into_iter();
-                let rest = rest.skip_while(|accept| way.accept == *accept);
-                others.extend(rest.map(|accept| Way { accept, ..way }));
-            }
-            _ => {}
-        }
+            // The client is known to be taken.
+            Why::NoVerdict(NoVerdict::Credentials(_)) => Vec::new(),
+            _ => self.others(way, why),
+        };
+        let others = others.into_iter().filter(|other| *other != way);
         for other in others {
             if !self.may_ask() {
                 break;

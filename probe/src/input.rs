@@ -1,7 +1,7 @@
 //! Files and standard input: where secrets and tokens come from, and nowhere else.
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Read};
+use std::io::{self, IsTerminal as _, Read, Write as _};
 use std::path::Path;
 
 use phantom_token_engine::answer::json::{Object, Value};
@@ -24,7 +24,9 @@ pub(crate) fn read(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, Strin
     let bytes = if path == Path::new(STDIN) {
         let stdin = io::stdin();
         if stdin.is_terminal() {
-            eprintln!("phantom-token-probe: reading standard input up to Ctrl-D; it shows here");
+            let _ = io::stderr().write_all(
+                b"phantom-token-probe: reading what you type, which shows, up to Ctrl-D\n",
+            );
         }
         take(stdin.lock(), most).map_err(failed)?
     } else {

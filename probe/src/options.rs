@@ -48,7 +48,7 @@ How, where it is not to be found out, or cannot be:
 
 FILE can be -, standard input. Secrets and tokens are read from files alone and never
 shown, so that the output can go into a bug report. At most nine calls are made, and
-no more than three of them after the server refused the client's credentials.
+none after the third that the server refuses.
 
 Status: 0 it works; 1 it does not, or no token was given; 2 wrong usage, or a file
 that cannot be used; 3 it works, but the refresh token passes for an access token.

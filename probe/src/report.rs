@@ -169,7 +169,8 @@ impl<'a, W: Write> Report<'a, W> {
     /// What all calls together say of the server, and of the files.
     fn about_the_server(&self, found: &Found) -> Vec<String> {
         let mut lines = Vec::new();
-        let mut line = format!("{} calls were made", found.calls);
+        let calls = if found.calls == 1 { "call was" } else { "calls were" };
+        let mut line = format!("{} {calls} made", found.calls);
         if let Some(first) = self.first {
             line.push_str(&format!(
                 "; the first took {} ms, connecting included",

@@ -1,7 +1,7 @@
 //! Why it does not work, and what to do.
 
+use phantom_token_engine::answer::NoVerdict;
 use phantom_token_engine::answer::json::{Object, Value};
-use phantom_token_engine::answer::{Cause, NoVerdict};
 use phantom_token_engine::http::form;
 use phantom_token_engine::http::response::Response;
 use phantom_token_engine::remedy::{Hints, Remedied};
@@ -111,7 +111,10 @@ fn no_verdict(
         NoVerdict::Credentials(_) if asked.about != About::Invented => {
             remedy = "the server takes this client, and refuses this token: see the server's own log, or that of a firewall in front of it".to_owned();
         }
-        NoVerdict::NotUnderstood(Cause::NoJwt) => {}
+        NoVerdict::RateLimited { retry_after: Some(seconds) }
+        | NoVerdict::Unavailable { retry_after: Some(seconds) } => {
+            remedy.push_str(&format!("; it asks to be left alone for {seconds} seconds"));
+        }
         _ => {}
     }
     (cause.to_owned(), remedy)
