@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use phantom_token_test::nginx::Builder;
+use phantom_token_test::process::wait_for;
 use phantom_token_test::tls::{Authority, server_config};
 use phantom_token_test::{AuthorizationServer, Client, Gateway, Metrics, Mint, Rig, Script};
 
@@ -187,6 +188,13 @@ fn a_certificate_has_expired() {
     assert_eq!(rig.get_as("a").status, 500);
     drill.rose(&failure("tls"));
     drill.logged(&["[error]", "expired"]);
+    // Three failures in a row, and one of the gateway's own.
+    let status = wait_for("the endpoint's rest", || {
+        Some(rig.get_as("b").status).filter(|status| *status != 500)
+    });
+    assert_eq!(status, 503);
+    drill.is(&format!("endpoint_up{{endpoint=\"{EXAMPLE}\"}}"), 0.0);
+    drill.rose("failures_total{endpoint=\"\",reason=\"resting\"}");
 }
 
 #[test]
