@@ -348,7 +348,7 @@ macro_rules! directives {
             $(+ $shared.len())+ $(+ $inner.len())* $($(+ $commands.len())+)+
             + provider::BLOCK_COMMANDS.len() + store::BLOCK_COMMANDS.len();
 
-        /// All directives.
+        /// All directives, and the empty row that ends each table of NGINX's.
         pub(crate) static COMMANDS: Table<{ DIRECTIVES + 1 }> = Table::new()
             $(.with::<LocConf, $of_server>($shared))+
             $(.with_misplaced($inner, provider::misplaced))*

@@ -115,7 +115,10 @@ impl Failures {
     /// Logs what was counted and not said, of all kinds where `all`.
     pub(crate) fn sum_up(&mut self, all: bool) {
         for (what, more) in self.repeats.ended(now_ms(), all) {
-            error!(Cycle, "{more} more times within a minute: {what}");
+            match more {
+                1 => error!(Cycle, "once more within a minute: {what}"),
+                _ => error!(Cycle, "{more} more times within a minute: {what}"),
+            }
         }
         if !all {
             self.wait();

@@ -1,10 +1,13 @@
-//! Configurations that the guides in `docs/` tell their readers to use, as they stand there.
+//! Configurations and commands that the guides tell their readers to use, as they stand there: those of the
+//! README, of `nginx-conf/` and of `docs/`.
 
-use std::io::{BufRead as _, BufReader};
+use std::fs::{self, Permissions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use phantom_token_test::nginx::configured_with;
+use phantom_token_test::nginx::{self, configured_with};
 use phantom_token_test::rig::{CHALLENGE, UNAUTHORIZED};
 use phantom_token_test::tls::{Identity, server_config};
 use phantom_token_test::{Api, AuthorizationServer, Gateway, Reply, curl, port, process};
@@ -40,14 +43,23 @@ fn gateway(http: &str, port: u16) -> Gateway {
         .start()
 }
 
+/// What a guide shows of a language, in its order.
+fn blocks<'a>(guide: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    let rests = guide.split(fence.as_str()).skip(1);
+    rests.filter_map(|rest| rest.split_once("```")).map(|(block, _)| block).collect()
+}
+
+/// A section of a guide.
+fn section<'a>(guide: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = guide.split_once(&format!("\n{heading}\n")).expect(heading);
+    rest.split("\n## ").next().expect("its text")
+}
+
 /// The configuration of a canary that a guide shows.
 fn canary(guide: &str) -> &str {
-    guide
-        .split("```nginx\n")
-        .filter_map(|rest| rest.split_once("```"))
-        .map(|(block, _)| block)
-        .find(|block| block.contains("split_clients"))
-        .expect("a canary in the guide")
+    let mut shown = blocks(guide, "nginx").into_iter();
+    shown.find(|block| block.contains("split_clients")).expect("a canary in the guide")
 }
 
 /// The tutorial's API, which is a script for Node.js.
@@ -267,4 +279,131 @@ fn the_first_server_after_a_package() {
     Reply::unauthorized(CHALLENGE).assert(&gateway.get("/", &[]));
     assert_eq!(gateway.get_as("/", &token.token).status, 200);
     assert_eq!(api.last().authorization(), [token.phantom()]);
+}
+
+#[test]
+fn the_readmes_configuration_and_the_command_for_its_secret() {
+    let (server, api) = (AuthorizationServer::start(), Api::start());
+    let readme = read("README.md");
+    let guide = section(&readme, "## Use it");
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("introspection-secret").display().to_string();
+
+    let [command] = blocks(guide, "sh")[..] else { panic!("one command: {guide}") };
+    assert!(read("docs/directives.md").contains(command), "the directive's section has it, too");
+    let command = replace(command, "/etc/nginx/introspection-secret", &secret);
+    let mut shell =
+        Command::new("sh").args(["-c", &command]).stdin(Stdio::piped()).spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(format!("{SECRET}\n").as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success());
+    assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let port = port::free();
+    let config = blocks(guide, "nginx")[0];
+    let config = replace(config, "http {", "pid nginx.pid;\nhttp {\naccess_log access.log;");
+    let config = replace(&config, "listen 8080", &format!("listen 127.0.0.1:{port}"));
+    let endpoint = format!("https://login.example.com{INTROSPECTION_PATH}");
+    let config = replace(&config, &endpoint, &server.introspection_url());
+    let config = replace(&config, "/etc/nginx/introspection-secret", &secret);
+    let config = replace(&config, "http://127.0.0.1:3000", &api.url());
+    let config = format!("error_log error.log info;\n{config}");
+    let gateway = Gateway::builder().verbatim(&config, port).secret(SECRET).start();
+    let token = server.issue();
+    Reply::unauthorized(CHALLENGE).assert(&gateway.get("/api", &[]));
+    assert_eq!(gateway.get_as("/api", &token.token).status, 200);
+    assert_eq!(api.last().authorization(), [token.phantom()]);
+    let warnings = gateway.error_log();
+    assert!(!warnings.contains("may be read"), "{warnings}");
+}
+
+/// Ends the NGINX that a guide's commands have started, if they did not.
+struct Started(PathBuf);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let pid = fs::read_to_string(&self.0).ok().and_then(|text| text.trim().parse().ok());
+        if let Some(pid) = pid {
+            let _ = process::signal(pid, libc::SIGTERM);
+        }
+    }
+}
+
+#[test]
+fn trying_an_example_as_the_examples_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (at, port) = (|name: &str| folder.path().join(name), port::free());
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    for name in ["build", "nginx-conf"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    symlink(nginx::binary(), at("build/nginx")).unwrap();
+    fs::copy(nginx::module(), at("build/ngx_http_phantom_token_module.so")).unwrap();
+    let moved = |text: &str| replace(text, "127.0.0.1:8080", &format!("127.0.0.1:{port}"));
+    fs::write(at("nginx-conf/minimal.conf"), moved(&read("nginx-conf/minimal.conf"))).unwrap();
+
+    let pid = at("build/try/logs/nginx.pid");
+    let started = Started(pid.clone());
+    let page = read("nginx-conf/README.md");
+    let [check, start, stop] = blocks(section(&page, "## Trying one"), "sh")[..] else {
+        panic!("other steps than to check, to start, to stop: {page}");
+    };
+    let check = check.strip_prefix("make build\n").expect("it begins with the build");
+    let run = |commands: &str| {
+        let output = Command::new("sh")
+            .args(["-ec", commands])
+            .current_dir(folder.path())
+            .env("no_proxy", "*")
+            .output()
+            .unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{commands}: {said}");
+        said
+    };
+    assert!(run(check).contains("test is successful"));
+    let (start, ask) = start.split_once("curl ").expect("a request");
+    run(start);
+    process::wait_until("NGINX", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let answer = run(&moved(&format!("curl {ask}")));
+    assert!(answer.contains("HTTP/1.1 401 "), "{answer}");
+    run(stop);
+    process::wait_until("its end", || !pid.exists());
+    drop(started);
+}
+
+#[test]
+fn cors_headers_as_version_1_of_the_lua_plugin_sends_them() {
+    let (server, api) = (
+        AuthorizationServer::builder().introspection_client("id", SECRET).start().unwrap(),
+        Api::start(),
+    );
+    let guide = read("docs/migrating-from-lua.md");
+    let config = blocks(section(&guide, "### From version 1.x"), "nginx")[0];
+    let port = port::free();
+    let client = format!(
+        "server {{\nlisten 127.0.0.1:{port};\n\
+         phantom_token_introspection_endpoint {};\nphantom_token_client_id id;\n\
+         phantom_token_client_secret {SECRET};\n",
+        server.introspection_url()
+    );
+    let config = replace(config, "server {\n", &client);
+    let config = replace(&config, "http://127.0.0.1:3000", &api.url());
+    let gateway = gateway(&config, port);
+    let token = server.issue().bearer();
+    let cors = |origin: &str, headers: &[(&str, &str)]| {
+        let response = gateway.get("/api", &[headers, &[("Origin", origin)]].concat());
+        let header = |name: &str| response.header(name).unwrap_or("none").to_owned();
+        (
+            response.status,
+            header("access-control-allow-origin"),
+            header("access-control-allow-credentials"),
+        )
+    };
+    let (good, none) = ([("Authorization", token.as_str())], "none".to_owned());
+    for origin in ["https://www.example.com", "https://app.example.com"] {
+        assert_eq!(cors(origin, &[]), (401, origin.to_owned(), "true".to_owned()));
+        assert_eq!(cors(origin, &good), (200, none.clone(), none.clone()), "the API's own alone");
+    }
+    for origin in ["https://www.example.org", "https://www.example.com.example.org", "null", ""] {
+        assert_eq!(cors(origin, &[]), (401, none.clone(), none.clone()), "{origin}");
+    }
 }

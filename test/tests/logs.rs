@@ -124,6 +124,11 @@ fn failures_that_repeat_are_summed_up() {
     rig.server.script_all(Script::status(503));
     assert_eq!(client.get_as("/api", "other").status, 503);
     assert_eq!(own("status 503"), 1);
+    // One more than is said, of a third.
+    rig.server.script_all(Script::status(502));
+    for number in 0..6 {
+        assert_eq!(client.get_as("/api", &format!("bad-{number}")).status, 500);
+    }
     drop(client);
     // The rest is said when the minute ends, or the worker does.
     rig.gateway.quit();
@@ -132,6 +137,8 @@ fn failures_that_repeat_are_summed_up() {
         rig.gateway.wait_for_log(&["[error]", "phantom token: 25 more times within a minute"]);
     assert!(line.contains("status 500; see the server's own log"), "{line}");
     assert_eq!(own("more times"), 1);
+    let line = rig.gateway.wait_for_log(&["[error]", "phantom token: once more within a minute: "]);
+    assert!(line.contains("status 502"), "{line}");
 }
 
 #[test]

@@ -117,6 +117,47 @@ fn files_agree_on_the_versions_of_rust() {
 }
 
 #[test]
+fn where_to_get_a_rust_that_is_new_enough_is_said() {
+    // Nothing else of the system's is on the PATH, where there may be a rustup.
+    let tools = tempfile::tempdir().unwrap();
+    for name in ["cut", "head", "sed", "sort"] {
+        let found = ["/usr/bin", "/bin"].map(|folder| Path::new(folder).join(name));
+        let found = found.iter().find(|path| path.exists()).expect(name);
+        std::os::unix::fs::symlink(found, tools.path().join(name)).unwrap();
+    }
+    let say = |name: &str, text: &str| {
+        let path = tools.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\necho '{text}'\n")).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        path
+    };
+    let said = || {
+        let output = Command::new("/bin/bash")
+            .args(["tools/setup", "build"])
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .env("PATH", tools.path())
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    say("cargo", "");
+    say("rustc", "rustc 1.63.0 (4b91a6ea7 2022-08-08)");
+    let rustup = say("rustup", "");
+    assert!(said().contains("Rust 1.63.0 is too old"), "{}", said());
+    assert!(said().contains("rustup update stable"), "{}", said());
+    // Whoever has no rustup is told of the distribution's, if that will do.
+    std::fs::remove_file(rustup).unwrap();
+    say("apt-cache", "  Candidate: 1.96.0+dfsg1-1~deb12u2");
+    assert!(said().contains("apt-get install rustc-web cargo-web"), "{}", said());
+    for candidate in ["  Candidate: 1.85.0+dfsg3-1~deb12u3", "  Candidate: (none)", ""] {
+        say("apt-cache", candidate);
+        assert!(said().contains("install it with rustup (see rustup.rs)"), "{}", said());
+    }
+}
+
+#[test]
 fn the_module_says_its_version() {
     let rig = Rig::start(|builder| builder.location("/metrics", "phantom_token_status;"));
     rig.assert_passes(&rig.server.issue());
