@@ -7,7 +7,8 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::rc::Rc;
 
 use phantom_token_engine::answer::Forward;
@@ -55,7 +56,7 @@ use introspection::{Introspection, Server};
 use mint::KeySet;
 use noted::Written;
 use operate::ContentHandlers;
-use settings::Place;
+use settings::{Location, Place};
 
 /// Configuration of the whole `http` block.
 pub(crate) struct MainConf {
@@ -93,7 +94,7 @@ pub(crate) struct MainConf {
     /// The handlers of the rewrite phases that ours precede.
     pub(crate) preceded: Preceded,
     /// Warnings and notices given, so that each is given once and not for every location that inherits.
-    said: Vec<String>,
+    said: HashSet<String>,
 }
 
 /// Handlers of the rewrite phases that ours precede, each in its place: NGINX's rewrite module tells by
@@ -131,7 +132,7 @@ impl MainConf {
             http_authorization: None,
             assigned: Vec::new(),
             preceded: Preceded::default(),
-            said: Vec::new(),
+            said: HashSet::new(),
         }
     }
 
@@ -188,8 +189,9 @@ impl MainConf {
 }
 
 /// Configuration of a server, a location, an `if` or a `limit_except`.
-#[derive(Default)]
 pub(crate) struct LocConf {
+    /// Its first line.
+    begins: ConfigLine,
     settings: policy::Settings,
     pub(crate) operate: operate::Settings,
     /// Made after merging, where the module is on.
@@ -201,6 +203,18 @@ pub(crate) struct LocConf {
 }
 
 impl LocConf {
+    /// An empty one, of the block that begins at this line.
+    pub(crate) fn at(begins: ConfigLine) -> Self {
+        Self {
+            begins,
+            settings: policy::Settings::default(),
+            operate: operate::Settings::default(),
+            policy: None,
+            key_set: None,
+            on_within: Cell::default(),
+        }
+    }
+
     /// Whether the module judges requests here, or may: an `if` decides that in the rewrite phase.
     pub(crate) fn judges(&self) -> bool {
         self.policy.is_some() || self.on_within.get()
@@ -211,7 +225,7 @@ impl LocConf {
         self.settings.demands.warn_of_replaced(cf, &outer.settings.demands);
         self.settings.cache.warn_of_ahead(cf, &outer.settings.cache);
         self.settings.inherit(&outer.settings)?;
-        self.policy = Policy::of(cf, &self.settings)?.map(Rc::new);
+        self.policy = Policy::of(cf, &self.settings, &self.begins)?.map(Rc::new);
         if self.policy.is_some() {
             self.settings.demands.noted.put_in_force(|_| true);
             if cf.is_nameless() {
@@ -228,8 +242,8 @@ impl LocConf {
             cf.main_conf().know_endpoints(policy);
             cf.main_conf().know_identity(policy);
         }
-        let own = self.policy.as_ref().map(|policy| policy.thread_pool);
-        cf.warn_of_shared_thread_pool(own);
+        let own = self.policy.as_ref().zip(self.settings.thread_pool_place());
+        cf.warn_of_shared_thread_pool(own.map(|(policy, line)| (policy.thread_pool, line)));
         Ok(())
     }
 }
@@ -240,12 +254,12 @@ impl Cf<'_> {
         MainConf::of_parser(self)
     }
 
-    /// What is made of the server that the location at `line` has without a block, and that forwards so.
+    /// What is made of the server that a location has without a block, and that forwards so.
     fn introspection(
         &mut self,
         server: &Rc<Server>,
         forward: Forward,
-        line: &ConfigLine,
+        location: &Location,
     ) -> Result<(Rc<Server>, Rc<Introspection>), ConfError> {
         let known = &self.main_conf().introspections;
         let same = |(known, made): &&(Rc<Server>, Rc<Introspection>)| {
@@ -255,35 +269,36 @@ impl Cf<'_> {
         if let Some(known) = known.iter().rfind(same) {
             return Ok(known.clone());
         }
-        let made = Introspection::of(self, server, forward, &Place::Location(line.clone()))?;
+        let made = Introspection::of(self, server, forward, &Place::Location(location.clone()))?;
         let made = (server.clone(), Rc::new(made));
         self.main_conf().introspections.push(made.clone());
         Ok(made)
     }
 
-    /// A warning, once for a configuration, however many locations inherit what it is about.
-    fn warn_once(&mut self, message: String) {
-        if let Some(message) = self.first_time(message) {
+    /// A warning of what stands at `line`, once for a configuration, however many locations inherit it.
+    fn warn_at(&mut self, line: &ConfigLine, message: impl fmt::Display) {
+        if let Some(message) = self.first_time(line, message) {
             warning!(self.log(), "{message}");
         }
     }
 
-    /// A notice, as [`Self::warn_once`].
-    fn notice_once(&mut self, message: String) {
-        if let Some(message) = self.first_time(message) {
+    /// A warning of the directive the parser is at.
+    fn warn_here(&mut self, message: impl fmt::Display) {
+        let line = self.line();
+        self.warn_at(&line, message);
+    }
+
+    /// A notice, as [`Self::warn_at`].
+    fn notice_at(&mut self, line: &ConfigLine, message: impl fmt::Display) {
+        if let Some(message) = self.first_time(line, message) {
             notice!(self.log(), "{message}");
         }
     }
 
     /// A message in the words of where the parser is, where it was not given before.
-    fn first_time(&mut self, message: String) -> Option<String> {
-        let message = self.worded(&message);
-        let said = &mut self.main_conf().said;
-        if said.contains(&message) {
-            return None;
-        }
-        said.push(message.clone());
-        Some(message)
+    fn first_time(&mut self, line: &ConfigLine, message: impl fmt::Display) -> Option<String> {
+        let message = self.worded(&format!("{message}, in {line}"));
+        self.main_conf().said.insert(message.clone()).then_some(message)
     }
 
     /// Makes sure that `$http_authorization` has an index, so that it can be forgotten.

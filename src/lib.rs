@@ -236,19 +236,19 @@ unsafe impl Configuration for LocConf {
 unsafe extern "C" fn create_main_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     guard::install();
     // SAFETY: NGINX's own call.
-    unsafe { create(cf, || MainConf::new(HANDLERS)) }
+    unsafe { create(cf, |_| MainConf::new(HANDLERS)) }
 }
 
 unsafe extern "C" fn create_loc_conf(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: NGINX's own call.
-    unsafe { create(cf, LocConf::default) }
+    unsafe { create(cf, |cf| LocConf::at(cf.line())) }
 }
 
 /// A configuration that is dropped with the cycle's pool. NULL where there is no memory.
 ///
 /// # Safety
 /// `cf` must be live.
-unsafe fn create<T>(cf: *mut ngx_conf_t, make: fn() -> T) -> *mut c_void {
+unsafe fn create<T>(cf: *mut ngx_conf_t, make: fn(&Cf<'_>) -> T) -> *mut c_void {
     unsafe extern "C" fn drop_conf<T>(data: *mut c_void) {
         let dropped = guard::catch("the end of a configuration", || {
             // SAFETY: the box `create` made; NGINX runs a pool's cleanups once.
@@ -263,7 +263,7 @@ unsafe fn create<T>(cf: *mut ngx_conf_t, make: fn() -> T) -> *mut c_void {
             if cleanup.is_null() {
                 return ptr::null_mut();
             }
-            let conf = Box::into_raw(Box::new(make())).cast::<c_void>();
+            let conf = Box::into_raw(Box::new(make(&Cf::new(cf)))).cast::<c_void>();
             (*cleanup).data = conf;
             (*cleanup).handler = Some(drop_conf::<T>);
             conf
@@ -388,9 +388,17 @@ unsafe extern "C" fn make_thread_pool(cycle: *mut ngx_cycle_t, _: *mut c_void) -
     guard::entry("the thread pool", Cycle, failed, || {
         // SAFETY: NGINX passes the cycle it makes, whose configuration has been read.
         unsafe {
-            if let Some(main) = MainConf::of_cycle(cycle) {
-                let (name, threads) = (calls::OWN_THREAD_POOL, calls::OWN_THREADS);
-                thread_pool::make(cycle, name, threads, &main.calls.thread_pools);
+            let Some(main) = MainConf::of_cycle(cycle) else { return ptr::null_mut() };
+            let own = calls::OWN_THREAD_POOL;
+            if main.calls.names_thread_pool(own)
+                || thread_pool::get(cycle, own).is_some_and(|pool| main.calls.uses(pool))
+            {
+                thread_pool::make(cycle, own, calls::OWN_THREADS);
+            }
+            let is_declared = |name: &[u8]| thread_pool::is_declared(cycle, name);
+            if let Some(unknown) = main.calls.unknown_thread_pool(is_declared) {
+                ngx::ngx_log_error!(NGX_LOG_EMERG, (*cycle).log, "{unknown}");
+                return failed;
             }
         }
         ptr::null_mut()

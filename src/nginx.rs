@@ -1,5 +1,6 @@
 //! NGINX with safe faces: all that is `unsafe` stands here, but for the tables of `lib.rs`.
 
+mod arguments;
 pub(crate) mod assigned;
 pub(crate) mod command;
 pub(crate) mod context;

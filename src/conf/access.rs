@@ -46,30 +46,51 @@ impl Settings {
 }
 
 pub(super) const COMMANDS: &[Command<Settings>] = &[
-    Command::new(c"phantom_token", MSL | IF | NGX_CONF_TAKE12, switch),
-    Command::new(c"phantom_token_token_syntax", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        let syntax = choose(
-            args[0],
-            &[("b64token", TokenSyntax::B64token), ("vschar", TokenSyntax::Vschar)],
-        )?;
-        settings.token_syntax.set(cf, syntax)
-    }),
-    Command::new(c"phantom_token_allow_options", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        let allow = choose(
-            args[0],
-            &[
-                ("on", AllowOptions::On),
-                ("preflight", AllowOptions::Preflight),
-                ("off", AllowOptions::Off),
-            ],
-        )?;
-        settings.allow_options.set(cf, allow)
-    }),
-    Command::new(c"phantom_token_bypass", MSL | NGX_CONF_1MORE, bypass),
-    Command::new(c"phantom_token_phase", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        let phase = choose(args[0], &[("access", Phase::Access), ("preaccess", Phase::Preaccess)])?;
-        settings.phase.set(cf, phase)
-    }),
+    Command::new(
+        c"phantom_token",
+        MSL | IF | NGX_CONF_TAKE12,
+        "on | off [token=$variable]",
+        switch,
+    ),
+    Command::new(
+        c"phantom_token_token_syntax",
+        MSL | NGX_CONF_TAKE1,
+        "b64token | vschar",
+        |cf, settings, args| {
+            let syntax = choose(
+                args[0],
+                &[("b64token", TokenSyntax::B64token), ("vschar", TokenSyntax::Vschar)],
+            )?;
+            settings.token_syntax.set(cf, syntax)
+        },
+    ),
+    Command::new(
+        c"phantom_token_allow_options",
+        MSL | NGX_CONF_TAKE1,
+        "on | preflight | off",
+        |cf, settings, args| {
+            let allow = choose(
+                args[0],
+                &[
+                    ("on", AllowOptions::On),
+                    ("preflight", AllowOptions::Preflight),
+                    ("off", AllowOptions::Off),
+                ],
+            )?;
+            settings.allow_options.set(cf, allow)
+        },
+    ),
+    Command::new(c"phantom_token_bypass", MSL | NGX_CONF_1MORE, "STRING ...", bypass),
+    Command::new(
+        c"phantom_token_phase",
+        MSL | NGX_CONF_TAKE1,
+        "access | preaccess",
+        |cf, settings, args| {
+            let phase =
+                choose(args[0], &[("access", Phase::Access), ("preaccess", Phase::Preaccess)])?;
+            settings.phase.set(cf, phase)
+        },
+    ),
 ];
 
 fn switch(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {

@@ -123,9 +123,12 @@ impl Assertions {
         let (key, kid) = match (secret, settings.key.get()) {
             (Some((secret, line)), _) => {
                 let key = AssertionKey::from_secret(secret).map_err(|error| {
-                    ConfError::Whole(format!(
-                        "\"phantom_token_client_secret\" does not do for phantom_token_client_auth client_secret_jwt: {error}, in {line}"
-                    ))
+                    ConfError::at(
+                        line,
+                        format_args!(
+                            "\"phantom_token_client_secret\" does not do for phantom_token_client_auth client_secret_jwt: {error}"
+                        ),
+                    )
                 })?;
                 (key, None)
             }
@@ -171,8 +174,12 @@ impl Assertions {
     }
 }
 
-pub(super) const COMMANDS: &[Command<Settings>] =
-    &[Command::new(c"phantom_token_client_key", MSL | NGX_CONF_TAKE123, client_key)];
+pub(super) const COMMANDS: &[Command<Settings>] = &[Command::new(
+    c"phantom_token_client_key",
+    MSL | NGX_CONF_TAKE123,
+    "FILE [alg=ALG] [kid=STRING]",
+    client_key,
+)];
 
 /// `FILE [alg=ALG] [kid=STRING]`.
 fn client_key(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
@@ -193,7 +200,7 @@ fn client_key(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Resul
             return Err(invalid(arg, "write it once"));
         }
     }
-    let path = cf.full_name(args[0])?;
+    let path = files::full_name(cf, args[0])?;
     let unfit = |error| files::unfit_key(&path, error);
     let key = match files::key(cf, &path)? {
         Key::Private(key) => key,

@@ -3,7 +3,7 @@
 
 use crate::conf::COMMANDS as DIRECTIVES;
 use crate::nginx::command::{Args, Block, Member};
-use crate::nginx::parser::{Cf, ConfError, find_missing_end};
+use crate::nginx::parser::{Cf, ConfError};
 
 /// How directives begin outside of a block.
 pub(super) const PREFIX: &str = "phantom_token_";
@@ -30,13 +30,9 @@ impl<B: Members> Block for B {
         let Some(member) = B::members().find(|member| inner(member.name()) == name) else {
             return Err(not_a_member::<B>(&String::from_utf8_lossy(name)));
         };
-        if member.is_list() || !member.takes(args.len()) {
-            find_missing_end(args, B::is_member)?;
-        }
-        if !member.takes(args.len()) {
-            return Err(ConfError::Arguments);
-        }
-        member.set(cf, self, args)
+        member.form().check(&String::from_utf8_lossy(name), args, B::is_member)?;
+        let set = member.set(cf, self, args);
+        set.map_err(|error| member.form().explain(error, args, Self::is_member))
     }
 
     /// Names of members have no prefix in a block.

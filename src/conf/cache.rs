@@ -94,10 +94,10 @@ impl Settings {
         if let Some(ahead) = self.ahead_ms.placed()
             && ahead.value > self.valid_ms.or(outer_valid_ms) / 3
         {
-            cf.warn_once(format!(
-                "\"phantom_token_cache_refresh_ahead\" is more than a third of \"phantom_token_cache_valid\": a third counts, in {}",
-                ahead.line
-            ));
+            cf.warn_at(
+                &ahead.line,
+                "\"phantom_token_cache_refresh_ahead\" is more than a third of \"phantom_token_cache_valid\": a third counts",
+            );
         }
     }
 
@@ -186,10 +186,26 @@ impl Cf<'_> {
                 self.main_conf().cache.zones.push(zone.clone());
                 Ok(zone)
             }
-            None => Err(ConfError::Whole(format!(
-                "\"phantom_token_cache\" names the zone \"{name}\", which is not declared, in {line}: write phantom_token_cache_zone zone={name}:10m in http"
-            ))),
+            None => Err(ConfError::at(line, self.undeclared(name))),
         }
+    }
+
+    /// Of a zone that is not there, or of another word where a zone's name is meant to stand.
+    fn undeclared(&mut self, name: &str) -> String {
+        if matches!(name, "on" | "yes" | "true") {
+            return format!(
+                "\"phantom_token_cache {name}\" names no zone: write a zone's name or \"off\"; answers are kept in the zone \"{DEFAULT_ZONE}\" where it is left out"
+            );
+        }
+        let zones = self.main_conf().cache.zones.iter();
+        let there = zones.map(|zone| format!("\"{}\"", zone.name())).collect::<Vec<_>>();
+        let there = match there.is_empty() {
+            true => String::new(),
+            false => format!(", or one of {}", there.join(", ")),
+        };
+        format!(
+            "\"phantom_token_cache\" names the zone \"{name}\", which is not declared: write phantom_token_cache_zone zone={name}:10m in http{there}"
+        )
     }
 
     /// Adds the state zone to the configuration, once.
@@ -212,41 +228,65 @@ impl Cf<'_> {
 }
 
 pub(super) const COMMANDS: &[Command<Settings>] = &[
-    Command::new(c"phantom_token_cache", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        let cache = match args[0] {
-            b"off" => Cache::Off,
-            name => Cache::Named(zone_name(name)?),
-        };
-        settings.cache.set(cf, cache)
-    }),
-    Command::new(c"phantom_token_cache_valid", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        settings.valid_ms.set(cf, time_ms(args[0])?)
-    }),
+    Command::new(
+        c"phantom_token_cache",
+        MSL | NGX_CONF_TAKE1,
+        "NAME | off",
+        |cf, settings, args| {
+            let cache = match args[0] {
+                b"off" => Cache::Off,
+                name => Cache::Named(zone_name(name)?),
+            };
+            settings.cache.set(cf, cache)
+        },
+    ),
+    Command::new(
+        c"phantom_token_cache_valid",
+        MSL | NGX_CONF_TAKE1,
+        "TIME",
+        |cf, settings, args| settings.valid_ms.set(cf, time_ms(args[0])?),
+    ),
     Command::new(
         c"phantom_token_cache_inactive_valid",
         MSL | NGX_CONF_TAKE1,
+        "TIME",
         |cf, settings, args| settings.inactive_valid_ms.set(cf, time_ms(args[0])?),
     ),
-    Command::new(c"phantom_token_cache_stale", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        settings.stale_ms.set(cf, time_ms(args[0])?)
-    }),
+    Command::new(
+        c"phantom_token_cache_stale",
+        MSL | NGX_CONF_TAKE1,
+        "TIME",
+        |cf, settings, args| settings.stale_ms.set(cf, time_ms(args[0])?),
+    ),
     Command::new(
         c"phantom_token_cache_refresh_ahead",
         MSL | NGX_CONF_TAKE1,
+        "TIME",
         |cf, settings, args| settings.ahead_ms.set(cf, time_ms(args[0])?),
     ),
-    Command::new(c"phantom_token_cache_bypass", MSL | NGX_CONF_1MORE, |cf, settings, args| {
-        let values = args.iter().map(|arg| cf.complex_value(arg)).collect::<Result<_, _>>()?;
-        settings.bypass.set(cf, Rc::new(values))
-    }),
-    Command::new(c"phantom_token_cache_store", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        settings.store.set(cf, choose(args[0], &[("on", true), ("off", false)])?)?;
-        settings.noted.note(cf, "phantom_token_cache_store", NO_STORE);
-        Ok(())
-    }),
+    Command::new(
+        c"phantom_token_cache_bypass",
+        MSL | NGX_CONF_1MORE,
+        "STRING ...",
+        |cf, settings, args| {
+            let values = args.iter().map(|arg| cf.complex_value(arg)).collect::<Result<_, _>>()?;
+            settings.bypass.set(cf, Rc::new(values))
+        },
+    ),
+    Command::new(
+        c"phantom_token_cache_store",
+        MSL | NGX_CONF_TAKE1,
+        "on | off",
+        |cf, settings, args| {
+            settings.store.set(cf, choose(args[0], &[("on", true), ("off", false)])?)?;
+            settings.noted.note(cf, "phantom_token_cache_store", NO_STORE);
+            Ok(())
+        },
+    ),
     Command::new(
         c"phantom_token_cache_offline_valid",
         MSL | NGX_CONF_TAKE1,
+        "TIME | off",
         |cf, settings, args| {
             let valid = match args[0] {
                 b"off" => None,
@@ -259,8 +299,11 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
     ),
 ];
 
-pub(super) const CONTROL_COMMANDS: &[Command<ControlSettings>] =
-    &[Command::new(c"phantom_token_cache_control", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+pub(super) const CONTROL_COMMANDS: &[Command<ControlSettings>] = &[Command::new(
+    c"phantom_token_cache_control",
+    MSL | NGX_CONF_TAKE1,
+    "cap | strict | ignore",
+    |cf, settings, args| {
         let policy = choose(
             args[0],
             &[
@@ -270,11 +313,12 @@ pub(super) const CONTROL_COMMANDS: &[Command<ControlSettings>] =
             ],
         )?;
         settings.control.set(cf, policy)
-    })];
+    },
+)];
 
 pub(super) const MAIN_COMMANDS: &[Command<Main>] = &[
-    Command::new(c"phantom_token_cache_zone", M | NGX_CONF_TAKE1, cache_zone),
-    Command::new(c"phantom_token_worker_cache", M | NGX_CONF_TAKE1, |cf, main, args| {
+    Command::new(c"phantom_token_cache_zone", M | NGX_CONF_TAKE1, "zone=NAME:SIZE", cache_zone),
+    Command::new(c"phantom_token_worker_cache", M | NGX_CONF_TAKE1, "NUMBER", |cf, main, args| {
         main.worker_cache.set(cf, number(args[0])? as usize)
     }),
 ];
@@ -297,7 +341,9 @@ fn cache_zone(cf: &mut Cf<'_>, main: &mut Main, args: Args<'_>) -> Result<(), Co
     }
     let bytes = size(bytes)?;
     if main.zones.iter().any(|zone| zone.name() == name) {
-        return Err(ConfError::Directive(format!("declares the zone \"{name}\" a second time")));
+        return Err(ConfError::Directive(format!(
+            "declares the zone \"{name}\" a second time: keep one, or write another name"
+        )));
     }
     let zone = Zone::declare(cf, &name, bytes)?;
     main.zones.push(zone);

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use phantom_token_engine::directive;
 use phantom_token_engine::token::challenge::{self, ChallengeError};
 
-use crate::conf::settings::{MSL, Setting, inherit};
+use crate::conf::settings::{Location, MSL, Placed, Setting, inherit};
 use crate::nginx::command::Command;
-use crate::nginx::parser::{Cf, ComplexValue, ConfError, ConfigLine, invalid};
+use crate::nginx::parser::{Cf, ComplexValue, ConfError, invalid};
 use crate::nginx::sys::*;
 
 /// A value of challenges.
@@ -38,31 +38,47 @@ impl Settings {
         inherit!(self from outer: realm, resource_metadata);
     }
 
-    /// What refusals say in the location at `line`, which requires `scope`.
-    pub(super) fn of(&self, scope: Rc<Vec<u8>>, line: &ConfigLine) -> Result<Challenge, ConfError> {
+    /// What refusals say in a location that requires `scope`.
+    pub(super) fn of(
+        &self,
+        scope: Rc<Vec<u8>>,
+        location: &Location,
+    ) -> Result<Challenge, ConfError> {
         let default = || Text::Fixed(Rc::new(challenge::DEFAULT_REALM.to_vec()));
         let realm = self.realm.get().cloned().unwrap_or_else(default);
         let resource_metadata = self.resource_metadata.get().cloned();
-        let is_left_out = matches!(&realm, Text::Fixed(realm) if realm.is_empty());
-        if is_left_out && scope.is_empty() && resource_metadata.is_none() {
-            return Err(ConfError::Whole(format!(
-                "{}, for \"phantom_token on\" in {line}",
-                ChallengeError::Empty
-            )));
+        let is_left_out =
+            |realm: &&Placed<Text>| matches!(&realm.value, Text::Fixed(realm) if realm.is_empty());
+        if let Some(realm) = self.realm.placed().filter(is_left_out)
+            && scope.is_empty()
+            && resource_metadata.is_none()
+        {
+            return Err(ConfError::at(
+                &realm.line,
+                format_args!(
+                    "\"phantom_token_realm\" is empty: {}, {location}",
+                    ChallengeError::Empty
+                ),
+            ));
         }
         Ok(Challenge { realm, scope, resource_metadata })
     }
 }
 
 pub(super) const COMMANDS: &[Command<Settings>] = &[
-    Command::new(c"phantom_token_realm", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
+    Command::new(c"phantom_token_realm", MSL | NGX_CONF_TAKE1, "STRING", |cf, settings, args| {
         let realm = text(cf, args[0], challenge::check_realm)?;
         settings.realm.set(cf, realm)
     }),
-    Command::new(c"phantom_token_resource_metadata", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        let url = text(cf, args[0], challenge::check_resource_metadata)?;
-        settings.resource_metadata.set(cf, url)
-    }),
+    Command::new(
+        c"phantom_token_resource_metadata",
+        MSL | NGX_CONF_TAKE1,
+        "URL",
+        |cf, settings, args| {
+            let url = text(cf, args[0], challenge::check_resource_metadata)?;
+            settings.resource_metadata.set(cf, url)
+        },
+    ),
 ];
 
 /// Checks what no request changes.
@@ -74,6 +90,6 @@ fn text(
     if directive::holds_variable(arg) {
         return Ok(Text::Made(cf.complex_value(arg)?));
     }
-    check(arg).map_err(|error| invalid(arg, error))?;
+    check(arg).map_err(|error| invalid(arg, format_args!("write another: {error}")))?;
     Ok(Text::Fixed(Rc::new(arg.to_vec())))
 }

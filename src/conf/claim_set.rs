@@ -20,10 +20,12 @@ impl ClaimSet {
     /// What to say where something else has a variable of that name.
     pub(crate) fn taken(&self) -> ConfError {
         let name = String::from_utf8_lossy(&self.variable);
-        ConfError::Whole(format!(
-            "\"phantom_token_claim_set\" sets the variable \"${name}\", which NGINX or another directive defines: write another name, in {}",
-            self.line
-        ))
+        ConfError::at(
+            &self.line,
+            format_args!(
+                "\"phantom_token_claim_set\" sets the variable \"${name}\", which NGINX or another directive defines: write another name"
+            ),
+        )
     }
 }
 
@@ -33,8 +35,12 @@ pub(crate) struct Main {
     pub(crate) all: Vec<ClaimSet>,
 }
 
-pub(super) const MAIN_COMMANDS: &[Command<Main>] =
-    &[Command::new(c"phantom_token_claim_set", M | NGX_CONF_2MORE, claim_set)];
+pub(super) const MAIN_COMMANDS: &[Command<Main>] = &[Command::new(
+    c"phantom_token_claim_set",
+    M | NGX_CONF_2MORE,
+    "$variable NAME ... [has=VALUE]",
+    claim_set,
+)];
 
 fn claim_set(cf: &mut Cf<'_>, main: &mut Main, args: Args<'_>) -> Result<(), ConfError> {
     let variable = directive::variable_name(args[0])

@@ -23,7 +23,9 @@ impl Settings {
     }
 }
 
-pub(super) const COMMANDS: &[Command<Settings>] =
-    &[Command::new(c"phantom_token_clock_skew", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        settings.skew.set(cf, time_secs(args[0])?)
-    })];
+pub(super) const COMMANDS: &[Command<Settings>] = &[Command::new(
+    c"phantom_token_clock_skew",
+    MSL | NGX_CONF_TAKE1,
+    "TIME",
+    |cf, settings, args| settings.skew.set(cf, time_secs(args[0])?),
+)];

@@ -56,9 +56,9 @@ pub(super) fn warn_of_clients(cf: &mut Cf<'_>, name: &str, arg: &[u8], verb: &st
 }
 
 fn warn(cf: &mut Cf<'_>, name: &str, arg: &[u8], doubt: &str) {
-    let (value, line) = (String::from_utf8_lossy(arg), cf.line());
-    cf.warn_once(format!(
-        "\"{name}\" has a doubtful value \"{value}\": {doubt}; derive the condition with map, in {line}"
+    let value = String::from_utf8_lossy(arg);
+    cf.warn_here(format_args!(
+        "\"{name}\" has a doubtful value \"{value}\": {doubt}; derive the condition with map"
     ));
 }
 

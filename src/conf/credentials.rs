@@ -107,14 +107,16 @@ impl Credentials {
         let by_key = auth == ClientAuth::PrivateKeyJwt;
         match (assertion.key_place(), settings.secret_place()) {
             (_, Some(line)) if by_key => {
-                return Err(ConfError::Whole(format!(
-                    "\"phantom_token_client_secret\" is not sent by phantom_token_client_auth private_key_jwt: keep one of phantom_token_client_secret and phantom_token_client_key, in {line}"
-                )));
+                return Err(ConfError::at(
+                    line,
+                    "\"phantom_token_client_secret\" is not sent by phantom_token_client_auth private_key_jwt: keep one of phantom_token_client_secret and phantom_token_client_key",
+                ));
             }
             (Some(line), _) if !by_key => {
-                return Err(ConfError::Whole(format!(
-                    "\"phantom_token_client_key\" signs for phantom_token_client_auth private_key_jwt alone: write that, or leave the key out, in {line}"
-                )));
+                return Err(ConfError::at(
+                    line,
+                    "\"phantom_token_client_key\" signs for phantom_token_client_auth private_key_jwt alone: write that, or leave the key out",
+                ));
             }
             _ => {}
         }
@@ -155,7 +157,9 @@ impl Credentials {
             (ClientAuth::BasicRaw, Some(secret)) => {
                 hints.raw = form::encoding_changes(&id, &secret.bytes);
                 basic = Some(form::basic_raw(&id, &secret.bytes).map_err(|error| {
-                    ConfError::Whole(format!("\"phantom_token_client_id\": {error}, {place}"))
+                    ConfError::Whole(format!(
+                        "\"phantom_token_client_id\" does not do for phantom_token_client_auth basic_raw: {error}; write phantom_token_client_auth basic, or post, {place}"
+                    ))
                 })?);
             }
             _ => {}
@@ -207,20 +211,29 @@ impl Credentials {
 }
 
 pub(super) const COMMANDS: &[Command<Settings>] = &[
-    Command::new(c"phantom_token_client_id", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        check(cf, "phantom_token_client_id", args[0])?;
-        if directive::seems_variable(args[0]) {
-            let (id, line) = (String::from_utf8_lossy(args[0]), cf.line());
-            let message = format!(
-                "\"phantom_token_client_id\" takes no variables: \"{id}\" is sent as it stands, in {line}"
-            );
-            cf.warn_once(message);
-        }
-        settings.id.set(cf, Rc::new(args[0].to_vec()))
-    }),
-    Command::new(c"phantom_token_client_secret", MSL | NGX_CONF_TAKE1, secret),
-    Command::new(c"phantom_token_client_secret_file", MSL | NGX_CONF_TAKE1, secret_file),
-    Command::new(c"phantom_token_client_auth", MSL | NGX_CONF_TAKE1234, client_auth),
+    Command::new(
+        c"phantom_token_client_id",
+        MSL | NGX_CONF_TAKE1,
+        "STRING",
+        |cf, settings, args| {
+            check(cf, "phantom_token_client_id", args[0])?;
+            if directive::seems_variable(args[0]) {
+                let id = String::from_utf8_lossy(args[0]);
+                cf.warn_here(format_args!(
+                "\"phantom_token_client_id\" takes no variables: \"{id}\" is sent as it stands; write the value itself"
+            ));
+            }
+            settings.id.set(cf, Rc::new(args[0].to_vec()))
+        },
+    ),
+    Command::new(c"phantom_token_client_secret", MSL | NGX_CONF_TAKE1, "STRING", secret),
+    Command::new(c"phantom_token_client_secret_file", MSL | NGX_CONF_TAKE1, "PATH", secret_file),
+    Command::new(
+        c"phantom_token_client_auth",
+        MSL | NGX_CONF_TAKE1234,
+        "basic | basic_raw | post | none",
+        client_auth,
+    ),
 ];
 
 /// `WAY`, and behind those that sign what they sign.
@@ -234,7 +247,7 @@ fn client_auth(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Resu
     }
     let auth = choose(args[0], ways)?;
     if !auth.signs() && args.len() > 1 {
-        return Err(ConfError::Arguments);
+        return Err(invalid(args[1], "parameters go with the ways that sign; leave it out"));
     }
     settings.auth.set(cf, auth)?;
     settings.terms.set(cf, Rc::new(Terms::read(&args[1..])?))
@@ -243,15 +256,16 @@ fn client_auth(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Resu
 /// Checks an id or a secret as it is written.
 fn check(cf: &mut Cf<'_>, directive: &str, value: &[u8]) -> Result<(), ConfError> {
     credential::check(value).map_err(|error| match error {
-        Error::Empty => ConfError::directive("has an empty value"),
+        Error::Empty => ConfError::directive(
+            "has an empty value: write it as the authorization server shows it",
+        ),
         _ => ConfError::Directive(format!(
             "has a value that {error}: write it as the authorization server shows it"
         )),
     })?;
     if value.ends_with(b" ") {
-        let line = cf.line();
-        cf.warn_once(format!(
-            "\"{directive}\" ends in a blank, which is taken for a part of it, in {line}"
+        cf.warn_here(format_args!(
+            "\"{directive}\" ends in a blank, which is taken for a part of it: leave it out if it is none"
         ));
     }
     Ok(())
@@ -282,8 +296,8 @@ pub(super) fn read_secret_file(
         ))
     })?;
     if bytes.ends_with(b" ") {
-        cf.warn_once(format!(
-            "the secret file \"{path}\" ends in a blank, which is taken for a part of the secret"
+        cf.warn_here(format_args!(
+            "the secret file \"{path}\" ends in a blank, which is taken for a part of the secret: leave it out if it is none"
         ));
     }
     Ok(bytes)

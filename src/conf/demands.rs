@@ -79,9 +79,8 @@ impl Settings {
             Forward::Mint => "mint",
         };
         if self.kind.or(Accepts::default()) == Accepts::Access && !extras.names_kind() {
-            cf.notice_once(format!(
-                "\"phantom_token_forward {word}\" without phantom_token_token_type_hint and \"phantom_token_kind declared\": where the server calls refresh tokens, ID tokens or unused codes active too, they pass; write \"phantom_token_token_type_hint access_token\" for servers that then look for access tokens alone (Glewlwyd, Canaille, better-auth), \"phantom_token_kind declared\" for those that name the kind of access tokens (Spring, oidc-provider, MITREid Connect, Hydra, Keycloak), in {}",
-                forward.line
+            cf.notice_at(&forward.line, format_args!(
+                "\"phantom_token_forward {word}\" without phantom_token_token_type_hint and \"phantom_token_kind declared\": where the server calls refresh tokens, ID tokens or unused codes active too, they pass; write \"phantom_token_token_type_hint access_token\" for servers that then look for access tokens alone (Glewlwyd, Canaille, better-auth), \"phantom_token_kind declared\" for those that name the kind of access tokens (Spring, oidc-provider, MITREid Connect, Hydra, Keycloak)"
             ));
         }
     }
@@ -97,55 +96,98 @@ impl Cf<'_> {
     ) {
         let lost = lost.join(&b' ');
         let lost = String::from_utf8_lossy(&lost);
-        self.warn_once(format!(
-            "\"{directive}\" replaces that of {outer}, and \"{lost}\" is not demanded here: repeat it if it shall be, in {own}"
-        ));
+        self.warn_at(
+            own,
+            format_args!(
+                "\"{directive}\" replaces that of {outer}, and \"{lost}\" is not demanded here: repeat it if it shall be"
+            ),
+        );
     }
 }
 
 pub(super) const COMMANDS: &[Command<Settings>] = &[
-    Command::new(c"phantom_token_scope", MSL | IF | NGX_CONF_1MORE, scope::scope),
-    Command::new(c"phantom_token_require", MSL | IF | NGX_CONF_1MORE, require::require),
-    Command::new(c"phantom_token_bound_tokens", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        let bound =
-            choose(args[0], &[("reject", BoundTokens::Reject), ("pass", BoundTokens::Pass)])?;
-        settings.bound_tokens.set(cf, bound)?;
-        if bound == BoundTokens::Reject {
-            settings.noted.note(cf, "phantom_token_bound_tokens", UNUSED);
-        }
-        Ok(())
-    }),
-    Command::new(c"phantom_token_kind", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        let kinds = choose(
-            args[0],
-            &[("access", Accepts::Access), ("declared", Accepts::Declared), ("any", Accepts::Any)],
-        )?;
-        settings.kind.set(cf, kinds)?;
-        if kinds != Accepts::Any {
-            settings.noted.note(cf, "phantom_token_kind", UNUSED);
-        }
-        Ok(())
-    }),
-    Command::new(c"phantom_token_audience", MSL | NGX_CONF_1MORE, |cf, settings, args| {
-        let audiences = args.iter().map(|arg| claim_value(arg, "aud")).collect::<Result<_, _>>()?;
-        settings.audience.set(cf, audiences)?;
-        settings.noted.note(cf, "phantom_token_audience", UNUSED);
-        Ok(())
-    }),
-    Command::new(c"phantom_token_step_up", MSL | IF | NGX_CONF_1MORE, |cf, settings, args| {
-        let step_up = StepUp::read(args)?;
-        let is_on = step_up.is_some();
-        settings.step_up.set(cf, step_up)?;
-        if is_on {
-            settings.noted.note(cf, "phantom_token_step_up", UNUSED);
-        }
-        Ok(())
-    }),
-    Command::new(c"phantom_token_forward", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        let forward = choose(
-            args[0],
-            &[("jwt", Forward::Jwt), ("none", Forward::None), ("mint", Forward::Mint)],
-        )?;
-        settings.forward.set(cf, forward)
-    }),
+    Command::new(
+        c"phantom_token_scope",
+        MSL | IF | NGX_CONF_1MORE,
+        "VALUE ... [match=all | any]",
+        scope::scope,
+    ),
+    Command::new(
+        c"phantom_token_require",
+        MSL | IF | NGX_CONF_1MORE,
+        "STRING ... [error=401 | 403]",
+        require::require,
+    ),
+    Command::new(
+        c"phantom_token_bound_tokens",
+        MSL | NGX_CONF_TAKE1,
+        "reject | pass",
+        |cf, settings, args| {
+            let bound =
+                choose(args[0], &[("reject", BoundTokens::Reject), ("pass", BoundTokens::Pass)])?;
+            settings.bound_tokens.set(cf, bound)?;
+            if bound == BoundTokens::Reject {
+                settings.noted.note(cf, "phantom_token_bound_tokens", UNUSED);
+            }
+            Ok(())
+        },
+    ),
+    Command::new(
+        c"phantom_token_kind",
+        MSL | NGX_CONF_TAKE1,
+        "access | declared | any",
+        |cf, settings, args| {
+            let kinds = choose(
+                args[0],
+                &[
+                    ("access", Accepts::Access),
+                    ("declared", Accepts::Declared),
+                    ("any", Accepts::Any),
+                ],
+            )?;
+            settings.kind.set(cf, kinds)?;
+            if kinds != Accepts::Any {
+                settings.noted.note(cf, "phantom_token_kind", UNUSED);
+            }
+            Ok(())
+        },
+    ),
+    Command::new(
+        c"phantom_token_audience",
+        MSL | NGX_CONF_1MORE,
+        "STRING ...",
+        |cf, settings, args| {
+            let audiences =
+                args.iter().map(|arg| claim_value(arg, "aud")).collect::<Result<_, _>>()?;
+            settings.audience.set(cf, audiences)?;
+            settings.noted.note(cf, "phantom_token_audience", UNUSED);
+            Ok(())
+        },
+    ),
+    Command::new(
+        c"phantom_token_step_up",
+        MSL | IF | NGX_CONF_1MORE,
+        "off | [ACR ...] [max_age=TIME]",
+        |cf, settings, args| {
+            let step_up = StepUp::read(args)?;
+            let is_on = step_up.is_some();
+            settings.step_up.set(cf, step_up)?;
+            if is_on {
+                settings.noted.note(cf, "phantom_token_step_up", UNUSED);
+            }
+            Ok(())
+        },
+    ),
+    Command::new(
+        c"phantom_token_forward",
+        MSL | NGX_CONF_TAKE1,
+        "jwt | none | mint",
+        |cf, settings, args| {
+            let forward = choose(
+                args[0],
+                &[("jwt", Forward::Jwt), ("none", Forward::None), ("mint", Forward::Mint)],
+            )?;
+            settings.forward.set(cf, forward)
+        },
+    ),
 ];

@@ -4,16 +4,18 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use phantom_token_engine::client::{Connections, Endpoint};
+use phantom_token_engine::client::{Connections, Endpoint, EndpointError};
 use phantom_token_engine::directive;
 use phantom_token_engine::pace::Pace;
 use phantom_token_engine::shared::endpoint::EndpointId;
 use phantom_token_engine::shared::health::Limits;
 use phantom_token_engine::shared::state::State;
 
-use crate::conf::settings::{MSL, Place, Repeated, inherit, no_variables, positive_time_ms, text};
+use crate::conf::settings::{
+    MSL, Place, Placed, Repeated, inherit, no_variables, positive_time_ms, text,
+};
 use crate::nginx::command::{Args, Command};
-use crate::nginx::parser::{Cf, ConfError, ConfigLine, number};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid, number};
 use crate::nginx::sys::*;
 
 #[derive(Clone, Default, PartialEq)]
@@ -38,7 +40,50 @@ impl PartialEq for Named {
     }
 }
 
+impl Placed<Named> {
+    /// What `nginx -t` accepts, with a warning. `unverified` is where certificates are said not to be
+    /// verified.
+    fn warn_of_doubts(&self, cf: &mut Cf<'_>, unverified: Option<&ConfigLine>, timeout_ms: u64) {
+        let Named { endpoint, limits, .. } = &self.value;
+        let label = endpoint.label();
+        if !endpoint.is_https() && !endpoint.is_loopback() {
+            cf.warn_at(
+                &self.line,
+                format_args!(
+                    "tokens and credentials go to \"{label}\" unencrypted: use https in \"phantom_token_introspection_endpoint\" (RFC 7662, section 4)"
+                ),
+            );
+        }
+        if let Some(line) = unverified.filter(|_| endpoint.is_https()) {
+            cf.warn_at(
+                line,
+                format_args!(
+                    "\"phantom_token_ssl_verify off\": whoever answers for \"{label}\" is believed; use phantom_token_ssl_trusted_certificate"
+                ),
+            );
+        }
+        if limits.fail_timeout_ms < timeout_ms && limits.max_fails > 0 {
+            cf.warn_at(
+                &self.line,
+                format_args!(
+                    "fail_timeout of \"{label}\" is below phantom_token_timeout: time-outs in a row may never count as one row; write a longer one in \"phantom_token_introspection_endpoint\""
+                ),
+            );
+        }
+    }
+}
+
 impl Settings {
+    /// What `nginx -t` accepts, with a warning.
+    pub(super) fn warn_of_doubts(
+        &self,
+        cf: &mut Cf<'_>,
+        unverified: Option<&ConfigLine>,
+        timeout_ms: u64,
+    ) {
+        self.endpoints.placed().for_each(|named| named.warn_of_doubts(cf, unverified, timeout_ms));
+    }
+
     pub(super) fn inherit(&mut self, outer: &Self) {
         inherit!(self from outer: endpoints);
     }
@@ -76,7 +121,7 @@ impl Settings {
         }
         if written.iter().all(|named| named.backup) {
             return Err(ConfError::Whole(format!(
-                "\"phantom_token_introspection_endpoint\" names nothing but backups {place}: take \"backup\" from one"
+                "\"phantom_token_introspection_endpoint\" names nothing but backups {place}: leave \"backup\" out in one"
             )));
         }
         Ok(written)
@@ -174,30 +219,14 @@ impl PolicyEndpoint {
     pub(super) fn place(&self) -> [String; 2] {
         [self.endpoint.label().to_owned(), self.endpoint.connect().unwrap_or_default()]
     }
-
-    /// What `nginx -t` accepts, with a warning.
-    pub(super) fn warn_of_doubts(&self, cf: &mut Cf<'_>, verify: bool, timeout_ms: u64) {
-        let label = self.endpoint.label();
-        if !self.endpoint.is_https() && !self.endpoint.is_loopback() {
-            cf.warn_once(format!(
-                "tokens and credentials go to \"{label}\" unencrypted: use https (RFC 7662, section 4)"
-            ));
-        }
-        if self.endpoint.is_https() && !verify {
-            cf.warn_once(format!(
-                "\"phantom_token_ssl_verify off\": whoever answers for \"{label}\" is believed; use phantom_token_ssl_trusted_certificate"
-            ));
-        }
-        if self.limits.fail_timeout_ms < timeout_ms && self.limits.max_fails > 0 {
-            cf.warn_once(format!(
-                "fail_timeout of \"{label}\" is below phantom_token_timeout: time-outs in a row may never count as one row"
-            ));
-        }
-    }
 }
 
-pub(super) const COMMANDS: &[Command<Settings>] =
-    &[Command::new(c"phantom_token_introspection_endpoint", MSL | NGX_CONF_1MORE, endpoint)];
+pub(super) const COMMANDS: &[Command<Settings>] = &[Command::new(
+    c"phantom_token_introspection_endpoint",
+    MSL | NGX_CONF_1MORE,
+    "URL [max_fails=NUMBER] [fail_timeout=TIME] [backup] [connect=HOST:PORT]",
+    endpoint,
+)];
 
 fn endpoint(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
     args.iter().try_for_each(|arg| no_variables(arg))?;
@@ -222,8 +251,12 @@ fn endpoint(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<
         }
     }
 
-    let endpoint =
-        Endpoint::parse(url, connect).map_err(|error| ConfError::Directive(error.to_string()))?;
+    let endpoint = Endpoint::parse(url, connect).map_err(|error| match error {
+        EndpointError::Connect => invalid(connect.unwrap_or_default().as_bytes(), error),
+        // Whose secret stands in it must not be shown.
+        _ if url.contains('@') => ConfError::Directive(format!("has an invalid value: {error}")),
+        _ => invalid(args[0], error),
+    })?;
     let mut identity = url.as_bytes().to_vec();
     identity.push(0);
     identity.extend_from_slice(connect.unwrap_or_default().as_bytes());

@@ -1,13 +1,15 @@
 //! Files the configuration names: certificates, keys, secrets. All are read while the
 //! configuration is, as the user NGINX starts as.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::rc::Rc;
 
+use phantom_token_engine::directive;
 use phantom_token_engine::jose::key::{self, Key, KeyError};
 use zeroize::Zeroizing;
 
+use crate::conf::settings::nonempty;
 use crate::nginx::parser::{Cf, ConfError};
 
 /// The longest PEM file read, in bytes: a whole system's root store has a few hundred kilobytes.
@@ -26,7 +28,7 @@ pub(crate) struct PemFile {
 impl PemFile {
     /// The file at `path`, read once for all directives that name it.
     pub(crate) fn read(cf: &mut Cf<'_>, path: &[u8]) -> Result<Rc<Self>, ConfError> {
-        let path = cf.full_name(path)?;
+        let path = full_name(cf, path)?;
         if let Some(known) = cf.main_conf().pem_files.iter().find(|known| known.path == path) {
             return Ok(known.clone());
         }
@@ -35,6 +37,12 @@ impl PemFile {
         cf.main_conf().pem_files.push(file.clone());
         Ok(file)
     }
+}
+
+/// The path of a file that a directive names, as NGINX reads it.
+pub(super) fn full_name(cf: &mut Cf<'_>, path: &[u8]) -> Result<String, ConfError> {
+    nonempty(path)?;
+    cf.full_name(path)
 }
 
 /// The key in the file at `path`, private or public, read once for all directives that name it. Warns
@@ -46,7 +54,7 @@ pub(crate) fn key(cf: &mut Cf<'_>, path: &str) -> Result<Key, ConfError> {
     let bytes = read(path, MAX_KEY_FILE)?;
     let key = key::read(&bytes).map_err(|error| unfit_key(path, error))?;
     if matches!(key, Key::Private(_)) && is_readable_by_all(path) {
-        cf.warn_once(key_is_readable(path));
+        cf.warn_here(key_is_readable(path));
     }
     cf.main_conf().keys.push((path.to_owned(), key.clone()));
     Ok(key)
@@ -65,7 +73,7 @@ pub(crate) fn read_key(
 ) -> Result<Zeroizing<Vec<u8>>, ConfError> {
     let bytes = read(path, most)?;
     if is_readable_by_all(path) {
-        cf.warn_once(key_is_readable(path));
+        cf.warn_here(key_is_readable(path));
     }
     Ok(bytes)
 }
@@ -82,7 +90,7 @@ pub(crate) fn read_secret(
 ) -> Result<Zeroizing<Vec<u8>>, ConfError> {
     let bytes = read(path, most)?;
     if is_readable_by_all(path) {
-        cf.warn_once(format!("the secret file \"{path}\" is readable by all: chmod o-r it"));
+        cf.warn_here(format_args!("the secret file \"{path}\" is readable by all: chmod o-r it"));
     }
     Ok(bytes)
 }
@@ -93,7 +101,20 @@ fn is_readable_by_all(path: &str) -> bool {
 
 fn read(path: &str, most: usize) -> Result<Zeroizing<Vec<u8>>, ConfError> {
     let failed = |error: std::io::Error| {
-        ConfError::Directive(format!("names a file that cannot be read \"{path}\": {error}"))
+        let write = match error.kind() {
+            ErrorKind::NotFound if directive::seems_variable(path.as_bytes()) => {
+                "it takes no variables; write the path itself"
+            }
+            ErrorKind::NotFound => {
+                "write a path that is there; it begins beside nginx.conf or with /"
+            }
+            ErrorKind::PermissionDenied => "let whoever starts NGINX read it, or write another",
+            ErrorKind::IsADirectory => "write the path of a file in it",
+            _ => "write the path of a file that can be",
+        };
+        ConfError::Directive(format!(
+            "names a file that cannot be read \"{path}\": {error}: {write}"
+        ))
     };
     let file = std::fs::File::open(path).map_err(failed)?;
     // Room for all of it at once: a grown vector would leave copies behind that nobody wipes.
@@ -101,7 +122,9 @@ fn read(path: &str, most: usize) -> Result<Zeroizing<Vec<u8>>, ConfError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + 2));
     file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > most {
-        return Err(ConfError::Directive(format!("names a file over {most} bytes \"{path}\"")));
+        return Err(ConfError::Directive(format!(
+            "names a file over {most} bytes \"{path}\": write the path of another"
+        )));
     }
     Ok(bytes)
 }

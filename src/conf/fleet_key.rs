@@ -7,7 +7,7 @@ use phantom_token_engine::token::key::HashKey;
 use zeroize::Zeroizing;
 
 use crate::conf::files;
-use crate::conf::settings::{M, nonempty};
+use crate::conf::settings::M;
 use crate::nginx::command::Command;
 use crate::nginx::parser::ConfError;
 use crate::nginx::sys::*;
@@ -60,7 +60,7 @@ impl Main {
                 "names a file under {MIN_LEN} bytes \"{}\": write the key of \"openssl rand -base64 32\" into it, the same on all gateways",
                 path(nth)
             )),
-            KeyError::None => ConfError::directive("names no key"),
+            KeyError::None => ConfError::directive("names no key: write the path of its file"),
         })?;
         self.keys = Some(Arc::new(keys));
         Ok(())
@@ -68,9 +68,8 @@ impl Main {
 }
 
 pub(super) const COMMANDS: &[Command<Main>] =
-    &[Command::new(c"phantom_token_key_file", M | NGX_CONF_TAKE1, |cf, main, args| {
-        nonempty(args[0])?;
-        let path = cf.full_name(args[0])?;
+    &[Command::new(c"phantom_token_key_file", M | NGX_CONF_TAKE1, "FILE", |cf, main, args| {
+        let path = files::full_name(cf, args[0])?;
         let bytes = files::read_key(cf, &path, MAX_FILE)?;
         main.add(path, bytes)
     })];

@@ -82,9 +82,8 @@ impl Introspection {
         let calls = Calls { alone, provider, credentials: &credentials, tls: &tls };
         let endpoints =
             endpoints::in_order(&written).map(|named| calls.endpoint(cf, named)).collect();
-        for endpoint in &endpoints {
-            PolicyEndpoint::warn_of_doubts(endpoint, cf, tls.verify, server.calls.timeout_ms());
-        }
+        let unverified = server.tls.verify_place().filter(|_| !tls.verify);
+        server.endpoints.warn_of_doubts(cf, unverified, server.calls.timeout_ms());
         let client = parts(&[&credentials.id, tls.certificate.as_bytes()]);
         // Of extra headers and parameters which are which, and which are part of the cache key.
         let [headers, params] = [&extras.headers, &extras.params]

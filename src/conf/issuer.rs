@@ -22,8 +22,12 @@ impl Settings {
     }
 }
 
-pub(super) const COMMANDS: &[Command<Settings>] =
-    &[Command::new(c"phantom_token_issuer", MSL | NGX_CONF_1MORE, |cf, settings, args| {
+pub(super) const COMMANDS: &[Command<Settings>] = &[Command::new(
+    c"phantom_token_issuer",
+    MSL | NGX_CONF_1MORE,
+    "STRING ...",
+    |cf, settings, args| {
         let issuers = args.iter().map(|arg| claim_value(arg, "iss")).collect::<Result<_, _>>()?;
         settings.issuers.set(cf, issuers)
-    })];
+    },
+)];

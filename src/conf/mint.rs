@@ -16,7 +16,8 @@ use crate::conf::cache::CacheTimes;
 use crate::conf::files;
 use crate::conf::noted::Noted;
 use crate::conf::settings::{
-    MSL, Place, Repeated, Setting, inherit, no_variables, nonempty, parts, positive_time_secs, text,
+    Location, MSL, Place, Repeated, Setting, inherit, no_variables, nonempty, parts,
+    positive_time_secs, text,
 };
 use crate::nginx::command::Command;
 use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
@@ -91,23 +92,27 @@ pub(crate) struct Mint {
 }
 
 impl Mint {
-    /// Checks what the location at `line` mints, and prepares it.
+    /// Checks what a location mints, and prepares it.
     pub(super) fn of(
         cf: &mut Cf<'_>,
         settings: &Settings,
         times: &CacheTimes,
-        line: &ConfigLine,
+        location: &Location,
     ) -> Result<Self, ConfError> {
-        let place = &Place::Location(line.clone());
+        let place = &Place::Location(location.clone());
         if !settings.keys.is_set() {
             let write = "write the file of the key that signs, of \"openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256\"";
             return Err(ConfError::missing(KEY, place, write));
         }
         let signing = settings.keys.placed().find_map(|file| Some((file.value.signing()?, file)));
         let Some((key, file)) = signing else {
-            return Err(ConfError::Whole(format!(
-                "\"{KEY}\" names public keys alone {place}: name the private key that signs"
-            )));
+            let first = settings.keys.placed().next().map_or(&location.on, |file| &file.line);
+            return Err(ConfError::at(
+                first,
+                format_args!(
+                    "\"{KEY}\" names public keys alone {place}: write the file of the private key that signs"
+                ),
+            ));
         };
         let issuer = settings.issuer.placed().ok_or_else(|| {
             ConfError::missing(
@@ -122,10 +127,12 @@ impl Mint {
         cf.check_own_issuer(&issuer.value, &issuer.line)?;
         cf.main_conf().mint.signers.push((mint::signer(&key.thumbprint()), file.line.clone()));
         if key.algorithm().kind() == KeyKind::Rsa {
-            cf.notice_once(format!(
-                "\"{KEY}\" signs with RSA: it takes 0.4 ms of a pool thread for each new token, and longer with more than 2048 bits; P-256 takes 0.015, in {}",
-                file.line
-            ));
+            cf.notice_at(
+                &file.line,
+                format_args!(
+                    "\"{KEY}\" signs with RSA: it takes 0.4 ms of a pool thread for each new token, and longer with more than 2048 bits; P-256 takes 0.015"
+                ),
+            );
         }
         settings.noted.put_in_force(|_| true);
 
@@ -180,9 +187,12 @@ impl KeySet {
         line: &ConfigLine,
     ) -> Result<Self, ConfError> {
         if !settings.keys.is_set() {
-            return Err(ConfError::Whole(format!(
-                "\"phantom_token_publish_jwks\" has no key to publish: write {KEY} in this location or around it, in {line}"
-            )));
+            return Err(ConfError::at(
+                line,
+                format_args!(
+                    "\"phantom_token_publish_jwks\" has no key to publish: write {KEY} in this location or around it"
+                ),
+            ));
         }
         settings.noted.put_in_force(|directive| directive == KEY);
         let signers = settings.public_keys().map(|key| mint::signer(&key.thumbprint()));
@@ -210,10 +220,13 @@ impl Cf<'_> {
         });
         match own.next() {
             None => Ok(()),
-            Some(provider) => Err(ConfError::Whole(format!(
-                "\"{ISSUER}\" is the issuer of \"phantom_token_provider {}\", whose tokens others sign: write the gateway's own URL, in {line}",
-                provider.name
-            ))),
+            Some(provider) => Err(ConfError::at(
+                line,
+                format_args!(
+                    "\"{ISSUER}\" is the issuer of \"phantom_token_provider {}\", whose tokens others sign: write the gateway's own URL",
+                    provider.name
+                ),
+            )),
         }
     }
 
@@ -221,17 +234,19 @@ impl Cf<'_> {
     pub(crate) fn warn_of_unpublished_keys(&mut self) {
         let Main { signers, published } = std::mem::take(&mut self.main_conf().mint);
         for (_, line) in signers.iter().filter(|(signer, _)| !published.contains(signer)) {
-            self.warn_once(format!(
-                "\"{KEY}\" signs with a key that no location publishes: write phantom_token_publish_jwks in a location from which APIs fetch it, in {line}"
-            ));
+            self.warn_at(
+                line,
+                format_args!(
+                    "\"{KEY}\" signs with a key that no location publishes: write phantom_token_publish_jwks in a location from which APIs fetch it"
+                ),
+            );
         }
     }
 }
 
 pub(super) const COMMANDS: &[Command<Settings>] = &[
-    Command::new(c"phantom_token_mint_key", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        nonempty(args[0])?;
-        let path = cf.full_name(args[0])?;
+    Command::new(c"phantom_token_mint_key", MSL | NGX_CONF_TAKE1, "FILE", |cf, settings, args| {
+        let path = files::full_name(cf, args[0])?;
         let key = files::key(cf, &path)?;
         let file = Rc::new(KeyFile { path, key });
         let same = |known: &&Rc<KeyFile>| known.public().kid() == file.public().kid();
@@ -245,38 +260,58 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         settings.noted.note(cf, KEY, UNUSED);
         Ok(())
     }),
-    Command::new(c"phantom_token_mint_issuer", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        settings.issuer.set(cf, own_name(args[0])?.into())?;
-        settings.noted.note(cf, ISSUER, UNUSED);
-        Ok(())
-    }),
-    Command::new(c"phantom_token_mint_audience", MSL | NGX_CONF_1MORE, |cf, settings, args| {
-        let names = args.iter().map(|arg| Ok(own_name(arg)?.to_owned()));
-        let names = names.collect::<Result<Vec<String>, ConfError>>()?;
-        if let Some((nth, name)) =
-            names.iter().enumerate().find(|(nth, name)| names[..*nth].contains(name))
-        {
-            return Err(invalid(args[nth], format_args!("write \"{name}\" once")));
-        }
-        settings.audience.set(cf, names.into())?;
-        settings.noted.note(cf, AUDIENCE, UNUSED);
-        Ok(())
-    }),
-    Command::new(c"phantom_token_mint_claims", MSL | NGX_CONF_1MORE, |cf, settings, args| {
-        let mut claims = Claims::none();
-        for arg in args {
-            no_variables(arg)?;
-            claims.add(arg).map_err(|error| invalid(arg, error))?;
-        }
-        settings.claims.set(cf, Rc::new(claims))?;
-        settings.noted.note(cf, CLAIMS, UNUSED);
-        Ok(())
-    }),
-    Command::new(c"phantom_token_mint_valid", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        settings.valid.set(cf, positive_time_secs(args[0])?)?;
-        settings.noted.note(cf, VALID, UNUSED);
-        Ok(())
-    }),
+    Command::new(
+        c"phantom_token_mint_issuer",
+        MSL | NGX_CONF_TAKE1,
+        "STRING",
+        |cf, settings, args| {
+            settings.issuer.set(cf, own_name(args[0])?.into())?;
+            settings.noted.note(cf, ISSUER, UNUSED);
+            Ok(())
+        },
+    ),
+    Command::new(
+        c"phantom_token_mint_audience",
+        MSL | NGX_CONF_1MORE,
+        "STRING ...",
+        |cf, settings, args| {
+            let names = args.iter().map(|arg| Ok(own_name(arg)?.to_owned()));
+            let names = names.collect::<Result<Vec<String>, ConfError>>()?;
+            if let Some((nth, name)) =
+                names.iter().enumerate().find(|(nth, name)| names[..*nth].contains(name))
+            {
+                return Err(invalid(args[nth], format_args!("write \"{name}\" once")));
+            }
+            settings.audience.set(cf, names.into())?;
+            settings.noted.note(cf, AUDIENCE, UNUSED);
+            Ok(())
+        },
+    ),
+    Command::new(
+        c"phantom_token_mint_claims",
+        MSL | NGX_CONF_1MORE,
+        "NAME[=FROM] ...",
+        |cf, settings, args| {
+            let mut claims = Claims::none();
+            for arg in args {
+                no_variables(arg)?;
+                claims.add(arg).map_err(|error| invalid(arg, error))?;
+            }
+            settings.claims.set(cf, Rc::new(claims))?;
+            settings.noted.note(cf, CLAIMS, UNUSED);
+            Ok(())
+        },
+    ),
+    Command::new(
+        c"phantom_token_mint_valid",
+        MSL | NGX_CONF_TAKE1,
+        "TIME",
+        |cf, settings, args| {
+            settings.valid.set(cf, positive_time_secs(args[0])?)?;
+            settings.noted.note(cf, VALID, UNUSED);
+            Ok(())
+        },
+    ),
 ];
 
 /// A name of the gateway's or an API's, as JWTs have it.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::conf::endpoints;
 use crate::conf::introspection::Server;
-use crate::conf::settings::Place;
+use crate::conf::settings::{Location, Place};
 use crate::nginx::parser::{Cf, ConfigLine};
 
 /// What belongs to one server.
@@ -41,8 +41,8 @@ impl WrittenFor {
     }
 
     /// Warns of what was written for other servers than those it is used for.
-    pub(super) fn warn(&self, cf: &mut Cf<'_>, server: &Rc<Server>, place: &ConfigLine) {
-        let place = Place::Location(place.clone());
+    pub(super) fn warn(&self, cf: &mut Cf<'_>, server: &Rc<Server>, location: &Location) {
+        let place = Place::Location(location.clone());
         for (nth, (written_for, line)) in self.0.iter().zip(places(server)).enumerate() {
             let (Some(written_for), Some(line)) = (written_for, line) else { continue };
             // A secret goes wherever it is sent, and TLS settings where there is TLS.
@@ -51,10 +51,13 @@ impl WrittenFor {
             let Some((other, other_line)) = server.endpoints.foreign_to(written_for, counts) else {
                 continue;
             };
-            cf.warn_once(format!(
-                "\"{}\" of {line} was written for another server than \"{other}\" of {other_line}, and goes there too, {place}: write it beside that endpoint as well, or say each server in a phantom_token_provider",
-                OWNED[nth]
-            ));
+            cf.warn_at(
+                line,
+                format_args!(
+                    "\"{}\" was written for another server than \"{other}\" of {other_line}, and goes there too, {place}: write it beside that endpoint as well, or say each server in a phantom_token_provider",
+                    OWNED[nth]
+                ),
+            );
         }
     }
 }

@@ -52,9 +52,10 @@ impl Cf<'_> {
         for Written { directive, line, unused, .. } in
             written.iter().map(|written| &**written).filter(|written| !written.in_force.get())
         {
-            self.warn_once(format!(
-                "\"{directive}\" has no effect: {unused} where it shall count, in {line}"
-            ));
+            self.warn_at(
+                line,
+                format_args!("\"{directive}\" has no effect: {unused} where it shall count"),
+            );
         }
     }
 }

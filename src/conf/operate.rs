@@ -67,10 +67,10 @@ impl Settings {
         if let Some(purge) = self.purge.placed()
             && cf.client_body_buffer_size() < LEAST
         {
-            cf.warn_once(format!(
-                "\"phantom_token_purge\" refuses long tokens with 413: write \"client_body_buffer_size 128k\" beside it, in {}",
-                purge.line
-            ));
+            cf.warn_at(
+                &purge.line,
+                "\"phantom_token_purge\" refuses long tokens with 413: write \"client_body_buffer_size 128k\" beside it",
+            );
         }
     }
 }
@@ -79,6 +79,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
     Command::new(
         c"phantom_token_status",
         SL | NGX_CONF_NOARGS | NGX_CONF_TAKE1,
+        "[prometheus | json | html]",
         |cf, settings, args| {
             let format = match args.first() {
                 None => Format::Prometheus,
@@ -93,6 +94,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
     Command::new(
         c"phantom_token_purge",
         SL | NGX_CONF_NOARGS | NGX_CONF_TAKE1,
+        "[local | any]",
         |cf, settings, args| {
             let purger = match args.first() {
                 None => Purger::Local,
@@ -104,16 +106,22 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
             content_handler(cf, handler)
         },
     ),
-    Command::new(c"phantom_token_ready", SL | NGX_CONF_ANY, |cf, settings, args| {
-        let names = args.iter().map(|arg| provider_name(arg)).collect::<Result<Rc<[_]>, _>>()?;
-        settings.ready.set(cf, names.clone())?;
-        for name in names.iter() {
-            cf.names_provider("phantom_token_ready", name.clone());
-        }
-        let handler = cf.main_conf().handlers.ready;
-        content_handler(cf, handler)
-    }),
-    Command::new(c"phantom_token_publish_jwks", SL | NGX_CONF_NOARGS, |cf, settings, _| {
+    Command::new(
+        c"phantom_token_ready",
+        SL | NGX_CONF_ANY,
+        "[PROVIDER ...]",
+        |cf, settings, args| {
+            let names =
+                args.iter().map(|arg| provider_name(arg)).collect::<Result<Rc<[_]>, _>>()?;
+            settings.ready.set(cf, names.clone())?;
+            for name in names.iter() {
+                cf.names_provider("phantom_token_ready", name.clone());
+            }
+            let handler = cf.main_conf().handlers.ready;
+            content_handler(cf, handler)
+        },
+    ),
+    Command::new(c"phantom_token_publish_jwks", SL | NGX_CONF_NOARGS, "", |cf, settings, _| {
         settings.publish_jwks.set(cf, ())?;
         let handler = cf.main_conf().handlers.publish_jwks;
         cf.set_content_handler(handler);

@@ -2,8 +2,8 @@
 
 use core::ffi::CStr;
 
-use crate::conf::settings::Setting;
-use crate::nginx::parser::{Cf, ConfError, ConfigLine};
+use crate::conf::settings::{Location, Setting};
+use crate::nginx::parser::{Cf, ConfError};
 
 /// `phantom_token_phase`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,21 +28,27 @@ impl Phase {
     pub(super) fn of(
         cf: &mut Cf<'_>,
         setting: &Setting<Self>,
-        location: &ConfigLine,
+        location: &Location,
     ) -> Result<Self, ConfError> {
         let Some(placed) = setting.placed().filter(|placed| placed.value == Self::Preaccess) else {
             return Ok(Self::Access);
         };
         let line = &placed.line;
         if cf.satisfies_any() {
-            return Err(ConfError::Whole(format!(
-                "\"phantom_token_phase preaccess\" of {line} cannot stand beside \"satisfy any\", for \"phantom_token on\" in {location}: what it refuses, nobody is asked about; write \"satisfy all\" or \"phantom_token_phase access\""
-            )));
+            return Err(ConfError::at(
+                line,
+                format_args!(
+                    "\"phantom_token_phase preaccess\" cannot stand beside \"satisfy any\" {location}: what it refuses, nobody is asked about; write \"satisfy all\" or \"phantom_token_phase access\""
+                ),
+            ));
         }
         if cf.delays_auth() {
-            cf.warn_once(format!(
-                "\"auth_delay\" does not delay what \"phantom_token_phase preaccess\" of {line} refuses, for \"phantom_token on\" in {location}"
-            ));
+            cf.warn_at(
+                line,
+                format_args!(
+                    "\"auth_delay\" does not delay what \"phantom_token_phase preaccess\" refuses {location}"
+                ),
+            );
         }
         cf.main_conf().preaccess.get_or_insert_with(|| line.clone());
         Ok(Self::Preaccess)
@@ -61,10 +67,13 @@ impl Cf<'_> {
         let real_ip = [(&REAL_IP, self.place_of_module(REAL_IP).is_none_or(|p| Some(p) > own))];
         match limits.chain(real_ip).find(|(_, in_order)| !in_order) {
             None => Ok(true),
-            Some((module, _)) => Err(ConfError::Whole(format!(
-                "\"phantom_token_phase preaccess\" cannot be had in {line}: this NGINX has \"{}\" on the wrong side of the module, and limits would limit nobody; write \"phantom_token_phase access\"",
-                module.to_string_lossy()
-            ))),
+            Some((module, _)) => Err(ConfError::at(
+                &line,
+                format_args!(
+                    "\"phantom_token_phase preaccess\" cannot be had: this NGINX has \"{}\" on the wrong side of the module, and limits would limit nobody; write \"phantom_token_phase access\"",
+                    module.to_string_lossy()
+                ),
+            )),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::conf::mixed::WrittenFor;
 use crate::conf::phase::Phase;
 use crate::conf::provider::Choice;
 use crate::conf::request::Values;
-use crate::conf::settings::{Repeated, inherit};
+use crate::conf::settings::{Location, Repeated, inherit};
 use crate::nginx::parser::{Cf, ComplexValue, ConfError, ConfigLine};
 use crate::nginx::thread_pool::ThreadPool;
 use crate::nginx::zone::ZoneRef;
@@ -46,6 +46,13 @@ impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) -> Result<(), ConfError> {
         inherit!(self from outer: access, demands, challenge, server, choice, cache, mint);
         self.choice.check()
+    }
+
+    /// For what a location that is on has its thread pool: where it is named, or else where it is switched
+    /// on.
+    pub(super) fn thread_pool_place(&self) -> Option<&ConfigLine> {
+        let named = self.server.server.as_ref().and_then(|flat| flat.calls.thread_pool_place());
+        named.or(self.access.switch.placed().map(|switch| &switch.line))
     }
 }
 
@@ -90,11 +97,11 @@ impl FlatServer {
         })
     }
 
-    /// The server of the location at `line`.
-    fn get(&self, cf: &mut Cf<'_>, line: &ConfigLine) -> Rc<Server> {
+    /// The server of a location.
+    fn get(&self, cf: &mut Cf<'_>, location: &Location) -> Rc<Server> {
         let server = self.server.clone().unwrap_or_default();
         if let Some(written_for) = &self.written_for {
-            written_for.warn(cf, &server, line);
+            written_for.warn(cf, &server, location);
         }
         server
     }
@@ -141,23 +148,28 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// Checks what belongs together and prepares it; `None` where the module is off.
-    pub(super) fn of(cf: &mut Cf<'_>, settings: &Settings) -> Result<Option<Self>, ConfError> {
+    pub(super) fn of(
+        cf: &mut Cf<'_>,
+        settings: &Settings,
+        begins: &ConfigLine,
+    ) -> Result<Option<Self>, ConfError> {
         let Settings { access, demands, challenge, server, choice, cache, mint } = settings;
         let Some(switch) = access.switch.placed().filter(|switch| switch.value.on) else {
             return Ok(None);
         };
         let line = &switch.line;
+        let location = &Location::that_ends(cf, begins, line);
         let forward = demands.forward.or(Forward::Jwt);
         let (server, introspection) = match choice.get() {
             Some(used) => cf.provider(used, forward)?,
             None => {
-                let server = server.get(cf, line);
-                cf.introspection(&server, forward, line)?
+                let server = server.get(cf, location);
+                cf.introspection(&server, forward, location)?
             }
         };
-        let phase = Phase::of(cf, &access.phase, line)?;
+        let phase = Phase::of(cf, &access.phase, location)?;
         let scope = demands.scope.get().cloned().unwrap_or_default();
-        let challenge = challenge.of(scope.fixed.clone(), line)?;
+        let challenge = challenge.of(scope.fixed.clone(), location)?;
         let thread_pool = server.calls.thread_pool(cf)?;
         let timeout_ms = server.calls.timeout_ms();
         let connect_timeout_ms = server.calls.connect_timeout_ms();
@@ -166,7 +178,7 @@ impl Policy {
         cf.http_authorization()?;
         let times = CacheTimes::of(cache, &server.cache_control);
         let mint = match forward {
-            Forward::Mint => Some(Mint::of(cf, mint, &times, line)?),
+            Forward::Mint => Some(Mint::of(cf, mint, &times, location)?),
             Forward::Jwt | Forward::None => None,
         };
         demands.notice_open_kinds(cf, &introspection.extras);

@@ -71,17 +71,20 @@ impl Choice {
         let (Some(used), Some((directive, line))) = (self.used.placed(), &self.flat) else {
             return Ok(());
         };
-        Err(ConfError::Whole(format!(
-            "\"{}\" has no effect beneath \"phantom_token_use {}\" of {}: put it into the block, in {line}",
-            String::from_utf8_lossy(directive),
-            used.value,
-            used.line
-        )))
+        Err(ConfError::at(
+            line,
+            format_args!(
+                "\"{}\" has no effect beneath \"phantom_token_use {}\" of {}: put it into the block, or leave it out",
+                String::from_utf8_lossy(directive),
+                used.value,
+                used.line
+            ),
+        ))
     }
 }
 
 pub(super) const COMMANDS: &[Command<Choice>] =
-    &[Command::new(c"phantom_token_use", MSL | NGX_CONF_1MORE, |cf, choice, args| {
+    &[Command::new(c"phantom_token_use", MSL | NGX_CONF_1MORE, "NAME", |cf, choice, args| {
         let name = only_name(args)?;
         choice.used.set(cf, name.clone())?;
         choice.check()?;
@@ -92,6 +95,7 @@ pub(super) const COMMANDS: &[Command<Choice>] =
 pub(super) const BLOCK_COMMANDS: &[Command<()>] = &[Command::new(
     c"phantom_token_provider",
     M | NGX_CONF_BLOCK | NGX_CONF_1MORE,
+    "NAME { ... }",
     |cf, (), args| {
         let (name, line) = (only_name(args)?, cf.line());
         if let Some(first) = cf.main_conf().providers.find(&name) {
@@ -180,11 +184,13 @@ impl PolicyEndpoint {
 /// The setter of members that stand outside of a block.
 pub(super) fn misplaced(cf: &mut Cf<'_>, (): &mut (), _: Args<'_>) -> Result<(), ConfError> {
     let name = String::from_utf8_lossy(cf.name()).into_owned();
-    Err(ConfError::Whole(format!(
-        "unknown directive \"{name}\": only a block has it; write {} in phantom_token_provider, in {}",
-        name.strip_prefix(PREFIX).unwrap_or(&name),
-        cf.line()
-    )))
+    Err(ConfError::at(
+        &cf.line(),
+        format_args!(
+            "unknown directive \"{name}\": only a block has it; write {} in phantom_token_provider",
+            name.strip_prefix(PREFIX).unwrap_or(&name)
+        ),
+    ))
 }
 
 impl Main {
@@ -202,11 +208,16 @@ impl Main {
             let names = self.all.iter().map(|provider| &*provider.name).collect::<Vec<_>>();
             let there = match names.is_empty() {
                 true => format!("write phantom_token_provider {name} {{ ... }} in http"),
-                false => format!("there are {}", names.join(", ")),
+                false => {
+                    format!("write its block, or another name: there are {}", names.join(", "))
+                }
             };
-            ConfError::Whole(format!(
-                "\"{directive}\" names the provider \"{name}\", which no block defines: {there}, in {line}"
-            ))
+            ConfError::at(
+                line,
+                format_args!(
+                    "\"{directive}\" names the provider \"{name}\", which no block defines: {there}"
+                ),
+            )
         })
     }
 }

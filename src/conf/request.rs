@@ -8,7 +8,9 @@ use phantom_token_engine::directive::{self, Maker};
 use zeroize::Zeroizing;
 
 use crate::conf::credentials::{ClientAuth, Credentials};
-use crate::conf::settings::{MSL, Place, Repeated, Setting, inherit, no_variables, nonempty, text};
+use crate::conf::settings::{
+    MSL, Place, Placed, Repeated, Setting, inherit, no_variables, nonempty, text,
+};
 use crate::nginx::command::{Args, Command};
 use crate::nginx::parser::{Cf, ComplexValue, ConfError, invalid};
 use crate::nginx::sys::*;
@@ -80,22 +82,30 @@ impl Extras {
         let token_type_hint = settings.token_type_hint.get().cloned();
         let headers: Vec<_> = settings.headers.iter().cloned().collect();
         let params: Vec<_> = settings.params.iter().cloned().collect();
+        let authorization =
+            |header: &&Placed<Extra>| header.value.name.eq_ignore_ascii_case("authorization");
         if credentials.auth != ClientAuth::None
-            && headers.iter().any(|header| header.name.eq_ignore_ascii_case("authorization"))
+            && let Some(Placed { line, .. }) = settings.headers.placed().find(authorization)
         {
-            return Err(ConfError::Whole(format!(
-                "\"phantom_token_introspection_header\" sets Authorization beside the client's own credentials: write phantom_token_client_auth none, {place}"
-            )));
+            return Err(ConfError::at(
+                line,
+                format_args!(
+                    "\"phantom_token_introspection_header\" sets Authorization beside the client's own credentials: write phantom_token_client_auth none, or leave it out"
+                ),
+            ));
         }
         let is_own = |name: &str| match name {
             "token_type_hint" => token_type_hint.is_some(),
             _ => credentials.own_params().contains(&name),
         };
-        if let Some(param) = params.iter().find(|param| is_own(&param.name)) {
-            return Err(ConfError::Whole(format!(
-                "\"phantom_token_introspection_param {}\" is set by the module already, {place}",
-                param.name
-            )));
+        if let Some(param) = settings.params.placed().find(|param| is_own(&param.value.name)) {
+            return Err(ConfError::at(
+                &param.line,
+                format_args!(
+                    "\"phantom_token_introspection_param {}\" is set by the module already {place}: leave it out",
+                    param.value.name
+                ),
+            ));
         }
         Ok(Self { token_type_hint, headers, params })
     }
@@ -147,6 +157,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
     Command::new(
         c"phantom_token_introspection_accept",
         MSL | NGX_CONF_TAKE1,
+        "STRING",
         |cf, settings, args| {
             no_variables(args[0])?;
             if !directive::is_accept(args[0]) {
@@ -155,14 +166,29 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
             settings.accept.set(cf, Rc::new(args[0].to_vec()))
         },
     ),
-    Command::new(c"phantom_token_introspection_header", MSL | NGX_CONF_TAKE23, header),
-    Command::new(c"phantom_token_introspection_param", MSL | NGX_CONF_TAKE23, param),
-    Command::new(c"phantom_token_token_type_hint", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        nonempty(args[0])?;
-        no_variables(args[0])?;
-        warn_of_hint(cf, "phantom_token_token_type_hint", args[0]);
-        settings.token_type_hint.set(cf, Rc::new(args[0].to_vec()))
-    }),
+    Command::new(
+        c"phantom_token_introspection_header",
+        MSL | NGX_CONF_TAKE23,
+        "NAME VALUE [nokey]",
+        header,
+    ),
+    Command::new(
+        c"phantom_token_introspection_param",
+        MSL | NGX_CONF_TAKE23,
+        "NAME VALUE [nokey]",
+        param,
+    ),
+    Command::new(
+        c"phantom_token_token_type_hint",
+        MSL | NGX_CONF_TAKE1,
+        "STRING",
+        |cf, settings, args| {
+            nonempty(args[0])?;
+            no_variables(args[0])?;
+            warn_of_hint(cf, "phantom_token_token_type_hint", args[0]);
+            settings.token_type_hint.set(cf, Rc::new(args[0].to_vec()))
+        },
+    ),
 ];
 
 /// `NAME VALUE [nokey]`.
@@ -176,10 +202,9 @@ fn extra(cf: &mut Cf<'_>, directive: &str, args: Args<'_>) -> Result<Extra, Conf
         return Err(ConfError::directive("has a control byte in its value: leave it out"));
     }
     if keyed && directive::maker(args[1], directive::is_free) == Maker::Client {
-        let line = cf.line();
-        let value = String::from_utf8_lossy(args[1]).into_owned();
-        cf.warn_once(format!(
-            "\"{directive}\" makes \"{value}\", which any client can set, part of the cache key: write nokey if the answer does not depend on it, in {line}"
+        let value = String::from_utf8_lossy(args[1]);
+        cf.warn_here(format_args!(
+            "\"{directive}\" makes \"{value}\", which any client can set, part of the cache key: write nokey if the answer does not depend on it"
         ));
     }
     Ok(Extra { name: text(args[0])?.into(), value: cf.complex_value(args[1])?, keyed })
@@ -213,9 +238,9 @@ fn param(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(),
 /// Some servers look for no other kind of token than the hint says.
 fn warn_of_hint(cf: &mut Cf<'_>, directive: &str, hint: &[u8]) {
     if hint != b"access_token" {
-        let (hint, line) = (String::from_utf8_lossy(hint).into_owned(), cf.line());
-        cf.warn_once(format!(
-            "\"{directive} {hint}\": some servers then call every access token inactive; write access_token, in {line}"
+        let hint = String::from_utf8_lossy(hint);
+        cf.warn_here(format_args!(
+            "\"{directive} {hint}\": some servers then call every access token inactive; write access_token"
         ));
     }
 }

@@ -42,8 +42,8 @@ impl<T> Default for Setting<T> {
 impl<T> Setting<T> {
     /// Takes the value of the directive the parser is at. `Err` where this level has one.
     pub(super) fn set(&mut self, cf: &Cf<'_>, value: T) -> Result<(), ConfError> {
-        if self.is_set() {
-            return Err(ConfError::Duplicate);
+        if let Some(first) = &self.0 {
+            return Err(ConfError::Duplicate(first.line.clone()));
         }
         self.0 = Some(Placed { value, line: cf.line() });
         Ok(())
@@ -140,10 +140,43 @@ macro_rules! inherit {
 }
 pub(super) use inherit;
 
+/// As a [`Location`]'s block.
+const SERVER: &str = "the server";
+
+/// A location that is on, or a `server`, an `if` or a `limit_except`.
+#[derive(Clone)]
+pub(crate) struct Location {
+    /// As in `location "/api"`.
+    pub(super) block: String,
+    /// Its first line.
+    pub(super) begins: ConfigLine,
+    /// Where it is switched on, which may be outside of it.
+    pub(super) on: ConfigLine,
+}
+
+impl Location {
+    /// The one that the parser is at the end of.
+    pub(super) fn that_ends(cf: &Cf<'_>, begins: &ConfigLine, on: &ConfigLine) -> Self {
+        let name = cf.location_name();
+        let block = match (cf.is_nameless(), name.is_empty()) {
+            (true, _) => format!("the \"if\" or \"limit_except\" of location \"{name}\""),
+            (false, true) => SERVER.to_owned(),
+            (false, false) => format!("location \"{name}\""),
+        };
+        Self { block, begins: begins.clone(), on: on.clone() }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { block, begins, on } = self;
+        write!(f, "in {block} of {begins}, for \"phantom_token on\" in {on}")
+    }
+}
+
 /// What settings of a server are put together for.
 pub(crate) enum Place {
-    /// The location that is on at this line.
-    Location(ConfigLine),
+    Location(Location),
     /// A block, and its first line.
     Provider(Rc<str>, ConfigLine),
     /// The block of the store, by its first line.
@@ -163,7 +196,7 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Location(line) => write!(f, "for \"phantom_token on\" in {line}"),
+            Self::Location(location) => write!(f, "{location}"),
             Self::Provider(name, line) => {
                 write!(f, "in \"phantom_token_provider {name}\" of {line}")
             }
@@ -183,7 +216,10 @@ pub(super) fn choose<T: Copy>(value: &[u8], choices: &[(&str, T)]) -> Result<T, 
 }
 
 pub(super) fn nonempty(value: &[u8]) -> Result<(), ConfError> {
-    if value.is_empty() { Err(ConfError::directive("has an empty value")) } else { Ok(()) }
+    match value.is_empty() {
+        true => Err(ConfError::directive("has an empty value: write one, or leave it out")),
+        false => Ok(()),
+    }
 }
 
 /// For strings in which NGINX's users expect variables.
@@ -229,7 +265,14 @@ pub(super) fn text(value: &[u8]) -> Result<&str, ConfError> {
 impl ConfError {
     /// What a server cannot do without.
     pub(super) fn missing(directive: &str, place: &Place, write: &str) -> Self {
-        Self::Whole(format!("\"{directive}\" is missing {place}: {write}"))
+        // Its locations may have what it has not.
+        let or = match place {
+            Place::Location(location) if location.block == SERVER => {
+                "; requests that no location takes need it too, unless \"phantom_token on\" stands in locations alone"
+            }
+            _ => "",
+        };
+        Self::Whole(format!("\"{directive}\" is missing {place}: {write}{or}"))
     }
 }
 

@@ -151,39 +151,49 @@ impl Block {
                 "write the URL of the store, such as redis://127.0.0.1:6379",
             )
         })?;
-        let wrong = |error| ConfError::Whole(format!("\"server\": {error}, in {}", server.line));
+        let wrong =
+            |error| ConfError::at(&server.line, format_args!("\"server\" is wrong: {error}"));
         let plain = Address::parse(&server.value.url, None).map_err(wrong)?;
         if !plain.is_tls() {
             let name = own.ssl_name.placed().map(|name| ("ssl_name", &name.line));
             if let Some((directive, at)) = self.tls.any().or(name) {
-                return Err(ConfError::Whole(format!(
-                    "\"{directive}\" has no effect where nothing is encrypted: write rediss:// in \"server\", or leave it out, in {at}"
-                )));
+                return Err(ConfError::at(
+                    at,
+                    format_args!(
+                        "\"{directive}\" has no effect where nothing is encrypted: write rediss:// in \"server\", or leave it out"
+                    ),
+                ));
             }
         }
         let address = match own.ssl_name.placed() {
             None => plain,
             Some(name) => Address::parse(&server.value.url, Some(&name.value))
-                .map_err(|error| ConfError::Whole(format!("{error}, in {}", name.line)))?,
+                .map_err(|error| ConfError::at(&name.line, error))?,
         };
         if let (Some(user), None) = (own.user.placed(), &password) {
-            return Err(ConfError::Whole(format!(
-                "\"user\" has no password: write password_file beside it, in {}",
-                user.line
-            )));
+            return Err(ConfError::at(
+                &user.line,
+                "\"user\" has no password: write password_file beside it",
+            ));
         }
         let tls = Tls::of(cf, &self.tls, address.is_tls(), place)?;
         let label = address.label();
         if !address.is_tls() && !address.is_local() {
-            cf.warn_once(format!(
-                "the password and purges go to \"{label}\" unencrypted: use rediss, in {}",
-                server.line
-            ));
+            cf.warn_at(
+                &server.line,
+                format_args!(
+                    "the password and purges go to \"{label}\" unencrypted: use rediss in \"server\""
+                ),
+            );
         }
         if address.is_tls() && !tls.verify {
-            cf.warn_once(format!(
-                "\"ssl_verify off\": whoever answers for \"{label}\" is believed; use ssl_trusted_certificate, in {line}"
-            ));
+            let line = self.tls.verify_place().unwrap_or(line);
+            cf.warn_at(
+                line,
+                format_args!(
+                    "\"ssl_verify off\": whoever answers for \"{label}\" is believed; use ssl_trusted_certificate"
+                ),
+            );
         }
         Ok(Node::new(Options {
             address,
@@ -195,8 +205,11 @@ impl Block {
     }
 }
 
-pub(super) const BLOCK_COMMANDS: &[Command<()>] =
-    &[Command::new(c"phantom_token_store", M | NGX_CONF_BLOCK | NGX_CONF_NOARGS, |cf, (), _| {
+pub(super) const BLOCK_COMMANDS: &[Command<()>] = &[Command::new(
+    c"phantom_token_store",
+    M | NGX_CONF_BLOCK | NGX_CONF_NOARGS,
+    "{ ... }",
+    |cf, (), _| {
         let line = cf.line();
         if let Some(first) = &cf.main_conf().store.block {
             return Err(ConfError::Directive(format!(
@@ -213,24 +226,27 @@ pub(super) const BLOCK_COMMANDS: &[Command<()>] =
         })?;
         cf.main_conf().store.block = Some(Placed { node: Arc::new(node), own: block.own, line });
         Ok(())
-    })];
+    },
+)];
 
 const COMMANDS: &[Command<Settings>] = &[
-    Command::new(c"server", NGX_CONF_1MORE, server),
-    Command::new(c"sentinel", NGX_CONF_1MORE, |_, _, _| Err(not_yet())),
-    Command::new(c"sentinel_user", NGX_CONF_1MORE, |_, _, _| Err(not_yet())),
-    Command::new(c"sentinel_password_file", NGX_CONF_1MORE, |_, _, _| Err(not_yet())),
-    Command::new(c"cluster", NGX_CONF_TAKE1, |_, _, args| {
+    Command::new(c"server", NGX_CONF_1MORE, "URL [max_fails=NUMBER] [fail_timeout=TIME]", server),
+    Command::new(c"sentinel", NGX_CONF_1MORE, "NAME ...", |_, _, _| Err(not_yet())),
+    Command::new(c"sentinel_user", NGX_CONF_1MORE, "NAME", |_, _, _| Err(not_yet())),
+    Command::new(c"sentinel_password_file", NGX_CONF_1MORE, "FILE", |_, _, _| Err(not_yet())),
+    Command::new(c"cluster", NGX_CONF_TAKE1, "on | off", |_, _, args| {
         match choose(args[0], &[("on", true), ("off", false)])? {
             true => Err(not_yet()),
             false => Ok(()),
         }
     }),
-    Command::new(c"purge_replicas", NGX_CONF_TAKE1, |_, _, args| match number(args[0])? {
-        0 => Ok(()),
-        _ => Err(not_yet()),
+    Command::new(c"purge_replicas", NGX_CONF_TAKE1, "NUMBER", |_, _, args| {
+        match number(args[0])? {
+            0 => Ok(()),
+            _ => Err(not_yet()),
+        }
     }),
-    Command::new(c"user", NGX_CONF_TAKE1, |cf, settings, args| {
+    Command::new(c"user", NGX_CONF_TAKE1, "NAME", |cf, settings, args| {
         nonempty(args[0])?;
         no_variables(args[0])?;
         let name = text(args[0])?;
@@ -239,23 +255,23 @@ const COMMANDS: &[Command<Settings>] = &[
         }
         settings.user.set(cf, name.to_owned())
     }),
-    Command::new(c"password_file", NGX_CONF_TAKE1, |cf, settings, args| {
+    Command::new(c"password_file", NGX_CONF_TAKE1, "FILE", |cf, settings, args| {
         nonempty(args[0])?;
         let password = credentials::read_secret_file(cf, args[0])?;
         settings.password.set(cf, password)
     }),
-    Command::new(c"ssl_name", NGX_CONF_TAKE1, |cf, settings, args| {
+    Command::new(c"ssl_name", NGX_CONF_TAKE1, "NAME", |cf, settings, args| {
         nonempty(args[0])?;
         no_variables(args[0])?;
         settings.ssl_name.set(cf, text(args[0])?.to_owned())
     }),
-    Command::new(c"timeout", NGX_CONF_TAKE1, |cf, settings, args| {
+    Command::new(c"timeout", NGX_CONF_TAKE1, "TIME", |cf, settings, args| {
         settings.timeout_ms.set(cf, positive_time_ms(args[0])?)
     }),
-    Command::new(c"lock_timeout", NGX_CONF_TAKE1, |cf, settings, args| {
+    Command::new(c"lock_timeout", NGX_CONF_TAKE1, "TIME", |cf, settings, args| {
         settings.lock_timeout_ms.set(cf, time_ms(args[0])?)
     }),
-    Command::new(c"connections", NGX_CONF_TAKE1, |cf, settings, args| {
+    Command::new(c"connections", NGX_CONF_TAKE1, "NUMBER", |cf, settings, args| {
         let most = number(args[0])?;
         if !(1..=MAX_CONNECTIONS).contains(&most) {
             let write = format_args!("write a number from 1 to {MAX_CONNECTIONS}");
@@ -263,7 +279,7 @@ const COMMANDS: &[Command<Settings>] = &[
         }
         settings.connections.set(cf, most as usize)
     }),
-    Command::new(c"prefix", NGX_CONF_TAKE1, |cf, settings, args| {
+    Command::new(c"prefix", NGX_CONF_TAKE1, "STRING", |cf, settings, args| {
         let names = Names::new(text(args[0])?);
         let write = "write up to 128 letters, digits, _, -, . and :";
         settings.names.set(cf, names.ok_or_else(|| invalid(args[0], write))?)
@@ -374,18 +390,22 @@ impl Cf<'_> {
         let (Some(Placed { own, line, .. }), Some(made)) = (&store.block, &store.made) else {
             return;
         };
-        let message = match store.least_timeout_ms {
-            None => format!(
-                "\"{STORE}\" has no effect: no location that is on keeps answers in a zone and has phantom_token_cache_store on, in {line}"
-            ),
-            Some(least) if made.timeout_ms.saturating_mul(2) >= least => {
-                let at = own.timeout_ms.placed().map_or(line, |placed| &placed.line);
+        let (at, message) = match store.least_timeout_ms {
+            None => (
+                line,
                 format!(
-                    "\"timeout\" of \"{STORE}\" is not below half of a phantom_token_timeout of {least}ms: a store that is slow leaves little for the authorization server, in {at}"
-                )
-            }
+                    "\"{STORE}\" has no effect: no location that is on keeps answers in a zone and has phantom_token_cache_store on; write one, or leave the block out"
+                ),
+            ),
+            Some(least) if made.timeout_ms.saturating_mul(2) >= least => (
+                own.timeout_ms.placed().map_or(line, |placed| &placed.line),
+                format!(
+                    "\"timeout\" of \"{STORE}\" is not below half of a phantom_token_timeout of {least}ms: a store that is slow leaves little for the authorization server; write a shorter one"
+                ),
+            ),
             Some(_) => return,
         };
-        self.warn_once(message);
+        let at = at.clone();
+        self.warn_at(&at, message);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use phantom_token_engine::client::{self, TlsFile, TlsOptions};
+use phantom_token_engine::client::{self, TlsConfigError, TlsFile, TlsOptions};
 use phantom_token_engine::store::Identity;
 
 use crate::conf::files::PemFile;
-use crate::conf::settings::{MSL, Place, Setting, choose, inherit};
+use crate::conf::settings::{MSL, Place, Placed, Setting, choose, inherit};
 use crate::nginx::command::Command;
 use crate::nginx::parser::{Cf, ConfError, ConfigLine};
 use crate::nginx::sys::*;
@@ -32,7 +32,7 @@ impl Settings {
 
     /// One of them that is written, and where; `None`: none is.
     pub(super) fn any(&self) -> Option<(&'static str, &ConfigLine)> {
-        let verify = self.verify.placed().map(|verify| &verify.line);
+        let verify = self.verify_place();
         let [certificate, key, trusted] = self.places();
         [
             ("phantom_token_ssl_verify", verify),
@@ -42,6 +42,11 @@ impl Settings {
         ]
         .into_iter()
         .find_map(|(directive, line)| Some((directive, line?)))
+    }
+
+    /// Where it is said whether certificates are verified; `None`: nowhere.
+    pub(super) fn verify_place(&self) -> Option<&ConfigLine> {
+        self.verify.placed().map(|verify| &verify.line)
     }
 
     pub(super) fn has_certificate(&self) -> bool {
@@ -73,29 +78,31 @@ impl Tls {
     ) -> Result<Self, ConfError> {
         let [certificate, key] =
             ["phantom_token_ssl_certificate", "phantom_token_ssl_certificate_key"];
-        let missing = match (settings.certificate.is_set(), settings.key.is_set()) {
-            (true, false) => Some((key, certificate)),
-            (false, true) => Some((certificate, key)),
+        let missing = match (settings.certificate.placed(), settings.key.placed()) {
+            (Some(placed), None) => Some((key, certificate, &placed.line)),
+            (None, Some(placed)) => Some((certificate, key, &placed.line)),
             _ => None,
         };
-        if let Some((absent, there)) = missing {
-            return Err(ConfError::Whole(format!(
-                "\"{absent}\" is missing beside \"{there}\" {place}"
-            )));
+        if let Some((absent, there, line)) = missing {
+            return Err(ConfError::at(
+                line,
+                format_args!(
+                    "\"{absent}\" is missing beside \"{there}\" {place}: write both, or leave both out"
+                ),
+            ));
         }
         let verify = settings.verify.or(true);
         let files = Files {
             // Roots are read only where a connection will want them.
             verify: verify && https,
-            trusted: settings.trusted.get(),
-            certificate: settings.certificate.get(),
-            key: settings.key.get(),
+            trusted: settings.trusted.placed(),
+            certificate: settings.certificate.placed(),
+            key: settings.key.placed(),
         };
-        let client = cf
-            .main_conf()
-            .tls
-            .get(&files)
-            .map_err(|error| ConfError::Whole(format!("{error}, {place}")))?;
+        let client = cf.main_conf().tls.get(&files).map_err(|error| match error.place {
+            Some(line) => ConfError::at(line, error.words),
+            None => ConfError::Whole(format!("{}, {place}", error.words)),
+        })?;
         let path = |file: &Setting<Rc<PemFile>>| {
             file.get().map(|file| file.path.clone()).unwrap_or_default()
         };
@@ -125,28 +132,46 @@ struct Made {
 /// The files and the switch it is made of.
 struct Files<'a> {
     verify: bool,
-    trusted: Option<&'a Rc<PemFile>>,
-    certificate: Option<&'a Rc<PemFile>>,
-    key: Option<&'a Rc<PemFile>>,
+    trusted: Option<&'a Placed<Rc<PemFile>>>,
+    certificate: Option<&'a Placed<Rc<PemFile>>>,
+    key: Option<&'a Placed<Rc<PemFile>>>,
 }
 
-impl Files<'_> {
+/// What is wrong with files, and where the first of them is named; `None`: none is.
+struct Unfit<'a> {
+    words: String,
+    place: Option<&'a ConfigLine>,
+}
+
+impl<'a> Files<'a> {
     /// Which directive names which file.
-    fn named(&self, file: TlsFile) -> Option<String> {
+    fn named(&self, file: TlsFile) -> Option<(&'static str, &'a Placed<Rc<PemFile>>)> {
         let (directive, file) = match file {
             TlsFile::Trusted => ("phantom_token_ssl_trusted_certificate", self.trusted),
             TlsFile::ClientCertificate => ("phantom_token_ssl_certificate", self.certificate),
             TlsFile::ClientKey => ("phantom_token_ssl_certificate_key", self.key),
         };
-        Some(format!("\"{directive}\" names \"{}\"", file?.path))
+        Some((directive, file?))
+    }
+
+    fn unfit(&self, error: TlsConfigError) -> Unfit<'a> {
+        let mut all = error.files().iter().filter_map(|file| self.named(*file));
+        let Some((directive, first)) = all.next() else {
+            return Unfit { words: error.to_string(), place: None };
+        };
+        let mut words = format!("\"{directive}\" names \"{}\"", first.value.path);
+        for (directive, Placed { value, line }) in all {
+            words += &format!(" and \"{directive}\" of {line} names \"{}\"", value.path);
+        }
+        Unfit { words: format!("{words}: {error}"), place: Some(&first.line) }
     }
 }
 
 impl Main {
     /// Made once for all locations that use the same files. An error names the directives and files it
     /// is about.
-    fn get(&mut self, files: &Files<'_>) -> Result<client::Tls, String> {
-        let path = |file: Option<&Rc<PemFile>>| file.map(|file| file.path.clone());
+    fn get<'a>(&mut self, files: &Files<'a>) -> Result<client::Tls, Unfit<'a>> {
+        let path = |file: Option<&Placed<Rc<PemFile>>>| file.map(|file| file.value.path.clone());
         let made = Made {
             verify: files.verify,
             trusted: path(files.trusted),
@@ -156,42 +181,50 @@ impl Main {
         if let Some((_, tls)) = self.0.iter().find(|(other, _)| *other == made) {
             return Ok(tls.clone());
         }
-        let pem = |file: Option<&Rc<PemFile>>| file.map(|file| file.bytes.to_vec());
+        let pem = |file: Option<&Placed<Rc<PemFile>>>| file.map(|file| file.value.bytes.to_vec());
         let options = TlsOptions {
             verify: files.verify,
             trusted: pem(files.trusted),
             client_cert: pem(files.certificate),
-            client_key: files.key.map(|file| file.bytes.clone()),
+            client_key: files.key.map(|file| file.value.bytes.clone()),
         };
-        let tls = client::Tls::new(options).map_err(|error| {
-            let named = error.files().iter().filter_map(|file| files.named(*file));
-            let named = named.collect::<Vec<_>>().join(" and ");
-            if named.is_empty() { error.to_string() } else { format!("{named}: {error}") }
-        })?;
+        let tls = client::Tls::new(options).map_err(|error| files.unfit(error))?;
         self.0.push((made, tls.clone()));
         Ok(tls)
     }
 }
 
 pub(super) const COMMANDS: &[Command<Settings>] = &[
-    Command::new(c"phantom_token_ssl_verify", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        settings.verify.set(cf, choose(args[0], &[("on", true), ("off", false)])?)
-    }),
+    Command::new(
+        c"phantom_token_ssl_verify",
+        MSL | NGX_CONF_TAKE1,
+        "on | off",
+        |cf, settings, args| {
+            settings.verify.set(cf, choose(args[0], &[("on", true), ("off", false)])?)
+        },
+    ),
     Command::new(
         c"phantom_token_ssl_trusted_certificate",
         MSL | NGX_CONF_TAKE1,
+        "FILE",
         |cf, settings, args| {
             let file = PemFile::read(cf, args[0])?;
             settings.trusted.set(cf, file)
         },
     ),
-    Command::new(c"phantom_token_ssl_certificate", MSL | NGX_CONF_TAKE1, |cf, settings, args| {
-        let file = PemFile::read(cf, args[0])?;
-        settings.certificate.set(cf, file)
-    }),
+    Command::new(
+        c"phantom_token_ssl_certificate",
+        MSL | NGX_CONF_TAKE1,
+        "FILE",
+        |cf, settings, args| {
+            let file = PemFile::read(cf, args[0])?;
+            settings.certificate.set(cf, file)
+        },
+    ),
     Command::new(
         c"phantom_token_ssl_certificate_key",
         MSL | NGX_CONF_TAKE1,
+        "FILE",
         |cf, settings, args| {
             let file = PemFile::read(cf, args[0])?;
             settings.key.set(cf, file)

@@ -6,11 +6,12 @@
 use core::ffi::{CStr, c_char, c_void};
 use core::ptr;
 
-use crate::nginx::guard;
-use crate::nginx::parser::{Cf, ConfError, find_missing_end};
+use crate::nginx::arguments::{self, Form};
+use crate::nginx::parser::{Cf, ConfError};
 use crate::nginx::sys::*;
+use crate::nginx::{guard, log};
 
-/// A directive's arguments, without its name. NGINX has checked how many they are.
+/// A directive's arguments, without its name. A setter is given as many as it takes.
 pub(crate) type Args<'a> = &'a [&'static [u8]];
 
 /// Parses a directive's arguments into its settings.
@@ -19,14 +20,31 @@ pub(crate) type Set<S> = fn(&mut Cf<'_>, &mut S, Args<'_>) -> Result<(), ConfErr
 /// One directive of the settings `S`.
 pub(crate) struct Command<S: 'static> {
     name: &'static CStr,
-    flags: u32,
+    form: Form,
     set: Set<S>,
 }
 
 impl<S> Command<S> {
-    /// `flags` are where it may stand (`NGX_HTTP_…_CONF`) and how many arguments it takes (`NGX_CONF_…`).
-    pub(crate) const fn new(name: &'static CStr, flags: u32, set: Set<S>) -> Self {
-        Self { name, flags, set }
+    /// `flags` are where it may stand (`NGX_HTTP_…_CONF`) and how many arguments it takes (`NGX_CONF_…`),
+    /// `words` these arguments as documentation has them.
+    pub(crate) const fn new(
+        name: &'static CStr,
+        flags: u32,
+        words: &'static str,
+        set: Set<S>,
+    ) -> Self {
+        Self { name, form: Form { flags, words }, set }
+    }
+
+    /// Has `set` take its arguments, where they are as many as it takes and all its own.
+    fn take(
+        &self,
+        cf: &mut Cf<'_>,
+        args: Args<'_>,
+        set: impl FnOnce(&mut Cf<'_>) -> Result<(), ConfError>,
+    ) -> Result<(), ConfError> {
+        self.form.check(&self.name.to_string_lossy(), args, |word| cf.is_directive(word))?;
+        set(cf).map_err(|error| self.form.explain(error, args, |word| cf.is_directive(word)))
     }
 }
 
@@ -35,11 +53,8 @@ pub(crate) trait Member<B> {
     /// As it is written outside of such a block.
     fn name(&self) -> &'static [u8];
 
-    /// Whether it takes any number of arguments.
-    fn is_list(&self) -> bool;
-
-    /// Whether it takes so many arguments.
-    fn takes(&self, args: usize) -> bool;
+    /// What its arguments are checked by.
+    fn form(&self) -> Form;
 
     fn set(&self, cf: &mut Cf<'_>, block: &mut B, args: Args<'_>) -> Result<(), ConfError>;
 }
@@ -49,28 +64,14 @@ impl<B, S: Within<B>> Member<B> for Command<S> {
         self.name.to_bytes()
     }
 
-    fn is_list(&self) -> bool {
-        is_list(self.flags as ngx_uint_t)
-    }
-
-    // As ngx_conf_handler counts them.
-    fn takes(&self, args: usize) -> bool {
-        match self.flags {
-            flags if flags & NGX_CONF_ANY != 0 => true,
-            flags if flags & NGX_CONF_1MORE != 0 => args >= 1,
-            flags if flags & NGX_CONF_2MORE != 0 => args >= 2,
-            flags => args < NGX_CONF_MAX_ARGS as usize && flags & (NGX_CONF_NOARGS << args) != 0,
-        }
+    fn form(&self) -> Form {
+        self.form
     }
 
     fn set(&self, cf: &mut Cf<'_>, block: &mut B, args: Args<'_>) -> Result<(), ConfError> {
         S::may_stand(block, cf, self.name())?;
         (self.set)(cf, S::of(block), args)
     }
-}
-
-fn is_list(flags: ngx_uint_t) -> bool {
-    flags & (NGX_CONF_ANY | NGX_CONF_1MORE | NGX_CONF_2MORE) as ngx_uint_t != 0
 }
 
 /// A configuration that NGINX hands to the callbacks of directives.
@@ -105,14 +106,13 @@ impl<const N: usize> Table<N> {
     }
 
     /// Adds the directives of one group of settings. A table with too few rows does not compile.
-    pub(crate) const fn with<C: Configuration, S: Within<C>>(
+    pub(crate) const fn with<C: Configuration, S: Within<C> + 'static>(
         mut self,
-        commands: &[Command<S>],
+        commands: &'static [Command<S>],
     ) -> Self {
         let mut next = 0;
         while next < commands.len() {
-            let Command { name, flags, set } = commands[next];
-            self = self.with_row(name, flags, set_one::<C, S>, C::OFFSET, set as *mut c_void);
+            self = self.with_command(&commands[next], set_one::<C, S>, C::OFFSET);
             next += 1;
         }
         self
@@ -120,12 +120,10 @@ impl<const N: usize> Table<N> {
 
     /// Adds directives of `http` that begin a block: they hold no part of the configuration while it is
     /// read.
-    pub(crate) const fn with_blocks(mut self, commands: &[Command<()>]) -> Self {
+    pub(crate) const fn with_blocks(mut self, commands: &'static [Command<()>]) -> Self {
         let mut next = 0;
         while next < commands.len() {
-            let Command { name, flags, set } = commands[next];
-            let offset = NGX_HTTP_MAIN_CONF_OFFSET;
-            self = self.with_row(name, flags, set_alone, offset, set as *mut c_void);
+            self = self.with_command(&commands[next], set_alone, NGX_HTTP_MAIN_CONF_OFFSET);
             next += 1;
         }
         self
@@ -141,10 +139,20 @@ impl<const N: usize> Table<N> {
         let mut next = 0;
         while next < commands.len() {
             let name = commands[next].name;
-            self = self.with_row(name, flags, set_alone, 0, refuse as *mut c_void);
+            self = self.with_row(name, flags, refuse_one, 0, refuse as *mut c_void);
             next += 1;
         }
         self
+    }
+
+    const fn with_command<S>(
+        self,
+        command: &'static Command<S>,
+        callback: Callback,
+        offset: usize,
+    ) -> Self {
+        let command_ptr = (&raw const *command).cast_mut().cast();
+        self.with_row(command.name, command.form.uncounted(), callback, offset, command_ptr)
     }
 
     const fn with_row(
@@ -182,28 +190,20 @@ type Callback =
     unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
 /// The callback of every directive of the settings `S` in the configuration `C`.
-unsafe extern "C" fn set_one<C: Configuration, S: Within<C>>(
+unsafe extern "C" fn set_one<C: Configuration, S: Within<C> + 'static>(
     cf: *mut ngx_conf_t,
     cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: NGINX passes the parser, the table's row (whose `post` was filled by `Table::with` for these
-    // very settings, and whose name is a string of this binary) and the slot at the row's offset.
-    let (mut cf, set, name, flags, conf) = unsafe {
-        (
-            Cf::new(cf),
-            core::mem::transmute::<*mut c_void, Set<S>>((*cmd).post),
-            bytes(&(*cmd).name),
-            (*cmd).type_,
-            &mut *conf.cast::<C>(),
-        )
-    };
-    answer(&mut cf, "a directive", name, |cf, args| {
-        if is_list(flags) {
-            find_missing_end(&args, |word| cf.is_directive(word))?;
-        }
-        S::may_stand(conf, cf, name)?;
-        set(cf, S::of(conf), &args)
+    // SAFETY: NGINX passes the parser, the table's row (whose `post` was filled by `Table::with` with a
+    // directive of these very settings) and the slot at the row's offset.
+    let (mut cf, command, conf) =
+        unsafe { (Cf::new(cf), &*(*cmd).post.cast::<Command<S>>(), &mut *conf.cast::<C>()) };
+    answer(&mut cf, "a directive", command.name.to_bytes(), |cf, args| {
+        command.take(cf, &args, |cf| {
+            S::may_stand(conf, cf, command.name.to_bytes())?;
+            (command.set)(cf, S::of(conf), &args)
+        })
     })
 }
 
@@ -213,15 +213,25 @@ unsafe extern "C" fn set_alone(
     cmd: *mut ngx_command_t,
     _: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: as in `set_one`; `post` was filled with a setter of this type.
-    let (mut cf, set, name) = unsafe {
-        (
-            Cf::new(cf),
-            core::mem::transmute::<*mut c_void, Set<()>>((*cmd).post),
-            bytes(&(*cmd).name),
-        )
-    };
-    answer(&mut cf, "a directive", name, |cf, args| set(cf, &mut (), &args))
+    // SAFETY: as in `set_one`; `post` was filled with a directive of this type.
+    let (mut cf, command) = unsafe { (Cf::new(cf), &*(*cmd).post.cast::<Command<()>>()) };
+    answer(&mut cf, "a directive", command.name.to_bytes(), |cf, args| {
+        command.take(cf, &args, |cf| (command.set)(cf, &mut (), &args))
+    })
+}
+
+/// The callback of every directive that may not stand where NGINX has found it.
+unsafe extern "C" fn refuse_one(
+    cf: *mut ngx_conf_t,
+    cmd: *mut ngx_command_t,
+    _: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: NGINX passes the parser and the table's row, whose `post` was filled by
+    // `Table::with_misplaced`.
+    let (mut cf, refuse) =
+        unsafe { (Cf::new(cf), core::mem::transmute::<*mut c_void, Set<()>>((*cmd).post)) };
+    let name = cf.name();
+    answer(&mut cf, "a directive", name, |cf, args| refuse(cf, &mut (), &args))
 }
 
 /// What NGINX is told of a directive, and its user where it is refused.
@@ -238,6 +248,11 @@ fn answer(
         CONF_ERROR,
         || {
             let args = cf.args();
+            if let Some(doubt) = arguments::doubt(&args) {
+                let name = String::from_utf8_lossy(name);
+                let line = cf.line();
+                log::warning!(cf.log(), "\"{name}\" {doubt}, in {line}");
+            }
             match set(cf, args) {
                 Ok(()) => ptr::null_mut(),
                 Err(error) => {

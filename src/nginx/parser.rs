@@ -12,15 +12,16 @@ use crate::nginx::sys::*;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfError {
     /// The directive stands twice on one level.
-    #[error("directive is duplicate")]
-    Duplicate,
-    /// It takes another number of arguments.
-    #[error("")]
-    Arguments,
+    #[error("directive is duplicate: it stands in {0} already; keep one")]
+    Duplicate(ConfigLine),
+    /// It takes another number of arguments: what to write.
+    #[error("{0}")]
+    Arguments(String),
     /// What is wrong, and what to write.
     #[error("directive {0}")]
     Directive(String),
-    /// Found only when the whole configuration was read; names its place itself.
+    /// Found only when more of the configuration was read than the directive it is about; names its place
+    /// itself.
     #[error("{0}")]
     Whole(String),
     /// NGINX has said why.
@@ -31,6 +32,11 @@ pub(crate) enum ConfError {
 impl ConfError {
     pub(crate) fn directive(what: impl fmt::Display) -> Self {
         Self::Directive(what.to_string())
+    }
+
+    /// Of the directive that stands at `line`: what is wrong, and what to write.
+    pub(crate) fn at(line: &ConfigLine, what: impl fmt::Display) -> Self {
+        Self::Whole(format!("{what}, in {line}"))
     }
 }
 
@@ -260,6 +266,13 @@ impl Cf<'_> {
         unsafe { pt_is_nameless(self.cf) != 0 }
     }
 
+    /// At the end of a location: its name, which is that of the location around an `if`; empty: it is a
+    /// server.
+    pub(crate) fn location_name(&self) -> String {
+        // SAFETY: as above; the name lives in the cycle's pool.
+        unsafe { String::from_utf8_lossy(bytes(&pt_conf_location_name(self.cf))).into_owned() }
+    }
+
     /// At the end of a location: whether it has `satisfy any`.
     pub(crate) fn satisfies_any(&self) -> bool {
         // SAFETY: as above.
@@ -305,8 +318,9 @@ impl Cf<'_> {
                 ngx::ngx_log_error!(NGX_LOG_EMERG, self.log(), "{message}");
             }
             // As NGINX says it of its own.
-            ConfError::Arguments => {
-                let message = format!("invalid number of arguments in \"{directive}\" directive");
+            ConfError::Arguments(write) => {
+                let message =
+                    format!("invalid number of arguments in \"{directive}\" directive: {write}");
                 ngx::ngx_conf_log_error!(NGX_LOG_EMERG, self.cf, "{message}");
             }
             _ => {
@@ -354,18 +368,4 @@ pub(crate) fn invalid(value: &[u8], write: impl fmt::Display) -> ConfError {
         "has an invalid value \"{}\": {write}",
         String::from_utf8_lossy(value)
     ))
-}
-
-/// Asks for the `;` that is missing where an argument is the name of a directive. Names without an
-/// underscore are values: `user` is a scope.
-pub(crate) fn find_missing_end(
-    args: &[&'static [u8]],
-    is_directive: impl Fn(&[u8]) -> bool,
-) -> Result<(), ConfError> {
-    match args.iter().find(|arg| arg.contains(&b'_') && is_directive(arg)) {
-        Some(arg) => {
-            Err(invalid(arg, "that is the name of a directive; is a \";\" missing before it?"))
-        }
-        None => Ok(()),
-    }
 }

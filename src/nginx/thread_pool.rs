@@ -41,24 +41,41 @@ impl Cf<'_> {
     }
 }
 
-/// Gives the pool of this name its threads (`threads=N`), where it is one of those in use and no
-/// `thread_pool` directive has: before its module looks for pools without.
+/// The pool of this name, where any directive has named one; `None`: none has.
 ///
 /// # Safety
 /// `cycle` must be one whose configuration has been read.
-pub(crate) unsafe fn make(
-    cycle: *mut ngx_cycle_t,
-    name: &'static [u8],
-    threads: &'static [u8],
-    used: &[ThreadPool],
-) {
-    let (mut name, mut threads) = (str_of(name), str_of(threads));
+pub(crate) unsafe fn get(cycle: *mut ngx_cycle_t, name: &'static [u8]) -> Option<ThreadPool> {
+    // SAFETY: the caller vouches for the cycle; the name is only looked at.
+    NonNull::new(unsafe { ngx_thread_pool_get(cycle, &mut str_of(name)) }).map(ThreadPool)
+}
+
+/// Gives the pool of this name its threads (`threads=N`), before its module looks for pools without, unless
+/// a `thread_pool` directive has.
+///
+/// # Safety
+/// `cycle` must be one whose configuration has been read.
+pub(crate) unsafe fn make(cycle: *mut ngx_cycle_t, name: &'static [u8], threads: &'static [u8]) {
     // SAFETY: the caller vouches for the cycle; the strings are constants, which nobody writes to, and
     // their structures are only looked at.
+    unsafe { pt_make_thread_pool(cycle, &mut str_of(name), &mut str_of(threads)) };
+}
+
+/// Whether a `thread_pool` directive, or NGINX itself, gives a pool its threads. Where none does the
+/// configuration must not be used any more. The pool is one of [`Cf::add_thread_pool`].
+///
+/// # Safety
+/// As [`make`].
+pub(crate) unsafe fn is_declared(cycle: *mut ngx_cycle_t, name: &[u8]) -> bool {
+    // NGINX's own (ngx_thread_pool_init_conf).
+    if name == b"default" {
+        return true;
+    }
+    // SAFETY: as in `make`; the name's bytes are copied into the cycle's pool. What can be made was not
+    // there; NGINX makes it of the pool that is known, and of nothing else.
     unsafe {
-        let pool = ngx_thread_pool_get(cycle, &mut name);
-        if used.iter().any(|used| used.as_ptr() == pool) {
-            pt_make_thread_pool(cycle, &mut name, &mut threads);
-        }
+        let Some(mut name) = pool_copy((*cycle).pool, name) else { return false };
+        !ngx_thread_pool_get(cycle, &mut name).is_null()
+            && pt_make_thread_pool(cycle, &mut name, &mut str_of(b"threads=1")) == 0
     }
 }

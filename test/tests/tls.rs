@@ -184,7 +184,7 @@ fn mistakes_with_certificates_and_keys_are_named() {
     assert_refused(&refused, "the client certificate's key is encrypted: decrypt it first");
     let refused = check(&client.certificate, &other.key, both);
     assert_refused(&refused, "the client certificate and its key do not belong together");
-    assert_refused(&refused, "client.pem\" and \"phantom_token_ssl_certificate_key\" names \"/");
+    assert_refused(&refused, "client.pem\" and \"phantom_token_ssl_certificate_key\" of /");
     assert_refused(&check(&client.certificate, "", both), "holds no PEM private key");
     assert_refused(&check("", &client.key, both), "holds no PEM certificate");
     let damaged =

@@ -42,7 +42,7 @@ pub enum ChallengeError {
     )]
     ResourceMetadata,
     /// A challenge has at least one parameter (RFC 6750 §3).
-    #[error("an empty realm needs a scope or a resource_metadata URL beside it: set a realm")]
+    #[error("a challenge without a realm needs a scope or a resource_metadata URL: write a realm")]
     Empty,
 }
 

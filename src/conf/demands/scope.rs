@@ -97,7 +97,8 @@ pub(super) fn scope(
             }
             continue;
         }
-        challenge::check_scope(arg).map_err(|error| invalid(arg, error))?;
+        challenge::check_scope(arg)
+            .map_err(|error| invalid(arg, format_args!("write another: {error}")))?;
         for word in scope::values(arg) {
             values.push(value(cf, word)?);
         }

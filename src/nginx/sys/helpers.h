@@ -589,7 +589,8 @@ pt_aio_thread_pool(ngx_conf_t *cf)
  */
 extern ngx_module_t  ngx_thread_pool_module;
 
-static inline void
+/* Returns whether it made one: not where there is one of the name. */
+static inline ngx_uint_t
 pt_make_thread_pool(ngx_cycle_t *cycle, ngx_str_t *name, ngx_str_t *threads)
 {
     ngx_log_t       log;
@@ -627,9 +628,21 @@ pt_make_thread_pool(ngx_cycle_t *cycle, ngx_str_t *name, ngx_str_t *threads)
         cf.module_type = NGX_CORE_MODULE;
         cf.cmd_type = NGX_MAIN_CONF;
 
-        (void) cmd->set(&cf, cmd, NULL);
-        return;
+        return cmd->set(&cf, cmd, NULL) == NGX_CONF_OK;
     }
+
+    return 0;
+}
+
+/* The name of the location the parser is at the end of; empty in a server. */
+static inline ngx_str_t
+pt_conf_location_name(ngx_conf_t *cf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    return clcf->name;
 }
 
 static inline ngx_uint_t
