@@ -290,7 +290,7 @@ apk: ## Make an .apk for Alpine's NGINX, on Alpine
 	@$(with_probe) tools/package-apk build/alpine/source 'build/alpine/$(MODULE)'
 
 .PHONY: sbom
-sbom: setup-sbom ## Say what is compiled into the module, as CycloneDX: build/package
+sbom: setup-sbom ## Say what is compiled in, as CycloneDX: build/package
 	@tools/release sbom
 
 # Of another version's files none must be among them.
