@@ -104,6 +104,15 @@ new_token() {
 }
 status() { curl -sk -o /dev/null -w '%{http_code}' "$@"; }
 
+# block LANGUAGE NUMBER FILE: of those in a document.
+block() {
+    awk -v open="\`\`\`$1" -v number="$2" '
+        { line = $0; sub(/^ */, "", line) }
+        line == "```" { wanted = 0 }
+        wanted
+        line == open { wanted = (++count == number) }' "$3"
+}
+
 # flow WHAT URL: the tutorial's flow with the gateway there.
 flow() {
     local authorization
@@ -117,6 +126,8 @@ flow() {
 
 start_nginx() {
     quietly inside nginx
+    # It goes into the background before it writes the file.
+    for _ in $(seq 300); do [[ ! -s $root/run/nginx.pid ]] || break; sleep 0.1; done
     pids+=("$(<"$root/run/nginx.pid")")
 }
 stop_nginx() {

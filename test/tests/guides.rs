@@ -264,7 +264,9 @@ fn first_server(text: &str) -> String {
 #[test]
 fn the_first_server_after_a_package() {
     let config = first_server(&read("packaging/debian/README.Debian"));
-    assert_eq!(first_server(&read("packaging/tarball/INSTALL.md.in")), config);
+    for other in ["packaging/tarball/INSTALL.md.in", "packaging/START.md.in"] {
+        assert_eq!(first_server(&read(other)), config, "{other}");
+    }
     let (server, api) = (
         AuthorizationServer::builder().introspection_client("api-gateway", SECRET).start().unwrap(),
         Api::start(),
