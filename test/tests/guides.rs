@@ -98,6 +98,11 @@ fn the_tutorial_with_docker() {
     let api = Script::start();
     let config = read("docker/tutorial/default.conf");
     assert!(read("docs/tutorial.md").contains(&config), "the guide shows the file");
+    let readme = read("README.md");
+    let ours = blocks(section(&readme, "### Coming from OpenResty"), "nginx")[1];
+    for line in ours.lines() {
+        assert!(config.contains(line), "the README's has a line of its own: {line}");
+    }
     let port = port::free();
     let config = replace(&config, "listen 8080", &format!("listen 127.0.0.1:{port}"));
     let config = replace(&config, "https://curityserver:8443", server.url());
