@@ -48,17 +48,17 @@ fn main() {
         until(OUTAGE[0]);
         rig.server.stop();
         until(OUTAGE[1] - 2);
-        take(&mut browser, "status-page-outage.png", Some("charts"));
+        take(&mut browser, "status-page-outage.png", Some("#charts"));
         until(OUTAGE[1]);
         rig.server.resume().expect("the port is free");
         until(END);
-        take(&mut browser, "status-page.png", Some("charts"));
+        take(&mut browser, "status-page.png", Some("#charts"));
         browser.prefer_dark(true);
-        take(&mut browser, "status-page-dark.png", Some("charts"));
+        take(&mut browser, "status-page-dark.png", Some("#charts"));
         browser.prefer_dark(false);
         browser.resize(390, 844, 1.0, true);
         redrawn(&mut browser);
-        take(&mut browser, "status-page-phone.png", None);
+        take(&mut browser, "status-page-phone.png", Some(".outcomes"));
         over.store(true, Ordering::Relaxed);
     });
 }
@@ -112,10 +112,9 @@ fn redrawn(browser: &mut Browser) {
 fn take(browser: &mut Browser, name: &str, down_to: Option<&str>) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/img");
     let file: PathBuf = directory.join(name);
-    let down_to = down_to.map(|id| {
-        let end = browser
-            .eval(&format!("document.getElementById('{id}').getBoundingClientRect().bottom"));
-        end.as_f64().expect("an element") + 16.0
+    let down_to = down_to.map(|selector| {
+        let bottom = format!("document.querySelector('{selector}').getBoundingClientRect().bottom");
+        browser.eval(&bottom).as_f64().expect("an element") + 16.0
     });
     browser.screenshot(&file, down_to);
     println!("{}: {} bytes", file.display(), std::fs::metadata(&file).map_or(0, |file| file.len()));

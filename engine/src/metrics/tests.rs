@@ -246,7 +246,8 @@ fn what_there_is_not_is_left_out() {
 #[test]
 fn both_forms_have_the_same_numbers() {
     let state = busy();
-    let snapshot = take(&state, &ZONES, Some(BUILD), |_| true);
+    let mut snapshot = take(&state, &ZONES, Some(BUILD), |_| true);
+    snapshot.providers.push(ProviderEndpoint { provider: "tenant", endpoint: "https://a:443/" });
     let page = snapshot.prometheus();
     let json: serde_json::Value = serde_json::from_str(&snapshot.json()).unwrap();
     let mut numbers = HashMap::new();
@@ -343,6 +344,10 @@ fn both_forms_have_the_same_numbers() {
     numbers.insert("store_in_sync".to_owned(), in_sync);
     let heard = format!("{:.3}", store["heard_seconds"].as_f64().unwrap());
     numbers.insert("store_heard_seconds".to_owned(), heard);
+    for one in json["providers"].as_array().unwrap() {
+        let labels = format!("provider={},endpoint={}", one["provider"], one["endpoint"]);
+        numbers.insert(format!("provider_info{{{labels}}}"), "1".to_owned());
+    }
     let [version, nginx] = ["version", "nginx"].map(|name| json["build"][name].to_string());
     numbers.insert(format!("build_info{{version={version},nginx={nginx}}}"), "1".to_owned());
 
