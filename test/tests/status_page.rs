@@ -381,6 +381,72 @@ fn whatever_the_json_says_is_on_the_page() {
 }
 
 #[test]
+fn each_trouble_has_its_words() {
+    let mut rig = rig();
+    rig.assert_passes(&rig.server.issue());
+    let Some(mut browser) = open(&rig) else { return };
+    let (mut well, ..) = marked(&mut browser, &mut rig);
+    for place in ["/endpoints/0/up", "/store/nodes/0/up", "/store/in_sync"] {
+        *well.pointer_mut(place).unwrap() = json!(true);
+    }
+    *well.pointer_mut("/endpoints/0/gate_shut").unwrap() = json!(false);
+    *well.pointer_mut("/store/peers/other_key").unwrap() = json!(0);
+    let mut said = |changes: &[(&str, Value)]| -> String {
+        browser.eval(&format!(
+            "seen = []; begun.clear(); take({well}); seen[0].at -= 60000; take({well})"
+        ));
+        assert!(
+            browser.eval(VERDICT).as_str().unwrap().starts_with("All is well: no endpoint rests")
+        );
+        let mut numbers = well.clone();
+        for (place, value) in changes {
+            let (parent, name) = place.rsplit_once('/').unwrap();
+            let member = &mut numbers.pointer_mut(parent).unwrap()[name];
+            *member = match value.as_i64() {
+                Some(more) if member.is_number() => json!(member.as_i64().unwrap() + more),
+                _ => value.clone(),
+            };
+        }
+        browser.eval(&format!("take({numbers})"));
+        let text = browser.eval(VERDICT).as_str().unwrap().to_owned();
+        text.strip_prefix("Something is wrong").unwrap_or(&text).trim().to_owned()
+    };
+    let no = json!(false);
+    let url = rig.server.introspection_url();
+    for (changes, words) in [
+        (&[("/endpoints/0/up", no.clone()), ("/endpoints/0/answered_seconds", json!(null))][..],
+            format!("{url} rests after failures and is not asked: never answered")),
+        (&[("/endpoints/0/up", no.clone()), ("/endpoints/0/answered_seconds", json!(3.5))],
+            format!("{url} rests after failures and is not asked: last answered at ")),
+        (&[("/endpoints/0/gate_shut", json!(true))], format!("{url} refuses the gateway's credentials: since ")),
+        (&[("/requests/error", json!(1)), ("/endpoints/0/failures/timeout", json!(1))],
+            "Requests fail with 500 or 503 (timeout): since ".to_owned()),
+        (&[("/requests/error", json!(1))],
+            "Requests fail with 500 or 503 (no call failed: clients left, or see the error log): since ".to_owned()),
+        (&[("/requests/stale", json!(1))], "Answers that ran out are served: since ".to_owned()),
+        (&[("/endpoints/0/ended_early", json!(4))],
+            format!("{url} calls tokens inactive before their time, revoked or lost: since ")),
+        (&[("/store/nodes/0/up", no.clone())],
+            "The store unix:/nowhere/store.sock rests after failures and is not asked: last heard at ".to_owned()),
+        (&[("/store/in_sync", no.clone())],
+            "The store unix:/nowhere/store.sock is not in sync and not asked: last heard at ".to_owned()),
+        (&[("/store/peers/other_key", json!(1))],
+            "Other gateways at the store have another key, and share nothing with this one: since ".to_owned()),
+    ] {
+        let text = said(changes);
+        assert!(text.starts_with(&words) && text.lines().count() == 1, "{words}\n{text}");
+    }
+    // A few revoked tokens among many are none.
+    let few =
+        [("/endpoints/0/ended_early", json!(4)), ("/endpoints/0/introspections/active", json!(40))];
+    assert!(said(&few).starts_with("All is well"));
+    // Nor is what a tab that sleeps most of the time has seen a minute ago.
+    said(&[("/requests/error", json!(1))]);
+    browser.eval("seen.forEach(one => one.at -= 60000); take(seen[seen.length - 1].data)");
+    assert!(browser.eval(VERDICT).as_str().unwrap().starts_with("All is well"));
+}
+
+#[test]
 fn is_whole_at_every_width() {
     let mut rig = rig();
     rig.assert_passes(&rig.server.issue());
@@ -447,10 +513,6 @@ fn is_whole_at_every_width() {
             4
         };
         assert_eq!(browser.eval(columns), expected, "{width} pixels");
-        if let Some(directory) = std::env::var_os("STATUS_PICTURES") {
-            let file = std::path::Path::new(&directory).join(format!("{width}.png"));
-            browser.screenshot(&file, None);
-        }
     }
     let small = "[...document.querySelectorAll('button')]
         .some(b => b.getBoundingClientRect().height < 24 || b.getBoundingClientRect().width < 24)";
