@@ -414,3 +414,59 @@ fn cors_headers_as_version_1_of_the_lua_plugin_sends_them() {
         assert_eq!(cors(origin, &[]), (401, none.clone(), none.clone()), "{origin}");
     }
 }
+
+/// All pages of the documentation.
+fn pages() -> Vec<String> {
+    let folders = ["", "docs", "nginx-conf", "contrib"].map(path);
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let files = files.map(|file| file.unwrap().path());
+    let pages = files.filter(|file| file.extension().is_some_and(|extension| extension == "md"));
+    pages.map(|page| fs::read_to_string(page).unwrap()).collect()
+}
+
+#[test]
+fn a_shell_can_read_every_command() {
+    let mut read = 0;
+    for page in pages() {
+        for block in blocks(&page, "sh") {
+            let output = Command::new("bash").args(["-n", "-c", block]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && said.is_empty(), "{said}: {block}");
+            read += 1;
+        }
+    }
+    assert!(read > 40, "only {read} blocks");
+}
+
+#[test]
+fn everything_that_make_is_told_to_make_exists() {
+    let makefile = read("Makefile");
+    let exists = |target: &str| {
+        makefile.lines().any(|line| {
+            let names = line.split(':').next().unwrap_or_default();
+            line.contains(':') && names.split_whitespace().any(|name| name == target)
+        })
+    };
+    let mut named = 0;
+    for page in pages() {
+        let in_blocks = blocks(&page, "sh").into_iter().flat_map(str::lines);
+        let in_text = page.split('`').filter(|text| !text.contains('\n'));
+        for command in in_blocks.chain(in_text).flat_map(|line| line.split("&&")) {
+            // What variables are set to does not matter, nor a comment.
+            let command = command.split(" #").next().unwrap_or_default().trim();
+            let words: Vec<_> = command.split_whitespace().collect();
+            let Some(at) = words.iter().position(|word| !word.contains('=')) else { continue };
+            if words[at] != "make" {
+                continue;
+            }
+            let target = words[at + 1..]
+                .iter()
+                .find(|word| !word.starts_with('-') && !word.contains(['=', '\'', '"']));
+            if let Some(target) = target {
+                assert!(exists(target), "`{command}`: the Makefile has no {target}");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 50, "only {named}");
+}
