@@ -6,6 +6,8 @@
 //! stored and for whom, what may still be there, and which calls are out. That does not know what
 //! had to go for want of room: nothing being there is right, but directly after it was stored.
 
+mod flights;
+
 use std::collections::{HashMap, HashSet};
 use std::mem::ManuallyDrop;
 use std::panic::{self, AssertUnwindSafe};
@@ -28,11 +30,6 @@ const IDENTITIES: u8 = 10;
 /// A worker that died comes back under another process id.
 fn pids(slot: u8) -> impl Iterator<Item = u32> {
     (1..).map(move |life| 1_000 * life + u32::from(slot))
-}
-
-/// A flight that begins now knows of a purge that the other does not know of, and does not follow.
-fn overtakes(flight: &Call, other: &Call) -> bool {
-    flight.seen.purges > other.seen.purges || flight.seen.purged > other.seen.asked
 }
 
 struct World {
@@ -168,27 +165,11 @@ impl World {
         }
     }
 
-    fn flight(&mut self, slot: u8) -> Call {
-        self.serial += 1;
-        let pid = pids(slot).find(|pid| !self.dead.contains(pid)).expect("a life left");
-        // Half of what is done knows of a purge or an inactive answer that is a little younger.
-        let purges = (self.serial / 64 + self.serial % 2) as u32;
-        let moment = |nth: u64| Moment::from_bits(nth << 4);
-        let (asked, purged) =
-            (moment(self.serial / 16 + 1), moment(self.serial / 16 + self.serial / 2 % 2));
-        let owner = Owner { pid, slot };
-        let seen = Seen { purges, asked, purged };
-        Call { id: self.serial, owner, deadline: self.now + 500, seen }
-    }
-
-    fn lapsed(&self, flight: &Call) -> bool {
-        flight.deadline <= self.now || self.dead.contains(&flight.owner.pid)
-    }
-
     /// An answer to give, with a serial number of its own.
     fn give(&mut self, id: Id, kind: Kind, len: usize) -> (u64, Vec<u8>) {
         self.serial += 1;
-        let given = Given { id, kind, len: if kind == Kind::Active { len } else { 0 } };
+        let len = if kind == Kind::Active { len } else { 0 };
+        let given = Given { id, kind, len, stored: self.now };
         let jwt = given.jwt(self.serial);
         self.given.insert(self.serial, given);
         (self.serial, jwt)
@@ -206,11 +187,11 @@ impl World {
     }
 
     fn item(&self, id: Id, serial: u64) -> Item {
-        let Given { kind, len, .. } = self.given[&serial];
+        let Given { kind, len, stored, .. } = self.given[&serial];
         let besides = if kind == Kind::Active { besides } else { besides_inactive };
         let payload = len + besides(serial);
         let until = self.times(serial).until.expect("an end");
-        Item { id, kind, payload, until, born: serial }
+        Item { id, kind, payload, until, born: serial, stored, not_before: 0 }
     }
 
     fn times(&self, serial: u64) -> Life {
@@ -225,10 +206,12 @@ impl World {
 
     fn step(&mut self, bytes: &mut Bytes<'_>) {
         match bytes.byte() % 32 {
-            0..=6 => self.store(bytes.id(), Kind::Active, bytes.len()),
+            0..=5 => self.store(bytes.id(), Kind::Active, bytes.len()),
+            6 => self.postpone(bytes),
             7 | 8 => self.store(bytes.id(), Kind::Inactive, 0),
             9 => self.remove_active(bytes.id()),
-            10..=13 => self.find(bytes.id()),
+            10 | 11 => self.find(bytes.id()),
+            12 | 13 => self.renew(bytes),
             14 => {
                 let id = bytes.id();
                 let key = self.key(id);
@@ -257,22 +240,8 @@ impl World {
             18..=20 => self.join(bytes.id(), bytes.slot()),
             21 | 22 => self.answer(bytes),
             23..=25 => self.poll(bytes),
-            26 => {
-                let (id, flight) = self.a_flight(bytes);
-                let (key, slot) = (self.key(id), bytes.slot());
-                let left = self.with(|arena, _| arena.leave(&key, flight, slot));
-                self.must(left, |model| model.leave(id, flight, slot));
-                if left.is_some() {
-                    self.followers.remove(&(flight, slot));
-                }
-            }
-            27 => {
-                let (id, flight) = self.a_flight(bytes);
-                let key = self.key(id);
-                let cancelled = self.with(|arena, _| arena.cancel(&key, flight));
-                self.must(cancelled, |model| model.cancel(id, flight));
-                self.ended(id, flight, cancelled);
-            }
+            26 => self.leave(bytes),
+            27 => self.cancel(bytes),
             28 => {
                 self.now += 20 * u64::from(bytes.byte());
                 self.strict.iter_mut().for_each(|model| model.now = self.now);
@@ -380,147 +349,6 @@ impl World {
             }
         } else {
             self.out.retain(|id, _| id.0 != token);
-        }
-    }
-
-    fn join(&mut self, id: Id, slot: u8) {
-        let (key, mine, now) = (self.key(id), self.flight(slot), self.now);
-        self.flights.insert(mine.id, (id, mine));
-        let dead = self.dead.clone();
-        let alive = |pid: u32| !dead.contains(&pid);
-        let here = Here { pid: mine.owner.pid, now_ms: now, alive: &alive };
-        let joined = self.with(|arena, _| arena.join_or_lead(&key, &mine, here));
-        self.must(joined, |model| model.join(id, mine));
-        match joined {
-            None => {
-                self.out.remove(&id);
-                // It may have come as far as following any of them.
-                let all = self.flights.iter().filter(|(_, (of, _))| *of == id);
-                self.followers.extend(all.map(|(flight, _)| (*flight, slot)));
-            }
-            Some(Joined::Lead) => self.leads(id, &mine),
-            Some(Joined::Follow { flight, owner_pid, deadline }) => {
-                let (of, led) = self.flights.get(&flight).expect("a flight that was begun");
-                assert_eq!((*of, led.owner.pid, led.deadline), (id, owner_pid, deadline));
-                assert!(!self.lapsed(led) && !overtakes(&mine, led));
-                self.followers.insert((flight, slot));
-            }
-            Some(Joined::Full) => {}
-        }
-    }
-
-    /// A flight was given the lead: no other may be out that it could have followed.
-    fn leads(&mut self, id: Id, flight: &Call) {
-        if let Some(other) = self.out.insert(id, flight.id) {
-            let (_, other) = &self.flights[&other];
-            let over = self.lapsed(other) || overtakes(flight, other);
-            assert!(over || self.damaged, "two calls for {id:?}");
-        }
-    }
-
-    /// A flight, most often one that was begun not long ago, and its key.
-    fn a_flight(&self, bytes: &mut Bytes<'_>) -> (Id, u64) {
-        let (id, back) = (bytes.id(), u64::from(bytes.byte()));
-        if back % 2 == 0
-            && let Some(flight) = self.out.get(&id)
-        {
-            return (id, *flight);
-        }
-        let flight = self.serial.saturating_sub(back / 2);
-        (self.flights.get(&flight).map_or(id, |(id, _)| *id), flight)
-    }
-
-    /// A flight was taken down, or could not be, or its process died over it.
-    fn ended(&mut self, id: Id, flight: u64, done: Option<bool>) {
-        let was_out = self.out.get(&id) == Some(&flight);
-        // A mark that ran out may be gone.
-        let gone = !was_out || self.lapsed(&self.flights[&flight].1) || self.damaged;
-        assert!(done != Some(false) || gone, "flight {flight} was lost");
-        if was_out {
-            self.out.remove(&id);
-        }
-    }
-
-    fn answer(&mut self, bytes: &mut Bytes<'_>) {
-        let (id, flight) = self.a_flight(bytes);
-        let (how, len) = (bytes.byte() % 4, bytes.len());
-        let (key, (serial, jwt)) = (self.key(id), self.give(id, Kind::Active, len));
-        let times = self.times(serial);
-        let entry = active(times, serial, &jwt);
-        let outcome = match how {
-            0 => Left::Stored,
-            1 => Left::Active(entry),
-            2 => Left::Inactive,
-            _ => Left::Failed { code: serial as u16, retry_after: serial as u32 },
-        };
-        let answered = self.with(|arena, _| arena.answer(&key, flight, outcome));
-        let held = self.item(id, serial);
-        self.must(answered, |model| model.answer(id, flight, how, held));
-        if answered.is_some_and(|answered| answered != AnsweredFor::Lost) {
-            assert!(self.flights.get(&flight).is_some_and(|(of, _)| *of == id));
-            let before = self.answers.insert(flight, (how, serial));
-            assert!(before.is_none(), "flight {flight} was answered twice");
-        }
-        self.ended(id, flight, answered.map(|answered| answered != AnsweredFor::Lost));
-    }
-
-    fn poll(&mut self, bytes: &mut Bytes<'_>) {
-        let (id, flight) = self.a_flight(bytes);
-        let slot = bytes.slot();
-        let (key, mine, now) = (self.key(id), self.flight(slot), self.now);
-        self.flights.insert(mine.id, (id, mine));
-        let dead = self.dead.clone();
-        let alive = |pid: u32| !dead.contains(&pid);
-        let poll = |arena: &mut Locked<'_>, record: &mut Record| {
-            arena.poll(
-                &key,
-                flight,
-                &mine,
-                Here { pid: mine.owner.pid, now_ms: now, alive: &alive },
-                record,
-            )
-        };
-        let mut polled = self.with(poll);
-        if let Some(Poll::NeedSpace(payload)) = polled {
-            self.room_for(payload);
-            polled = self.with(poll);
-            assert!(!matches!(polled, Some(Poll::NeedSpace(_))));
-        }
-        let taken = matches!(polled, Some(Poll::Taken(Taken::Stored | Taken::Active)));
-        let taken = taken.then(|| self.right(id));
-        self.must(polled.map(|polled| (polled, taken)), |model| {
-            let (polled, item) = model.poll(id, flight, mine);
-            (polled, item.map(|item| item.born))
-        });
-        let follows = self.followers.contains(&(flight, slot)) || self.damaged;
-        match polled {
-            None => {
-                self.out.remove(&id);
-            }
-            Some(Poll::Gone | Poll::NeedSpace(_)) => {}
-            Some(Poll::Waiting) => assert!(follows),
-            Some(Poll::Lead) => {
-                assert!(follows && self.lapsed(&self.flights[&flight].1));
-                self.leads(id, &mine);
-            }
-            Some(Poll::Taken(answer)) => {
-                assert!(follows, "an answer for who did not wait");
-                self.followers.remove(&(flight, slot));
-                let (how, serial) = self.answers.get(&flight).copied().expect("an answered flight");
-                let fits = match answer {
-                    Taken::Stored => {
-                        let found = self.right(id);
-                        let may_be = self.kept.get(&id).is_some_and(|kept| kept.contains(&found));
-                        how == 0 && (may_be || self.damaged)
-                    }
-                    Taken::Active => how == 1 && self.right(id) == serial,
-                    Taken::Inactive => how == 2,
-                    Taken::Failed { code, retry_after } => {
-                        how == 3 && (code, retry_after) == (serial as u16, serial as u32)
-                    }
-                };
-                assert!(fits, "{answer:?} of flight {flight}");
-            }
         }
     }
 

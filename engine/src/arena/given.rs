@@ -16,6 +16,8 @@ pub(super) struct Given {
     pub(super) id: Id,
     pub(super) kind: Kind,
     pub(super) len: usize,
+    /// When, in milliseconds.
+    pub(super) stored: u64,
 }
 
 /// The texts besides the JWT, in bytes.

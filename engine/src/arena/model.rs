@@ -19,6 +19,8 @@ pub(super) struct Item {
     pub(super) until: u64,
     /// The serial number of its answer.
     pub(super) born: u64,
+    pub(super) stored: u64,
+    pub(super) not_before: u64,
 }
 
 impl Item {
@@ -218,20 +220,68 @@ impl Model {
         self.marks.insert(0, Mark { flight: mine, workers: BTreeSet::new(), ..old });
     }
 
-    pub(super) fn join(&mut self, id: Id, mine: Call) -> Joined {
+    /// The mark of the call that is out for a key, and whether it is still its owner's, as whoever would
+    /// make `mine` sees it.
+    fn calling(&self, id: Id, mine: Option<Call>) -> Option<(usize, bool)> {
         let calling = |mark: &Mark| mark.id == id && mark.answer.is_none();
-        if let Some(at) = self.marks.iter().position(calling) {
-            let old = &self.marks[at];
-            let (old_one, new) = (old.flight.seen, mine.seen);
-            let overtaken = new.purges > old_one.purges || new.purged > old_one.asked;
-            if self.lapsed(old) || overtaken {
+        let at = self.marks.iter().position(calling)?;
+        let old = self.marks[at].flight.seen;
+        let overtakes = |new: Seen| new.purges > old.purges || new.purged > old.asked;
+        let is_overtaken = mine.is_some_and(|mine| overtakes(mine.seen));
+        Some((at, !is_overtaken && !self.lapsed(&self.marks[at])))
+    }
+
+    pub(super) fn join(&mut self, id: Id, mine: Call) -> Joined {
+        match self.calling(id, Some(mine)) {
+            None => self.make_mark(id, mine),
+            Some((at, false)) => {
                 self.take_over(at, mine);
-                return Joined::Lead;
+                Joined::Lead
             }
-            self.marks[at].workers.insert(mine.owner.slot);
-            let Call { id, owner, deadline, .. } = self.marks[at].flight;
-            return Joined::Follow { flight: id, owner_pid: owner.pid, deadline };
+            Some((at, true)) => {
+                self.marks[at].workers.insert(mine.owner.slot);
+                let Call { id, owner, deadline, .. } = self.marks[at].flight;
+                Joined::Follow { flight: id, owner_pid: owner.pid, deadline }
+            }
         }
+    }
+
+    pub(super) fn renew(&mut self, id: Id, stored: u64, mine: Option<Call>) -> Renewal {
+        if let Some(entry) = self.entry(id) {
+            if entry.kind != Kind::Active || entry.stored != stored {
+                return Renewal::Replaced;
+            }
+            if self.now < entry.not_before {
+                return Renewal::NotBefore(entry.not_before);
+            }
+        }
+        match (self.calling(id, mine), mine) {
+            (Some((_, true)), _) => Renewal::Out,
+            (_, None) => Renewal::Free,
+            (Some((at, false)), Some(mine)) => {
+                self.take_over(at, mine);
+                Renewal::Lead
+            }
+            (None, Some(mine)) => match self.make_mark(id, mine) {
+                Joined::Lead => Renewal::Lead,
+                _ => Renewal::Full,
+            },
+        }
+    }
+
+    pub(super) fn postpone(&mut self, id: Id, stored: u64, not_before: u64) {
+        let entries = self.active.iter_mut().chain(&mut self.inactive);
+        for entry in entries.filter(|entry| entry.id == id && entry.stored == stored) {
+            entry.not_before = not_before;
+        }
+    }
+
+    /// When the active entry of a key was stored.
+    pub(super) fn stored(&self, id: Id) -> Option<u64> {
+        self.active.iter().find(|entry| entry.id == id).map(|entry| entry.stored)
+    }
+
+    fn make_mark(&mut self, id: Id, mine: Call) -> Joined {
         for _ in 0..2 {
             if self.marks.last().is_some_and(|last| last.flight.deadline + 1_000 <= self.now) {
                 self.marks.pop();

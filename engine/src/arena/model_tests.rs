@@ -30,6 +30,14 @@ fn op() -> impl Strategy<Value = Vec<u8>> {
         2 => id().prop_map(move |id| bytes(&[&[15], &id])),
         3 => id().prop_map(move |id| bytes(&[&[9], &id])),
         1 => (0..24_u8).prop_map(|token| vec![16, token]),
+        10 => (id(), slot(), 0..16_u8)
+            .prop_map(move |(id, slot, how)| bytes(&[&[12], &id, &[slot, how]])),
+        // A call for an entry has failed, and the next one is to be made.
+        5 => (id(), len(), slot(), prop::array::uniform3(0..16_u8)).prop_map(
+            move |(id, len, slot, [how, by, then])| {
+                bytes(&[&[0], &id, &len, &[6], &id, &[how, by], &[12], &id, &[slot, then]])
+            },
+        ),
         25 => (prop_oneof![3 => called(), 2 => id()], slot())
             .prop_map(move |(id, slot)| bytes(&[&[18], &id, &[slot]])),
         10 => (called(), back(), 0..4_u8, len())
