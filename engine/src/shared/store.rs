@@ -27,6 +27,18 @@ pub struct StoreHealth {
 
 /// In all of it, `now_ms` is monotonic time, the same clock in all workers.
 impl StoreHealth {
+    /// Of a store that nobody has asked yet.
+    #[cfg(test)]
+    pub(crate) fn new() -> Self {
+        Self {
+            failures: AtomicU64::default(),
+            rests_since: AtomicU64::default(),
+            heard: AtomicU64::default(),
+            in_sync: AtomicU64::default(),
+            peers: Default::default(),
+        }
+    }
+
     /// A question failed. True where that begins a rest: `max_fails` failures in a row, all within
     /// `fail_timeout_ms`. A `max_fails` of 0 begins none.
     pub fn failed(&self, limits: &Limits, now_ms: u64) -> bool {
@@ -109,13 +121,7 @@ mod tests {
     const LIMITS: Limits = Limits { max_fails: 3, fail_timeout_ms: 1000 };
 
     fn health() -> StoreHealth {
-        StoreHealth {
-            failures: AtomicU64::default(),
-            rests_since: AtomicU64::default(),
-            heard: AtomicU64::default(),
-            in_sync: AtomicU64::default(),
-            peers: Default::default(),
-        }
+        StoreHealth::new()
     }
 
     #[test]

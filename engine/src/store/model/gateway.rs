@@ -13,8 +13,10 @@ use super::run::{Event, Mutant, Policy, Setting};
 use super::world::{NAMES, World};
 use super::{TOKENS, VALID_MS};
 use crate::answer::subjects::Subjects;
+use crate::shared::health::Limits;
 use crate::shared::purges::testing::{block, purges_again};
 use crate::shared::purges::{DOUBTED_MS, Moment, Purged, Purges, Standing};
+use crate::shared::store::StoreHealth;
 use crate::store::event::GatewayId;
 use crate::store::keys::FleetKeys;
 use crate::store::purge::{Purge, Target};
@@ -27,12 +29,8 @@ use crate::token::key::HashKey;
 
 pub(super) const GATEWAYS: usize = 4;
 
-/// For how long a gateway counts as in sync after it has heard the store.
-const HEARD_MS: u64 = 1_500;
-
-/// After so many failures the store rests, for so long.
-const FAILURES: u32 = 3;
-const REST_MS: u64 = 1_000;
+/// As `server` in `phantom_token_store` has them where it says nothing.
+const LIMITS: Limits = Limits { max_fails: 3, fail_timeout_ms: 1_000 };
 
 /// An answer.
 #[derive(Clone, Copy)]
@@ -60,7 +58,7 @@ pub(super) struct Gateway {
     pub(super) thread: u64,
     pub(super) purges: Purges,
     pub(super) flights: HashMap<usize, u64>,
-    pub(super) heard_at: u64,
+    health: StoreHealth,
     /// It is cut off from the store.
     pub(super) is_cut: bool,
     kept: HashMap<usize, Answer>,
@@ -68,12 +66,9 @@ pub(super) struct Gateway {
     outbox: Arc<Outbox>,
     listener: Listener,
     position: Option<Position>,
-    in_sync: bool,
     id: GatewayId,
     told: u64,
     acknowledged: u64,
-    failures: u32,
-    rests_until: u64,
     /// When the last gap was.
     gap: Option<u64>,
     skew: i64,
@@ -139,19 +134,16 @@ impl Gateway {
             thread: world.number(),
             purges: purges_again(block, wall),
             flights: HashMap::new(),
-            heard_at: 0,
+            health: StoreHealth::new(),
             is_cut: false,
             kept: HashMap::new(),
             store,
             outbox,
             listener,
             position: known,
-            in_sync: false,
             id,
             told: 0,
             acknowledged: 0,
-            failures: 0,
-            rests_until: 0,
             gap: None,
             skew,
         }
@@ -169,12 +161,18 @@ impl Gateway {
         std::mem::take(&mut *self.outbox.0.lock())
     }
 
-    /// A question came to this.
-    pub(super) fn asked(&mut self, is_ok: bool, now: u64) {
-        self.failures = if is_ok { 0 } else { self.failures + 1 };
-        if self.failures >= FAILURES {
-            self.rests_until = now + REST_MS;
+    /// A question came to this. Whoever hears the store ends its rests.
+    pub(super) fn asked(&self, is_ok: bool, now: u64) {
+        if !is_ok {
+            self.health.failed(&LIMITS, now);
+        } else if !self.health.is_resting() {
+            self.health.answered();
         }
+    }
+
+    /// When it has heard the store last; 0: never.
+    pub(super) fn heard_at(&self) -> u64 {
+        self.health.last_heard().unwrap_or(0)
     }
 
     pub(super) fn tells(&mut self, target: Target<'static>) -> (Purge<'static>, u64) {
@@ -190,7 +188,7 @@ impl Gateway {
 
     fn in_sync(&self, now: u64) -> Option<InSync> {
         let Position { epoch, since_ms, .. } = self.position?;
-        let hears = self.in_sync && self.heard_at + HEARD_MS >= now && self.rests_until <= now;
+        let hears = self.health.is_in_sync(now) && !self.health.is_resting();
         hears.then_some(InSync { epoch, since_ms, known: self.purges.now() })
     }
 
@@ -323,11 +321,11 @@ impl World {
         }
         // Where it was stays known until it has begun anew: another thread finds the gap, too.
         gateway.position = position.or(gateway.position);
-        gateway.in_sync = in_sync;
         if in_sync {
-            gateway.heard_at = now;
+            gateway.health.heard(now);
         }
-        (gateway.failures, gateway.rests_until) = (0, 0);
+        gateway.health.set_in_sync(in_sync);
+        gateway.health.answered();
         let pause = gateway.listener.question(wall).map_or(0, |ask| ask.pause.as_millis() as u64);
         self.queue.at(now + pause, Event::Listens(slot, thread));
     }
@@ -340,7 +338,7 @@ impl World {
         let subjects = self.subjects(token);
         let now = self.now;
         let gateway = &self.gateways[slot];
-        let (asked, heard_at) = (gateway.purges.now(), gateway.heard_at);
+        let (asked, heard_at) = (gateway.purges.now(), gateway.heard_at());
         let waiter = Waiter { began: now, asked, heard_at };
         let own = gateway.own(now, token, &subjects);
         let kind = self.dice.range(0, 99);

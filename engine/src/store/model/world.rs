@@ -27,6 +27,9 @@ const TIMEOUT_MS: u64 = 100;
 /// A request may ask so often for what was purged on the way.
 const TRIES: u8 = 3;
 
+/// Within this, a purge that was acknowledged holds at each gateway that hears the store.
+const PROMPT_MS: u64 = 1_000;
+
 pub(super) const NAMES: [&[u8]; TOKENS] = [
     b"t00", b"t01", b"t02", b"t03", b"t04", b"t05", b"t06", b"t07", b"t08", b"t09", b"t10", b"t11",
     b"t12", b"t13", b"t14", b"t15", b"t16", b"t17", b"t18", b"t19", b"t20", b"t21", b"t22", b"t23",
@@ -479,10 +482,10 @@ impl World {
     /// Judges an answer that a request was served.
     pub(super) fn served(&mut self, slot: usize, token: usize, waiter: Waiter, version: u64) {
         let Waiter { began, heard_at, .. } = waiter;
-        let late = |ack: &&(u64, u64)| ack.0 + 1_000 < began && ack.1 > version;
+        let late = |ack: &&(u64, u64)| ack.0 + PROMPT_MS < began && ack.1 > version;
         let Some((acknowledged, _)) = self.acknowledged[token].iter().find(late) else { return };
         let gateway = &self.gateways[slot];
-        if heard_at <= *acknowledged || heard_at + 1_000 < began {
+        if heard_at <= *acknowledged || heard_at + PROMPT_MS < began {
             self.numbers.cut_off += 1;
         } else if self.setting.policy == Policy::Renew && gateway.renews(began) {
             self.numbers.renewing += 1;
