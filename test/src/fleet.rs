@@ -295,6 +295,18 @@ impl Fleet {
         }
     }
 
+    /// Has the store lose the purge that it was told last, as in a failover to a replica that has not
+    /// followed.
+    ///
+    /// # Panics
+    /// Where it knows of none.
+    pub fn lose_last_purge(&self) {
+        let stream = "{phantom_token:1}:s";
+        let last = self.store.ask(&["XREVRANGE", stream, "+", "-", "COUNT", "1"]);
+        let id = last.array()[0].array()[0].text();
+        assert_eq!(self.store.ask(&["XDEL", stream, &id]).number(), 1);
+    }
+
     /// Sends one of the gateways a purge; its status.
     ///
     /// # Panics

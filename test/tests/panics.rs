@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use phantom_token_test::fleet::{self, Fleet};
 use phantom_token_test::nginx::{Builder, injected_module};
 use phantom_token_test::process::{wait_for, wait_until};
 use phantom_token_test::{Api, AuthorizationServer, Client, Gateway, Reply, Rig, Script};
@@ -231,6 +232,51 @@ fn while_a_call_of_another_worker_is_followed() {
     calls.read();
     assert_serves_on(&rig, entry, &workers);
     assert_eq!(follows.get_as("/api", &rig.server.issue().token).status, 200);
+}
+
+/// A gateway of a fleet, whose module panics once in the entry named.
+fn in_a_fleet(entry: &str) -> Option<(Fleet, Gateway)> {
+    let (module, entry) = (injected_module()?, entry.to_owned());
+    let panicking = move |builder: Builder| {
+        builder
+            .module_file(&module)
+            .environment("PHANTOM_TOKEN_PANIC_AT", &entry)
+            .allow(&format!("caught a panic in {entry} at "))
+    };
+    let fleet = Fleet::builder().each(panicking).start_none();
+    let gateway = fleet.launch();
+    fleet::wait_until_in_sync(&gateway);
+    Some((fleet, gateway))
+}
+
+#[test]
+fn while_the_store_is_told_of_a_purge() {
+    let entry = "a purge through the store";
+    let Some((fleet, gateway)) = in_a_fleet(entry) else { return };
+    let (token, workers) = (fleet.server.issue(), gateway.workers());
+    fleet::pass(&gateway, &token);
+    let form = format!("token={}", token.token);
+    // It is gone here all the same; whoever purged knows that the fleet was not told.
+    fleet.server.revoke(&token.token);
+    assert_eq!(fleet::purge(&gateway, &form).status, 503);
+    assert_eq!(gateway.get_as("/shown", &token.token).status, 401);
+    gateway.wait_for_log(&["[crit]", &format!("caught a panic in {entry} at src/nginx/guard.rs:")]);
+    assert_eq!(fleet::purge(&gateway, &form).status, 204);
+    assert_eq!(gateway.workers(), workers);
+}
+
+#[test]
+fn while_purges_are_looked_for_again() {
+    let entry = "a second look at purges";
+    let Some((fleet, gateway)) = in_a_fleet(entry) else { return };
+    let workers = gateway.workers();
+    assert_eq!(fleet::purge(&gateway, "sub=alice").status, 204);
+    gateway.wait_for_log(&["[crit]", &format!("caught a panic in {entry} at src/nginx/guard.rs:")]);
+    // What it held is forgotten. The next one is looked after.
+    assert_eq!(fleet::purge(&gateway, "sub=bob").status, 204);
+    fleet.lose_last_purge();
+    gateway.wait_for_log(&["[warn]", "has lost purges that it had acknowledged"]);
+    assert_eq!(gateway.workers(), workers);
 }
 
 #[test]
