@@ -172,9 +172,9 @@ test: setup-test $(if $(filter debian,$(flavour)),setup-njs) build ## Run all te
 	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-engine --package phantom-token-test --package phantom-token-bench --package phantom-token-probe $(TEST_FLAGS)
 	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
 
-# SERVERS names some of them, as in SERVERS="glewlwyd doorkeeper".
+# SERVERS names some of them, as in SERVERS="glewlwyd doorkeeper"; CASE is in the names of the cases to try.
 .PHONY: test-servers
-test-servers: setup-servers build ## Test with real authorization servers, all that can be had or SERVERS="…"
+test-servers: setup-servers build probe ## Test with real authorization servers, all that can be had or SERVERS="…"
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin test-servers
 	@$(with_gateway) '$(TARGET)/debug/test-servers'
 

@@ -212,34 +212,12 @@ impl<W: Write> Search<'_, '_, W> {
         (client_auth.is_none() && differs).then_some(ClientAuth::BasicRaw)
     }
 
-    /// Asks about the token.
+    /// Asks about the token until it is active.
     fn token(&mut self, way: Way) -> io::Result<(Way, Verdict)> {
         let first = self.ask(About::Token, way)?;
-        let (way, asked, why) = match judged(&first) {
-            Ok(Forward::Jwt) => return Ok((way, works(first, Forward::Jwt))),
-            // No JWT came for application/jwt. Some send one with JSON.
-            Ok(_) if way.accept == Accept::Jwt && self.may_ask() => {
-                let json = Way { accept: Accept::Json, ..way };
-                let asked = self.ask(About::Token, json)?;
-                return Ok(match judged(&asked) {
-                    Ok(forward) => (json, works(asked, forward)),
-                    Err(_) => (way, works(first, Forward::None)),
-                });
-            }
-            // Asked for a JWT, the server did not say that an invented token is inactive.
-            Ok(_) if way.accept == Accept::Json && self.options.accept.is_none() => {
-                if !self.may_ask() {
-                    return Ok((way, works(first, Forward::None)));
-                }
-                let jwt = Way { accept: Accept::Jwt, ..way };
-                let asked = self.ask(About::Token, jwt)?;
-                return Ok(match judged(&asked) {
-                    Ok(Forward::Jwt) => (jwt, works(asked, Forward::Jwt)),
-                    _ => (way, works(first, Forward::None)),
-                });
-            }
-            Ok(forward) => return Ok((way, works(first, forward))),
-            Err(why) => (way, first, why),
+        let why = match judged(&first) {
+            Ok(forward) => return self.better(first, forward),
+            Err(why) => why,
         };
         let others = match why {
             // A wrong secret, or a hint that is not understood, may be answered so.
@@ -252,22 +230,40 @@ impl<W: Write> Search<'_, '_, W> {
             Why::NoVerdict(NoVerdict::Credentials(_)) => Vec::new(),
             _ => self.others(way, why),
         };
-        let others = others.into_iter().filter(|other| *other != way);
-        for other in others {
+        for other in others.into_iter().filter(|other| *other != way) {
             if !self.may_ask() {
                 break;
             }
             let asked = self.ask(About::Token, other)?;
             if let Ok(forward) = judged(&asked) {
-                return Ok((other, works(asked, forward)));
+                return self.better(asked, forward);
             }
         }
-        Ok((way, Verdict::Not { asked, why }))
+        Ok((way, Verdict::Not { asked: first, why }))
     }
-}
 
-fn works(asked: Asked, forward: Forward) -> Verdict {
-    Verdict::Works { asked, forward }
+    /// Asks for the other media type where no JWT came for one. JSON is asked for where none comes at all:
+    /// that is what is given.
+    fn better(&mut self, asked: Asked, forward: Forward) -> io::Result<(Way, Verdict)> {
+        let way = asked.way;
+        let accept = match (forward, way.accept) {
+            (Forward::None, Accept::Jwt) => Accept::Json,
+            // An invented token was not inactive when a JWT was asked for.
+            (Forward::None, Accept::Json) => Accept::Jwt,
+            _ => return Ok((way, Verdict::Works { asked, forward })),
+        };
+        if self.may_ask() {
+            let other = Way { accept, ..way };
+            let again = self.ask(About::Token, other)?;
+            match judged(&again) {
+                Ok(forward) if forward == Forward::Jwt || accept == Accept::Json => {
+                    return Ok((other, Verdict::Works { asked: again, forward }));
+                }
+                _ => {}
+            }
+        }
+        Ok((way, Verdict::Works { asked, forward }))
+    }
 }
 
 /// How the module goes on with what came about the good token; `Err`: not at all.

@@ -29,6 +29,7 @@ mod minted;
 mod mitreid;
 mod oidc_provider;
 mod postgres;
+mod probe;
 mod process;
 mod run;
 mod spring;

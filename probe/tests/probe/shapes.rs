@@ -299,7 +299,7 @@ const SHAPES: [Shape; 15] = [
         takes: Takes::RawSilently,
         secret: SECRET,
         answer: |asked| known(asked, json(&claims(&json!({"aud": "app"}))), None),
-        prints: &["client_auth basic_raw", "forward none"],
+        prints: &["client_auth basic_raw", "introspection_accept application/json", "forward none"],
         lacks: &["kind"],
         status: 0,
         refresh: 401,

@@ -49,6 +49,8 @@ impl Server for BetterAuth {
             special: Some(("special", "p+ss w%rd/&=u\"")),
             keeps_tokens: false,
             expect: &[
+                // It says "Bearer" of all tokens, so that this lets in what the example does.
+                ("what the probe prints", "kind declared, not access"),
                 // Only of the resources that the gateway's client is linked to.
                 ("another client's", "401 inactive"),
                 // Of its own refresh tokens alone a client is told.

@@ -47,6 +47,8 @@ impl Server for Canaille {
             special: Some(("special", "p+ss w%rd/&=u\"")),
             keeps_tokens: true,
             expect: &[
+                // It says "Bearer" of all tokens, so that this lets in what the example does.
+                ("what the probe prints", "kind declared, not access"),
                 // Only of clients in whose audience the gateway's is.
                 ("another client's", "401 inactive"),
                 // By the hint.

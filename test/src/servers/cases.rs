@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::Grant;
 use super::bench::{Bench, outcome};
+use super::{Grant, probe};
 use crate::client::Client;
 use crate::jwt::random_text;
 use crate::nginx::Gateway;
@@ -30,7 +30,7 @@ const NONE: &str = "-";
 const INACTIVE: &str = "401 inactive";
 
 /// All cases, in the order of the matrix. The last ones disturb the server.
-pub const CASES: [Case; 21] = [
+pub const CASES: [Case; 22] = [
     case("active", |bench| granted(bench, Grant::Access), "200"),
     case("unknown, garbage, 6 KB", unknown, INACTIVE),
     case("odd tokens", odd, "all 401"),
@@ -60,6 +60,7 @@ pub const CASES: [Case; 21] = [
     ),
     case("wrong secret: basic; post", wrong_secret, "500 credentials; 500 credentials"),
     case("special secret: basic; raw; post", special_secret, "200; 200; 200"),
+    case("what the probe prints", probe::configuration, "as the example"),
     case("connections: 1 a second; 16 at once", connections, "1; at most 16"),
     case("TLS of its own: trusted; not", tls, NONE),
     case("hangs; goes on", hangs, "500 timeout; 200"),

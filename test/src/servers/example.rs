@@ -51,6 +51,13 @@ impl Example {
         self
     }
 
+    /// What it says up to the end of its first location.
+    pub(super) fn first_location(&self) -> &str {
+        let config = &self.config;
+        let mut locations = config.match_indices("\n        location ");
+        locations.nth(1).map_or(config, |(end, _)| &config[..end])
+    }
+
     /// Passes requests to this API.
     #[must_use]
     pub fn passes_to(self, api: &str) -> Self {

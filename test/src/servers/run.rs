@@ -48,7 +48,8 @@ fn cases(server: &'static dyn Server, home: &Home) -> Result<Column, String> {
     let mut bench = Bench::start(server, home, &profile, false)?;
     let name = server.name();
     let mut column = Column { name, version: server.version(home), ..Column::default() };
-    for case in CASES.iter().chain(profile.own) {
+    let picked = std::env::var("CASE").unwrap_or_default();
+    for case in CASES.iter().chain(profile.own).filter(|case| case.name.contains(&picked)) {
         let told = catch_unwind(AssertUnwindSafe(|| (case.run)(&mut bench)));
         let got = told.unwrap_or_else(|panic| format!("panic: {}", words(&*panic)));
         let named = profile.expect.iter().find(|(name, _)| *name == case.name);
