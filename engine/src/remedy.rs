@@ -184,7 +184,7 @@ fn of_status(status: u16) -> &'static str {
         }
         404 | 410 => "check the endpoint's URL: its path",
         405 | 415 => {
-            "check the endpoint's URL: its path, where something takes no POST with a form, as introspection is asked for"
+            "check the endpoint's URL: its path, where something takes no POST with a form; some servers answer so to an Accept that they do not give: write \"phantom_token_introspection_accept application/json\""
         }
         406 => {
             "set phantom_token_introspection_accept to what the server gives, such as application/json"

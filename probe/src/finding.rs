@@ -178,7 +178,7 @@ impl<W: Write> Search<'_, '_, W> {
                 ways.splice(ways.len().min(2)..ways.len().min(2), raw);
                 ways
             }
-            Why::NoVerdict(NoVerdict::Status(406 | 415) | NoVerdict::NotUnderstood(_)) => {
+            Why::NoVerdict(NoVerdict::Status(405 | 406 | 415) | NoVerdict::NotUnderstood(_)) => {
                 accepts.iter().map(with_accept).collect()
             }
             _ => Vec::new(),

@@ -123,7 +123,7 @@ fn known(asked: &Asked, access: Answer, refresh: Option<Answer>) -> Answer {
     }
 }
 
-const SHAPES: [Shape; 15] = [
+const SHAPES: [Shape; 16] = [
     Shape {
         name: "Curity",
         takes: Takes::Encoded,
@@ -327,6 +327,29 @@ const SHAPES: [Shape; 15] = [
         },
         prints: &["client_auth none", "forward none", "kind declared"],
         lacks: &["phantom_token_client_id", "client_secret"],
+        status: 0,
+        refresh: 401,
+    },
+    Shape {
+        name: "MITREid Connect",
+        takes: Takes::Raw,
+        secret: SECRET,
+        answer: |asked| {
+            let refresh = json(&claims(&json!({})));
+            match asked.accepts("application/json") {
+                true => {
+                    known(asked, json(&claims(&json!({"token_type": "Bearer"}))), Some(refresh))
+                }
+                false => status(405),
+            }
+        },
+        prints: &[
+            "introspection_accept application/json",
+            "client_auth basic_raw",
+            "forward none",
+            "kind declared",
+        ],
+        lacks: &[],
         status: 0,
         refresh: 401,
     },
