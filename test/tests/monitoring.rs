@@ -210,6 +210,30 @@ fn document(name: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
+/// An open status page asks every two seconds.
+#[test]
+fn no_example_logs_who_looks_at_the_numbers() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folders = ["nginx-conf", "docs", "contrib/kubernetes", "docker/demo", "test/src/demo"];
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap());
+    let mut shown = 0;
+    for file in files.map(|file| file.unwrap().path()).filter(|file| file.is_file()) {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let handlers = [";", " html;", " json;"].map(|end| format!(" phantom_token_status{end}"));
+        for (at, handler) in
+            handlers.iter().flat_map(|handler| text.match_indices(handler.as_str()))
+        {
+            // In the location, or in the server around it.
+            let before = text[..at].rfind("server {").unwrap_or_else(|| at.saturating_sub(200));
+            let after = at + text[at..].find('}').unwrap();
+            let off = text[before..after].contains("access_log off;");
+            assert!(off, "{}: {}", file.display(), handler.trim_end());
+            shown += 1;
+        }
+    }
+    assert!(shown >= 7, "only {shown} examples");
+}
+
 #[test]
 fn every_alert_is_tested_and_described_and_leads_to_its_incident() {
     let alerts = std::fs::read_to_string(contrib("prometheus/alerts.yaml")).unwrap();

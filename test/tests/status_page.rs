@@ -484,6 +484,9 @@ fn is_whole_at_every_width() {
                     faults.push(`out of ${box}: ${node.textContent}`);
             }
         }
+        // Words have room for more than a few letters.
+        for (const cell of document.querySelectorAll('td.words'))
+            if (cell.getBoundingClientRect().width < 90) faults.push(`a thin column: ${cell.textContent}`);
         // No row of a grid has a hole, and no line of cards ends early.
         const lines = node => Object.values(Object.groupBy([...node.children].filter(one => !one.hidden),
             one => Math.round(one.getBoundingClientRect().top)));
