@@ -1,5 +1,16 @@
 use super::*;
 
+/// The guide that says the same at more length.
+const GUIDE: &str = include_str!("../../../docs/troubleshooting.md");
+
+/// A cause's words are in the guide, in code spans.
+fn assert_documented(words: &str) {
+    // A longer text may go on behind what is quoted.
+    let begins = |quoted: &str| words.starts_with(quoted.trim_end_matches('…').trim_end());
+    let mut quoted = GUIDE.split('`').skip(1).step_by(2);
+    assert!(quoted.any(|quoted| quoted.len() > 10 && begins(quoted)), "not in the guide: {words}");
+}
+
 /// A cause, and words of what to do about it.
 type Row<T> = (T, &'static str);
 
@@ -7,7 +18,8 @@ type Row<T> = (T, &'static str);
 fn each_cause_without_an_answer_has_a_remedy_of_its_own() {
     let connect = |cause| CallError::Connect(cause);
     let tls = |cause| CallError::Tls(cause);
-    let rows: [Row<CallError>; 37] = [
+    let answer = |cause| CallError::Answer(cause);
+    let rows: [Row<CallError>; 49] = [
         (connect(ConnectCause::HostNotFound), "the host in the endpoint's URL"),
         (connect(ConnectCause::NoResolver), "name servers"),
         (connect(ConnectCause::NoResolverThread), "TasksMax"),
@@ -41,15 +53,30 @@ fn each_cause_without_an_answer_has_a_remedy_of_its_own() {
         (CallError::Timeout(Phase::Resolve), "name servers"),
         (CallError::Timeout(Phase::Connect), "route and firewall"),
         (CallError::Timeout(Phase::Tls), "speaks no TLS"),
+        (CallError::Timeout(Phase::Send), "its own log and phantom_token_timeout"),
         (CallError::Timeout(Phase::Wait), "its own log and phantom_token_timeout"),
-        (CallError::Answer(AnswerCause::BodyTooLarge), "lightweight tokens"),
-        (CallError::Answer(AnswerCause::Closed), "see their logs"),
+        (CallError::Timeout(Phase::Read), "its own log and phantom_token_timeout"),
+        (answer(AnswerCause::NotHttp), "speak HTTP/1.1"),
+        (answer(AnswerCause::Upgrade), "speak HTTP/1.1"),
+        (answer(AnswerCause::AmbiguousLength), "breaks HTTP/1.1"),
+        (answer(AnswerCause::TransferCoding), "breaks HTTP/1.1"),
+        (answer(AnswerCause::TooLong), "breaks HTTP/1.1"),
+        (answer(AnswerCause::HeaderTooLarge), "fewer headers"),
+        (answer(AnswerCause::BodyTooLarge), "lightweight tokens"),
+        (answer(AnswerCause::Closed), "see their logs"),
+        (answer(AnswerCause::Io(ErrorKind::ConnectionReset)), "see their logs"),
+        (answer(AnswerCause::NoMemory), "no memory"),
         (CallError::Request(RequestCause::Header), "phantom_token_introspection_header"),
+        (CallError::Request(RequestCause::Refused), "phantom_token_introspection_header"),
+        (CallError::Request(RequestCause::Assertion), "random numbers"),
     ];
     for (error, words) in rows {
         let remedy = of_call(&error, true);
         assert!(remedy.contains(words), "{error}: {remedy}");
         assert!(!remedy.ends_with('.') && remedy.is_ascii(), "{remedy}");
+        if error != connect(ConnectCause::Io(ErrorKind::Other)) {
+            assert_documented(&error.to_string());
+        }
     }
 }
 
@@ -124,10 +151,12 @@ fn an_answer_that_is_not_understood_has_a_remedy_or_names_one() {
     for (cause, words) in rows {
         let remedy = of_answer(cause.into()).expect("a remedy");
         assert!(remedy.contains(words), "{cause}: {remedy}");
+        assert_documented(cause.words());
     }
     for cause in [Cause::NoJwt, Cause::IntrospectionAnswer] {
         assert_eq!(of_answer(cause.into()), None);
         assert!(cause.words().contains("phantom_token_"), "{cause}");
+        assert_documented(cause.words());
     }
 }
 
