@@ -201,7 +201,7 @@ soak: setup-test build ## Run a gateway through reloads, kills and restarts for 
 
 .PHONY: pictures
 pictures: setup-test build ## Make the documentation's pictures of the status page
-	$(SAY) 'watching a gateway for a minute or two'
+	$(SAY) 'watching a gateway for three minutes'
 	@$(with_gateway) $(CARGO) run $(CARGO_FLAGS) --package phantom-token-test --example pictures
 
 # Sanitizers need a nightly compiler, for the flag alone: the code is the same. gcc and rustc

@@ -163,6 +163,8 @@ fn says_when_the_gateway_cannot_be_asked_and_recovers() {
     rig.gateway.reload_with(|builder| builder.server("location = /status { return 503; }"));
     browser.wait_for(&format!("{problem}.includes('status 503')"));
     assert!(browser.eval("document.getElementById('state').textContent") == "Not connected");
+    let verdict = "document.getElementById('verdict').checkVisibility()";
+    assert_eq!(browser.eval(verdict), false, "nobody knows whether all is well");
     rig.gateway.reload_with(|_| {
         phantom_token_test::Gateway::builder()
             .protect(&rig.server, &rig.api)
@@ -170,6 +172,7 @@ fn says_when_the_gateway_cannot_be_asked_and_recovers() {
             .location("/status", "phantom_token_status html;")
     });
     browser.wait_for(&format!("{problem} === ''"));
+    assert_eq!(browser.eval(verdict), true);
     browser.wait_for("document.getElementById('state').textContent.startsWith('Live')");
 }
 
@@ -265,7 +268,7 @@ fn is_readable_in_light_and_dark_and_on_paper() {
     let mut grounds = Vec::new();
     for dark in [false, true] {
         browser.prefer_dark(dark);
-        for verdict in ["", "bad"] {
+        for verdict in ["", "good", "bad"] {
             browser.eval(&format!("document.getElementById('verdict').className = '{verdict}'"));
             assert_eq!(browser.eval(&faint), json!([]), "dark: {dark}, {verdict}");
         }
@@ -422,7 +425,7 @@ fn each_trouble_has_its_words() {
         (&[("/requests/error", json!(1)), ("/endpoints/0/failures/timeout", json!(1))],
             "Requests fail with 500 or 503 (timeout): since ".to_owned()),
         (&[("/requests/error", json!(1))],
-            "Requests fail with 500 or 503 (no call failed: clients left, or see the error log): since ".to_owned()),
+            "Requests fail, though no call does: clients leave, or see the error log: since ".to_owned()),
         (&[("/requests/stale", json!(1))], "Answers that ran out are served: since ".to_owned()),
         (&[("/endpoints/0/ended_early", json!(4))],
             format!("{url} calls tokens inactive before their time, revoked or lost: since ")),
