@@ -69,7 +69,7 @@ COPY docker/healthcheck /usr/local/bin/phantom-token-healthcheck
 ENV HEALTHCHECK_URL=http://127.0.0.1:8080/
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["phantom-token-healthcheck"]
-ARG VERSION=1.0.1
+ARG VERSION=1.1.0
 ARG REVISION=
 LABEL org.opencontainers.image.title="ngx-phantom-token" \
     org.opencontainers.image.description="NGINX with a module for the Phantom Token pattern" \
