@@ -183,7 +183,7 @@ impl Stage {
                 if self.is_ending() {
                     return Ok(());
                 }
-                if start.elapsed() > Duration::from_secs(20) {
+                if start.elapsed() > Duration::from_secs(60) {
                     return Err(Error::Silent(part));
                 }
                 thread::sleep(Duration::from_millis(20));

@@ -68,16 +68,18 @@ impl Ports {
 
     /// A configuration with these ports in place of the tutorial's.
     pub(super) fn put_into(&self, configuration: &str) -> String {
-        let tutorial = Self::default();
-        let address = |port: u16| format!("127.0.0.1:{port}");
-        // In two steps: the new port of one may be the old one of another.
-        let steps = tutorial.all().into_iter().zip(self.all());
-        let marked = steps.clone().fold(configuration.to_owned(), |text, ((_, name, old), _)| {
-            text.replace(&address(old), &format!("127.0.0.1:{{{name}}}"))
-        });
-        steps.fold(marked, |text, ((_, name, _), (_, _, new))| {
-            text.replace(&format!("127.0.0.1:{{{name}}}"), &address(new))
-        })
+        const HOST: &str = "127.0.0.1:";
+        let moves = || Self::default().all().into_iter().zip(self.all());
+        let mut parts = configuration.split(HOST);
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            let (port, rest) = part.split_at(end);
+            let new = moves().find(|((.., old), _)| *port == old.to_string());
+            let new = new.map_or(port.to_owned(), |(_, (.., new))| new.to_string());
+            text += &format!("{HOST}{new}{rest}");
+        }
+        text
     }
 }
 
@@ -142,6 +144,9 @@ mod tests {
         ] {
             assert!(moved.contains(line), "{moved}");
         }
+        // Those of somebody's own stay.
+        let own = "127.0.0.1:30001 127.0.0.1:300 127.0.0.1";
+        assert_eq!(ports.put_into(own), own);
     }
 
     #[test]
