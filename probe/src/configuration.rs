@@ -15,6 +15,8 @@ pub(crate) struct Found<'a> {
     pub(crate) way: Way,
     /// What the location forwards, and what came about the token; `None`: not known.
     pub(crate) token: Option<(Forward, &'a Facts)>,
+    /// A refresh token passes for an access token.
+    pub(crate) is_unsafe: bool,
     /// The server's `Cache-Control` would leave nothing to keep.
     pub(crate) ignores_cache_control: bool,
     /// The token has characters that RFC 6750 does not give it.
@@ -117,6 +119,9 @@ fn location(found: &Found<'_>) -> String {
         out.push_str("phantom_token_token_syntax vschar;\n");
     }
     let Some((forward, facts)) = found.token else { return out };
+    if found.is_unsafe {
+        out.push_str(UNSAFE);
+    }
     if facts.nature.kind == TokenKind::Named {
         out.push_str(
             "phantom_token_kind declared;  # the server names the kind of access tokens\n",
@@ -139,6 +144,11 @@ fn location(found: &Found<'_>) -> String {
     }
     out
 }
+
+const UNSAFE: &str = "\
+# NOT SAFE as it is: at this server a refresh token passes for an access token, for as long as it
+# lives. Have the server introspect access tokens alone.
+";
 
 const NONE: &str = "\
 # No JWT comes: the API gets claims, and must be reached through the gateway alone. Set every

@@ -54,7 +54,7 @@ Status: 0 it works; 1 it does not, or no token was given; 2 wrong usage, or a fi
 that cannot be used; 3 it works, but the refresh token passes for an access token.
 
 With the servers that \"make run\" starts:
-  echo Password1 >secret
+  (umask 077; echo Password1 >secret)
   curl -s -u test-client:Password1 -d grant_type=client_credentials \\
       http://127.0.0.1:9090/oauth/v2/oauth-token |
   phantom-token-probe --client-id introspection-client --client-secret-file secret \\
@@ -219,18 +219,16 @@ impl Said {
                 Some(_) => Err(format!("--{name} is written twice")),
             }
         }
+        // Names of files go into the configuration as well.
+        let value = text(&format!("--{name}"), value)?;
         match name {
-            "client-secret-file" => return once(&mut self.secret_file, name, value.into()),
-            "client-key" => return once(&mut self.key, name, value.into()),
-            "token-file" => return once(&mut self.token_file, name, value.into()),
-            "refresh-token-file" => return once(&mut self.refresh_token_file, name, value.into()),
-            "ssl-trusted-certificate" => return once(&mut self.trusted, name, value.into()),
-            "ssl-certificate" => return once(&mut self.certificate, name, value.into()),
-            "ssl-certificate-key" => return once(&mut self.certificate_key, name, value.into()),
-            _ => {}
-        }
-        let value = text(name, value)?;
-        match name {
+            "client-secret-file" => once(&mut self.secret_file, name, value.into()),
+            "client-key" => once(&mut self.key, name, value.into()),
+            "token-file" => once(&mut self.token_file, name, value.into()),
+            "refresh-token-file" => once(&mut self.refresh_token_file, name, value.into()),
+            "ssl-trusted-certificate" => once(&mut self.trusted, name, value.into()),
+            "ssl-certificate" => once(&mut self.certificate, name, value.into()),
+            "ssl-certificate-key" => once(&mut self.certificate_key, name, value.into()),
             "client-id" => {
                 credential::check(value.as_bytes())
                     .map_err(|error| format!("--client-id {error}"))?;

@@ -140,6 +140,7 @@ impl<'a, W: Write> Report<'a, W> {
                 let known = configuration::Found {
                     way: found.way,
                     token: None,
+                    is_unsafe: false,
                     ignores_cache_control: false,
                     vschar: false,
                 };

@@ -29,7 +29,13 @@ pub(super) fn of(
 ) -> (Vec<String>, String) {
     let Ok(Answer::Active(grant)) = asked.read(forward) else { return Default::default() };
     let facts = Facts::of(&grant, shown);
-    let mut notes = vec!["It works".to_owned(), String::new()];
+    let headline = match found.refresh {
+        Some(Refresh::Passes) => {
+            "It works, and is NOT SAFE: a refresh token passes for an access token"
+        }
+        _ => "It works",
+    };
+    let mut notes = vec![headline.to_owned(), String::new()];
     let mut note = |text: String| notes.push(text);
     for line in what_came(&facts, asked) {
         note(format!("- {line}"));
@@ -43,6 +49,7 @@ pub(super) fn of(
     let known = configuration::Found {
         way: found.way,
         token: Some((forward, &facts)),
+        is_unsafe: found.refresh == Some(Refresh::Passes),
         ignores_cache_control: ignores,
         vschar,
     };
@@ -152,7 +159,7 @@ fn kinds(facts: &Facts, refresh: Option<Refresh>, note: &mut impl FnMut(String))
         Some(Refresh::Inactive) => "- The refresh token is inactive: it does not pass for an access token.",
         Some(Refresh::Named) => "- The refresh token is active, and named as what it is: the module refuses it.",
         Some(Refresh::Unnamed) => "! The refresh token is active, and only access tokens are named: phantom_token_kind declared refuses it. Do not leave that out.",
-        Some(Refresh::Passes) => "! DANGER: the refresh token is active, and nothing tells it from an access token. It would let in, for as long as it lives. Have the server introspect access tokens alone.",
+        Some(Refresh::Passes) => "! The refresh token is active, and nothing tells it from an access token: it lets in whoever has it, for as long as it lives. Have the server introspect access tokens alone.",
         Some(Refresh::Unknown) => "! What the server makes of a refresh token is not known: it did not answer.",
     }.to_owned());
 }

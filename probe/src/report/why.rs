@@ -55,7 +55,7 @@ pub(super) fn lines(options: &Options, asked: &Asked, why: Why, shown: &Shown) -
         ),
         Why::Inactive => (
             "the server takes this client, and calls the token inactive".to_owned(),
-            inactive(asked),
+            inactive(options),
         ),
         Why::Expired(seconds) => (
             format!("the server calls the token active, and its \"exp\" is {seconds} seconds ago"),
@@ -72,10 +72,11 @@ pub(super) fn lines(options: &Options, asked: &Asked, why: Why, shown: &Shown) -
     lines
 }
 
-fn inactive(asked: &Asked) -> String {
-    let mut remedy = "check that the token has not expired and comes from this server, and that this client is told of it: some servers tell the client it was given to, or one in its \"aud\", alone; a server that takes its issuer from the host name it is asked by wants that of the token, with --connect where it is elsewhere".to_owned();
-    if asked.about == About::Token {
-        remedy.push_str("; some servers answer so to a wrong secret");
+fn inactive(options: &Options) -> String {
+    let mut remedy = "check that the token has not expired and comes from this server, and that this client is told of it: some servers tell the client it was given to, or one in its \"aud\", alone; a server that takes its issuer from the host name it is asked by wants that of the token, with --connect where it is elsewhere; some servers answer so to a wrong secret".to_owned();
+    let is_jwt = |token: &[u8]| token.split(|byte| *byte == b'.').count() == 3;
+    if options.token.as_ref().is_some_and(|token| is_jwt(token)) {
+        remedy.push_str("; the token looks like a JWT, and some servers introspect none of those");
     }
     remedy
 }

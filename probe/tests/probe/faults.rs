@@ -65,6 +65,12 @@ fn a_status_says_what_to_look_at() {
             "with a slash at its end",
         ),
         (
+            Script::status(301)
+                .header("Location", &format!("{}/?next=1", server.introspection_url())),
+            "301",
+            "with a slash at its end",
+        ),
+        (
             Script::status(308)
                 .header("Location", &server.introspection_url().replace("http:", "https:")),
             "308",

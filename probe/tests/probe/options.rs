@@ -38,6 +38,8 @@ fn odd_arguments_are_refused() {
     assert_refused(&client().argument("--introspection-param", "a"), URL, "NAME=VALUE");
     assert_refused(&client().argument("--introspection-param", "token=a"), URL, "not for secrets");
     assert_refused(&client().argument("--aud", "a\nb"), URL, "control character");
+    assert_refused(&client().argument("--token-file", "a\x1b[31m"), URL, "control character");
+    assert_refused(&Program::new().alone("--\x1b[31m"), URL, "no option --\\u{1b}[31m");
     assert_refused(&Program::new().argument("--client-id", ""), URL, "is empty");
     assert_refused(
         &Program::new().client("a", "b").argument("--client-auth", "private_key_jwt"),

@@ -508,6 +508,7 @@ fn what_is_printed_for_each_server_works_in_a_gateway() {
         let (_server, shaped, url) = start(shape);
         let said = ask(shape, &url);
         assert_eq!(said.status, shape.status, "{name}:\n{}{}", said.out, said.error);
+        assert_eq!(said.out.contains("NOT SAFE"), shape.status == 3, "{name}");
         let directives = said.directives();
         for print in shape.prints {
             let line = format!("phantom_token_{print};");
