@@ -27,6 +27,7 @@ pub(crate) mod clock;
 mod condition;
 pub(crate) mod credentials;
 pub(crate) mod demands;
+mod doubts;
 pub(crate) mod endpoints;
 mod files;
 pub(crate) mod fleet_key;
@@ -54,7 +55,6 @@ use crate::nginx::sys::*;
 use endpoints::{Patience, PolicyEndpoint};
 use introspection::{Introspection, Server};
 use mint::KeySet;
-use noted::Written;
 use operate::ContentHandlers;
 use settings::{Location, Place};
 
@@ -77,7 +77,7 @@ pub(crate) struct MainConf {
     /// Endpoints, each once for each way it is called, and how long they are waited for.
     patiences: Vec<(String, u64, Rc<Patience>)>,
     /// Directives that count in some locations alone.
-    written: Vec<Rc<Written>>,
+    written: noted::Main,
     /// Where tokens are judged before the limits, if they are anywhere.
     preaccess: Option<ConfigLine>,
     /// What a worker keeps of its connections: nothing yet.
@@ -85,6 +85,8 @@ pub(crate) struct MainConf {
     /// All endpoints of locations that are on, each once for each way it is called: a policy, and
     /// the endpoint's place in it.
     pub(crate) endpoints: Vec<(Rc<Policy>, usize)>,
+    /// The first `phantom_token_ready`; `None`: there is none.
+    first_ready: Option<ConfigLine>,
     /// What status and purge locations are served by.
     handlers: ContentHandlers,
     /// Index of `$http_authorization`, forgotten on a rewrite.
@@ -124,10 +126,11 @@ impl MainConf {
             mint: mint::Main::default(),
             introspections: Vec::new(),
             patiences: Vec::new(),
-            written: Vec::new(),
+            written: noted::Main::default(),
             preaccess: None,
             servers: Servers::default(),
             endpoints: Vec::new(),
+            first_ready: None,
             handlers,
             http_authorization: None,
             assigned: Vec::new(),
@@ -227,6 +230,7 @@ impl LocConf {
         self.settings.inherit(&outer.settings)?;
         self.policy = Policy::of(cf, &self.settings, &self.begins)?.map(Rc::new);
         if self.policy.is_some() {
+            cf.main_conf().written.judges = true;
             self.settings.demands.noted.put_in_force(|_| true);
             if cf.is_nameless() {
                 outer.on_within.set(true);
@@ -237,7 +241,7 @@ impl LocConf {
             // An `if` has the content of the location around it.
             None => outer.key_set.clone(),
         };
-        self.operate.warn_of_small_body_buffer(cf);
+        self.operate.warn_of_doubts(cf);
         if let Some(policy) = &self.policy {
             cf.main_conf().know_endpoints(policy);
             cf.main_conf().know_identity(policy);
@@ -249,6 +253,22 @@ impl LocConf {
 }
 
 impl Cf<'_> {
+    /// At the end of the configuration: what is there for nothing.
+    pub(crate) fn warn_at_end(&mut self) {
+        self.warn_of_unused();
+        self.warn_of_unused_providers();
+        self.warn_of_unused_zones();
+        self.warn_of_unpublished_keys();
+        self.warn_of_store();
+        let nobody = self.main_conf().servers_asked(&[]).next().is_none();
+        if let Some(line) = self.main_conf().first_ready.clone().filter(|_| nobody) {
+            self.warn_at(
+                &line,
+                "\"phantom_token_ready\" has no server to look at: write \"phantom_token on\" in what shall be protected",
+            );
+        }
+    }
+
     /// The configuration of the `http` block the parser is in.
     pub(crate) fn main_conf(&mut self) -> &mut MainConf {
         MainConf::of_parser(self)
@@ -332,9 +352,10 @@ macro_rules! directives {
 
             fn may_stand(
                 conf: &mut LocConf,
-                cf: &Cf<'_>,
+                cf: &mut Cf<'_>,
                 name: &'static [u8],
             ) -> Result<(), ConfError> {
+                cf.note_flat(name);
                 conf.settings.choice.flat(cf, name)
             }
         })+

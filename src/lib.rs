@@ -310,9 +310,7 @@ unsafe extern "C" fn postconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard::entry("the end of the configuration", Cycle, ERROR, || {
         // SAFETY: NGINX passes a live parser, at the end of the `http` block.
         let mut cf = unsafe { Cf::new(cf) };
-        cf.warn_of_unused();
-        cf.warn_of_unpublished_keys();
-        cf.warn_of_store();
+        cf.warn_at_end();
         if let Err(error) = add_claim_sets(&mut cf) {
             cf.report("phantom_token_claim_set", &error);
             return ERROR;

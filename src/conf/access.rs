@@ -6,6 +6,7 @@ use phantom_token_engine::directive;
 use phantom_token_engine::token::bearer::TokenSyntax;
 
 use crate::conf::condition::{self, Gain};
+use crate::conf::doubts;
 use crate::conf::phase::Phase;
 use crate::conf::settings::{IF, MSL, Setting, choose, inherit};
 use crate::nginx::command::{Args, Command};
@@ -95,6 +96,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
 
 fn switch(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
     let on = choose(args[0], &[("on", true), ("off", false)])?;
+    cf.main_conf().written.switched = true;
     let token = match args.get(1) {
         None => None,
         Some(_) if !on => return Err(ConfError::directive("takes token= only with on")),
@@ -109,6 +111,7 @@ fn switch(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<()
 }
 
 fn bypass(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
+    doubts::condition(cf, "phantom_token_bypass", args);
     let values = args.iter().map(|arg| condition::value(cf, "phantom_token_bypass", arg, &PASS));
     let values = values.collect::<Result<_, _>>()?;
     settings.bypass.set(cf, Rc::new(values))

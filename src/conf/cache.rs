@@ -5,6 +5,7 @@ use std::rc::Rc;
 use phantom_token_engine::directive;
 use phantom_token_engine::lifetime::CacheControlPolicy;
 
+use crate::conf::doubts;
 use crate::conf::noted::Noted;
 use crate::conf::settings::{M, MSL, Setting, choose, inherit, positive_time_ms};
 use crate::nginx::command::{Args, Command};
@@ -22,6 +23,12 @@ const DEFAULT_ZONE: &str = "phantom_token";
 /// Of a directive about the fleet's store, where there is none, or no location that uses it.
 const NO_STORE: &str =
     "no location that is on shares a store; write a phantom_token_store block in http";
+
+/// Of a directive about answers that are kept, where none are.
+const UNKEPT: &str = "no location that is on keeps answers by it; write \"phantom_token on\", and a zone's name for \"phantom_token_cache off\",";
+
+/// The directives about the fleet's store.
+const OF_STORE: [&str; 2] = ["phantom_token_cache_store", "phantom_token_cache_offline_valid"];
 
 const DEFAULT_ZONE_SIZE: usize = 10 * 1024 * 1024;
 
@@ -62,12 +69,19 @@ impl Settings {
         inherit!(self from outer: cache, valid_ms, inactive_valid_ms, stale_ms, ahead_ms, bypass, store, offline_valid_ms, noted, inherits);
     }
 
+    /// Notes a directive about answers that are kept, where it says that they are.
+    fn note_kept(&mut self, cf: &mut Cf<'_>, directive: &'static str, keeps: bool) {
+        if keeps {
+            self.noted.note(cf, directive, UNKEPT);
+        }
+    }
+
     /// Whether a location with a zone, whose requests wait for so long, uses the fleet's store.
     pub(super) fn uses_store(&self, cf: &mut Cf<'_>, timeout_ms: u64) -> Result<bool, ConfError> {
         if !cf.has_store() {
             return Ok(false);
         }
-        self.noted.put_in_force(|_| true);
+        self.noted.put_in_force(|directive| OF_STORE.contains(&directive));
         let uses = self.store.or(true);
         if uses {
             cf.use_purge_zone()?;
@@ -107,13 +121,16 @@ impl Settings {
         cf: &mut Cf<'_>,
         line: &ConfigLine,
     ) -> Result<Option<ZoneRef>, ConfError> {
-        match self.cache.placed() {
-            None => cf.cache_zone(DEFAULT_ZONE, line).map(Some),
+        let zone = match self.cache.placed() {
+            None => cf.cache_zone(DEFAULT_ZONE, line)?,
             Some(cache) => match &cache.value {
-                Cache::Off => Ok(None),
-                Cache::Named(name) => cf.cache_zone(name, &cache.line).map(Some),
+                Cache::Off => return Ok(None),
+                Cache::Named(name) => cf.cache_zone(name, &cache.line)?,
             },
-        }
+        };
+        cf.main_conf().cache.keeps = true;
+        self.noted.put_in_force(|directive| !OF_STORE.contains(&directive));
+        Ok(Some(zone))
     }
 }
 
@@ -162,11 +179,24 @@ impl CacheTimes {
     }
 }
 
+/// A zone that a directive declares.
+struct Declared {
+    name: String,
+    line: ConfigLine,
+    used: bool,
+}
+
 /// What the whole `http` block has of it.
 #[derive(Default)]
 pub(crate) struct Main {
     /// Zones of answers, as declared or made by default.
     pub(crate) zones: Vec<ZoneRef>,
+    /// Some location that is on keeps answers.
+    keeps: bool,
+    /// Those that a directive declares.
+    declared: Vec<Declared>,
+    /// The first `phantom_token_purge`; `None`: there is none.
+    pub(super) first_purge: Option<ConfigLine>,
     /// The zone for all that is not a cache entry; made when the module is used anywhere.
     pub(crate) state: Option<Rc<StateZone>>,
     /// The zone of what was purged; made where anything may be.
@@ -178,6 +208,9 @@ pub(crate) struct Main {
 impl Cf<'_> {
     /// The zone of this name, which must be declared somewhere, but for the default one.
     fn cache_zone(&mut self, name: &str, line: &ConfigLine) -> Result<ZoneRef, ConfError> {
+        for declared in self.main_conf().cache.declared.iter_mut().filter(|one| one.name == name) {
+            declared.used = true;
+        }
         let zones = &self.main_conf().cache.zones;
         match zones.iter().find(|zone| zone.name() == name).cloned() {
             Some(zone) => Ok(zone),
@@ -187,6 +220,27 @@ impl Cf<'_> {
                 Ok(zone)
             }
             None => Err(ConfError::at(line, self.undeclared(name))),
+        }
+    }
+
+    /// At the end of the configuration: zones that nothing is kept in, and purges of nothing.
+    pub(super) fn warn_of_unused_zones(&mut self) {
+        let main = &mut self.main_conf().cache;
+        let unused = std::mem::take(&mut main.declared);
+        let purge = main.first_purge.take();
+        for Declared { name, line, .. } in unused.iter().filter(|declared| !declared.used) {
+            self.warn_at(
+                line,
+                format_args!(
+                    "\"phantom_token_cache_zone\" has no effect: no location that is on keeps answers in \"{name}\"; write \"phantom_token_cache {name}\" there, or leave the zone out"
+                ),
+            );
+        }
+        if let Some(line) = purge.filter(|_| !self.main_conf().cache.keeps) {
+            self.warn_at(
+                &line,
+                "\"phantom_token_purge\" has nothing to forget: no location that is on keeps answers; write \"phantom_token on\" there",
+            );
         }
     }
 
@@ -237,40 +291,66 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
                 b"off" => Cache::Off,
                 name => Cache::Named(zone_name(name)?),
             };
-            settings.cache.set(cf, cache)
+            let is_named = matches!(cache, Cache::Named(_));
+            settings.cache.set(cf, cache)?;
+            settings.note_kept(cf, "phantom_token_cache", is_named);
+            Ok(())
         },
     ),
     Command::new(
         c"phantom_token_cache_valid",
         MSL | NGX_CONF_TAKE1,
         "TIME",
-        |cf, settings, args| settings.valid_ms.set(cf, time_ms(args[0])?),
+        |cf, settings, args| {
+            let ms = time_ms(args[0])?;
+            settings.valid_ms.set(cf, ms)?;
+            settings.note_kept(cf, "phantom_token_cache_valid", ms > 0);
+            Ok(())
+        },
     ),
     Command::new(
         c"phantom_token_cache_inactive_valid",
         MSL | NGX_CONF_TAKE1,
         "TIME",
-        |cf, settings, args| settings.inactive_valid_ms.set(cf, time_ms(args[0])?),
+        |cf, settings, args| {
+            let ms = time_ms(args[0])?;
+            settings.inactive_valid_ms.set(cf, ms)?;
+            settings.note_kept(cf, "phantom_token_cache_inactive_valid", ms > 0);
+            Ok(())
+        },
     ),
     Command::new(
         c"phantom_token_cache_stale",
         MSL | NGX_CONF_TAKE1,
         "TIME",
-        |cf, settings, args| settings.stale_ms.set(cf, time_ms(args[0])?),
+        |cf, settings, args| {
+            let ms = time_ms(args[0])?;
+            settings.stale_ms.set(cf, ms)?;
+            settings.note_kept(cf, "phantom_token_cache_stale", ms > 0);
+            Ok(())
+        },
     ),
     Command::new(
         c"phantom_token_cache_refresh_ahead",
         MSL | NGX_CONF_TAKE1,
         "TIME",
-        |cf, settings, args| settings.ahead_ms.set(cf, time_ms(args[0])?),
+        |cf, settings, args| {
+            let ms = time_ms(args[0])?;
+            settings.ahead_ms.set(cf, ms)?;
+            settings.note_kept(cf, "phantom_token_cache_refresh_ahead", ms > 0);
+            Ok(())
+        },
     ),
     Command::new(
         c"phantom_token_cache_bypass",
         MSL | NGX_CONF_1MORE,
         "STRING ...",
         |cf, settings, args| {
+            doubts::condition(cf, "phantom_token_cache_bypass", args);
             let values = args.iter().map(|arg| cf.complex_value(arg)).collect::<Result<_, _>>()?;
-            settings.bypass.set(cf, Rc::new(values))
+            settings.bypass.set(cf, Rc::new(values))?;
+            settings.note_kept(cf, "phantom_token_cache_bypass", true);
+            Ok(())
         },
     ),
     Command::new(
@@ -347,5 +427,6 @@ fn cache_zone(cf: &mut Cf<'_>, main: &mut Main, args: Args<'_>) -> Result<(), Co
     }
     let zone = Zone::declare(cf, &name, bytes)?;
     main.zones.push(zone);
+    main.declared.push(Declared { name, line: cf.line(), used: false });
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::conf::doubts;
 use crate::conf::settings::{M, MSL, Placed, Setting, inherit, nonempty, positive_time_ms};
 use crate::nginx::command::Command;
 use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid, number};
@@ -27,6 +28,21 @@ pub(crate) struct Settings {
 impl Settings {
     pub(super) fn inherit(&mut self, outer: &Self) {
         inherit!(self from outer: connect_timeout_ms, timeout_ms, thread_pool);
+    }
+
+    /// What `nginx -t` accepts, with a warning.
+    pub(super) fn warn_of_doubts(&self, cf: &mut Cf<'_>) {
+        let timeout_ms = self.timeout_ms();
+        if let Some(Placed { line, .. }) =
+            self.connect_timeout_ms.placed().filter(|connect| connect.value > timeout_ms)
+        {
+            cf.warn_at(
+                line,
+                format_args!(
+                    "\"phantom_token_connect_timeout\" is longer than \"phantom_token_timeout\" of {timeout_ms}ms, which ends the call before: write a shorter one"
+                ),
+            );
+        }
     }
 
     /// How long it may take to connect, in milliseconds.
@@ -127,10 +143,16 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         c"phantom_token_connect_timeout",
         MSL | NGX_CONF_TAKE1,
         "TIME",
-        |cf, settings, args| settings.connect_timeout_ms.set(cf, positive_time_ms(args[0])?),
+        |cf, settings, args| {
+            let ms = positive_time_ms(args[0])?;
+            doubts::wait(cf, "phantom_token_connect_timeout", ms);
+            settings.connect_timeout_ms.set(cf, ms)
+        },
     ),
     Command::new(c"phantom_token_timeout", MSL | NGX_CONF_TAKE1, "TIME", |cf, settings, args| {
-        settings.timeout_ms.set(cf, positive_time_ms(args[0])?)
+        let ms = positive_time_ms(args[0])?;
+        doubts::wait(cf, "phantom_token_timeout", ms);
+        settings.timeout_ms.set(cf, ms)
     }),
     Command::new(
         c"phantom_token_thread_pool",

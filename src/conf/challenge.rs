@@ -76,6 +76,14 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         "URL",
         |cf, settings, args| {
             let url = text(cf, args[0], challenge::check_resource_metadata)?;
+            if !args[0].windows(13).any(|part| part == b"/.well-known/")
+                && !directive::holds_variable(args[0])
+            {
+                let url = String::from_utf8_lossy(args[0]);
+                cf.warn_here(format_args!(
+                    "\"phantom_token_resource_metadata\" is \"{url}\", and clients look below /.well-known/ (RFC 9728, section 3): write the URL of the metadata, not that of the API"
+                ));
+            }
             settings.resource_metadata.set(cf, url)
         },
     ),

@@ -79,6 +79,15 @@ fn claim_set(cf: &mut Cf<'_>, main: &mut Main, args: Args<'_>) -> Result<(), Con
             "names no claim: write its name, or the names of a path to it, between the variable and has=",
         ));
     }
+    if let [name] = names[..]
+        && name.contains('.')
+        && !name.contains(['/', ':'])
+    {
+        let path = name.replace('.', " ");
+        cf.warn_here(format_args!(
+            "\"phantom_token_claim_set\" takes \"{name}\" for the name of one claim: write \"{path}\" for one within others"
+        ));
+    }
     main.all.push(ClaimSet { variable, path: Path::new(&names, has), line: cf.line() });
     Ok(())
 }

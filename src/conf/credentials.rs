@@ -1,6 +1,8 @@
 //! How the module authenticates at the introspection endpoint: the client's id, and its secret from the
 //! configuration or from a file, checked as text, or assertions in place of the secret.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,6 +19,10 @@ use crate::conf::settings::{MSL, Place, Setting, choose, inherit};
 use crate::nginx::command::{Args, Command};
 use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
 use crate::nginx::sys::*;
+
+/// Of a secret that no server is sent.
+const UNSENT: &str =
+    "no server that is asked is sent it; write another than \"phantom_token_client_auth none\"";
 
 /// How the module authenticates (RFC 6749 §2.3.1, RFC 7523 §2.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -273,14 +279,23 @@ fn check(cf: &mut Cf<'_>, directive: &str, value: &[u8]) -> Result<(), ConfError
 
 fn secret(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
     check(cf, "phantom_token_client_secret", args[0])?;
+    if args[0].starts_with(b"/") && std::path::Path::new(OsStr::from_bytes(args[0])).is_file() {
+        cf.warn_here(
+            "\"phantom_token_client_secret\" is the path of a file, which is sent as it stands: write phantom_token_client_secret_file for what the file holds",
+        );
+    }
     let bytes = Zeroizing::new(args[0].to_vec());
     cf.wipe_arg(0);
-    set(cf, settings, bytes)
+    set(cf, settings, bytes)?;
+    cf.note_of_server("phantom_token_client_secret", UNSENT);
+    Ok(())
 }
 
 fn secret_file(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
     let bytes = read_secret_file(cf, args[0])?;
-    set(cf, settings, bytes)
+    set(cf, settings, bytes)?;
+    cf.note_of_server("phantom_token_client_secret_file", UNSENT);
+    Ok(())
 }
 
 /// The secret in a file of one line, without the line's end.
@@ -288,7 +303,7 @@ pub(super) fn read_secret_file(
     cf: &mut Cf<'_>,
     name: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, ConfError> {
-    let path = cf.full_name(name)?;
+    let path = files::full_name(cf, name)?;
     let bytes = files::read_secret(cf, &path, credential::MAX_FILE)?;
     let bytes = credential::of_file(bytes).map_err(|error| {
         ConfError::Directive(format!(

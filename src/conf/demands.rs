@@ -9,6 +9,7 @@ use std::rc::Rc;
 use phantom_token_engine::answer::Forward;
 use phantom_token_engine::answer::nature::Accepts;
 
+use crate::conf::doubts;
 use crate::conf::noted::Noted;
 use crate::conf::request::Extras;
 use crate::conf::settings::{IF, MSL, Repeated, Setting, choose, claim_value, inherit};
@@ -159,6 +160,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         |cf, settings, args| {
             let audiences =
                 args.iter().map(|arg| claim_value(arg, "aud")).collect::<Result<_, _>>()?;
+            doubts::list(cf, "phantom_token_audience", args, ": one of them is enough");
             settings.audience.set(cf, audiences)?;
             settings.noted.note(cf, "phantom_token_audience", UNUSED);
             Ok(())
@@ -170,6 +172,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         "off | [ACR ...] [max_age=TIME]",
         |cf, settings, args| {
             let step_up = StepUp::read(args)?;
+            step_up::warn_of_doubts(cf, args);
             let is_on = step_up.is_some();
             settings.step_up.set(cf, step_up)?;
             if is_on {

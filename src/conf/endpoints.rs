@@ -235,8 +235,11 @@ fn endpoint(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<
     let mut limits = Limits { max_fails: 3, fail_timeout_ms: 10_000 };
     let mut backup = false;
 
-    for arg in &args[1..] {
+    for (nth, arg) in args.iter().enumerate().skip(1) {
         let (name, value) = directive::parameter(arg);
+        if args[1..nth].iter().any(|other| directive::parameter(other).0 == name) {
+            return Err(invalid(arg, "write it once"));
+        }
         match name {
             b"max_fails" => limits.max_fails = u32::try_from(number(value)?).unwrap_or(u32::MAX),
             b"fail_timeout" => limits.fail_timeout_ms = positive_time_ms(value)?,
@@ -257,9 +260,31 @@ fn endpoint(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<
         _ if url.contains('@') => ConfError::Directive(format!("has an invalid value: {error}")),
         _ => invalid(args[0], error),
     })?;
+    warn_of_url(cf, url);
     let mut identity = url.as_bytes().to_vec();
     identity.push(0);
     identity.extend_from_slice(connect.unwrap_or_default().as_bytes());
+    if settings.endpoints.iter().any(|known| known.identity == identity) {
+        cf.warn_here(format_args!(
+            "\"phantom_token_introspection_endpoint\" names \"{}\" a second time: write another for failover, or leave it out",
+            endpoint.label()
+        ));
+    }
     settings.endpoints.push(cf, Named { endpoint: Arc::new(endpoint), identity, limits, backup });
     Ok(())
+}
+
+/// Warns of the URL of something else.
+fn warn_of_url(cf: &mut Cf<'_>, url: &str) {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let doubt = if url.contains("/.well-known/") {
+        "that of the server's metadata: write the \"introspection_endpoint\" that stands in it"
+    } else if !rest.contains(['/', '?']) {
+        "a server's without a path: write the whole URL of its introspection endpoint"
+    } else {
+        return;
+    };
+    cf.warn_here(format_args!(
+        "\"phantom_token_introspection_endpoint\" has a URL that seems to be {doubt}"
+    ));
 }

@@ -8,7 +8,7 @@ use phantom_token_engine::client::Endpoint;
 use phantom_token_engine::shared::state::State;
 use phantom_token_engine::token::key::hash_of;
 
-use crate::conf::credentials::Credentials;
+use crate::conf::credentials::{ClientAuth, Credentials};
 use crate::conf::endpoints::{self, Named, PolicyEndpoint};
 use crate::conf::request::{Extras, Values};
 use crate::conf::settings::{Place, inherit, parts};
@@ -82,6 +82,12 @@ impl Introspection {
         let calls = Calls { alone, provider, credentials: &credentials, tls: &tls };
         let endpoints =
             endpoints::in_order(&written).map(|named| calls.endpoint(cf, named)).collect();
+        if credentials.auth != ClientAuth::None {
+            let line = server.credentials.secret_place();
+            cf.put_in_force("phantom_token_client_secret", line);
+            cf.put_in_force("phantom_token_client_secret_file", line);
+        }
+        server.calls.warn_of_doubts(cf);
         let unverified = server.tls.verify_place().filter(|_| !tls.verify);
         server.endpoints.warn_of_doubts(cf, unverified, server.calls.timeout_ms());
         let client = parts(&[&credentials.id, tls.certificate.as_bytes()]);

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::conf::doubts;
 use crate::conf::settings::{MSL, Setting, claim_value, inherit};
 use crate::nginx::command::Command;
 use crate::nginx::sys::*;
@@ -27,6 +28,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[Command::new(
     MSL | NGX_CONF_1MORE,
     "STRING ...",
     |cf, settings, args| {
+        doubts::list(cf, "phantom_token_issuer", args, ": one of them is enough");
         let issuers = args.iter().map(|arg| claim_value(arg, "iss")).collect::<Result<_, _>>()?;
         settings.issuers.set(cf, issuers)
     },

@@ -13,6 +13,7 @@ use phantom_token_engine::lifetime::serves_of;
 use phantom_token_engine::lookup::Minter;
 
 use crate::conf::cache::CacheTimes;
+use crate::conf::doubts;
 use crate::conf::files;
 use crate::conf::noted::Noted;
 use crate::conf::settings::{
@@ -231,7 +232,7 @@ impl Cf<'_> {
     }
 
     /// At the end of the configuration: keys that APIs cannot have.
-    pub(crate) fn warn_of_unpublished_keys(&mut self) {
+    pub(super) fn warn_of_unpublished_keys(&mut self) {
         let Main { signers, published } = std::mem::take(&mut self.main_conf().mint);
         for (_, line) in signers.iter().filter(|(signer, _)| !published.contains(signer)) {
             self.warn_at(
@@ -275,6 +276,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         MSL | NGX_CONF_1MORE,
         "STRING ...",
         |cf, settings, args| {
+            doubts::list(cf, AUDIENCE, args, "");
             let names = args.iter().map(|arg| Ok(own_name(arg)?.to_owned()));
             let names = names.collect::<Result<Vec<String>, ConfError>>()?;
             if let Some((nth, name)) =
@@ -292,6 +294,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         MSL | NGX_CONF_1MORE,
         "NAME[=FROM] ...",
         |cf, settings, args| {
+            doubts::list(cf, CLAIMS, args, "");
             let mut claims = Claims::none();
             for arg in args {
                 no_variables(arg)?;

@@ -7,7 +7,7 @@ use phantom_token_engine::token::bearer::MAX_TOKEN_LEN;
 use crate::conf::provider::provider_name;
 use crate::conf::settings::{SL, Setting, choose};
 use crate::nginx::command::Command;
-use crate::nginx::parser::{Cf, ConfError, ContentHandler, invalid};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine, ContentHandler, invalid};
 use crate::nginx::sys::*;
 
 /// The content handlers that these directives give to a location.
@@ -59,9 +59,33 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// At the end of a location that takes purges, where its buffer for bodies is too small for one:
-    /// the longest token, each byte in three of a form.
-    pub(super) fn warn_of_small_body_buffer(&self, cf: &mut Cf<'_>) {
+    /// At the end of a location: what is allowed and may not be meant.
+    pub(super) fn warn_of_doubts(&self, cf: &mut Cf<'_>) {
+        self.warn_of_small_body_buffer(cf);
+        let handlers = cf.main_conf().handlers;
+        let line = |line: Option<&ConfigLine>| line.cloned();
+        for (directive, line, handler) in [
+            ("phantom_token_status", line(self.status.line()), handlers.status),
+            ("phantom_token_purge", line(self.purge.line()), handlers.purge),
+            ("phantom_token_ready", line(self.ready.line()), handlers.ready),
+            ("phantom_token_publish_jwks", line(self.publish_jwks.line()), handlers.publish_jwks),
+        ] {
+            if let Some(line) = line
+                && !cf.has_content_handler(handler)
+            {
+                cf.warn_at(
+                    &line,
+                    format_args!(
+                        "\"{directive}\" has no effect: another directive answers in its location; write it in one of its own"
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Where the buffer for bodies of a location that takes purges is too small for one: the longest token,
+    /// each byte in three of a form.
+    fn warn_of_small_body_buffer(&self, cf: &mut Cf<'_>) {
         const LEAST: usize = 100 * 1024;
         const _: () = assert!(b"token=".len() + 3 * MAX_TOKEN_LEN <= LEAST);
         if let Some(purge) = self.purge.placed()
@@ -101,6 +125,8 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
                 Some(who) => choose(who, &[("local", Purger::Local), ("any", Purger::Any)])?,
             };
             settings.purge.set(cf, purger)?;
+            let line = cf.line();
+            cf.main_conf().cache.first_purge.get_or_insert(line);
             let handler = cf.main_conf().handlers.purge;
             cf.use_purge_zone()?;
             content_handler(cf, handler)
@@ -113,6 +139,8 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         |cf, settings, args| {
             let names =
                 args.iter().map(|arg| provider_name(arg)).collect::<Result<Rc<[_]>, _>>()?;
+            let line = cf.line();
+            cf.main_conf().first_ready.get_or_insert(line);
             settings.ready.set(cf, names.clone())?;
             for name in names.iter() {
                 cf.names_provider("phantom_token_ready", name.clone());

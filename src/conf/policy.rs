@@ -161,7 +161,10 @@ impl Policy {
         let location = &Location::that_ends(cf, begins, line);
         let forward = demands.forward.or(Forward::Jwt);
         let (server, introspection) = match choice.get() {
-            Some(used) => cf.provider(used, forward)?,
+            Some(used) => {
+                choice.noted.put_in_force(|_| true);
+                cf.provider(used, forward)?
+            }
             None => {
                 let server = server.get(cf, location);
                 cf.introspection(&server, forward, location)?

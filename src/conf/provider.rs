@@ -8,11 +8,15 @@ use phantom_token_engine::answer::Forward;
 use crate::conf::block::{Members, PREFIX};
 use crate::conf::endpoints::PolicyEndpoint;
 use crate::conf::introspection::{Introspection, Server};
+use crate::conf::noted::Noted;
 use crate::conf::settings::{M, MSL, Place, Setting};
 use crate::conf::{MainConf, members};
 use crate::nginx::command::{Args, Block as _, Command, Member};
 use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
 use crate::nginx::sys::*;
+
+/// Of the choice of a server, where none is asked by it.
+const UNUSED: &str = "no location that is on asks by it; write \"phantom_token on\"";
 
 /// A server, as a block says it.
 pub(crate) struct Provider {
@@ -46,11 +50,13 @@ pub(crate) struct Choice {
     used: Setting<Rc<str>>,
     /// The first directive of this very level that says something of a server without a block.
     flat: Option<(&'static [u8], ConfigLine)>,
+    pub(super) noted: Noted,
 }
 
 impl Choice {
     pub(super) fn inherit(&mut self, outer: &Self) {
         self.used.inherit(&outer.used);
+        self.noted.inherit(&outer.noted);
     }
 
     /// The name of a provider, and where it is used; `None` where no block says what the server is.
@@ -89,6 +95,7 @@ pub(super) const COMMANDS: &[Command<Choice>] =
         choice.used.set(cf, name.clone())?;
         choice.check()?;
         cf.names_provider("phantom_token_use", name);
+        choice.noted.note(cf, "phantom_token_use", UNUSED);
         Ok(())
     })];
 
@@ -234,6 +241,22 @@ impl Cf<'_> {
     pub(super) fn names_provider(&mut self, directive: &'static str, name: Rc<str>) {
         let line = self.line();
         self.main_conf().providers.named.push(Named { directive, name, line });
+    }
+
+    /// At the end of the configuration: providers that nothing names.
+    pub(super) fn warn_of_unused_providers(&mut self) {
+        let Main { all, named } = &self.main_conf().providers;
+        let is_named = |provider: &&Provider| named.iter().any(|one| one.name == provider.name);
+        let unused = all.iter().filter(|provider| !is_named(provider));
+        let unused: Vec<_> = unused.map(|one| (one.name.clone(), one.line.clone())).collect();
+        for (name, line) in unused {
+            self.warn_at(
+                &line,
+                format_args!(
+                    "\"phantom_token_provider {name}\" has no effect: write \"phantom_token_use {name}\" where it shall be asked, or leave it out"
+                ),
+            );
+        }
     }
 
     /// What is made of the provider that is named, for locations that forward so.

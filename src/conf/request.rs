@@ -163,6 +163,12 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
             if !directive::is_accept(args[0]) {
                 return Err(invalid(args[0], "write a media type such as application/jwt"));
             }
+            if args[0].contains(&b',') || !args[0].contains(&b'/') {
+                let value = String::from_utf8_lossy(args[0]);
+                cf.warn_here(format_args!(
+                    "\"phantom_token_introspection_accept\" is sent as it stands, \"{value}\": write one media type such as application/jwt, since some servers take no list"
+                ));
+            }
             settings.accept.set(cf, Rc::new(args[0].to_vec()))
         },
     ),
@@ -193,6 +199,11 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
 
 /// `NAME VALUE [nokey]`.
 fn extra(cf: &mut Cf<'_>, directive: &str, args: Args<'_>) -> Result<Extra, ConfError> {
+    if args.len() == 2 && args[1] == b"nokey" {
+        cf.warn_here(format_args!(
+            "\"{directive}\" takes \"nokey\" for the value: write a value before it"
+        ));
+    }
     let keyed = match args.get(2) {
         None => true,
         Some(&b"nokey") => false,
@@ -229,6 +240,13 @@ fn param(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(),
     }
     if args[0] == b"token_type_hint" && directive::variables(args[1]).next().is_none() {
         warn_of_hint(cf, "phantom_token_introspection_param token_type_hint", args[1]);
+    }
+    if args[0].contains(&b'=') {
+        let name = String::from_utf8_lossy(args[0]);
+        let apart = name.replacen('=', " ", 1);
+        cf.warn_here(format_args!(
+            "\"phantom_token_introspection_param\" takes \"{name}\" for a name: write \"{apart}\" for a name and its value"
+        ));
     }
     let param = extra(cf, "phantom_token_introspection_param", args)?;
     settings.params.push(cf, param);

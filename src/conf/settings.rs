@@ -63,6 +63,11 @@ impl<T> Setting<T> {
         self.0.as_ref()
     }
 
+    /// The line of its directive; `None` where there is none.
+    pub(super) fn line(&self) -> Option<&ConfigLine> {
+        self.0.as_ref().map(|placed| &placed.line)
+    }
+
     /// Takes the value away; `None` where no directive gave one.
     pub(super) fn take(&mut self) -> Option<T> {
         self.0.take().map(|placed| placed.value)

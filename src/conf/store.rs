@@ -11,6 +11,7 @@ use phantom_token_engine::store::{self, Address, Node, Options, StoreOptions};
 use zeroize::Zeroizing;
 
 use crate::conf::block::Members;
+use crate::conf::doubts;
 use crate::conf::fleet_key::KEY_FILE;
 use crate::conf::request::Values;
 use crate::conf::settings::{
@@ -266,10 +267,14 @@ const COMMANDS: &[Command<Settings>] = &[
         settings.ssl_name.set(cf, text(args[0])?.to_owned())
     }),
     Command::new(c"timeout", NGX_CONF_TAKE1, "TIME", |cf, settings, args| {
-        settings.timeout_ms.set(cf, positive_time_ms(args[0])?)
+        let ms = positive_time_ms(args[0])?;
+        doubts::wait(cf, "timeout", ms);
+        settings.timeout_ms.set(cf, ms)
     }),
     Command::new(c"lock_timeout", NGX_CONF_TAKE1, "TIME", |cf, settings, args| {
-        settings.lock_timeout_ms.set(cf, time_ms(args[0])?)
+        let ms = time_ms(args[0])?;
+        doubts::wait(cf, "lock_timeout", ms);
+        settings.lock_timeout_ms.set(cf, ms)
     }),
     Command::new(c"connections", NGX_CONF_TAKE1, "NUMBER", |cf, settings, args| {
         let most = number(args[0])?;
@@ -385,7 +390,7 @@ impl Cf<'_> {
 
     /// At the end of the configuration: a store that is not used, or that is waited for as long as what
     /// it is to spare.
-    pub(crate) fn warn_of_store(&mut self) {
+    pub(super) fn warn_of_store(&mut self) {
         let store = &self.main_conf().store;
         let (Some(Placed { own, line, .. }), Some(made)) = (&store.block, &store.made) else {
             return;

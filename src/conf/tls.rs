@@ -11,6 +11,17 @@ use crate::nginx::command::Command;
 use crate::nginx::parser::{Cf, ConfError, ConfigLine};
 use crate::nginx::sys::*;
 
+const VERIFY: &str = "phantom_token_ssl_verify";
+const TRUSTED: &str = "phantom_token_ssl_trusted_certificate";
+const CERTIFICATE: &str = "phantom_token_ssl_certificate";
+const KEY: &str = "phantom_token_ssl_certificate_key";
+
+/// Of a directive of this file, where no server is asked by it.
+const PLAIN: &str = "no server that is asked has an https endpoint; write an \"https://\" URL";
+
+/// Of certificates, where no server's certificate is verified.
+const UNVERIFIED: &str = "no server that is asked has its certificate verified; write an \"https://\" URL, and \"on\" for \"phantom_token_ssl_verify off\",";
+
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct Settings {
     verify: Setting<bool>,
@@ -34,14 +45,9 @@ impl Settings {
     pub(super) fn any(&self) -> Option<(&'static str, &ConfigLine)> {
         let verify = self.verify_place();
         let [certificate, key, trusted] = self.places();
-        [
-            ("phantom_token_ssl_verify", verify),
-            ("phantom_token_ssl_trusted_certificate", trusted),
-            ("phantom_token_ssl_certificate", certificate),
-            ("phantom_token_ssl_certificate_key", key),
-        ]
-        .into_iter()
-        .find_map(|(directive, line)| Some((directive, line?)))
+        [(VERIFY, verify), (TRUSTED, trusted), (CERTIFICATE, certificate), (KEY, key)]
+            .into_iter()
+            .find_map(|(directive, line)| Some((directive, line?)))
     }
 
     /// Where it is said whether certificates are verified; `None`: nowhere.
@@ -76,11 +82,9 @@ impl Tls {
         https: bool,
         place: &Place,
     ) -> Result<Self, ConfError> {
-        let [certificate, key] =
-            ["phantom_token_ssl_certificate", "phantom_token_ssl_certificate_key"];
         let missing = match (settings.certificate.placed(), settings.key.placed()) {
-            (Some(placed), None) => Some((key, certificate, &placed.line)),
-            (None, Some(placed)) => Some((certificate, key, &placed.line)),
+            (Some(placed), None) => Some((KEY, CERTIFICATE, &placed.line)),
+            (None, Some(placed)) => Some((CERTIFICATE, KEY, &placed.line)),
             _ => None,
         };
         if let Some((absent, there, line)) = missing {
@@ -103,6 +107,14 @@ impl Tls {
             Some(line) => ConfError::at(line, error.words),
             None => ConfError::Whole(format!("{}, {place}", error.words)),
         })?;
+        if https {
+            cf.put_in_force(CERTIFICATE, settings.certificate.line());
+            cf.put_in_force(KEY, settings.key.line());
+            cf.put_in_force(VERIFY, settings.verify.line());
+        }
+        if https && verify {
+            cf.put_in_force(TRUSTED, settings.trusted.line());
+        }
         let path = |file: &Setting<Rc<PemFile>>| {
             file.get().map(|file| file.path.clone()).unwrap_or_default()
         };
@@ -147,9 +159,9 @@ impl<'a> Files<'a> {
     /// Which directive names which file.
     fn named(&self, file: TlsFile) -> Option<(&'static str, &'a Placed<Rc<PemFile>>)> {
         let (directive, file) = match file {
-            TlsFile::Trusted => ("phantom_token_ssl_trusted_certificate", self.trusted),
-            TlsFile::ClientCertificate => ("phantom_token_ssl_certificate", self.certificate),
-            TlsFile::ClientKey => ("phantom_token_ssl_certificate_key", self.key),
+            TlsFile::Trusted => (TRUSTED, self.trusted),
+            TlsFile::ClientCertificate => (CERTIFICATE, self.certificate),
+            TlsFile::ClientKey => (KEY, self.key),
         };
         Some((directive, file?))
     }
@@ -200,7 +212,12 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         MSL | NGX_CONF_TAKE1,
         "on | off",
         |cf, settings, args| {
-            settings.verify.set(cf, choose(args[0], &[("on", true), ("off", false)])?)
+            let verify = choose(args[0], &[("on", true), ("off", false)])?;
+            settings.verify.set(cf, verify)?;
+            if !verify {
+                cf.note_of_server(VERIFY, PLAIN);
+            }
+            Ok(())
         },
     ),
     Command::new(
@@ -209,7 +226,9 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         "FILE",
         |cf, settings, args| {
             let file = PemFile::read(cf, args[0])?;
-            settings.trusted.set(cf, file)
+            settings.trusted.set(cf, file)?;
+            cf.note_of_server(TRUSTED, UNVERIFIED);
+            Ok(())
         },
     ),
     Command::new(
@@ -218,7 +237,9 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         "FILE",
         |cf, settings, args| {
             let file = PemFile::read(cf, args[0])?;
-            settings.certificate.set(cf, file)
+            settings.certificate.set(cf, file)?;
+            cf.note_of_server(CERTIFICATE, PLAIN);
+            Ok(())
         },
     ),
     Command::new(
@@ -227,7 +248,9 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         "FILE",
         |cf, settings, args| {
             let file = PemFile::read(cf, args[0])?;
-            settings.key.set(cf, file)
+            settings.key.set(cf, file)?;
+            cf.note_of_server(KEY, PLAIN);
+            Ok(())
         },
     ),
 ];

@@ -7,15 +7,12 @@ use crate::nginx::command::Args;
 use crate::nginx::parser::{ConfError, invalid};
 use crate::nginx::sys::*;
 
+/// Flags of those that take any number of arguments from one on.
+const LISTS: u32 = NGX_CONF_ANY | NGX_CONF_1MORE | NGX_CONF_2MORE;
+
 /// Flags that say how many arguments a directive takes.
-const COUNTS: u32 = NGX_CONF_NOARGS
-    | NGX_CONF_TAKE1
-    | NGX_CONF_TAKE2
-    | NGX_CONF_TAKE3
-    | NGX_CONF_TAKE4
-    | NGX_CONF_ANY
-    | NGX_CONF_1MORE
-    | NGX_CONF_2MORE;
+const COUNTS: u32 =
+    NGX_CONF_NOARGS | NGX_CONF_TAKE1 | NGX_CONF_TAKE2 | NGX_CONF_TAKE3 | NGX_CONF_TAKE4 | LISTS;
 
 /// Begins the names of directives that nobody means as values.
 const OWN: &[u8] = b"phantom_token_";
@@ -46,7 +43,17 @@ impl Form {
     }
 
     fn takes(self, args: usize) -> bool {
-        match self.flags {
+        Self::counts(self.flags, args)
+    }
+
+    /// Whether a directive with these flags takes so many arguments and no others.
+    pub(super) fn fits(flags: u32, args: usize) -> bool {
+        flags & LISTS == 0 && Self::counts(flags, args)
+    }
+
+    /// Whether a directive with these flags takes so many arguments.
+    fn counts(flags: u32, args: usize) -> bool {
+        match flags {
             flags if flags & NGX_CONF_ANY != 0 => true,
             flags if flags & NGX_CONF_1MORE != 0 => args >= 1,
             flags if flags & NGX_CONF_2MORE != 0 => args >= 2,
@@ -55,7 +62,7 @@ impl Form {
     }
 
     fn is_list(self) -> bool {
-        self.flags & (NGX_CONF_ANY | NGX_CONF_1MORE | NGX_CONF_2MORE) != 0
+        self.flags & LISTS != 0
     }
 
     /// The fewest that it takes.

@@ -88,7 +88,7 @@ pub(crate) trait Within<C> {
     fn of(conf: &mut C) -> &mut Self;
 
     /// Whether the directive the parser is at may stand in `conf`, beside what stands there.
-    fn may_stand(_: &mut C, _: &Cf<'_>, _: &'static [u8]) -> Result<(), ConfError> {
+    fn may_stand(_: &mut C, _: &mut Cf<'_>, _: &'static [u8]) -> Result<(), ConfError> {
         Ok(())
     }
 }

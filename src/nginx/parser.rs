@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 
 use phantom_token_engine::directive;
 
+use crate::nginx::arguments::Form;
 use crate::nginx::sys::*;
 
 /// Why a directive cannot stand as it is. Shown as `"directive" <this> in file:line`.
@@ -41,7 +42,7 @@ impl ConfError {
 }
 
 /// Where a directive stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConfigLine {
     file: String,
     line: usize,
@@ -141,24 +142,31 @@ impl Cf<'_> {
 
     /// Whether some module of this configuration has a directive of this name.
     pub(crate) fn is_directive(&self, name: &[u8]) -> bool {
+        self.rows().any(|(known, _)| known == name)
+    }
+
+    /// All directives of all modules, and what NGINX knows of where they stand and what they take.
+    fn rows(&self) -> impl Iterator<Item = (&[u8], u32)> {
         // SAFETY: the cycle's modules are an array that NULL ends, each with a table of directives, or
         // none, that a row without a name ends (ngx_conf_handler).
-        unsafe {
-            let mut module = (*(*self.cf).cycle).modules;
-            while let Some(known) = (*module).as_ref() {
-                let mut row = known.commands;
-                while let Some(command) = row.as_ref()
-                    && command.name.len > 0
-                {
-                    if bytes(&command.name) == name {
-                        return true;
-                    }
-                    row = row.add(1);
-                }
-                module = module.add(1);
-            }
-        }
-        false
+        let modules =
+            (0..).map_while(|nth| unsafe { (*(*(*self.cf).cycle).modules.add(nth)).as_ref() });
+        modules.filter(|module| !module.commands.is_null()).flat_map(|module| {
+            // SAFETY: as above.
+            (0..).map_while(|nth| unsafe {
+                let row = &*module.commands.add(nth);
+                (row.name.len > 0).then(|| (bytes(&row.name), row.type_ as u32))
+            })
+        })
+    }
+
+    /// Whether a word and so many arguments behind it may be a directive of a location.
+    pub(crate) fn may_begin(&self, word: &[u8], args: usize) -> bool {
+        let here = NGX_HTTP_LOC_CONF;
+        args > 0
+            && self
+                .rows()
+                .any(|(name, flags)| name == word && flags & here != 0 && Form::fits(flags, args))
     }
 
     /// The place of a module among this configuration's, by its name; `None` where it is not there.
@@ -271,6 +279,13 @@ impl Cf<'_> {
     pub(crate) fn location_name(&self) -> String {
         // SAFETY: as above; the name lives in the cycle's pool.
         unsafe { String::from_utf8_lossy(bytes(&pt_conf_location_name(self.cf))).into_owned() }
+    }
+
+    /// At the end of a location: whether this is its content handler.
+    pub(crate) fn has_content_handler(&self, handler: ContentHandler) -> bool {
+        // SAFETY: as above.
+        let own = unsafe { pt_conf_content_handler(self.cf) };
+        own.is_some_and(|own| core::ptr::fn_addr_eq(own, handler))
     }
 
     /// At the end of a location: whether it has `satisfy any`.

@@ -424,6 +424,9 @@ fn check(builder: &Builder, option: &str) -> Check {
     let output = command.arg(option).output().expect("starts NGINX");
     let messages = String::from_utf8_lossy(&output.stderr).into_owned();
     let calls = fs::read(prefix.path().join("calls")).unwrap_or_default();
+    for line in messages.lines().filter(|line| line.contains("[warn] phantom token: ")) {
+        assert!(check::names_place(line), "a warning without its place: {line}");
+    }
     let (ok, code) = (output.status.success(), output.status.code());
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let log = read(&prefix.path().join("error.log"));

@@ -152,7 +152,8 @@ fn a_header_that_only_accompanies_the_call_is_left_out_where_it_holds_a_control_
 fn names_the_module_sets_itself_are_refused() {
     let (server, api) = (AuthorizationServer::start(), Api::start());
     // No warning of a time limit that is longer than the endpoint's.
-    let builder = || Gateway::builder().protect(&server, &api).http("phantom_token_timeout 6s;");
+    let times = "phantom_token_timeout 6s;\nphantom_token_connect_timeout 2s;";
+    let builder = || Gateway::builder().protect(&server, &api).http(times);
     let check = |directive: &str| builder().directives(directive).check();
     for name in [
         "Host",

@@ -90,7 +90,7 @@ fn what_is_warned_of() {
 fn several_without_force_are_each_warned_of() {
     let two = "phantom_token_require $is_admin;\nphantom_token_require $is_gold;";
     let http = format!("{MAPS}\n{ASKING}");
-    let off = Gateway::builder().http(&http).server(two).location("/", "return 204;");
+    let off = Gateway::builder().http(&http).server(two).location("/", "phantom_token off;");
     let warnings = warnings(&off);
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     for line in &warnings {

@@ -8,6 +8,7 @@ use phantom_token_engine::token::challenge;
 
 use crate::conf::condition;
 use crate::conf::demands::{Settings, UNUSED};
+use crate::conf::doubts;
 use crate::conf::settings::choose;
 use crate::nginx::command::Args;
 use crate::nginx::parser::{Cf, ComplexValue, ConfError, ConfigLine, invalid};
@@ -103,6 +104,7 @@ pub(super) fn scope(
             values.push(value(cf, word)?);
         }
     }
+    doubts::list(cf, DIRECTIVE, args, ", and match=any where one is enough");
     if values.is_empty() {
         return Err(ConfError::directive("has no value: write the scope that is required"));
     }

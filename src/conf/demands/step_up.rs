@@ -5,9 +5,10 @@ use std::rc::Rc;
 use phantom_token_engine::directive::parameter;
 use phantom_token_engine::token::challenge;
 
+use crate::conf::doubts;
 use crate::conf::settings::{no_variables, positive_time_secs};
 use crate::nginx::command::Args;
-use crate::nginx::parser::{ConfError, invalid};
+use crate::nginx::parser::{Cf, ConfError, invalid};
 
 /// `phantom_token_step_up [ACR …] [max_age=TIME]`.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,6 +49,27 @@ impl StepUp {
             }
         }
         Ok(Some(Rc::new(Self { acr_values: Rc::new(acr_values.join(&b' ')), max_age })))
+    }
+}
+
+/// Warns of an `acr` that is not meant to be one.
+pub(super) fn warn_of_doubts(cf: &mut Cf<'_>, args: Args<'_>) {
+    const DIRECTIVE: &str = "phantom_token_step_up";
+    doubts::list(cf, DIRECTIVE, args, ": one of them is enough");
+    for arg in args {
+        let value = String::from_utf8_lossy(arg);
+        let digits = arg.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let seems_time = digits > 0 && matches!(&arg[digits..], b"s" | b"m" | b"h" | b"d");
+        // Levels are numbers, too.
+        if seems_time || digits == arg.len() && digits > 1 {
+            cf.warn_here(format_args!(
+                "\"{DIRECTIVE}\" takes \"{value}\" for a value of acr: write max_age={value} for a time"
+            ));
+        } else if matches!(*arg, b"on" | b"yes" | b"true") {
+            cf.warn_here(format_args!(
+                "\"{DIRECTIVE}\" takes \"{value}\" for a value of acr: write those that are good enough, or max_age=TIME"
+            ));
+        }
     }
 }
 

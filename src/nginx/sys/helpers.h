@@ -634,6 +634,17 @@ pt_make_thread_pool(ngx_cycle_t *cycle, ngx_str_t *name, ngx_str_t *threads)
     return 0;
 }
 
+/* What answers in the location the parser is at the end of. */
+static inline ngx_http_handler_pt
+pt_conf_content_handler(ngx_conf_t *cf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    return clcf->handler;
+}
+
 /* The name of the location the parser is at the end of; empty in a server. */
 static inline ngx_str_t
 pt_conf_location_name(ngx_conf_t *cf)

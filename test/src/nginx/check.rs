@@ -48,3 +48,11 @@ pub fn assert_at(check: &Check, directive: &str) {
     });
     assert!(!rest.starts_with(|c: char| c.is_ascii_digit()), "{}", check.messages);
 }
+
+/// Whether a message ends in a file and a line, as all of the module's do.
+pub(super) fn names_place(message: &str) -> bool {
+    let place = message.rsplit(" in ").next().and_then(|place| place.rsplit_once(':'));
+    place.is_some_and(|(file, line)| {
+        !file.is_empty() && !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}

@@ -2,5 +2,6 @@
 //! what to write.
 
 mod crossed;
+mod faults;
 mod values;
 mod warnings;

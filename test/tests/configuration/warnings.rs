@@ -148,7 +148,9 @@ fn a_demand_where_nothing_is_judged_is_warned_of() {
         ("phantom_token_bound_tokens pass;", false),
         ("phantom_token_realm orders;", false),
     ] {
-        let check = assert_good(&builder().location("/", directive));
+        let elsewhere = "phantom_token off;";
+        let builder = builder().location("/", directive).location("/off", elsewhere);
+        let check = assert_good(&builder);
         assert_eq!(check.messages.contains("[warn]"), warned, "{}", check.messages);
     }
 }
