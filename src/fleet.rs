@@ -29,12 +29,17 @@ pub(crate) use tidings::advice;
 /// Between two looks, in milliseconds: whether anybody hears, and what was heard.
 const LOOK_MS: u64 = 250;
 
+/// For how long what is left in the store may be held for a look-up to take it along, in milliseconds.
+const HELD_MS: u64 = 2;
+
 /// Between two looks at idle connections, in looks.
 const IDLE_LOOKS: u32 = 20;
 
 /// The store, as a worker looks after it.
 pub(crate) struct Fleet {
     timer: Timer,
+    /// For what is held.
+    held: Timer,
     heard: Option<Heard>,
     hearing: Option<Hearing>,
     looks: u32,
@@ -62,15 +67,17 @@ struct Heard {
 }
 
 impl Fleet {
-    /// Of the configuration's store, where there is one. `look` is run by its timer, and calls [`Fleet::look`].
-    pub(crate) fn new(conf: &MainConf, worker: &Worker, look: fn()) -> Self {
+    /// Of the configuration's store, where there is one. `look` and `tell` are run by its timers, and call
+    /// [`Fleet::look`] and [`Fleet::tell_held`].
+    pub(crate) fn new(conf: &MainConf, worker: &Worker, look: fn(), tell: fn()) -> Self {
         let heard = Heard::of(conf, worker);
         let timer = Timer::new("looking after the store", look);
+        let held = Timer::new("telling the store", tell);
         if let Some(heard) = &heard {
             heard.count(&heard.node, worker);
             timer.set_cancelable(1);
         }
-        Self { timer, heard, hearing: None, looks: 0 }
+        Self { timer, held, heard, hearing: None, looks: 0 }
     }
 
     /// Takes what was heard, and begins to hear where nobody does.
@@ -103,11 +110,27 @@ impl Fleet {
                 }
             }
         }
+        self.look_after_held();
         self.looks += 1;
         if self.looks.is_multiple_of(IDLE_LOOKS) {
             heard.node.close_ended(Instant::now());
         }
         self.timer.set_cancelable(LOOK_MS);
+    }
+
+    /// Sees to it that what is held for a look-up is told, should none come.
+    pub(crate) fn look_after_held(&self) {
+        if self.heard.as_ref().is_some_and(|heard| heard.node.holds()) {
+            self.held.set_cancelable(HELD_MS);
+        }
+    }
+
+    /// Tells what no look-up has taken along.
+    pub(crate) fn tell_held(&self) {
+        if let Some(heard) = &self.heard {
+            heard.node.tell_held(false);
+        }
+        self.look_after_held();
     }
 
     /// The store, for questions about tokens.
@@ -133,6 +156,7 @@ impl Fleet {
     /// Closes all idle connections: the worker ends.
     pub(crate) fn close_all(&self) {
         if let Some(heard) = &self.heard {
+            heard.node.tell_held(true);
             heard.node.close_all();
         }
     }

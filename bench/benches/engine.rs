@@ -262,7 +262,7 @@ impl Nodes for Echo {
         Ok(vec![ok(), ok(), Reply::Array(vec![Reply::Bulk(word(2)), Reply::Bulk(word(8))])])
     }
 
-    fn tell(&self, commands: &Pipeline) -> Result<(), StoreError> {
+    fn tell(&self, commands: Pipeline) -> Result<(), StoreError> {
         black_box(commands.as_bytes());
         Ok(())
     }

@@ -69,11 +69,12 @@ pub trait Nodes: Send + Sync {
     fn ask(&self, question: &Pipeline, deadline: Instant) -> Result<Vec<Reply>, StoreError>;
 
     /// Sends commands and waits for nothing, neither for room nor for their replies, which are read
-    /// before that connection's next question, and counted. Makes no connection.
+    /// before those to that connection's next question, and counted. Makes no connection. Where questions
+    /// come often, the next one may take them along.
     ///
     /// # Errors
     /// Nothing was sent: there is no connection that could have taken it at once.
-    fn tell(&self, commands: &Pipeline) -> Result<(), StoreError>;
+    fn tell(&self, commands: Pipeline) -> Result<(), StoreError>;
 }
 
 /// What a store is asked with.

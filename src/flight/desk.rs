@@ -65,6 +65,7 @@ impl Desk {
         }
         let flight = self.flights.take(work.flight).and_then(|flight| flight.complete(self, done));
         self.flights.put_back(work.flight, flight);
+        self.fleet.look_after_held();
     }
 
     /// Makes a request wait for a flight.
@@ -122,9 +123,13 @@ pub(super) fn open(conf: &MainConf) {
     for endpoint in conf.endpoints() {
         endpoint.id(&worker.state);
     }
-    let fleet = Fleet::new(conf, &worker, || {
+    let look = || {
         with(|desk| desk.fleet.look(&desk.worker));
-    });
+    };
+    let tell = || {
+        with(|desk| desk.fleet.tell_held());
+    };
+    let fleet = Fleet::new(conf, &worker, look, tell);
     let desk = Desk {
         worker,
         flights: Flights::default(),

@@ -110,6 +110,33 @@ impl Session {
         }
     }
 
+    /// Reads content that is there, without waiting: `None` where it is not, or not whole. Its end is
+    /// [`Self::read`]'s.
+    pub(super) fn read_now(
+        &mut self,
+        buffer: &mut [u8],
+        socket: &mut Socket,
+    ) -> Result<Option<usize>, Failure> {
+        let decrypted = |session: &mut Session, buffer: &mut [u8]| match session
+            .connection
+            .reader()
+            .read(buffer)
+        {
+            Ok(amount) => Ok(Some(amount)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(_) => Err(Failure::from(Halt::Closed)),
+        };
+        if let Some(amount) = decrypted(self, buffer)? {
+            return Ok(Some(amount));
+        }
+        let Some(amount) = socket.read_now(&mut self.raw)? else { return Ok(None) };
+        if amount == 0 {
+            return Err(Halt::Closed.into());
+        }
+        self.take(amount, socket)?;
+        decrypted(self, buffer)
+    }
+
     /// Reads content that has been decrypted already; never touches the socket. Zero where there
     /// is none.
     pub(super) fn read_decrypted(&mut self, buffer: &mut [u8]) -> usize {
@@ -135,6 +162,12 @@ impl Session {
 
     fn receive(&mut self, socket: &mut Socket, deadline: Instant) -> Result<usize, Failure> {
         let amount = socket.read(&mut self.raw, deadline)?;
+        self.take(amount, socket)?;
+        Ok(amount)
+    }
+
+    /// Decrypts what was received.
+    fn take(&mut self, amount: usize, socket: &mut Socket) -> Result<(), Failure> {
         let mut raw = &self.raw[..amount];
         self.records.pass(raw);
         while !raw.is_empty() {
@@ -153,7 +186,7 @@ impl Session {
                 }
             }
         }
-        Ok(amount)
+        Ok(())
     }
 
     fn flush(&mut self, socket: &mut Socket, deadline: Instant) -> Result<(), Failure> {

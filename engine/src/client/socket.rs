@@ -127,6 +127,26 @@ impl Socket {
         }
     }
 
+    /// Reads what is there without waiting: zero at the peer's end, `None` where there is nothing yet.
+    pub(super) fn read_now(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Halt> {
+        loop {
+            // SAFETY: room for as many bytes, and a descriptor that is open while `self` is borrowed.
+            let amount = unsafe {
+                let flags = libc::MSG_DONTWAIT;
+                libc::recv(self.stream.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), flags)
+            };
+            if let Ok(amount) = usize::try_from(amount) {
+                return Ok(Some(amount));
+            }
+            let error = io::Error::last_os_error();
+            match error.kind() {
+                ErrorKind::WouldBlock => return Ok(None),
+                ErrorKind::Interrupted => {}
+                _ => return Err(error.into()),
+            }
+        }
+    }
+
     fn wait_for_room(&self, deadline: Instant) -> Result<(), Halt> {
         loop {
             let left = left_until(deadline)?;

@@ -58,6 +58,14 @@ impl Stream {
         }
     }
 
+    /// Reads what is there without waiting: zero at its end, `None` where there is nothing yet.
+    pub(crate) fn read_now(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
+        match &mut self.session {
+            None => Ok(self.socket.read_now(buffer)?),
+            Some(session) => session.read_now(buffer, &mut self.socket),
+        }
+    }
+
     /// Reads what the last read from the socket has brought besides; zero where there is nothing.
     pub(crate) fn read_decrypted(&mut self, buffer: &mut [u8]) -> usize {
         self.session.as_mut().map_or(0, |session| session.read_decrypted(buffer))

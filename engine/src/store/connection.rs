@@ -125,10 +125,11 @@ impl Connection {
     /// Asks before the first question. What condemns the node does so, but for a name that may not be
     /// given.
     fn greet(&mut self, question: &Pipeline, deadline: Instant) -> Result<Vec<Reply>, StoreError> {
-        let replies = self.exchange(question, deadline).map_err(|failure| match failure {
-            Failure::Stale => StoreError::Closed,
-            Failure::Store(error) => error,
-        })?;
+        let replies =
+            self.exchange(question, question.len(), deadline).map_err(|failure| match failure {
+                Failure::Stale => StoreError::Closed,
+                Failure::Store(error) => error,
+            })?;
         let errors = replies.iter().filter_map(|reply| reply.error()?.condemns());
         match errors.into_iter().find(|error| *error != StoreError::Acl) {
             Some(error) => Err(error),
@@ -161,27 +162,28 @@ impl Connection {
         self.shard = counting.map(|counting| counting.shard);
     }
 
-    /// Reads what is owed, so that nothing of it is taken for a reply to what comes, then asks.
+    /// Asks, and tells in front of it, in one piece, what was `held`. What is owed is read before what
+    /// answers, so that nothing of it is taken for a reply to the question.
     pub(super) fn ask(
         &mut self,
+        held: Vec<Pipeline>,
         question: &Pipeline,
         deadline: Instant,
     ) -> Result<Vec<Reply>, Failure> {
         if !self.owed.is_empty() {
-            let replies = self.receive(self.owed.iter().sum(), deadline)?;
-            let mut replies = replies.iter();
-            for owed in std::mem::take(&mut self.owed) {
-                // To the end, whatever the first of them is.
-                let failed =
-                    replies.by_ref().take(owed).filter(|one| one.error().is_some()).count();
-                self.count(if failed > 0 { StoreWrite::Failed } else { StoreWrite::Ok });
-            }
-            // What came behind them is nobody's.
-            if !self.may_be_kept(Instant::now()) || !self.stream.watch().is_quiet() {
-                return Err(Failure::Stale);
-            }
+            self.hear_owed()?;
         }
-        self.exchange(question, deadline)
+        let mut held = held.into_iter();
+        let Some(mut all) = held.next() else {
+            return self.exchange(question, question.len(), deadline);
+        };
+        self.owed.push_back(all.len());
+        for told in held {
+            self.owed.push_back(told.len());
+            all.append(&told);
+        }
+        all.append(question);
+        self.exchange(&all, question.len(), deadline)
     }
 
     /// Sends without waiting. False where there is no room: some of it may have been sent.
@@ -190,20 +192,56 @@ impl Connection {
         self.owed.len() <= MAX_OWED && self.stream.write_now(commands.as_bytes())
     }
 
-    fn exchange(&mut self, question: &Pipeline, deadline: Instant) -> Result<Vec<Reply>, Failure> {
-        match self.stream.write_all(question.as_bytes(), deadline) {
+    /// Reads what has come of what is owed, without waiting. What stands behind it is nobody's.
+    fn hear_owed(&mut self) -> Result<(), Failure> {
+        let room = self.input.room(READ.0);
+        match self.stream.read_now(room) {
+            Ok(None) => return Ok(()),
+            Ok(Some(0)) | Err(SessionFailure::Socket(Halt::Closed)) => return Err(Failure::Stale),
+            Ok(Some(amount)) => self.input.filled(amount),
+            Err(failure) => return Err(ended(failure, Phase::Wait).into()),
+        }
+        self.take_decrypted();
+        self.decode(self.owed.iter().sum())?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Counts what was told by the replies to it that are there.
+    fn settle(&mut self) {
+        while let Some(&owed) = self.owed.front() {
+            if self.decoder.len() < owed {
+                return;
+            }
+            // To the end, whatever the first of them is.
+            let failed =
+                self.decoder.first_replies(owed).filter(|one| one.error().is_some()).count();
+            self.owed.pop_front();
+            self.count(if failed > 0 { StoreWrite::Failed } else { StoreWrite::Ok });
+        }
+    }
+
+    /// Sends commands, and returns the replies to the last of them, so many.
+    fn exchange(
+        &mut self,
+        commands: &Pipeline,
+        answers: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Reply>, Failure> {
+        match self.stream.write_all(commands.as_bytes(), deadline) {
             Ok(()) => {}
             // The server may have said why before it closed: reading finds it.
             Err(SessionFailure::Socket(Halt::Closed)) => {}
             Err(failure) => return Err(ended(failure, Phase::Send).into()),
         }
-        let replies = self.receive(question.len(), deadline)?;
+        let replies = self.receive(answers, deadline)?;
         self.served = true;
         Ok(replies)
     }
 
-    /// Reads so many replies.
-    fn receive(&mut self, expected: usize, deadline: Instant) -> Result<Vec<Reply>, Failure> {
+    /// Reads what is owed, and so many replies behind it.
+    fn receive(&mut self, answers: usize, deadline: Instant) -> Result<Vec<Reply>, Failure> {
+        let expected = self.owed.iter().sum::<usize>() + answers;
         let mut received = 0;
         while self.decoder.len() < expected {
             let least = self.decoder.missing(self.input.unread().len()).clamp(READ.0, READ.1);
@@ -224,21 +262,33 @@ impl Connection {
                     return Err(ended(failure, phase).into());
                 }
             }
-            loop {
-                let amount = self.stream.read_decrypted(self.input.room(READ.0));
-                if amount == 0 {
-                    break;
-                }
-                received += amount;
-                self.input.filled(amount);
-            }
+            received += self.take_decrypted();
             if received > MAX_RECEIVED {
                 return Err(StoreError::Protocol(Fault::TooLarge).into());
             }
-            let taken = self.decoder.take(self.input.unread(), expected);
-            self.input.consume(taken.map_err(StoreError::Protocol)?);
+            self.decode(expected)?;
         }
+        self.settle();
         Ok(self.decoder.replies())
+    }
+
+    /// Takes what the last read has brought besides, and says how much that is.
+    fn take_decrypted(&mut self) -> usize {
+        let mut received = 0;
+        loop {
+            let amount = self.stream.read_decrypted(self.input.room(READ.0));
+            if amount == 0 {
+                return received;
+            }
+            received += amount;
+            self.input.filled(amount);
+        }
+    }
+
+    fn decode(&mut self, expected: usize) -> Result<(), Failure> {
+        let taken = self.decoder.take(self.input.unread(), expected);
+        self.input.consume(taken.map_err(StoreError::Protocol)?);
+        Ok(())
     }
 
     fn count(&self, result: StoreWrite) {

@@ -140,7 +140,7 @@ impl Leased {
         let mut pipeline = Pipeline::with_room(sealed.len() + 512);
         pipeline.command(&[b"SET", value, &sealed, b"PX", &life]);
         pipeline.command(&[b"PEXPIRE", place.names.lease(), &lease_life]);
-        let _ = self.store.nodes.tell(&pipeline);
+        let _ = self.store.nodes.tell(pipeline);
         None
     }
 
@@ -167,7 +167,7 @@ impl Leased {
         let name = place.marker_name();
         pipeline.command(&[b"SET", name, &sealed, b"XX", b"PX", &life]);
         // They wait no longer than they would.
-        let _ = self.store.nodes.tell(&pipeline);
+        let _ = self.store.nodes.tell(pipeline);
     }
 }
 

@@ -63,13 +63,13 @@ impl Nodes for Memory {
         Ok(contents.run(question))
     }
 
-    fn tell(&self, commands: &Pipeline) -> Result<(), StoreError> {
+    fn tell(&self, commands: Pipeline) -> Result<(), StoreError> {
         let mut contents = self.0.lock();
         if contents.away {
-            contents.unread.push(commands.clone());
+            contents.unread.push(commands);
             return Ok(());
         }
-        contents.run(commands);
+        contents.run(&commands);
         Ok(())
     }
 }

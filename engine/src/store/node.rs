@@ -20,6 +20,13 @@ mod tests;
 /// when they were told.
 const UNTOLD: Duration = Duration::from_secs(1);
 
+/// For how long what is told may be held for a question to take it along, where questions come often:
+/// a write of its own is half of what a look-up costs.
+const HELD: Duration = Duration::from_millis(1);
+
+/// How much of it, in commands that were told together.
+const MOST_HELD: usize = 16;
+
 /// One server. Made while the configuration is read; a worker that is forked begins without a
 /// connection, and opens one when it is needed, the one used last going first.
 pub struct Node {
@@ -35,8 +42,56 @@ struct Pool {
     idle: VecDeque<Connection>,
     /// Those that are there, or being made.
     open: usize,
-    /// What found no idle connection, for the next one that becomes idle.
+    /// What waits for a connection, or to be taken along by a question, in the order it came.
     untold: VecDeque<(Instant, Pipeline)>,
+    pace: Pace,
+}
+
+/// How often questions come.
+struct Pace {
+    last: Option<Instant>,
+    /// The time between two of them, smoothed.
+    gap: Duration,
+}
+
+impl Pace {
+    /// So long a pause counts as no longer one: some questions have to follow it closely.
+    const LONGEST: Duration = Duration::from_millis(16);
+
+    fn asked(&mut self, now: Instant) {
+        let gap = self.last.map_or(Self::LONGEST, |last| now.saturating_duration_since(last));
+        self.gap = (3 * self.gap + gap.min(Self::LONGEST)) / 4;
+        self.last = Some(now);
+    }
+
+    /// Whether another one is as good as here.
+    fn is_dense(&self, now: Instant) -> bool {
+        self.gap < HELD && self.last.is_some_and(|last| now.saturating_duration_since(last) < HELD)
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace { last: None, gap: Self::LONGEST }
+    }
+}
+
+impl Pool {
+    /// Takes what waits, but for what has waited for too long: how much that is.
+    fn take_untold(&mut self, now: Instant) -> (Vec<Pipeline>, usize) {
+        let all = self.untold.len();
+        let young = |since: Instant| now.saturating_duration_since(since) <= UNTOLD;
+        let untold = self.untold.drain(..);
+        let untold: Vec<_> =
+            untold.filter(|(since, _)| young(*since)).map(|(_, commands)| commands).collect();
+        let old = all - untold.len();
+        (untold, old)
+    }
+
+    /// Whether something waits that no question has taken along in time.
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.untold.front().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= HELD)
+    }
 }
 
 impl Node {
@@ -104,54 +159,107 @@ impl Node {
         }
     }
 
-    /// A connection that was kept, or the right to make one, before `deadline`.
-    fn take(&self, deadline: Instant) -> Result<Taken<'_>, StoreError> {
-        let mut pool = self.pool.lock();
+    /// Whether something is held that was told, for the next question to take along: [`Node::tell_held`]
+    /// is to be called, should none come.
+    pub fn holds(&self) -> bool {
+        !self.pool.lock().untold.is_empty()
+    }
+
+    /// Tells what was held in vain; all of it where the process ends.
+    pub fn tell_held(&self, all: bool) {
         loop {
-            if let Some(connection) = pool.idle.pop_back() {
-                drop(pool);
-                let mut taken = Taken { node: self, connection: Some(connection) };
-                // Not under the lock: asking the socket, closing it.
-                if taken.is_fit() {
-                    return Ok(taken);
+            let now = Instant::now();
+            let mut pool = self.pool.lock();
+            if pool.untold.is_empty() || !all && !pool.is_overdue(now) {
+                return;
+            }
+            // Where all are busy, the first one that is not tells it.
+            let Some(connection) = pool.idle.pop_back() else { return };
+            drop(pool);
+            let mut taken = Taken { node: self, connection: Some(connection) };
+            if taken.is_fit() {
+                if self.tell_untold(&mut taken, now) {
+                    self.keep(taken);
                 }
-                taken.connection = None;
-                return Ok(taken);
+                return;
+            }
+        }
+    }
+
+    /// Tells all that waits. False where there was no room: that closes the connection, which counts what
+    /// it owes.
+    fn tell_untold(&self, taken: &mut Taken<'_>, now: Instant) -> bool {
+        let (untold, old) = self.pool.lock().take_untold(now);
+        (0..old).for_each(|_| self.count(StoreWrite::Failed));
+        let mut untold = untold.iter();
+        let has_room = taken
+            .connection
+            .as_mut()
+            .is_some_and(|connection| untold.by_ref().all(|commands| connection.tell(commands)));
+        untold.for_each(|_| self.count(StoreWrite::Lost));
+        has_room
+    }
+
+    /// A connection that was kept, or the right to make one, before `deadline`; and what was held.
+    fn take(&self, deadline: Instant) -> Result<(Taken<'_>, Vec<Pipeline>), StoreError> {
+        let mut pool = self.pool.lock();
+        let now = Instant::now();
+        pool.pace.asked(now);
+        let connection = loop {
+            if let Some(connection) = pool.idle.pop_back() {
+                break Some(connection);
             }
             if pool.open < self.options.connections {
                 pool.open += 1;
-                return Ok(Taken { node: self, connection: None });
+                break None;
             }
             if self.given_back.wait_until(&mut pool, deadline).timed_out() {
                 return Err(StoreError::Timeout(Phase::Start));
             }
+        };
+        let (held, old) = pool.take_untold(now);
+        drop(pool);
+        (0..old).for_each(|_| self.count(StoreWrite::Failed));
+        let mut taken = Taken { node: self, connection };
+        // Not under the lock: asking the socket, closing it.
+        if !taken.is_fit() {
+            taken.connection = None;
         }
+        Ok((taken, held))
     }
 
-    /// Keeps a connection that has answered, where it may do so again. What waits to be told is told.
+    /// Keeps a connection that may serve again. What waits to be told, and for no question, is told.
     fn keep(&self, mut taken: Taken<'_>) {
-        let Some(mut connection) = taken.connection.take() else { return };
         loop {
-            let untold = self.pool.lock().untold.pop_front();
-            let Some((since, commands)) = untold else { break };
-            if since.elapsed() > UNTOLD {
-                self.count(StoreWrite::Failed);
-            } else if !connection.tell(&commands) {
+            let now = Instant::now();
+            if !taken.connection.as_mut().is_some_and(|one| one.may_be_kept(now)) {
                 return;
             }
-        }
-        if connection.may_be_kept(Instant::now()) {
-            connection.rest();
-            self.pool.lock().idle.push_back(connection);
-            std::mem::forget(taken);
-            self.given_back.notify_one();
+            let mut pool = self.pool.lock();
+            let is_held = pool.pace.is_dense(now) && !pool.is_overdue(now);
+            // Under one lock: what is told from now on finds the connection.
+            if (pool.untold.is_empty() || is_held)
+                && let Some(mut connection) = taken.connection.take()
+            {
+                connection.rest();
+                pool.idle.push_back(connection);
+                drop(pool);
+                std::mem::forget(taken);
+                self.given_back.notify_one();
+                return;
+            }
+            drop(pool);
+            if !self.tell_untold(&mut taken, now) {
+                return;
+            }
         }
     }
 
     fn try_to_ask(&self, question: &Pipeline, deadline: Instant) -> Result<Vec<Reply>, StoreError> {
-        let mut taken = self.take(deadline)?;
+        let (mut taken, held) = self.take(deadline)?;
+        let mut held = Some(held);
         let mut replies = match &mut taken.connection {
-            Some(connection) => connection.ask(question, deadline),
+            Some(connection) => connection.ask(held.take().unwrap_or_default(), question, deadline),
             None => Err(Failure::Stale),
         };
         if replies == Err(Failure::Stale) {
@@ -159,8 +267,10 @@ impl Node {
                 // Where one has turned out closed the others are too, as a rule.
                 self.close_all();
             }
-            let connection = Connection::dial(&self.options, self.counting(), deadline)?;
-            replies = taken.connection.insert(connection).ask(question, deadline);
+            let held = held.unwrap_or_default();
+            let connection = Connection::dial(&self.options, self.counting(), deadline)
+                .inspect_err(|_| held.iter().for_each(|_| self.count(StoreWrite::Failed)))?;
+            replies = taken.connection.insert(connection).ask(held, question, deadline);
         }
         let replies = replies.map_err(|failure| match failure {
             Failure::Stale => StoreError::Closed,
@@ -191,14 +301,19 @@ impl Nodes for Node {
         outcome
     }
 
-    fn tell(&self, commands: &Pipeline) -> Result<(), StoreError> {
+    fn tell(&self, commands: Pipeline) -> Result<(), StoreError> {
+        let now = Instant::now();
         let mut pool = self.pool.lock();
+        if pool.open > 0 && pool.pace.is_dense(now) && pool.untold.len() < MOST_HELD {
+            pool.untold.push_back((now, commands));
+            return Ok(());
+        }
         loop {
             let Some(connection) = pool.idle.pop_back() else {
                 // All of them are busy: the next one that is not takes it along.
                 let has_room = pool.untold.len() < self.options.connections;
                 if pool.open > 0 && has_room {
-                    pool.untold.push_back((Instant::now(), commands.clone()));
+                    pool.untold.push_back((now, commands));
                     return Ok(());
                 }
                 drop(pool);
@@ -208,9 +323,9 @@ impl Nodes for Node {
             drop(pool);
             let mut taken = Taken { node: self, connection: Some(connection) };
             if taken.is_fit() {
-                let told = taken.connection.as_mut().is_some_and(|one| one.tell(commands));
-                // Dropped without room, it counts what it owes.
-                if told {
+                // Behind what was held.
+                self.pool.lock().untold.push_back((now, commands));
+                if self.tell_untold(&mut taken, now) {
                     self.keep(taken);
                     return Ok(());
                 }

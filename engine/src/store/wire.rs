@@ -81,6 +81,14 @@ impl Pipeline {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
+    /// Appends the commands of another.
+    pub fn append(&mut self, other: &Pipeline) -> &mut Self {
+        self.reserve(other.bytes.len());
+        self.bytes.extend_from_slice(&other.bytes);
+        self.commands += other.commands;
+        self
+    }
+
     /// How many commands there are, and so how many replies to expect.
     pub fn len(&self) -> usize {
         self.commands
@@ -180,6 +188,14 @@ impl Decoder {
             at += used;
         }
         if at < input.len() { Err(Fault::Unasked) } else { Ok(at) }
+    }
+
+    /// The first of the replies that are whole, so many of them.
+    ///
+    /// # Panics
+    /// There are fewer.
+    pub(super) fn first_replies(&mut self, count: usize) -> impl Iterator<Item = Reply> {
+        self.replies.drain(..count)
     }
 
     /// The replies that are whole; the next question begins with none.

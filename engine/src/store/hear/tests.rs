@@ -175,7 +175,7 @@ fn whoever_hung_while_it_asked_changes_nothing() {
             replies
         }
 
-        fn tell(&self, _: &Pipeline) -> Result<(), StoreError> {
+        fn tell(&self, _: Pipeline) -> Result<(), StoreError> {
             unreachable!("nothing is told")
         }
     }
@@ -263,7 +263,7 @@ fn what_is_no_answer_is_not_heard() {
             Ok(vec![Reply::Integer(1); question.len()])
         }
 
-        fn tell(&self, _: &Pipeline) -> Result<(), StoreError> {
+        fn tell(&self, _: Pipeline) -> Result<(), StoreError> {
             unreachable!("nothing is told")
         }
     }

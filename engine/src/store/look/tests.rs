@@ -183,7 +183,7 @@ impl Nodes for Untold {
         self.0.ask(question, until)
     }
 
-    fn tell(&self, _: &Pipeline) -> Result<(), StoreError> {
+    fn tell(&self, _: Pipeline) -> Result<(), StoreError> {
         Err(StoreError::NoConnection)
     }
 }

@@ -83,8 +83,8 @@ impl Nodes for Outbox {
         unreachable!("the model asks for itself")
     }
 
-    fn tell(&self, commands: &Pipeline) -> Result<(), StoreError> {
-        self.0.lock().push(commands.clone());
+    fn tell(&self, commands: Pipeline) -> Result<(), StoreError> {
+        self.0.lock().push(commands);
         Ok(())
     }
 }

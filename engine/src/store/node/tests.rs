@@ -20,6 +20,8 @@ use crate::store::address::Address;
 use crate::store::reply::Fault;
 use crate::store::wire::Decoder;
 
+mod held;
+
 /// What a server does with a connection; the number says which one it is, from 0.
 trait Serving: Fn(usize, TcpStream) + Send + Sync + 'static {}
 impl<F: Fn(usize, TcpStream) + Send + Sync + 'static> Serving for F {}
@@ -381,7 +383,7 @@ fn a_kept_connection_that_has_ended_costs_one_dial_whatever_others_there_are() {
     });
     let node = server.node();
     let fill = |received: &Receiver<TcpStream>| -> Vec<TcpStream> {
-        let taken: Vec<_> = (0..3).map(|_| node.take(late()).unwrap()).collect();
+        let taken: Vec<_> = (0..3).map(|_| node.take(late()).unwrap().0).collect();
         for mut taken in taken {
             taken.connection = Some(Connection::dial(&node.options, None, late()).unwrap());
             node.keep(taken);
@@ -400,10 +402,10 @@ fn a_kept_connection_that_has_ended_costs_one_dial_whatever_others_there_are() {
 
     // Nothing shows it until the question has been sent.
     let sockets = fill(&received);
-    let (mut one, mut others) = (node.take(late()).unwrap(), node.pool.lock().idle.len());
+    let (mut one, mut others) = (node.take(late()).unwrap().0, node.pool.lock().idle.len());
     assert_eq!((sockets.len(), others), (3, 2));
     sockets.last().unwrap().shutdown(std::net::Shutdown::Both).unwrap();
-    let stale = one.connection.as_mut().unwrap().ask(&get(), late());
+    let stale = one.connection.as_mut().unwrap().ask(Vec::new(), &get(), late());
     assert_eq!(stale, Err(Failure::Stale));
     node.keep(one);
     others = node.pool.lock().idle.len();
@@ -469,12 +471,12 @@ fn what_is_told_is_not_waited_for_and_never_taken_for_a_reply() {
     });
     let node = server.node();
     let writes = counted(&node);
-    assert_eq!(node.tell(&set()), Err(StoreError::NoConnection), "it makes no connection");
+    assert_eq!(node.tell(set()), Err(StoreError::NoConnection), "it makes no connection");
     assert_eq!((writes(), server.accepted()), ([0, 1, 0], 0));
     assert_eq!(node.ask(&get(), late()), found());
     for reply in [&b"+OK\r\n"[..], b"-OOM command not allowed\r\n"] {
-        node.tell(&set()).unwrap();
-        node.tell(&set()).unwrap();
+        node.tell(set()).unwrap();
+        node.tell(set()).unwrap();
         go.send(reply).unwrap();
         go.send(reply).unwrap();
         assert_eq!(node.ask(&get(), late()), found());
@@ -482,7 +484,7 @@ fn what_is_told_is_not_waited_for_and_never_taken_for_a_reply() {
     assert_eq!((writes(), server.accepted()), ([2, 3, 0], 1));
 
     // A reply that does not come is waited for, so that it is never taken for another.
-    node.tell(&set()).unwrap();
+    node.tell(set()).unwrap();
     assert_eq!(node.ask(&get(), soon()), Err(StoreError::Timeout(Phase::Wait)));
     assert_eq!(writes(), [2, 3, 1]);
     go.send(b"+OK\r\n").unwrap();
@@ -490,7 +492,7 @@ fn what_is_told_is_not_waited_for_and_never_taken_for_a_reply() {
     assert_eq!(server.accepted(), 2);
 
     // One reply too many to what was told.
-    node.tell(&set()).unwrap();
+    node.tell(set()).unwrap();
     go.send(b"+OK\r\n+OK\r\n").unwrap();
     let surplus = node.ask(&get(), late());
     assert!(surplus == found() || surplus == Err(StoreError::Protocol(Fault::Unasked)));
@@ -518,8 +520,8 @@ fn what_is_told_while_all_are_busy_goes_with_the_next_that_is_not() {
         while server.accepted() == 0 {
             thread::yield_now();
         }
-        node.tell(&set()).unwrap();
-        assert_eq!(node.tell(&set()), Err(StoreError::NoConnection), "no more than one waits");
+        node.tell(set()).unwrap();
+        assert_eq!(node.tell(set()), Err(StoreError::NoConnection), "no more than one waits");
         go.send(()).unwrap();
     });
     assert_eq!(node.ask(&get(), late()), found());
@@ -539,7 +541,7 @@ fn a_full_socket_closes_the_connection_it_was_told_on() {
     assert_eq!(node.ask(&get(), late()), found());
     let mut large = Pipeline::new();
     large.command(&[b"SET", b"k", &vec![0; 200_000]]);
-    let told = (0..200).take_while(|_| node.tell(&large).is_ok()).count() as u64;
+    let told = (0..200).take_while(|_| node.tell(large.clone()).is_ok()).count() as u64;
     assert!(told < 200);
     assert_eq!((writes(), node.pool.lock().open), ([0, 0, told + 1], 0));
 }
@@ -553,7 +555,7 @@ fn connections_are_counted_by_what_they_do() {
     let seen = || [ConnectionState::Idle, ConnectionState::Busy].map(|state| count.get(state));
     node.ask(&get(), late()).unwrap();
     assert_eq!(seen(), [1, 0]);
-    let taken = node.take(late()).unwrap();
+    let taken = node.take(late()).unwrap().0;
     assert_eq!(seen(), [0, 1]);
     drop(taken);
     assert_eq!(seen(), [0, 0]);

@@ -34,7 +34,7 @@ impl Nodes for Restless {
         Ok(replies)
     }
 
-    fn tell(&self, _: &Pipeline) -> Result<(), StoreError> {
+    fn tell(&self, _: Pipeline) -> Result<(), StoreError> {
         unreachable!("a purge is acknowledged")
     }
 }
@@ -264,7 +264,7 @@ impl Nodes for Says {
         Ok(self.0.clone())
     }
 
-    fn tell(&self, _: &Pipeline) -> Result<(), StoreError> {
+    fn tell(&self, _: Pipeline) -> Result<(), StoreError> {
         unreachable!("a purge is acknowledged")
     }
 }
