@@ -7,68 +7,19 @@
 //! gateway that has not heard the store since the purge was acknowledged, and answers that a gateway
 //! renews after a gap, of which it serves some for ten seconds yet.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
+use self::events::{Mutant, Policy, Setting};
+use self::numbers::Numbers;
+use self::run::run;
+
 mod chaos;
+mod events;
 mod gateway;
+mod numbers;
 mod run;
+mod serving;
 mod world;
-
-pub(super) use self::run::{Mutant, Policy, Setting, run};
-
-/// Tokens there are, and users whose they are.
-const TOKENS: usize = 24;
-const USERS: usize = 8;
-
-/// For how long gateways keep answers, in milliseconds.
-const VALID_MS: u64 = 4_000;
-
-/// What was served and what happened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Numbers {
-    /// Requests served from a gateway's own answers, from the store, by a call.
-    pub(super) own: u64,
-    pub(super) store: u64,
-    pub(super) calls: u64,
-    /// Requests that were not served: too many calls were in vain.
-    pub(super) failed: u64,
-    /// Purges that the store has acknowledged, and that it has not.
-    pub(super) acknowledged: u64,
-    pub(super) refused: u64,
-    /// Gaps at all gateways.
-    pub(super) gaps: u64,
-    /// Accidents by their names.
-    pub(super) accidents: BTreeMap<&'static str, u64>,
-    /// Gateways that began.
-    pub(super) gateways: u64,
-    /// Answers older than a purge acknowledged more than a second before.
-    pub(super) wrong: u64,
-    /// The same, by gateways that were cut off.
-    pub(super) cut_off: u64,
-    /// The same, by gateways that renew their answers after a gap.
-    pub(super) renewing: u64,
-}
-
-impl Numbers {
-    fn add(&mut self, other: &Numbers) {
-        let Numbers { own, store, calls, failed, acknowledged, refused, .. } = other;
-        self.own += own;
-        self.store += store;
-        self.calls += calls;
-        self.failed += failed;
-        self.acknowledged += acknowledged;
-        self.refused += refused;
-        self.gaps += other.gaps;
-        self.gateways += other.gateways;
-        self.wrong += other.wrong;
-        self.cut_off += other.cut_off;
-        self.renewing += other.renewing;
-        for (name, count) in &other.accidents {
-            *self.accidents.entry(name).or_default() += count;
-        }
-    }
-}
 
 /// Runs these seeds.
 fn runs(setting: Setting, seeds: Range<u64>) -> Numbers {

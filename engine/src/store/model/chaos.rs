@@ -1,27 +1,9 @@
 //! What happens to stores.
 
-use super::run::{Event, Weather};
+use super::events::{Ends, Event, Weather};
 use super::world::World;
 use crate::store::names::Names;
 use crate::store::reply::ServerError;
-
-/// What is wrong at the time.
-#[derive(Default)]
-pub(super) struct Accidents {
-    /// It reads nothing and says nothing.
-    pub(super) stands_still: bool,
-    /// It is not there.
-    pub(super) is_gone: bool,
-    /// What ends, by its number.
-    going_on: Vec<(u64, Ends)>,
-}
-
-enum Ends {
-    Still,
-    Gone,
-    Full,
-    Cut(usize),
-}
 
 impl World {
     pub(super) fn accident(&mut self) {

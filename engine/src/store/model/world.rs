@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::chaos::Accidents;
-use super::gateway::{Answer, Gateway, Waiter};
-use super::run::{Dice, Event, Mutant, Policy, Queue, Setting, Weather};
-use super::{Numbers, TOKENS, USERS};
+use super::events::{Accidents, Dice, Event, Mutant, Policy, Queue, Setting, Weather};
+use super::gateway::{Answer, GATEWAYS, Gateway, Waiter};
+use super::numbers::{NAMES, Numbers, SUBS, TOKENS, USERS};
 use crate::answer::grant::Grant;
 use crate::answer::subjects::{Subject, Subjects};
 use crate::client::Phase;
@@ -29,13 +28,6 @@ const TRIES: u8 = 3;
 
 /// Within this, a purge that was acknowledged holds at each gateway that hears the store.
 const PROMPT_MS: u64 = 1_000;
-
-pub(super) const NAMES: [&[u8]; TOKENS] = [
-    b"t00", b"t01", b"t02", b"t03", b"t04", b"t05", b"t06", b"t07", b"t08", b"t09", b"t10", b"t11",
-    b"t12", b"t13", b"t14", b"t15", b"t16", b"t17", b"t18", b"t19", b"t20", b"t21", b"t22", b"t23",
-];
-
-const SUBS: [&[u8]; USERS] = [b"s0", b"s1", b"s2", b"s3", b"s4", b"s5", b"s6", b"s7"];
 
 /// A question on its way to the store, or its replies on their way back.
 struct Trip {
@@ -131,8 +123,8 @@ impl World {
             serial: 0,
         };
         world.at(BEGINNING);
-        for slot in 0..super::gateway::GATEWAYS {
-            let gateway = Gateway::new(&mut world, slot, None);
+        for slot in 0..GATEWAYS {
+            let gateway = world.gateway(slot, None);
             world.gateways.push(gateway);
             world.begins(slot);
         }
