@@ -6,6 +6,7 @@ pub mod counters;
 pub mod endpoint;
 pub mod health;
 pub mod hearing;
+pub mod layout;
 pub mod lock;
 pub mod process;
 pub mod purges;

@@ -32,7 +32,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::atomic::Word;
-use super::state::LayoutMismatch;
+use super::layout::{LayoutMismatch, Padded, fitting};
 use crate::answer::subjects::{Subject, Subjects};
 use crate::token::key::TokenHash;
 
@@ -150,10 +150,6 @@ impl Standing {
     }
 }
 
-/// A value on cache lines of its own (two, since the hardware fetches pairs).
-#[repr(C, align(128))]
-struct Padded<T>(T);
-
 /// The zone's contents.
 #[repr(C)]
 struct Layout {
@@ -209,7 +205,7 @@ impl Purges {
         len: usize,
         wall_ms: u64,
     ) -> Result<Self, LayoutMismatch> {
-        let layout = fitting(base, len)?;
+        let layout = fitting::<Layout>(base, len)?;
         // SAFETY: `fitting` has checked size and alignment, the caller gives the memory away, and
         // all bytes zero is a valid `Layout`, which holds nothing but atomics.
         let layout = unsafe {
@@ -238,9 +234,9 @@ impl Purges {
     pub unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<Self, LayoutMismatch> {
         // SAFETY: `fitting` has checked size and alignment; any bytes at all are a valid `Layout`,
         // which holds nothing but atomics.
-        let layout = unsafe { fitting(base, len)?.as_ref() };
+        let layout = unsafe { fitting::<Layout>(base, len)?.as_ref() };
         if layout.magic.get() != MAGIC {
-            return Err(LayoutMismatch::NotAState);
+            return Err(LayoutMismatch::OtherMemory);
         }
         if layout.version.get() != VERSION || layout.size.get() != SIZE as u64 {
             return Err(LayoutMismatch::Version);
@@ -402,16 +398,4 @@ impl Purges {
 pub fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// The place of a `Layout` in a block, if it fits there.
-fn fitting(base: NonNull<u8>, len: usize) -> Result<NonNull<Layout>, LayoutMismatch> {
-    if len < SIZE {
-        return Err(LayoutMismatch::TooSmall);
-    }
-    let layout = base.cast::<Layout>();
-    if !layout.is_aligned() {
-        return Err(LayoutMismatch::Misaligned);
-    }
-    Ok(layout)
 }

@@ -21,6 +21,7 @@ use super::health::form::Forms;
 use super::health::gate::Gates;
 use super::health::turn::Turns;
 use super::hearing::Hearing;
+use super::layout::{LayoutMismatch, Padded, fitting};
 use super::store::StoreHealth;
 use crate::token::key::{self, TokenHash};
 
@@ -57,10 +58,6 @@ const STRIPES: usize = 65_536;
 /// renewals in the upper.
 const RENEWAL: u64 = 1 << 32;
 
-/// A value on cache lines of its own (two, since the hardware fetches pairs).
-#[repr(C, align(128))]
-struct Padded<T>(T);
-
 /// The zone's contents. All bytes zero is a valid, empty state.
 #[repr(C)]
 struct Layout {
@@ -89,23 +86,6 @@ struct Layout {
 /// A view of the state zone. Cheap to copy.
 #[derive(Clone, Copy)]
 pub struct State(&'static Layout);
-
-/// Why memory cannot serve as the state zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LayoutMismatch {
-    /// The block is smaller than [`SIZE`].
-    #[error("the state zone is too small")]
-    TooSmall,
-    /// The address is not a multiple of [`ALIGN`].
-    #[error("the state zone is not aligned")]
-    Misaligned,
-    /// There is no state zone in this memory.
-    #[error("the memory holds no state zone")]
-    NotAState,
-    /// Another version of the module made it.
-    #[error("the state zone was made by another version of the module")]
-    Version,
-}
 
 /// How often a token has been purged, or called inactive by the authorization server: an answer
 /// obtained under another generation than the current one must be neither stored nor given to
@@ -144,7 +124,7 @@ impl State {
         len: usize,
         key: [u8; 16],
     ) -> Result<State, LayoutMismatch> {
-        let layout = fitting(base, len)?;
+        let layout = fitting::<Layout>(base, len)?;
         // SAFETY: `fitting` has checked size and alignment, the caller gives the memory away, and
         // all bytes zero is a valid `Layout`, which holds nothing but atomics.
         let layout = unsafe {
@@ -176,9 +156,9 @@ impl State {
     pub unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<State, LayoutMismatch> {
         // SAFETY: `fitting` has checked size and alignment; any bytes at all are a valid `Layout`,
         // which holds nothing but atomics.
-        let layout = unsafe { fitting(base, len)?.as_ref() };
+        let layout = unsafe { fitting::<Layout>(base, len)?.as_ref() };
         if layout.magic.load(Ordering::Acquire) != MAGIC {
-            return Err(LayoutMismatch::NotAState);
+            return Err(LayoutMismatch::OtherMemory);
         }
         if layout.version.load(Ordering::Relaxed) != VERSION
             || layout.size.load(Ordering::Relaxed) != SIZE as u64
@@ -342,16 +322,4 @@ impl State {
     pub fn once(&self, what: Notice, hash: u64, now_ms: u64, every_ms: Option<u64>) -> bool {
         self.0.notices.once(what, hash, now_ms, every_ms)
     }
-}
-
-/// The place of a `Layout` in a block, if it fits there.
-fn fitting(base: NonNull<u8>, len: usize) -> Result<NonNull<Layout>, LayoutMismatch> {
-    if len < SIZE {
-        return Err(LayoutMismatch::TooSmall);
-    }
-    let layout = base.cast::<Layout>();
-    if !layout.is_aligned() {
-        return Err(LayoutMismatch::Misaligned);
-    }
-    Ok(layout)
 }

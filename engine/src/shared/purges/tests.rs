@@ -49,7 +49,7 @@ fn a_zone_is_found_again_and_nothing_else_is_taken_for_one() {
     let base = block();
     // SAFETY: the block is `SIZE` bytes, never freed, and used by this test alone.
     unsafe {
-        assert_eq!(Purges::attach(base, SIZE).err(), Some(LayoutMismatch::NotAState));
+        assert_eq!(Purges::attach(base, SIZE).err(), Some(LayoutMismatch::OtherMemory));
         let made = Purges::create(base, SIZE, WALL).unwrap();
         let asked = made.now();
         made.purge(Purged::Subject(Subject::Sub, hash(1, 1)), WALL);
@@ -60,7 +60,7 @@ fn a_zone_is_found_again_and_nothing_else_is_taken_for_one() {
 
         assert_eq!(Purges::attach(base, SIZE - 1).err(), Some(LayoutMismatch::TooSmall));
         assert_eq!(Purges::create(base, SIZE - 1, 0).err(), Some(LayoutMismatch::TooSmall));
-        assert_eq!(fitting(base.add(8), SIZE).err(), Some(LayoutMismatch::Misaligned));
+        assert_eq!(fitting::<Layout>(base.add(8), SIZE).err(), Some(LayoutMismatch::Misaligned));
         made.0.version.set(VERSION + 1);
         assert_eq!(Purges::attach(base, SIZE).err(), Some(LayoutMismatch::Version));
         made.0.version.set(VERSION);

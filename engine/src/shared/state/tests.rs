@@ -19,7 +19,7 @@ fn a_zone_is_found_again_and_nothing_else_is_taken_for_one() {
     let base = block();
     // SAFETY: the block is `SIZE` bytes, never unmapped, and used by this test alone.
     unsafe {
-        assert_eq!(State::attach(base, SIZE).err(), Some(LayoutMismatch::NotAState));
+        assert_eq!(State::attach(base, SIZE).err(), Some(LayoutMismatch::OtherMemory));
         let made = State::create(base, SIZE, [7; 16]).unwrap();
         made.purge_all();
         let found = State::attach(base, SIZE).unwrap();
@@ -29,7 +29,7 @@ fn a_zone_is_found_again_and_nothing_else_is_taken_for_one() {
         assert_eq!(State::attach(base, SIZE - 1).err(), Some(LayoutMismatch::TooSmall));
         assert_eq!(State::create(base, SIZE - 1, [7; 16]).err(), Some(LayoutMismatch::TooSmall));
         let odd = base.add(8);
-        assert_eq!(fitting(odd, SIZE).err(), Some(LayoutMismatch::Misaligned));
+        assert_eq!(fitting::<Layout>(odd, SIZE).err(), Some(LayoutMismatch::Misaligned));
 
         made.0.version.store(VERSION + 1, Ordering::Relaxed);
         assert_eq!(State::attach(base, SIZE).err(), Some(LayoutMismatch::Version));
