@@ -90,10 +90,18 @@ impl Place {
         seal::open(&self.key, self.of_value(self.marker_name()), sealed)
     }
 
-    /// Gives the lead away. The `nonce` is for the one thing that is then said.
-    pub(super) fn lead(self, nonce: Nonce, question: &Question, mine: bool, lay: bool) -> Leased {
+    /// Gives the lead away. The `nonce` is for the one thing that is then said; a word only where it
+    /// `may_say` one. `has_value`: an active answer stands there.
+    pub(super) fn lead(
+        self,
+        nonce: Nonce,
+        question: &Question,
+        may_say: bool,
+        has_value: bool,
+    ) -> Leased {
         let store = question.store.clone();
-        Leased { store, place: Some((self, nonce)), mine, lay, valid_ms: question.valid_ms }
+        let (place, valid_ms) = (Some((self, nonce)), question.valid_ms);
+        Leased { store, place, may_say, has_value, valid_ms }
     }
 }
 
@@ -103,9 +111,10 @@ pub struct Leased {
     store: Arc<Store>,
     /// `None` where it was said.
     place: Option<(Place, Nonce)>,
-    /// The marker is this gateway's, so that others may wait, or what is there is of no use.
-    mine: bool,
-    lay: bool,
+    /// A word may take the place of what stands there: the marker is this gateway's, so that others may
+    /// wait, or it is of no use.
+    may_say: bool,
+    has_value: bool,
     valid_ms: u64,
 }
 
@@ -113,7 +122,7 @@ impl Leased {
     /// Whether an active answer stands there that is not purged: if the server now says inactive, other
     /// gateways may serve it yet, and are to be told.
     pub fn has_value(&self) -> bool {
-        self.lay
+        self.has_value
     }
 
     /// Writes an active answer, for as long as it serves. Waits for nothing. `wall_ms` is now, in
@@ -159,7 +168,7 @@ impl Leased {
     /// Puts a word in the place of the own marker, where that still stands. It stays for as long as
     /// somebody may wait.
     fn say(&mut self, word: &[u8]) {
-        let Some((place, nonce)) = self.place.take().filter(|_| self.mine) else { return };
+        let Some((place, nonce)) = self.place.take().filter(|_| self.may_say) else { return };
         let bound = place.of_value(place.marker_name());
         let Some(sealed) = seal::seal(&place.key, nonce, bound, &[word]) else { return };
         let life = Decimal::of(millis(self.store.lock_timeout.max(Duration::from_millis(1))));
@@ -179,6 +188,6 @@ impl Drop for Leased {
 
 impl fmt::Debug for Leased {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leased").field("mine", &self.mine).finish_non_exhaustive()
+        f.debug_struct("Leased").field("may_say", &self.may_say).finish_non_exhaustive()
     }
 }

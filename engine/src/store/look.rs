@@ -193,11 +193,12 @@ enum Worth {
     Inactive,
     /// Whoever had a marker says that nothing will come.
     NoAnswer,
-    /// It does not serve. `lay`: it is an answer that did, or does for others.
+    /// It does not serve.
     Not {
         result: StoreResult,
         remark: Option<Remark>,
-        lay: bool,
+        /// It is an active answer that did, or does for others.
+        is_active: bool,
     },
 }
 
@@ -327,7 +328,7 @@ impl Looking {
             _ => None,
         };
         let came = if first { StoreResult::Hit } else { StoreResult::Wait };
-        let (result, remark, lay) = match (worth, word) {
+        let (result, remark, is_active) = match (worth, word) {
             (Some(Worth::Found(found)), _) => {
                 return Step::Done(Looked::Found(found), StoreStatus { result: came, ..status });
             }
@@ -338,16 +339,21 @@ impl Looking {
                 let remark = Some(Remark::UnpublishedKey);
                 return Step::Done(Looked::Alone, StoreStatus { result, remark, ..status });
             }
-            (Some(Worth::Not { remark: Some(Remark::Unsealed), result, lay }), _) if is_new => {
-                (result, None, lay)
+            (Some(Worth::Not { remark: Some(Remark::Unsealed), result, is_active }), _)
+                if is_new =>
+            {
+                (result, None, is_active)
             }
-            (Some(Worth::Not { result, remark, lay }), _) => (result, remark, lay),
+            (Some(Worth::Not { result, remark, is_active }), _) => (result, remark, is_active),
             (Some(Worth::NoAnswer) | None, _) => (StoreResult::Miss, None, false),
         };
         let status = StoreStatus { result, remark, ..status };
 
         if is_mine && first {
-            return Step::Done(Looked::Lead(at.place.lead(at.nonce, question, true, lay)), status);
+            return Step::Done(
+                Looked::Lead(at.place.lead(at.nonce, question, true, is_active)),
+                status,
+            );
         }
         let is_marked = marked.as_deref().is_some_and(|marker| at.place.is_marked(marker, wall_ms));
         let follows = self.following.filter(|following| {
@@ -364,7 +370,7 @@ impl Looking {
         }
         // What does not open is of no use to anybody: a word may take its place, too.
         let is_void = result == StoreResult::Void;
-        Step::Done(Looked::Lead(at.place.lead(at.nonce, question, is_void, lay)), status)
+        Step::Done(Looked::Lead(at.place.lead(at.nonce, question, is_void, is_active)), status)
     }
 }
 
@@ -376,10 +382,10 @@ fn worth_of(
     first: bool,
     wall_ms: u64,
 ) -> Worth {
-    let not = |result| Worth::Not { result, remark: None, lay: false };
+    let not = |result| Worth::Not { result, remark: None, is_active: false };
     let Some(content) = opened.and_then(|opened| value::read(opened.content())) else {
         let remark = Some(Remark::Unsealed);
-        return Worth::Not { result: StoreResult::Void, remark, lay: false };
+        return Worth::Not { result: StoreResult::Void, remark, is_active: false };
     };
     let stored = match content {
         Content::Active(stored) => stored,
@@ -396,7 +402,7 @@ fn worth_of(
     };
     if stored.asked_ms > wall_ms.saturating_add(AHEAD_MS) {
         let remark = Some(Remark::Clock);
-        return Worth::Not { result: StoreResult::Stale, remark, lay: false };
+        return Worth::Not { result: StoreResult::Stale, remark, is_active: false };
     }
     if stored.asked_ms < at.in_sync.since_ms.saturating_add(MARGIN_MS) {
         // A purge may have come between that this gateway does not know of.
@@ -414,14 +420,14 @@ fn worth_of(
     }
     if !question.may_forward(stored.grant.signer) {
         let remark = Some(Remark::UnpublishedKey);
-        return Worth::Not { result: StoreResult::Miss, remark, lay: false };
+        return Worth::Not { result: StoreResult::Miss, remark, is_active: false };
     }
-    let lay = Worth::Not { result: StoreResult::Stale, remark: None, lay: true };
+    let old = Worth::Not { result: StoreResult::Stale, remark: None, is_active: true };
     let is_fresh = wall_ms < stored.end_ms(question.valid_ms);
     let is_newer = question.newer_than.is_none_or(|known| stored.asked_ms > known);
     match is_fresh && is_newer && !question.bypass {
         true => Worth::Found(Found { stored, asked }),
-        false => lay,
+        false => old,
     }
 }
 
