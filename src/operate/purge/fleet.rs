@@ -134,11 +134,11 @@ pub(super) fn tell(r: Request, purge: Purge, done_here: bool) -> Result<Told, No
     let sent = OUT.with_borrow_mut(|out| {
         let hearing = desk::with(|desk| desk.worker.state.hearing()).ok_or(Refused::Unready)?;
         let out = out.get_or_insert_with(|| Out::new(conf.asked(), conf.node.label()));
-        out.send(hearing, purge, Instant::now() + limit, Rc::downgrade(&waiter), MAX_OUT)
+        out.send(hearing, purge, Instant::now() + limit, Some(Rc::downgrade(&waiter)), MAX_OUT)
     });
     if let Err(refused) = sent {
         *waiter.end.borrow_mut() = Some(Err(refused));
-        desk::with(|desk| say_refused(&desk.worker, conf.node.label(), refused));
+        desk::with(|desk| say_refused(&desk.worker, conf.node.label(), refused, By::Request));
         return Ok(Told::Yes { here: done_here, fleet: Err(refused) });
     }
     let awaited: Weak<Waiter> = Rc::downgrade(&waiter);
@@ -154,10 +154,10 @@ pub(crate) fn tell_of_token(desk: &Desk, token: &[u8]) {
     let (hearing, purge) = (desk.worker.state.hearing(), Purge::Token(token.to_vec().into()));
     let sent = OUT.with_borrow_mut(|out| {
         let out = out.get_or_insert_with(|| Out::new(store, label));
-        out.send(hearing, purge, end, Weak::new(), MAX_OUT_UNASKED)
+        out.send(hearing, purge, end, None, MAX_OUT_UNASKED)
     });
     if let Err(refused) = sent {
-        say_refused(&desk.worker, label, refused);
+        say_refused(&desk.worker, label, refused, By::Gateway);
     }
 }
 
@@ -179,7 +179,8 @@ struct Out {
 struct Sent {
     errand: Errand<Result<Acknowledged, PurgeError>>,
     number: u64,
-    waiter: Weak<Waiter>,
+    /// The request that asked for it; `None`: the gateway tells what it has learnt.
+    waiter: Option<Weak<Waiter>>,
 }
 
 impl Out {
@@ -215,7 +216,7 @@ impl Out {
         hearing: &Hearing,
         purge: Purge,
         deadline: Instant,
-        waiter: Weak<Waiter>,
+        waiter: Option<Weak<Waiter>>,
         most: usize,
     ) -> Result<(), Refused> {
         if self.on_their_way.len() >= most {
@@ -250,9 +251,10 @@ impl Out {
                 }
             };
             if let Err(refused) = told {
-                say_refused(worker, label, refused);
+                let by = if sent.waiter.is_some() { By::Request } else { By::Gateway };
+                say_refused(worker, label, refused, by);
             }
-            if let Some(waiter) = sent.waiter.upgrade() {
+            if let Some(waiter) = sent.waiter.as_ref().and_then(Weak::upgrade) {
                 waiter.tell(told);
             }
             false
@@ -310,14 +312,30 @@ impl Waiter {
     }
 }
 
+/// Whose purge it is.
+#[derive(Clone, Copy)]
+enum By {
+    /// An operator's, who can purge again.
+    Request,
+    /// The gateway's own, of a token that the authorization server calls inactive.
+    Gateway,
+}
+
 /// Counts a purge that the fleet may not know of, and says so.
-fn say_refused(worker: &Worker, label: &str, refused: Refused) {
+fn say_refused(worker: &Worker, label: &str, refused: Refused, by: By) {
     counters::store_purged(worker, StorePurge::Refused);
     let word = refused.to_string();
-    if worker.is_due(Notice::PurgeRefused, &word) {
+    let (what, key) = match by {
+        By::Request => ("what was purged here: purge again", word.clone()),
+        By::Gateway => (
+            "a token that is not active any more, until what they keep ends",
+            format!("{word}, own"),
+        ),
+    };
+    if worker.is_due(Notice::PurgeRefused, &key) {
         error!(
             Cycle,
-            "the store \"{label}\" did not take a purge: {word}; other gateways may serve what was purged here: purge again"
+            "the store \"{label}\" did not take a purge: {word}; other gateways may serve {what}"
         );
     }
 }

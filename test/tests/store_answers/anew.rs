@@ -70,6 +70,10 @@ fn a_revocation_that_the_store_is_not_told_is_this_gateway_s() {
     fleet.store.ask(&["ACL", "SETUSER", "default", "-del"]);
     assert_eq!(anew(&fleet, 0, &token.token).status, 401);
     assert!(!fleet.admits(0, &token), "the answer that lies in the store is over");
+    // Nobody has purged it who could do so again.
+    let word = ["[error]", "did not take a purge", "not active any more, until"];
+    let line = fleet.gateways[0].wait_for_log(&word);
+    assert!(!line.contains("purge again"), "{line}");
 }
 
 fn minting(
