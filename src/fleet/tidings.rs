@@ -39,7 +39,7 @@ pub(super) fn say(worker: &Worker, label: &str, told: Told) {
             if worker.is_due(Notice::StoreUnheard, "random") {
                 error!(
                     Cycle,
-                    "the store \"{label}\" cannot be heard: the system gives no random bytes"
+                    "the store \"{label}\" cannot be heard: the system gives no random bytes; where its calls are filtered (seccomp), allow getrandom"
                 );
             }
         }
