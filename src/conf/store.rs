@@ -28,7 +28,6 @@ const STORE: &str = "phantom_token_store";
 const TIMEOUT_MS: u64 = 100;
 const LOCK_TIMEOUT_MS: u64 = 500;
 const CONNECTIONS: usize = 16;
-const PREFIX: &str = "phantom_token";
 
 /// The most connections that one worker may be told to have.
 const MAX_CONNECTIONS: u64 = 1024;
@@ -81,6 +80,7 @@ pub(crate) struct Main {
 /// A block that has been read, and its line.
 struct Placed {
     node: Arc<Node>,
+    limits: Limits,
     own: Settings,
     line: ConfigLine,
 }
@@ -140,8 +140,9 @@ impl Members for Block {
 }
 
 impl Block {
-    /// Checks what belongs together, and makes the server of it; `line` is the block's first.
-    fn node(&mut self, cf: &mut Cf<'_>, line: &ConfigLine) -> Result<Node, ConfError> {
+    /// Checks what belongs together, and makes the server of it, with when that rests; `line` is the
+    /// block's first.
+    fn node(&mut self, cf: &mut Cf<'_>, line: &ConfigLine) -> Result<(Node, Limits), ConfError> {
         let place = &Place::Store(line.clone());
         let password = self.own.password.take();
         let own = &self.own;
@@ -196,13 +197,15 @@ impl Block {
                 ),
             );
         }
-        Ok(Node::new(Options {
+        let limits = server.value.limits;
+        let node = Node::new(Options {
             address,
             user: own.user.get().cloned(),
             password,
             tls: tls.client,
             connections: own.connections.or(CONNECTIONS),
-        }))
+        });
+        Ok((node, limits))
     }
 }
 
@@ -220,12 +223,13 @@ pub(super) const BLOCK_COMMANDS: &[Command<()>] = &[Command::new(
         }
         let mut block = Block::default();
         cf.read(&mut block)?;
-        let node = cf.with_words(Block::in_its_words, |cf| {
+        let (node, limits) = cf.with_words(Block::in_its_words, |cf| {
             let made = block.node(cf, &line);
             // Said here, where words are the block's.
             made.inspect_err(|error| cf.report(STORE, error)).map_err(|_| ConfError::Reported)
         })?;
-        cf.main_conf().store.block = Some(Placed { node: Arc::new(node), own: block.own, line });
+        cf.main_conf().store.block =
+            Some(Placed { node: Arc::new(node), limits, own: block.own, line });
         Ok(())
     },
 )];
@@ -337,25 +341,18 @@ impl MainConf {
     /// Once all of `http` is read: the store with its keys.
     pub(crate) fn make_store(&mut self) -> Result<(), ConfError> {
         self.fleet_keys.forget_files();
-        let Some(Placed { node, own, line }) = &self.store.block else { return Ok(()) };
+        let Some(Placed { node, limits, own, line }) = &self.store.block else { return Ok(()) };
         let keys = self.fleet_keys.keys().cloned().ok_or_else(|| {
             let write = "write the file of the fleet's key, of \"openssl rand -base64 32\", the same on all gateways";
             ConfError::missing(KEY_FILE, &Place::Store(line.clone()), write)
         })?;
-        let names = own.names.get().cloned().or_else(|| Names::new(PREFIX));
-        let names = names.ok_or_else(|| {
-            ConfError::missing("prefix", &Place::Store(line.clone()), "write one")
-        })?;
         self.store.made = Some(Store {
             node: Arc::clone(node),
-            limits: own
-                .server
-                .get()
-                .map_or(Limits { max_fails: 0, fail_timeout_ms: 0 }, |server| server.limits),
+            limits: *limits,
             keys,
             timeout_ms: own.timeout_ms.or(TIMEOUT_MS),
             lock_timeout_ms: own.lock_timeout_ms.or(LOCK_TIMEOUT_MS),
-            names,
+            names: own.names.get().cloned().unwrap_or_default(),
             longest_ms: 0,
             identities: Vec::new(),
             asked: OnceCell::new(),

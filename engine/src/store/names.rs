@@ -89,10 +89,14 @@ impl Names {
         if prefix.is_empty() || prefix.len() > MAX_PREFIX || !prefix.bytes().all(fits) {
             return None;
         }
+        Some(Names::behind(prefix))
+    }
+
+    fn behind(prefix: &str) -> Names {
         let base = format!("{prefix}:{LAYOUT}");
         let [epoch, stream, peers] =
             ["e", "s", "p"].map(|what| format!("{{{base}}}:{what}").into_bytes().into());
-        Some(Names { base: base.into(), epoch, stream, peers })
+        Names { base: base.into(), epoch, stream, peers }
     }
 
     /// The epoch's key.
@@ -119,6 +123,13 @@ impl Names {
         URL_SAFE_NO_PAD.encode_string(&mac[..16], &mut name);
         name.push_str("}:g");
         name.into_bytes()
+    }
+}
+
+impl Default for Names {
+    /// Those behind the prefix that is used where none is configured.
+    fn default() -> Names {
+        Names::behind("phantom_token")
     }
 }
 
@@ -210,7 +221,8 @@ mod tests {
 
     #[test]
     fn what_is_the_fleets_stays_in_one_slot() {
-        let names = Names::new("phantom_token").unwrap();
+        let names = Names::default();
+        assert_eq!(names.stream(), Names::new("phantom_token").unwrap().stream());
         assert_eq!(names.epoch(), b"{phantom_token:1}:e");
         assert_eq!(names.stream(), b"{phantom_token:1}:s");
         assert_eq!(names.peers(), b"{phantom_token:1}:p");
