@@ -70,24 +70,6 @@ pub(crate) fn module<'a>(binary: &'a Path, module: &Path, server: u16, threads: 
     module_asking(binary, module, &format!("http://127.0.0.1:{server}"), threads)
 }
 
-/// This module, which signs a JWT (ES256) of an answer that has none.
-pub(crate) fn module_minting<'a>(
-    binary: &'a Path,
-    module: &Path,
-    server: u16,
-    threads: u32,
-) -> Recipe<'a> {
-    let mut recipe = self::module(binary, module, server, threads);
-    recipe.http = recipe.http.replace("/introspect;", &format!("{JSON};"));
-    recipe.http += "\nphantom_token_forward mint;\n\
-                    phantom_token_token_type_hint access_token;\n\
-                    phantom_token_mint_key mint.key;\n\
-                    phantom_token_mint_issuer https://api.example.com;\n\
-                    phantom_token_mint_audience orders;";
-    let files = vec![("mint.key", PemKey::p256().private)];
-    Recipe { name: "phantom token, minting", files, ..recipe }
-}
-
 /// This module, whose authorization server is at `server` behind TLS and has this certificate.
 pub(crate) fn module_tls<'a>(
     binary: &'a Path,
@@ -102,76 +84,55 @@ pub(crate) fn module_tls<'a>(
     Recipe { name: "phantom token, https", files, ..recipe }
 }
 
-/// This module, where purges are taken.
-pub(crate) fn module_purgeable<'a>(
-    binary: &'a Path,
-    module: &Path,
-    server: u16,
-    threads: u32,
-) -> Recipe<'a> {
-    let mut recipe = self::module(binary, module, server, threads);
-    recipe.server += " location = /purge { client_body_buffer_size 128k; phantom_token_purge; }";
-    recipe
-}
-
-/// This module, with a claim for the API.
-pub(crate) fn module_claim<'a>(
-    binary: &'a Path,
-    module: &Path,
-    server: u16,
-    threads: u32,
-) -> Recipe<'a> {
-    let header = "proxy_set_header X-User $phantom_token_claim_sub;";
-    Recipe {
-        server: format!("location / {{ phantom_token on; {header} {PROXY} }}"),
-        ..self::module(binary, module, server, threads)
+/// What [`module`] can do besides.
+impl Recipe<'_> {
+    /// Signs a JWT (ES256) of an answer that has none.
+    pub(crate) fn minting(mut self) -> Self {
+        self.http = self.http.replace("/introspect;", &format!("{JSON};"));
+        self.http += "\nphantom_token_forward mint;\n\
+                      phantom_token_token_type_hint access_token;\n\
+                      phantom_token_mint_key mint.key;\n\
+                      phantom_token_mint_issuer https://api.example.com;\n\
+                      phantom_token_mint_audience orders;";
+        let files = vec![("mint.key", PemKey::p256().private)];
+        Self { name: "phantom token, minting", files, ..self }
     }
-}
 
-/// This module, which renews answers in use.
-pub(crate) fn module_ahead<'a>(
-    binary: &'a Path,
-    module: &Path,
-    server: u16,
-    threads: u32,
-) -> Recipe<'a> {
-    let mut recipe = self::module(binary, module, server, threads);
-    recipe.http += "\nphantom_token_cache_refresh_ahead 60s;";
-    recipe
-}
+    /// Takes purges.
+    pub(crate) fn purgeable(mut self) -> Self {
+        self.server += " location = /purge { client_body_buffer_size 128k; phantom_token_purge; }";
+        self
+    }
 
-/// This module, with an audience and a requirement over a claim.
-pub(crate) fn module_require<'a>(
-    binary: &'a Path,
-    module: &Path,
-    server: u16,
-    threads: u32,
-) -> Recipe<'a> {
-    let mut recipe = self::module(binary, module, server, threads);
-    recipe.http += "\nphantom_token_claim_set $is_beta roles has=beta;";
-    let require = "phantom_token_audience api; phantom_token_require $is_beta;";
-    Recipe { server: format!("location / {{ phantom_token on; {require} {PROXY} }}"), ..recipe }
-}
+    /// Hands a claim to the API.
+    pub(crate) fn with_claim(self) -> Self {
+        let header = "proxy_set_header X-User $phantom_token_claim_sub;";
+        Self { server: format!("location / {{ phantom_token on; {header} {PROXY} }}"), ..self }
+    }
 
-/// This module, which shares its answers through a store.
-pub(crate) fn module_fleet<'a>(
-    binary: &'a Path,
-    module: &Path,
-    server: u16,
-    threads: u32,
-    store: &str,
-) -> Recipe<'a> {
-    let mut recipe = self::module(binary, module, server, threads);
-    recipe.http += &format!(
-        "\nphantom_token_key_file fleet.key;\nphantom_token_store {{ server {store}; connections 64; }}"
-    );
-    let server = format!(
-        "{} location = /metrics {{ phantom_token_status; }}\n\
-         location = /purge {{ client_body_buffer_size 128k; phantom_token_purge; }}",
-        recipe.server
-    );
-    let files = vec![("fleet.key", "the key of all gateways in the benchmark\n".to_owned())];
-    Recipe { name: "phantom token, a store", server, files, ..recipe }
+    /// Renews answers in use.
+    pub(crate) fn ahead(mut self) -> Self {
+        self.http += "\nphantom_token_cache_refresh_ahead 60s;";
+        self
+    }
+
+    /// Has an audience and a requirement over a claim.
+    pub(crate) fn requiring(mut self) -> Self {
+        self.http += "\nphantom_token_claim_set $is_beta roles has=beta;";
+        let require = "phantom_token_audience api; phantom_token_require $is_beta;";
+        Self { server: format!("location / {{ phantom_token on; {require} {PROXY} }}"), ..self }
+    }
+
+    /// Takes purges, and shares its answers through a store.
+    pub(crate) fn in_fleet(self, store: &str) -> Self {
+        let mut recipe = self.purgeable();
+        recipe.http += &format!(
+            "\nphantom_token_key_file fleet.key;\nphantom_token_store {{ server {store}; connections 64; }}"
+        );
+        recipe.server += " location = /metrics { phantom_token_status; }";
+        let files = vec![("fleet.key", "the key of all gateways in the benchmark\n".to_owned())];
+        Self { name: "phantom token, a store", files, ..recipe }
+    }
 }
 
 fn module_asking<'a>(binary: &'a Path, module: &Path, server: &str, threads: u32) -> Recipe<'a> {

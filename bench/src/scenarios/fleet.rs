@@ -23,8 +23,8 @@ const TIMEOUT_MS: u64 = 100;
 fn share(stage: &mut Stage, store: &Store, count: usize) -> Result<(), String> {
     for _ in 0..count {
         let (binary, module) = (nginx::binary(), nginx::module());
-        let port = stage.server.port();
-        stage.add(&recipes::module_fleet(&binary, &module, port, THREADS, &store.url()))?;
+        let recipe = recipes::module(&binary, &module, stage.server.port(), THREADS);
+        stage.add(&recipe.in_fleet(&store.url()))?;
     }
     let all = &stage.gateways[2..];
     // Nobody believes what was asked for before he began to listen, nor shortly after.

@@ -43,16 +43,15 @@ pub(super) fn run(_: &Settings, report: &mut Report) -> Result<(), String> {
     ] {
         progress(what);
         let (nginx, module) = (&programs.nginx, &programs.module);
+        let recipe = recipes::module(nginx, module, server.port(), 4);
         let recipe = match what {
             "plain" => recipes::plain(nginx),
-            "purgeable" => recipes::module_purgeable(nginx, module, server.port(), 4),
-            "ahead" => recipes::module_ahead(nginx, module, server.port(), 4),
-            "claim" => recipes::module_claim(nginx, module, server.port(), 4),
-            "require" => recipes::module_require(nginx, module, server.port(), 4),
-            "minted-hit" | "minted-miss" => {
-                recipes::module_minting(nginx, module, server.port(), 4)
-            }
-            _ => recipes::module(nginx, module, server.port(), 4),
+            "purgeable" => recipe.purgeable(),
+            "ahead" => recipe.ahead(),
+            "claim" => recipe.with_claim(),
+            "require" => recipe.requiring(),
+            "minted-hit" | "minted-miss" => recipe.minting(),
+            _ => recipe,
         };
         let counts = directory.join(format!("callgrind.{what}"));
         let under = [

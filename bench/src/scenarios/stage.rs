@@ -132,7 +132,7 @@ impl Stage {
     /// Starts the module once more, signing JWTs.
     pub(super) fn add_module_minting(&mut self, threads: u32) -> Result<(), String> {
         let Programs { nginx, module, .. } = Programs::find();
-        self.add(&recipes::module_minting(&nginx, &module, self.server.port(), threads))
+        self.add(&recipes::module(&nginx, &module, self.server.port(), threads).minting())
     }
 
     /// Starts one more gateway.
