@@ -5,9 +5,10 @@
 //! more endpoints: a path that ends in `/echo` answers any request with what came, and a request to
 //! upgrade the connection (`Upgrade`) gets its bytes back.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,6 +18,7 @@ use serde_json::json;
 
 use crate::http::RequestHead;
 use crate::jwt;
+use crate::port;
 use crate::server::{After, Exchange, Server, Service};
 
 /// The port the tutorial uses.
@@ -198,4 +200,26 @@ fn echo(exchange: &mut Exchange<'_>) -> io::Result<After> {
         }
         exchange.write(&bytes)?;
     }
+}
+
+/// The port of an upstream that answers one request with a redirect to `/target`, after `meanwhile`.
+///
+/// # Panics
+/// Where it cannot listen.
+pub fn redirecting_once(meanwhile: impl FnOnce() + Send + 'static) -> u16 {
+    let listener = port::listen(Ipv4Addr::LOCALHOST.into()).expect("listens");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a request");
+            head.extend(byte);
+        }
+        meanwhile();
+        let answer = "HTTP/1.1 200 OK\r\nX-Accel-Redirect: /target\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer.as_bytes()).expect("answers");
+    });
+    port
 }

@@ -128,6 +128,24 @@ impl Client {
         self.send(&request);
     }
 
+    /// Sends a POST with an access token and a body, `chunked` in some hundred kilobytes at a time.
+    ///
+    /// # Panics
+    /// Where it cannot be sent.
+    pub fn send_upload(&mut self, target: &str, token: &str, body: &[u8], chunked: bool) {
+        let bearer = format!("Bearer {token}");
+        let authorization = ("Authorization", bearer.as_str());
+        if !chunked {
+            return self.send_request("POST", target, &[authorization], body);
+        }
+        self.send_request("POST", target, &[authorization, ("Transfer-Encoding", "chunked")], b"");
+        for piece in body.chunks(100_000) {
+            let size = format!("{:x}\r\n", piece.len());
+            self.send(&[size.as_bytes(), piece, b"\r\n"].concat());
+        }
+        self.send(b"0\r\n\r\n");
+    }
+
     /// The bytes of a request.
     pub fn request_bytes(
         &self,

@@ -9,6 +9,8 @@ use crate::nginx::{self, Gateway};
 use crate::process::wait_until;
 use crate::store::{self, Proxy, Store};
 
+pub use crate::rig::shown;
+
 /// The name of the fleet's key file, and of the one that is to follow it.
 pub const KEY_FILES: [&str; 2] = ["fleet.key", "next.key"];
 
@@ -318,19 +320,6 @@ impl Fleet {
 
 fn key_lines(files: &[&str]) -> String {
     files.iter().map(|file| format!("phantom_token_key_file {file};\n")).collect()
-}
-
-/// A location that answers 204 to whoever gets in, and shows what the upstream would be sent and how
-/// the module came to it.
-pub fn shown(directives: &str) -> String {
-    format!(
-        "phantom_token on;\n{directives}\n\
-         add_header Sent $http_authorization always;\n\
-         add_header Outcome $phantom_token_status always;\n\
-         add_header Reason $phantom_token_reason always;\n\
-         add_header Store $phantom_token_store_status always;\n\
-         try_files /none =204;"
-    )
 }
 
 /// Asks `/shown` for a token, which must get in with its own JWT. How the gateway came to it.

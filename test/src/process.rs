@@ -1,11 +1,14 @@
 //! Child processes and what `/proc` tells of them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use memchr::memmem;
 
 /// How long a test waits for what must happen: generous, since a loaded machine is slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -147,6 +150,30 @@ fn memory(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// How often bytes occur in what a process may write to.
+///
+/// # Panics
+/// Where there is no such process, or no right to look into it.
+pub fn occurrences(pid: u32, bytes: &[u8]) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a running process");
+    let memory = File::open(format!("/proc/{pid}/mem")).expect("the right to look into a child");
+    let ranges = maps.lines().filter_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let address = |text| u64::from_str_radix(text, 16).ok();
+        rest.starts_with("rw").then_some((address(start)?, address(end)?))
+    });
+    let found = ranges.map(|(start, end)| {
+        let mut copy = vec![0; (end - start) as usize];
+        // Not all of it can be read: the kernel's own pages cannot.
+        match memory.read_exact_at(&mut copy, start) {
+            Ok(()) => memmem::find_iter(&copy, bytes).count(),
+            Err(_) => 0,
+        }
+    });
+    found.sum()
 }
 
 /// Asserts that a process's memory has grown by less than so many KiB. AddressSanitizer holds back

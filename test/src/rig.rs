@@ -75,6 +75,21 @@ impl Rig {
     }
 }
 
+/// A location that answers 204 to whoever gets in, and shows what the upstream would be sent, how the
+/// module came to it, and which worker it was.
+pub fn shown(directives: &str) -> String {
+    format!(
+        "phantom_token on;\n{directives}\n\
+         add_header Sent $http_authorization always;\n\
+         add_header Outcome $phantom_token_status always;\n\
+         add_header Reason $phantom_token_reason always;\n\
+         add_header Store $phantom_token_store_status always;\n\
+         add_header Took $phantom_token_introspection_time always;\n\
+         add_header Worker $pid always;\n\
+         try_files /none =204;"
+    )
+}
+
 /// What a reply of the gateway's own must be.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {

@@ -45,22 +45,10 @@ fn a_large_upload_during_a_cold_introspection() {
             let token = rig.server.issue();
             let hold = rig.server.hold();
             let mut client = rig.gateway.client();
-            let bearer = token.bearer();
             let before = rig.server.introspections();
             thread::scope(|scope| {
                 let sent = scope.spawn(|| {
-                    let authorization = ("Authorization", bearer.as_str());
-                    if chunked {
-                        let headers = [authorization, ("Transfer-Encoding", "chunked")];
-                        client.send_request("POST", "/api", &headers, b"");
-                        for piece in upload.chunks(100_000) {
-                            let size = format!("{:x}\r\n", piece.len());
-                            client.send(&[size.as_bytes(), piece, b"\r\n"].concat());
-                        }
-                        client.send(b"0\r\n\r\n");
-                    } else {
-                        client.send_request("POST", "/api", &[authorization], &upload);
-                    }
+                    client.send_upload("/api", &token.token, &upload, chunked);
                     client.read().status
                 });
                 rig.server.wait_for_introspections(before + 1);

@@ -88,24 +88,12 @@ fn a_body_waits_too() {
         });
         for chunked in [false, true] {
             let token = user(&rig, &chunked.to_string());
-            let bearer = format!("Bearer {token}");
             let hold = rig.server.hold();
             let before = rig.server.introspections();
             let mut client = rig.gateway.client();
             thread::scope(|scope| {
                 let sent = scope.spawn(|| {
-                    let authorization = ("Authorization", bearer.as_str());
-                    if chunked {
-                        let headers = [authorization, ("Transfer-Encoding", "chunked")];
-                        client.send_request("POST", "/api", &headers, b"");
-                        for piece in upload.chunks(100_000) {
-                            let size = format!("{:x}\r\n", piece.len());
-                            client.send(&[size.as_bytes(), piece, b"\r\n"].concat());
-                        }
-                        client.send(b"0\r\n\r\n");
-                    } else {
-                        client.send_request("POST", "/api", &[authorization], &upload);
-                    }
+                    client.send_upload("/api", &token, &upload, chunked);
                     client.read().status
                 });
                 rig.server.wait_for_introspections(before + 1);
@@ -114,7 +102,7 @@ fn a_body_waits_too() {
             });
             assert_eq!(rig.api.last().body_digest, digest(&upload));
             // Of a limited one it is thrown away, and the connection serves on.
-            client.send_request("POST", "/api", &[("Authorization", &bearer)], &upload);
+            client.send_upload("/api", &token, &upload, false);
             assert_eq!(client.read().status, 429);
             assert_eq!(client.get_as("/api", "unknown").status, 401);
         }

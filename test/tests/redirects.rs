@@ -1,7 +1,6 @@
 //! Redirects inside NGINX (`try_files`, `error_page`, `X-Accel-Redirect`, named locations): each pass sees the
 //! request as its client sent it, and never what an earlier pass made of it.
 
-use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
@@ -10,7 +9,7 @@ use phantom_token_test::process::wait_until;
 use phantom_token_test::rig::{CHALLENGE, INVALID_TOKEN, UNAUTHORIZED};
 use phantom_token_test::server::{After, Exchange, Server, Service};
 use phantom_token_test::{
-    Api, AuthorizationServer, Gateway, Mint, Reply, Response, Rig, Script, curl, port,
+    Api, AuthorizationServer, Gateway, Mint, Reply, Response, Rig, Script, api, curl, port,
 };
 
 /// The map that the documentation shows for `phantom_token_bypass`.
@@ -388,32 +387,13 @@ fn options_are_as_they_came_in_the_next_pass() {
     }
 }
 
-/// As [`sending_on`] for one connection, with what happens `meanwhile`.
-fn sending_on_after(meanwhile: impl FnOnce() + Send + 'static) -> u16 {
-    let listener = port::listen(Ipv4Addr::LOCALHOST.into()).expect("listens");
-    let port = listener.local_addr().expect("an address").port();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("a request");
-            head.extend(byte);
-        }
-        meanwhile();
-        let answer = "HTTP/1.1 200 OK\r\nX-Accel-Redirect: /target\r\nContent-Length: 0\r\n\r\n";
-        stream.write_all(answer.as_bytes()).expect("answers");
-    });
-    port
-}
-
 #[test]
 fn a_grant_that_expired_meanwhile_is_refused() {
     let unkept = "phantom_token_cache_valid 0;";
     for (valid, expired) in [(unkept, true), ("", true), ("", false), (unkept, false)] {
         let (go, gone) = std::sync::mpsc::channel::<()>();
         let (reached, at) = std::sync::mpsc::channel();
-        let upstream = sending_on_after(move || {
+        let upstream = api::redirecting_once(move || {
             reached.send(()).expect("the test waits");
             gone.recv().expect("the test says when");
         });

@@ -41,10 +41,7 @@ fn what_is_refused_and_what_to_write() {
         ("phantom_token_require $no_such_variable;", "unknown \"no_such_variable\" variable"),
     ] {
         let check = builder(line).check();
-        assert!(!check.ok, "accepted: {line}");
-        let emerg: Vec<_> =
-            check.messages.lines().filter(|line| line.contains("[emerg]")).collect();
-        let [message] = emerg[..] else { panic!("one line: {}", check.messages) };
+        let message = check.emerg();
         assert!(message.contains(words), "no {words:?} in {message}");
         if !words.starts_with("unknown") {
             assert!(message.contains("\"phantom_token_require\""), "{message}");

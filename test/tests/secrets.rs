@@ -1,15 +1,14 @@
 //! Who gets to see the client's secret: not the configuration as NGINX prints it, not the list of
 //! processes, and not more of a worker's memory than it takes.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
+use std::fs;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem;
 use phantom_token_test::keys::PemKey;
 use phantom_token_test::nginx::Builder;
-use phantom_token_test::{Api, AuthorizationServer, Gateway, Rig};
+use phantom_token_test::{Api, AuthorizationServer, Gateway, Rig, process};
 
 const ID: &str = "gateway";
 const SECRET: &str = "an-unmistakable-client-secret-7391";
@@ -37,24 +36,7 @@ fn with_client(builder: Builder, directives: &str) -> Builder {
 /// How often bytes occur in what a process may write to, their first sixteen left out: where memory
 /// was given back, the allocator has written over those.
 fn occurrences(pid: u32, bytes: &[u8]) -> usize {
-    let bytes = &bytes[16..];
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a running process");
-    let memory = File::open(format!("/proc/{pid}/mem")).expect("the right to look into a child");
-    let ranges = maps.lines().filter_map(|line| {
-        let (range, rest) = line.split_once(' ')?;
-        let (start, end) = range.split_once('-')?;
-        let address = |text| u64::from_str_radix(text, 16).ok();
-        rest.starts_with("rw").then_some((address(start)?, address(end)?))
-    });
-    let found = ranges.map(|(start, end)| {
-        let mut copy = vec![0; (end - start) as usize];
-        // Not all of it can be read: the kernel's own pages cannot.
-        match memory.read_exact_at(&mut copy, start) {
-            Ok(()) => memmem::find_iter(&copy, bytes).count(),
-            Err(_) => 0,
-        }
-    });
-    found.sum()
+    process::occurrences(pid, &bytes[16..])
 }
 
 /// Asserts that the calls of a gateway that asks by these directives add nothing to what master and

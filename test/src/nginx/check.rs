@@ -29,6 +29,18 @@ impl Check {
     pub fn line_of(&self, text: &str) -> usize {
         1 + self.config.lines().position(|line| line.contains(text)).expect("a line of the config")
     }
+
+    /// The one message for which NGINX would not start.
+    ///
+    /// # Panics
+    /// Where it would, and where there are more.
+    #[track_caller]
+    pub fn emerg(&self) -> &str {
+        assert!(!self.ok, "accepted: {}", self.config);
+        let lines: Vec<_> = self.messages.lines().filter(|line| line.contains("[emerg]")).collect();
+        let [line] = lines[..] else { panic!("one line: {}", self.messages) };
+        line
+    }
 }
 
 /// Asserts that NGINX would start with a configuration.

@@ -2,17 +2,14 @@
 //! worker and zone, and those who came after it are never given an answer from before.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use phantom_token_test::authorization_server::Token;
 use phantom_token_test::process::{self, wait_until};
-use phantom_token_test::{Client, Mint, Rig, Script};
+use phantom_token_test::{Client, Mint, Rig, Script, api};
 
 use crate::support::*;
 
@@ -255,33 +252,16 @@ fn stale_answers_obey_it() {
     }
 }
 
-/// An upstream that answers one request with a redirect to `/target`, once it may.
-fn redirecting_after(told: mpsc::Sender<()>, may: mpsc::Receiver<()>) -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("a request");
-            head.extend(byte);
-        }
-        told.send(()).expect("the test waits");
-        may.recv().expect("the test says when");
-        let answer = "HTTP/1.1 200 OK\r\nX-Accel-Redirect: /target\r\nContent-Length: 0\r\n\r\n";
-        stream.write_all(answer.as_bytes()).expect("answers");
-    });
-    port
-}
-
 #[test]
 fn what_a_request_has_learnt_obeys_it() {
     for cache in ["", "phantom_token_cache off;", "phantom_token_cache_valid 0;"] {
         for form in ["sub=alice", "token", "all=1", "sub=bob"] {
             let (told, reached) = mpsc::channel();
             let (go, may) = mpsc::channel();
-            let upstream = redirecting_after(told, may);
+            let upstream = api::redirecting_once(move || {
+                told.send(()).expect("the test waits");
+                may.recv().expect("the test says when");
+            });
             let slow = format!("phantom_token on;\nproxy_pass http://127.0.0.1:{upstream};");
             let rig = rig(1, |builder| {
                 builder.http(cache).location("/slow", &slow).location("/target", &shown(""))

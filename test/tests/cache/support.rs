@@ -11,19 +11,7 @@ use phantom_token_test::process::{self, wait_until};
 use phantom_token_test::{AuthorizationServer, Client, Gateway, Response, Rig};
 use serde_json::Value;
 
-/// A location that answers 204 to whoever gets in, and shows what the upstream would be sent, how
-/// the module came to it, and which worker it was.
-pub(crate) fn shown(directives: &str) -> String {
-    format!(
-        "phantom_token on;\n{directives}\n\
-         add_header Sent $http_authorization always;\n\
-         add_header Outcome $phantom_token_status always;\n\
-         add_header Reason $phantom_token_reason always;\n\
-         add_header Took $phantom_token_introspection_time always;\n\
-         add_header Worker $pid always;\n\
-         try_files /none =204;"
-    )
-}
+pub(crate) use phantom_token_test::rig::shown;
 
 /// A rig with `/shown`, `/status`, `/purge` and `/worker`.
 pub(crate) fn rig(workers: usize, change: impl FnOnce(Builder) -> Builder) -> Rig {

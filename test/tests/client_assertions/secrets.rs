@@ -1,34 +1,10 @@
 //! Nothing of an assertion, and nothing of the key's file, is where it does not belong.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
-
-use memchr::memmem;
 use phantom_token_test::authorization_server::Assertions;
+use phantom_token_test::process::occurrences;
 use phantom_token_test::{Reply, Script};
 
 use crate::{AUDIENCE, BY_KEY, ID, p256, rig, server};
-
-/// How often bytes occur in what a process may write to.
-fn occurrences(pid: u32, bytes: &[u8]) -> usize {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a running process");
-    let memory = File::open(format!("/proc/{pid}/mem")).expect("the right to look into a child");
-    let ranges = maps.lines().filter_map(|line| {
-        let (range, rest) = line.split_once(' ')?;
-        let (start, end) = range.split_once('-')?;
-        let address = |text| u64::from_str_radix(text, 16).ok();
-        rest.starts_with("rw").then_some((address(start)?, address(end)?))
-    });
-    let found = ranges.map(|(start, end)| {
-        let mut copy = vec![0; (end - start) as usize];
-        // Not all of it can be read: the kernel's own pages cannot.
-        match memory.read_exact_at(&mut copy, start) {
-            Ok(()) => memmem::find_iter(&copy, bytes).count(),
-            Err(_) => 0,
-        }
-    });
-    found.sum()
-}
 
 #[test]
 fn no_log_holds_an_assertion_and_no_process_the_file_of_the_key() {

@@ -8,6 +8,8 @@ use phantom_token_test::nginx::Builder;
 use phantom_token_test::{Gateway, Response, Rig, Script, jwt};
 use serde_json::{Value, json};
 
+pub(crate) use phantom_token_test::rig::shown;
+
 pub(crate) const ISSUER: &str = "https://gateway.example";
 pub(crate) const AUDIENCE: &str = "https://api.example";
 
@@ -15,19 +17,6 @@ pub(crate) const AUDIENCE: &str = "https://api.example";
 pub(crate) const TERMS: &str = "phantom_token_forward mint;\n\
     phantom_token_mint_issuer https://gateway.example;\n\
     phantom_token_mint_audience https://api.example;";
-
-/// A location that answers 204 to whoever gets in, and shows what the upstream would be sent and how
-/// the module came to it.
-pub(crate) fn shown(directives: &str) -> String {
-    format!(
-        "phantom_token on;\n{directives}\n\
-         add_header Sent $http_authorization always;\n\
-         add_header Outcome $phantom_token_status always;\n\
-         add_header Reason $phantom_token_reason always;\n\
-         add_header Worker $pid always;\n\
-         try_files /none =204;"
-    )
-}
 
 /// A gateway whose locations mint, `/shown` among them, with this key; `/jwks` shows it.
 pub(crate) fn rig_with(key: &PemKey, change: impl FnOnce(Builder) -> Builder) -> Rig {
