@@ -404,6 +404,6 @@ fn the_module_refuses_to_load() {
     );
     // What is required is missing.
     let said = refused(Gateway::builder().location("/api", "phantom_token on;"));
-    let (start, _) = said.split_once(" for \"phantom_token on\"").unwrap();
+    let (start, _) = said.split_once(" in location").unwrap();
     assert_quoted(&section, &format!("[emerg] {start}"));
 }
