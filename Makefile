@@ -25,7 +25,7 @@ unexport NGINX
 
 # Options for every cargo command, such as --locked or --offline.
 CARGO_FLAGS ?=
-# What `make test` tells cargo test besides: TEST_FLAGS='--test reload' runs the tests of one file.
+# What `make test` tells cargo test besides: TEST_FLAGS='--test replies' runs the tests of one file.
 # STORE_SERVER=FILE runs those of fleets with another store than redis-server.
 TEST_FLAGS ?=
 
