@@ -64,6 +64,11 @@ fn a_release_says_what_changed() {
     }
     assert_eq!(text.matches("\n## ").count(), 1, "one version's, and how to check files: {text}");
     assert!(text.contains("gh attestation verify"), "{text}");
+    // Two that write at the same time can leave a line there twice.
+    let mut said: Vec<_> = section.lines().filter(|line| line.starts_with("- ")).collect();
+    said.sort_unstable();
+    let twice: Vec<_> = said.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty(), "{twice:?}");
     // Nobody who reads it elsewhere can follow a link that says only where a file is.
     assert!(!text.contains("](docs/"), "{text}");
     assert!(!notes("0.0.0").status.success(), "no release has no text");
