@@ -81,7 +81,8 @@ fn no_descriptors_are_left() {
 fn the_disk_for_logs_is_full() {
     // No warning of a time limit that is longer than the endpoint's.
     let mut rig = Rig::start(|builder| {
-        builder.http("phantom_token_timeout 6s;").allow("No space left on device")
+        let limits = "phantom_token_timeout 6s;\nphantom_token_connect_timeout 6s;";
+        builder.http(limits).allow("No space left on device")
     });
     let prefix = rig.gateway.prefix().to_owned();
     let (access, errors) = (prefix.join("full-access.log"), prefix.join("full-error.log"));
