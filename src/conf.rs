@@ -281,15 +281,18 @@ impl Cf<'_> {
         forward: Forward,
         location: &Location,
     ) -> Result<(Rc<Server>, Rc<Introspection>), ConfError> {
-        let known = &self.main_conf().introspections;
+        let mut known = self.main_conf().introspections.iter();
         let same = |(known, made): &&(Rc<Server>, Rc<Introspection>)| {
             made.accept == server.request.accept(forward)
                 && (Rc::ptr_eq(known, server) || *known == *server)
         };
-        if let Some(known) = known.iter().rfind(same) {
-            return Ok(known.clone());
+        if let Some(known) = known.rfind(same).cloned() {
+            // Written twice: the lines of both count.
+            known.1.put_in_force(self, server);
+            return Ok(known);
         }
         let made = Introspection::of(self, server, forward, &Place::Location(location.clone()))?;
+        made.put_in_force(self, server);
         let made = (server.clone(), Rc::new(made));
         self.main_conf().introspections.push(made.clone());
         Ok(made)

@@ -82,11 +82,6 @@ impl Introspection {
         let calls = Calls { alone, provider, credentials: &credentials, tls: &tls };
         let endpoints =
             endpoints::in_order(&written).map(|named| calls.endpoint(cf, named)).collect();
-        if credentials.auth != ClientAuth::None {
-            let line = server.credentials.secret_place();
-            cf.put_in_force("phantom_token_client_secret", line);
-            cf.put_in_force("phantom_token_client_secret_file", line);
-        }
         server.calls.warn_of_doubts(cf);
         let unverified = server.tls.verify_place().filter(|_| !tls.verify);
         server.endpoints.warn_of_doubts(cf, unverified, server.calls.timeout_ms());
@@ -110,6 +105,18 @@ impl Introspection {
             client,
             caller,
         })
+    }
+
+    /// The directives of this server, of which it was made or of an equal one, have an effect.
+    pub(super) fn put_in_force(&self, cf: &mut Cf<'_>, server: &Server) {
+        if self.credentials.auth != ClientAuth::None {
+            let line = server.credentials.secret_place();
+            cf.put_in_force("phantom_token_client_secret", line);
+            cf.put_in_force("phantom_token_client_secret_file", line);
+        }
+        if self.endpoints.iter().any(|one| one.endpoint.is_https()) {
+            server.tls.put_in_force(cf);
+        }
     }
 
     /// A location that waits so long has calls made.

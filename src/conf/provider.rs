@@ -133,6 +133,7 @@ fn introspection(
     let place = Place::Provider(name.clone(), line.clone());
     cf.with_words(Server::in_its_words, |cf| {
         let made = Introspection::of(cf, server, forward, &place);
+        let made = made.inspect(|made| made.put_in_force(cf, server));
         // Said here, where words are the block's.
         made.inspect_err(|error| cf.report("phantom_token_provider", error))
             .map_err(|_| ConfError::Reported)

@@ -55,6 +55,16 @@ impl Settings {
         self.verify.placed().map(|verify| &verify.line)
     }
 
+    /// These directives have an effect: an https endpoint is asked.
+    pub(super) fn put_in_force(&self, cf: &mut Cf<'_>) {
+        cf.put_in_force(CERTIFICATE, self.certificate.line());
+        cf.put_in_force(KEY, self.key.line());
+        cf.put_in_force(VERIFY, self.verify.line());
+        if self.verify.or(true) {
+            cf.put_in_force(TRUSTED, self.trusted.line());
+        }
+    }
+
     pub(super) fn has_certificate(&self) -> bool {
         self.certificate.is_set()
     }
@@ -107,14 +117,6 @@ impl Tls {
             Some(line) => ConfError::at(line, error.words),
             None => ConfError::Whole(format!("{}, {place}", error.words)),
         })?;
-        if https {
-            cf.put_in_force(CERTIFICATE, settings.certificate.line());
-            cf.put_in_force(KEY, settings.key.line());
-            cf.put_in_force(VERIFY, settings.verify.line());
-        }
-        if https && verify {
-            cf.put_in_force(TRUSTED, settings.trusted.line());
-        }
         let path = |file: &Setting<Rc<PemFile>>| {
             file.get().map(|file| file.path.clone()).unwrap_or_default()
         };

@@ -249,6 +249,12 @@ fn what_is_meant_is_passed_in_silence() {
     let mut wrong = Vec::new();
     let tls = Identity::self_signed(&["client"]);
     let ca = "phantom_token_ssl_trusted_certificate ca.pem;";
+    let plain = format!("{ON}\n{ENDPOINT}\n{CLIENT}");
+    let pair = "phantom_token_ssl_certificate c.pem;\nphantom_token_ssl_certificate_key c.key;";
+    let tls_lines = format!("{ON}\n{HTTPS}\n{CLIENT}\n{ca}\n{pair}");
+    let unverified = format!("{ON}\n{HTTPS}\n{CLIENT}\nphantom_token_ssl_verify off;");
+    let twice = |lines: &str| with("", lines).location("/b", lines);
+    let another_server = |lines: &str| format!("server {{\nlisten unix:another.sock;\n{lines}\n}}");
     for builder in [
         on("phantom_token_scope openid user index internal;"),
         on("phantom_token_step_up 1 2;"),
@@ -264,10 +270,18 @@ fn what_is_meant_is_passed_in_silence() {
         on("").location("/purge", "phantom_token_purge;\nclient_body_buffer_size 128k;"),
         on("").location("/b", "phantom_token_ready;"),
         // Shared by several, of which one goes by it.
-        on(&format!("{HTTPS}\n{ca}")).file("ca.pem", tls.certificate.as_str()),
+        on(&format!("{HTTPS}\n{ca}")),
         with(ca, &format!("{ON}\n{HTTPS}\n{CLIENT}"))
-            .file("ca.pem", tls.certificate.as_str())
             .location("/b", &format!("{ON}\n{ENDPOINT}\n{CLIENT}")),
+        // The same server, written in full by each: in two locations, a server and its location, two servers.
+        twice(&plain),
+        twice(&plain.replace("client_secret s3cret", "client_secret_file a.secret")),
+        twice(&tls_lines),
+        twice(&unverified),
+        with("", &tls_lines).server(&tls_lines),
+        with("", &unverified).server(&unverified),
+        with("", &tls_lines).http(&another_server(&tls_lines)),
+        with("", &plain).http(&another_server(&plain)),
         // It was switched off.
         with("", &format!("phantom_token off;\n{ENDPOINT}\n{CLIENT}")),
         with(BLOCK, "phantom_token_ready a;"),
@@ -275,9 +289,16 @@ fn what_is_meant_is_passed_in_silence() {
             .file("fleet.key", [7; 32])
             .file("x", ""),
     ] {
-        let check = builder.check();
+        let check = builder
+            .file("ca.pem", tls.certificate.as_str())
+            .file("c.pem", tls.certificate.as_str())
+            .file("c.key", tls.key.as_str())
+            .file("a.secret", "s3cret\n")
+            .check();
         let said = lines(&check, "[warn]");
-        let said: Vec<_> = said.iter().filter(|line| !line.contains("readable by all")).collect();
+        let is_risk =
+            |line: &str| line.contains("readable by all") || line.contains("whoever answers for");
+        let said: Vec<_> = said.iter().filter(|line| !is_risk(line)).collect();
         if !check.ok || !said.is_empty() {
             wrong.push(format!("{}\n{}", check.messages, check.config));
         }
