@@ -135,8 +135,7 @@ fn location(found: &Found<'_>) -> String {
     for (claim, header) in &facts.passed {
         out.push_str(&format!("proxy_set_header {header} $phantom_token_claim_{claim};\n"));
     }
-    // Several are joined by blanks.
-    if let Some(audience) = facts.value("aud").filter(|aud| !aud.is_empty() && !aud.contains(' ')) {
+    if let Some(audience) = &facts.audience {
         let audience = quoted(audience);
         out.push_str(&format!(
             "# If this names the API, demand it; nobody else does: phantom_token_audience {audience};\n"

@@ -31,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) values: Vec<(&'static str, String)>,
     /// The server's issuer, where it can be written into a configuration.
     pub(crate) issuer: Option<String>,
+    /// The one audience, where it can be.
+    pub(crate) audience: Option<String>,
     /// What the API may get of the answer.
     pub(crate) passed: Vec<(&'static str, &'static str)>,
     pub(crate) nature: Nature,
@@ -41,12 +43,13 @@ impl Facts {
     pub(crate) fn of(grant: &Grant, shown: &Shown) -> Self {
         let names = |document: &[u8]| {
             let object = Object::of_checked(document)?;
-            let mut names: Vec<_> = object.members().map(|(name, _)| shown.text(name)).collect();
+            let all = object.members().count();
+            let named = object.members().filter_map(|(name, _)| shown.name(name));
+            let mut names: Vec<_> = named.collect();
             names.sort_unstable();
-            if names.len() > MAX_NAMES {
-                let more = format!("and {} more", names.len() - MAX_NAMES);
-                names.truncate(MAX_NAMES);
-                names.push(more);
+            names.truncate(MAX_NAMES);
+            if names.len() < all {
+                names.push(format!("and {} more", all - names.len()));
             }
             Some(names)
         };
@@ -56,23 +59,25 @@ impl Facts {
                 ClaimValue::Absent | ClaimValue::Unprintable => None,
             };
         let payload = || names(&jwt::payload_of_checked(&grant.jwt)?);
-        let values = SHOWN.into_iter().filter_map(|name| Some((name, shown.text(&claim(name)?))));
-        let is_url = |issuer: &String| {
-            issuer.bytes().all(|byte| byte.is_ascii_graphic()) && *issuer == shown.text(issuer)
+        let values =
+            SHOWN.into_iter().filter_map(|name| Some((name, shown.value(name, &claim(name)?))));
+        // In a configuration it must be what it is: not cut, not hidden, and no variable.
+        let is_plain = |name: &'static str| {
+            move |value: &String| {
+                let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'$';
+                !value.is_empty() && value.bytes().all(fits) && *value == shown.value(name, value)
+            }
         };
         Self {
             answer: names(&grant.claims).unwrap_or_default(),
             jwt: (!grant.jwt.is_empty()).then(|| (grant.jwt.len(), payload())),
             values: values.collect(),
-            issuer: claim("iss").filter(is_url),
+            issuer: claim("iss").filter(is_plain("iss")),
+            // Several are joined by blanks.
+            audience: claim("aud").filter(is_plain("aud")),
             passed: PASSED.into_iter().filter(|(name, _)| claim(name).is_some()).collect(),
             nature: grant.nature,
             exp: grant.exp,
         }
-    }
-
-    /// A claim's value, as it is shown.
-    pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 }

@@ -115,7 +115,7 @@ impl<'a, W: Write> Report<'a, W> {
     fn came(&self, response: &Response) -> Vec<String> {
         let text = |field: &Option<Vec<u8>>| {
             let field = field.as_ref()?;
-            Some(self.shown.text(&String::from_utf8_lossy(field)))
+            Some(self.shown.media_type(&String::from_utf8_lossy(field)))
         };
         let mut lines = Vec::new();
         let size = response.body.len();

@@ -141,7 +141,7 @@ fn redirect(options: &Options, asked: &Asked, shown: &Shown) -> Option<String> {
     } else {
         format!(
             "redirects are not followed, and this one leads to \"{}\": write the final URL, or, where that is a login page, correct the path",
-            shown.text(location)
+            shown.location(location)
         )
     };
     Some(remedy)
