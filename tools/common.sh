@@ -19,6 +19,16 @@ run_logged() {
     fi
 }
 
+# of_version VERSION FILE…: dies where one of these binaries is of another version than this; each holds
+# its own for the User-Agent of its calls.
+of_version() {
+    local version=$1 file
+    shift
+    for file in "$@"; do
+        grep -qaF "ngx-phantom-token/$version" "$file" || die "$file is not of version $version: build it anew"
+    done
+}
+
 # remove_root DIRECTORY: a directory that a system was made in. What an interrupted debootstrap or
 # check left mounted there is unmounted first, and nothing that is mounted all the same is gone into.
 remove_root() {
