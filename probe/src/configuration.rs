@@ -19,6 +19,8 @@ pub(crate) struct Found<'a> {
     pub(crate) is_unsafe: bool,
     /// The server's `Cache-Control` would leave nothing to keep.
     pub(crate) ignores_cache_control: bool,
+    /// The answer takes longer than the module waits as it comes.
+    pub(crate) is_slow: bool,
     /// The token has characters that RFC 6750 does not give it.
     pub(crate) vschar: bool,
 }
@@ -105,6 +107,9 @@ fn server(options: &Options, found: &Found<'_>) -> Vec<Line> {
     if let Some((certificate, key)) = &options.certificate {
         line("ssl_certificate", path(certificate, "client.pem"));
         line("ssl_certificate_key", path(key, "client.key"));
+    }
+    if found.is_slow && options.timeout_given {
+        lines.push(("timeout", format!("{}s", options.timeout.as_secs()), ""));
     }
     if found.ignores_cache_control {
         let note = "else no answer is kept";

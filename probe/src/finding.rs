@@ -61,6 +61,8 @@ pub(crate) enum Why {
 pub(crate) enum Refresh {
     /// Inactive.
     Inactive,
+    /// Active, and expired by its "exp".
+    Expired,
     /// Active, and named as no access token.
     Named,
     /// Active without a kind, while access tokens have one.
@@ -298,7 +300,8 @@ pub(crate) fn kind(asked: &Asked) -> TokenKind {
 /// What the server makes of the refresh token, where access tokens are `named`, or are not.
 fn refresh(asked: &Asked, named: bool) -> Refresh {
     match (asked.read(Forward::None), kind(asked)) {
-        (Ok(Answer::Inactive(_)), _) => Refresh::Inactive,
+        (Ok(Answer::Inactive(None)), _) => Refresh::Inactive,
+        (Ok(Answer::Inactive(Some(_))), _) => Refresh::Expired,
         (Ok(Answer::Active(_)), TokenKind::Other) => Refresh::Named,
         (Ok(Answer::Active(_)), TokenKind::Unnamed) if named => Refresh::Unnamed,
         (Ok(Answer::Active(_)), _) => Refresh::Passes,

@@ -50,8 +50,9 @@ FILE can be -, standard input. Secrets and tokens are read from files alone and 
 shown, so that the output can go into a bug report. At most nine calls are made, and
 none after the third that the server refuses.
 
-Status: 0 it works; 1 it does not, or no token was given; 2 wrong usage, or a file
-that cannot be used; 3 it works, but the refresh token passes for an access token.
+Status: 0 it works; 1 it does not, the gateway would refuse this token, or none was
+given; 2 wrong usage, or a file that cannot be used; 3 it works, but the refresh token
+passes for an access token.
 
 With the servers that \"make run\" starts:
   (umask 077; echo Password1 >secret)
@@ -66,6 +67,9 @@ const MAX_PEM_FILE: usize = 8 * 1024 * 1024;
 
 /// The longest file of one key, in bytes.
 const MAX_KEY_FILE: usize = 64 * 1024;
+
+/// `phantom_token_timeout` where it is not written.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long a client assertion is good for, in seconds, as with the module.
 const ASSERTION_VALID: u64 = 60;
@@ -134,6 +138,8 @@ pub(crate) struct Options {
     pub(crate) trusted: Option<PathBuf>,
     pub(crate) certificate: Option<(PathBuf, PathBuf)>,
     pub(crate) timeout: Duration,
+    /// It was said.
+    pub(crate) timeout_given: bool,
     pub(crate) provider: Option<String>,
 }
 
@@ -254,6 +260,14 @@ impl Said {
                 | None => {
                     Err("--introspection-param is NAME=VALUE, and not for secrets".to_owned())
                 }
+                Some(("token_type_hint" | "client_id" | "client_assertion_type", _)) => {
+                    Err("--introspection-param is for what the module does not send itself"
+                        .to_owned())
+                }
+                Some((_, value)) if value.contains('$') => {
+                    Err("--introspection-param takes no $: NGINX would read a variable's name"
+                        .to_owned())
+                }
                 Some((name, value)) => {
                     self.params.push((name.to_owned(), value.to_owned()));
                     Ok(())
@@ -279,6 +293,9 @@ impl Said {
     fn options(self, url: &str) -> Result<Options, String> {
         let endpoint = Endpoint::parse(url, self.connect.as_deref())
             .map_err(|error| format!("URL: {error}"))?;
+        if url.contains('$') {
+            return Err("URL: write %24 for $, which NGINX takes for a variable's".to_owned());
+        }
         let stdin = [
             &self.secret_file,
             &self.key,
@@ -306,6 +323,11 @@ impl Said {
         };
         let missing = |what: &str| Err(format!("{what}; see phantom-token-probe --help"));
         match (client_auth, &self.client_id, &secret, &self.key) {
+            (Some(ClientAuth::None), Some(id), ..) if id.contains('$') => {
+                return missing(
+                    "--client-id takes no $ with client_auth none: NGINX would read a variable's name",
+                );
+            }
             (Some(ClientAuth::None), ..) => {}
             (_, None, ..) => return missing("--client-id is missing"),
             (Some(ClientAuth::PrivateKeyJwt), _, None, Some(_)) => {}
@@ -361,7 +383,8 @@ impl Said {
             params: self.params,
             trusted: self.trusted,
             certificate,
-            timeout: self.timeout.unwrap_or(Duration::from_secs(6)),
+            timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            timeout_given: self.timeout.is_some(),
             provider: self.provider,
         })
     }

@@ -18,6 +18,9 @@ use crate::shown::Shown;
 mod notes;
 mod why;
 
+/// A call that takes longer comes close to what a request waits as it comes.
+const SLOW: Duration = Duration::from_secs(5);
+
 /// Where all of it goes.
 pub(crate) struct Report<'a, W> {
     out: W,
@@ -26,6 +29,7 @@ pub(crate) struct Report<'a, W> {
     /// How long the first call took, which had to connect, and the quickest of the others.
     first: Option<Duration>,
     quickest: Option<Duration>,
+    slowest: Duration,
     /// Whether connections outlive a call; `None`: no answer has come yet.
     is_kept: Option<bool>,
     /// How far the server's clock is ahead, in seconds.
@@ -35,7 +39,17 @@ pub(crate) struct Report<'a, W> {
 impl<'a, W: Write> Report<'a, W> {
     pub(crate) fn new(out: W, options: &'a Options) -> Self {
         let shown = Shown::new(options);
-        Self { out, options, shown, first: None, quickest: None, is_kept: None, ahead: None }
+        let slowest = Duration::ZERO;
+        Self {
+            out,
+            options,
+            shown,
+            first: None,
+            quickest: None,
+            slowest,
+            is_kept: None,
+            ahead: None,
+        }
     }
 
     /// Says who is asked, and as whom.
@@ -80,6 +94,7 @@ impl<'a, W: Write> Report<'a, W> {
     fn remember(&mut self, asked: &Asked) {
         if asked.seen.status.is_some() {
             self.is_kept = Some(asked.kept_after);
+            self.slowest = self.slowest.max(asked.took);
             match asked.kept_before {
                 true => {
                     self.quickest = Some(self.quickest.map_or(asked.took, |q| q.min(asked.took)))
@@ -142,15 +157,19 @@ impl<'a, W: Write> Report<'a, W> {
                     token: None,
                     is_unsafe: false,
                     ignores_cache_control: false,
+                    is_slow: self.slowest > SLOW,
                     vschar: false,
                 };
                 let lines = why::no_token();
                 (Exit::Not, lines, Some(configuration::text(options, &known)))
             }
             Verdict::Works { asked, forward } => {
-                let (lines, text) = notes::of(options, found, asked, *forward, &self.shown);
+                let is_slow = self.slowest > SLOW;
+                let (lines, text, refused) =
+                    notes::of(options, found, asked, *forward, is_slow, &self.shown);
                 let exit = match found.refresh {
                     Some(Refresh::Passes) => Exit::Unsafe,
+                    _ if refused => Exit::Not,
                     _ => Exit::Works,
                 };
                 (exit, lines, Some(text))
@@ -182,6 +201,12 @@ impl<'a, W: Write> Report<'a, W> {
             line.push_str(&format!(", the quickest of the others {} ms", quickest.as_millis()));
         }
         lines.push(format!("- {line}."));
+        if self.slowest > SLOW {
+            let ms = self.slowest.as_millis();
+            lines.push(format!(
+                "! A call took {ms} ms, and a request waits 6 seconds as it comes: make the server quicker, or write a longer phantom_token_timeout."
+            ));
+        }
         if self.is_kept == Some(false) {
             lines.push(
                 "- The server closes the connection behind each answer: every call has to connect anew."

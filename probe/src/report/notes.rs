@@ -15,27 +15,36 @@ use crate::shown::Shown;
 /// How long answers are kept as it comes, in milliseconds.
 const CACHE_VALID_MS: u64 = 300_000;
 
+/// The first second of the year 3000, in seconds since the Unix epoch.
+const YEAR_3000: u64 = 32_503_680_000;
+
 /// What a header line of a request may have where NGINX's buffers are as they come, less the name and
 /// `Bearer`.
 const NGINX_LINE: usize = 8 * 1024 - 24;
 
-/// What to say, and the configuration.
+/// What to say, the configuration, and whether the gateway would refuse this token.
 pub(super) fn of(
     options: &Options,
     found: &Found,
     asked: &Asked,
     forward: Forward,
+    is_slow: bool,
     shown: &Shown,
-) -> (Vec<String>, String) {
+) -> (Vec<String>, String, bool) {
     let Ok(Answer::Active(grant)) = asked.read(forward) else { return Default::default() };
     let facts = Facts::of(&grant, shown);
+    let refusal = refusal(options, &facts, forward);
     let headline = match found.refresh {
         Some(Refresh::Passes) => {
             "It works, and is NOT SAFE: a refresh token passes for an access token"
         }
+        _ if refusal.is_some() => {
+            "The server works, and the gateway would REFUSE this token with this configuration"
+        }
         _ => "It works",
     };
     let mut notes = vec![headline.to_owned(), String::new()];
+    notes.extend(refusal.map(str::to_owned));
     let mut note = |text: String| notes.push(text);
     for line in what_came(&facts, asked) {
         note(format!("- {line}"));
@@ -45,15 +54,15 @@ pub(super) fn of(
     credentials(options, found, &mut note);
     invented(found, &mut note);
     kinds(&facts, found.refresh, &mut note);
-    bound(&facts, forward, &mut note);
     let known = configuration::Found {
         way: found.way,
         token: Some((forward, &facts)),
         is_unsafe: found.refresh == Some(Refresh::Passes),
         ignores_cache_control: ignores,
+        is_slow,
         vschar,
     };
-    (notes, configuration::text(options, &known))
+    (notes, configuration::text(options, &known), refusal.is_some())
 }
 
 fn what_came(facts: &Facts, asked: &Asked) -> Vec<String> {
@@ -72,8 +81,16 @@ fn what_came(facts: &Facts, asked: &Asked) -> Vec<String> {
     }
     for (name, value) in &facts.values {
         lines.push(format!("{name}: {value}"));
+        if matches!(*name, "iss" | "aud") && value.contains('$') {
+            lines.push(format!(
+                "\"{name}\" holds a $, which NGINX takes for a variable's: the configuration leaves it out."
+            ));
+        }
     }
     lines.push(match facts.exp {
+        Some(exp) if exp > YEAR_3000 => {
+            "Its \"exp\" is past the year 3000: that looks like milliseconds, and is to be seconds (RFC 7662). Have the server correct it: its tokens never expire here.".to_owned()
+        }
         Some(exp) => format!("The token ends in {} seconds.", exp.saturating_sub(asked.now)),
         None => {
             "It is not said when the token ends: its answer is kept for phantom_token_cache_valid."
@@ -117,10 +134,8 @@ fn spelling(options: &Options, note: &mut impl FnMut(String)) -> bool {
             note("- The token has characters that RFC 6750 does not give it: phantom_token_token_syntax vschar.".to_owned());
             true
         }
-        _ => {
-            note("! The module refuses this token as it is spelt: the server has to write it as canonical base64url.".to_owned());
-            false
-        }
+        // [`refusal`] tells it.
+        _ => false,
     }
 }
 
@@ -157,6 +172,7 @@ fn kinds(facts: &Facts, refresh: Option<Refresh>, note: &mut impl FnMut(String))
         None if named => "- It names the kind of this token, so phantom_token_kind declared refuses those without. Whether it takes a refresh token for an access token is not known: --refresh-token-file.",
         None => "! It names no kind of token. Whether it takes a refresh token for an access token is not known: --refresh-token-file.",
         Some(Refresh::Inactive) => "- The refresh token is inactive: it does not pass for an access token.",
+        Some(Refresh::Expired) => "! The server calls the refresh token active, and its \"exp\" is past: what it makes of a good one is not known.",
         Some(Refresh::Named) => "- The refresh token is active, and named as what it is: the module refuses it.",
         Some(Refresh::Unnamed) => "! The refresh token is active, and only access tokens are named: phantom_token_kind declared refuses it. Do not leave that out.",
         Some(Refresh::Passes) => "! The refresh token is active, and nothing tells it from an access token: it lets in whoever has it, for as long as it lives. Have the server introspect access tokens alone.",
@@ -164,11 +180,22 @@ fn kinds(facts: &Facts, refresh: Option<Refresh>, note: &mut impl FnMut(String))
     }.to_owned());
 }
 
-fn bound(facts: &Facts, forward: Forward, note: &mut impl FnMut(String)) {
+/// Why the gateway would refuse this very token.
+fn refusal(options: &Options, facts: &Facts, forward: Forward) -> Option<&'static str> {
     let binding = facts.nature.binding;
+    let token = options.token.as_ref()?;
+    let unusable = |syntax| matches!(bearer::from_bare(token, syntax), Credentials::Unusable);
     if binding.dpop.is_bound() {
-        note("! The token is bound to a DPoP key: as a Bearer token it is refused. See phantom_token_dpop.".to_owned());
-    } else if binding.is_unchecked(forward) {
-        note("! The token is bound, and nobody would check to whom: it is refused. See phantom_token_certificate_binding.".to_owned());
+        return Some(
+            "! The token is bound to a DPoP key: as a Bearer token it is refused. See phantom_token_dpop.",
+        );
     }
+    if binding.is_unchecked(forward) {
+        return Some(
+            "! The token is bound, and nobody would check to whom: it is refused. See phantom_token_certificate_binding.",
+        );
+    }
+    (unusable(TokenSyntax::B64token) && unusable(TokenSyntax::Vschar)).then_some(
+        "! The module refuses this token as it is spelt: the server has to write it as canonical base64url.",
+    )
 }

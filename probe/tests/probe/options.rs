@@ -37,6 +37,10 @@ fn odd_arguments_are_refused() {
     assert_refused(&client().argument("--introspection-accept", "a\u{e9}"), URL, "media type");
     assert_refused(&client().argument("--introspection-param", "a"), URL, "NAME=VALUE");
     assert_refused(&client().argument("--introspection-param", "token=a"), URL, "not for secrets");
+    let hint = "token_type_hint=a";
+    assert_refused(&client().argument("--introspection-param", hint), URL, "send itself");
+    assert_refused(&client().argument("--introspection-param", "a=$b"), URL, "takes no $");
+    assert_refused(&client(), "http://127.0.0.1:1/a$b", "write %24");
     assert_refused(&client().argument("--aud", "a\nb"), URL, "control character");
     assert_refused(&client().argument("--token-file", "a\x1b[31m"), URL, "control character");
     assert_refused(&Program::new().alone("--\x1b[31m"), URL, "no option --\\u{1b}[31m");

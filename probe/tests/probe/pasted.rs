@@ -2,7 +2,7 @@
 
 use phantom_token_test::authorization_server::{Assertions, INTROSPECTION_CLIENT};
 use phantom_token_test::tls::{Authority, server_config};
-use phantom_token_test::{Api, AuthorizationServer, Mint};
+use phantom_token_test::{Api, AuthorizationServer, Mint, Script};
 use rcgen::KeyPair;
 
 use crate::program::{Program, Said};
@@ -102,5 +102,30 @@ fn a_bound_token_and_one_of_odd_spelling_are_told_of() {
     let thumbprint = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
     let token = server.mint(Mint::new().claim("cnf", serde_json::json!({"jkt": thumbprint}))).token;
     let said = Program::new().client(id, secret).token(&token).ask(&server.introspection_url());
-    said.holds(&["bound to a DPoP key"]);
+    said.ends(1).holds(&["REFUSE this token", "bound to a DPoP key"]);
+}
+
+#[test]
+fn what_would_be_refused_or_mean_something_else_is_told() {
+    let server = AuthorizationServer::start();
+    let (id, secret) = INTROSPECTION_CLIENT;
+    let (token, refresh) = ("opaque-access-token", "opaque-refresh-token");
+    let ask = |access: serde_json::Value| {
+        server.script(token, Script::json(&access));
+        server.script(
+            refresh,
+            Script::json(&serde_json::json!({"active": true, "exp": 1_000_000_000})),
+        );
+        let program = Program::new().client(id, secret).token(token).refresh_token(refresh);
+        program.argument("--provider", "login").ask(&server.introspection_url())
+    };
+    let bound = ask(serde_json::json!({"active": true, "cnf": {"x5t#S256": "a"}}));
+    bound.ends(1).holds(&["REFUSE this token", "phantom_token_certificate_binding"]);
+    let said = ask(serde_json::json!({"active": true, "exp": 1_800_000_000_000_u64}));
+    said.ends(0).holds(&["looks like milliseconds", "what it makes of a good one is not known"]);
+    said.lacks(&["token is inactive"]);
+    let odd = ask(serde_json::json!({"active": true, "iss": "https://as/$a", "aud": "a$b"}));
+    odd.ends(0).holds(&["\"iss\" holds a $", "\"aud\" holds a $"]).lacks(&["issuer ", "_audience"]);
+    let long = ask(serde_json::json!({"active": true, "aud": "a".repeat(300)}));
+    long.ends(0).holds(&["aud: aaa"]).lacks(&["_audience"]);
 }
