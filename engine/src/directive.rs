@@ -23,17 +23,42 @@ const CLIENTS: [&str; 13] = [
     "uid_got",
 ];
 
-/// Variables that no request leaves empty.
-const NEVER_EMPTY: [&str; 10] = [
+/// Variables that no request leaves empty: none over TCP, and those of TLS none over TLS.
+const NEVER_EMPTY: [&str; 33] = [
+    "binary_remote_addr",
+    "connection",
+    "connection_requests",
+    "connection_time",
     "document_uri",
     "host",
+    "hostname",
+    "msec",
+    "nginx_version",
+    "pid",
+    "pipe",
     "proxy_add_x_forwarded_for",
+    "remote_addr",
+    "remote_port",
     "request",
     "request_filename",
+    "request_id",
     "request_length",
     "request_method",
+    "request_time",
     "request_uri",
+    "scheme",
+    "server_addr",
+    "server_port",
     "server_protocol",
+    "ssl_cipher",
+    // NONE without a certificate.
+    "ssl_client_verify",
+    "ssl_protocol",
+    "ssl_session_reused",
+    // 000 so early.
+    "status",
+    "time_iso8601",
+    "time_local",
     "uri",
 ];
 

@@ -30,7 +30,7 @@ impl<B: Members> Block for B {
         let Some(member) = B::members().find(|member| inner(member.name()) == name) else {
             return Err(not_a_member::<B>(&String::from_utf8_lossy(name)));
         };
-        member.form().check(&String::from_utf8_lossy(name), args, B::is_member)?;
+        member.form().check(&String::from_utf8_lossy(name), args, B::is_member, |_| true)?;
         let set = member.set(cf, self, args);
         set.map_err(|error| member.form().explain(error, args, Self::is_member))
     }

@@ -21,8 +21,7 @@ use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
 use crate::nginx::sys::*;
 
 /// Of a secret that no server is sent.
-const UNSENT: &str =
-    "no server that is asked is sent it; write another than \"phantom_token_client_auth none\"";
+const UNSENT: &str = "no server that is asked is sent it; leave it out, or write another than \"phantom_token_client_auth none\"";
 
 /// How the module authenticates (RFC 6749 §2.3.1, RFC 7523 §2.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -284,11 +283,23 @@ fn secret(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<()
             "\"phantom_token_client_secret\" is the path of a file, which is sent as it stands: write phantom_token_client_secret_file for what the file holds",
         );
     }
+    if seems_unfilled(args[0]) {
+        cf.warn_here(
+            "\"phantom_token_client_secret\" seems to be the place of a secret in a template, and is sent as it stands: write the secret",
+        );
+    }
     let bytes = Zeroizing::new(args[0].to_vec());
     cf.wipe_arg(0);
     set(cf, settings, bytes)?;
     cf.note_of_server("phantom_token_client_secret", UNSENT);
     Ok(())
+}
+
+/// Whether it is what a template has in a secret's place: `<secret>`, `${secret}`, `$SECRET`.
+fn seems_unfilled(secret: &[u8]) -> bool {
+    let in_lower_case = secret.iter().any(u8::is_ascii_lowercase);
+    secret.starts_with(b"<") && secret.ends_with(b">")
+        || directive::is_variable(secret) && (secret.starts_with(b"${") || !in_lower_case)
 }
 
 fn secret_file(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {

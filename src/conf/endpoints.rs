@@ -277,10 +277,13 @@ fn endpoint(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<
 /// Warns of the URL of something else.
 fn warn_of_url(cf: &mut Cf<'_>, url: &str) {
     let (_, rest) = url.split_once("://").unwrap_or_default();
+    let path = rest.split('?').next().unwrap_or_default().trim_end_matches('/');
     let doubt = if url.contains("/.well-known/") {
         "that of the server's metadata: write the \"introspection_endpoint\" that stands in it"
     } else if !rest.contains(['/', '?']) {
         "a server's without a path: write the whole URL of its introspection endpoint"
+    } else if ["/token", "/userinfo"].iter().any(|end| path.ends_with(end)) {
+        "of another endpoint of the server: write that of its introspection endpoint"
     } else {
         return;
     };

@@ -17,10 +17,11 @@ const CERTIFICATE: &str = "phantom_token_ssl_certificate";
 const KEY: &str = "phantom_token_ssl_certificate_key";
 
 /// Of a directive of this file, where no server is asked by it.
-const PLAIN: &str = "no server that is asked has an https endpoint; write an \"https://\" URL";
+const PLAIN: &str =
+    "no server that is asked has an https endpoint; leave it out, or write an \"https://\" URL";
 
 /// Of certificates, where no server's certificate is verified.
-const UNVERIFIED: &str = "no server that is asked has its certificate verified; write an \"https://\" URL, and \"on\" for \"phantom_token_ssl_verify off\",";
+const UNVERIFIED: &str = "no server that is asked has its certificate verified; leave it out, or write an \"https://\" URL, and \"on\" for \"phantom_token_ssl_verify off\",";
 
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct Settings {

@@ -71,18 +71,22 @@ impl Form {
     }
 
     /// `Err` where the directive `name` takes another number of arguments, or where one of them must be a
-    /// directive that a `;` is missing before. Names without an underscore are values: `user` is a scope.
+    /// directive that a `;` is missing before. Names without an underscore are values: `user` is a scope. So are
+    /// those with one in a list, but where the last line begins with it, and the module's own.
     pub(crate) fn check(
         self,
         name: &str,
         args: Args<'_>,
         is_directive: impl Fn(&[u8]) -> bool,
+        begins_line: impl Fn(&[u8]) -> bool,
     ) -> Result<(), ConfError> {
         let counts = self.takes(args.len());
         // Where there are no more than there may be, each may be any word.
         let many = args.len() > self.least() && (!counts || self.is_list());
         let means_directive = |arg: &&&[u8]| {
-            (arg.starts_with(OWN) || many && arg.contains(&b'_')) && is_directive(arg)
+            (arg.starts_with(OWN) || many && arg.contains(&b'_'))
+                && is_directive(arg)
+                && (arg.starts_with(OWN) || !counts || begins_line(arg))
         };
         if let Some(arg) = args.iter().find(means_directive) {
             return Err(invalid(arg, ASK));

@@ -43,7 +43,8 @@ impl<S> Command<S> {
         args: Args<'_>,
         set: impl FnOnce(&mut Cf<'_>) -> Result<(), ConfError>,
     ) -> Result<(), ConfError> {
-        self.form.check(&self.name.to_string_lossy(), args, |word| cf.is_directive(word))?;
+        let name = self.name.to_string_lossy();
+        self.form.check(&name, args, |word| cf.is_directive(word), |word| cf.begins_line(word))?;
         set(cf).map_err(|error| self.form.explain(error, args, |word| cf.is_directive(word)))
     }
 }

@@ -169,6 +169,18 @@ impl Cf<'_> {
                 .any(|(name, flags)| name == word && flags & here != 0 && Form::fits(flags, args))
     }
 
+    /// Whether the line that the directive ends in begins with this word: as the next directive does where a
+    /// `;` is missing, and a value does not that stands beside others.
+    pub(crate) fn begins_line(&self, word: &[u8]) -> bool {
+        let ConfigLine { file, line } = self.line();
+        // What is no file may be a pipe, which nothing is left of.
+        let is_file = std::fs::metadata(&file).is_ok_and(|found| found.is_file());
+        let Some(text) = is_file.then(|| std::fs::read(&file).ok()).flatten() else { return false };
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let own = line.checked_sub(1).and_then(|nth| lines.nth(nth)).unwrap_or_default();
+        own.split(u8::is_ascii_whitespace).find(|part| !part.is_empty()) == Some(word)
+    }
+
     /// The place of a module among this configuration's, by its name; `None` where it is not there.
     /// Modules register their handlers in this order, which NGINX calls in the reverse one.
     pub(crate) fn place_of_module(&self, name: &CStr) -> Option<usize> {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use phantom_token_engine::directive::parameter;
+use phantom_token_engine::directive::{self, parameter};
 use phantom_token_engine::token::challenge;
 
 use crate::conf::doubts;
@@ -60,8 +60,10 @@ pub(super) fn warn_of_doubts(cf: &mut Cf<'_>, args: Args<'_>) {
         let value = String::from_utf8_lossy(arg);
         let digits = arg.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let seems_time = digits > 0 && matches!(&arg[digits..], b"s" | b"m" | b"h" | b"d");
-        // Levels are numbers, too.
-        if seems_time || digits == arg.len() && digits > 1 {
+        // Levels are numbers, too, such as 10 and 100.
+        let whole_minutes =
+            directive::number(arg).is_some_and(|n| n >= 100 && n.is_multiple_of(60));
+        if seems_time || whole_minutes {
             cf.warn_here(format_args!(
                 "\"{DIRECTIVE}\" takes \"{value}\" for a value of acr: write max_age={value} for a time"
             ));
