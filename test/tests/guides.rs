@@ -337,6 +337,10 @@ impl Drop for Started {
 
 #[test]
 fn trying_an_example_as_the_examples_page_says() {
+    // The page's NGINX is the one of `make build`. Debian's has places of its own for temporary files.
+    if configured_with("--http-client-body-temp-path=/var/lib/nginx/body") {
+        return nginx::skip("this NGINX is the distribution's");
+    }
     let folder = tempfile::tempdir().unwrap();
     let (at, port) = (|name: &str| folder.path().join(name), port::free());
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
