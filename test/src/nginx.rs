@@ -30,7 +30,8 @@ pub use config::Builder;
 pub use daemon::Daemon;
 pub use directives::directives;
 pub use installed::{
-    binary, configured_with, injected_module, module, release, single_process, skip, version,
+    binary, configured_with, injected_module, is_only_unpacked, module, release, single_process,
+    skip, version,
 };
 
 /// Holds how far ahead NGINX's wall clock is: seconds, an `i64` ([`Gateway::set_clock`]).

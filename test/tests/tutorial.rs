@@ -122,6 +122,9 @@ fn readme_commands(section: &str) -> String {
 
 #[test]
 fn the_demo_and_the_commands_that_it_prints() {
+    if nginx::is_only_unpacked() {
+        return nginx::skip("this NGINX is not installed");
+    }
     let demo = Demo::start(&["--conf", "nginx-conf/tutorial.conf"]);
     assert_eq!(
         demo.commands(),
@@ -154,6 +157,9 @@ fn the_demo_and_the_commands_that_it_prints() {
 
 #[test]
 fn the_demo_of_a_fleet_and_the_commands_that_it_prints() {
+    if nginx::is_only_unpacked() {
+        return nginx::skip("this NGINX is not installed");
+    }
     let demo = Demo::start(&["--fleet"]);
     // They share some moments after they have begun.
     let printed = wait_for("an answer from the store", || {

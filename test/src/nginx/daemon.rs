@@ -29,6 +29,8 @@ impl Daemon {
         let mut daemon = Self { prefix, port: ports.port, builder, masters: Vec::new() };
         let master = daemon.wait_for_pid("nginx.pid", 0);
         daemon.masters.push(master);
+        // Until then, a signal may be noted and not acted on before the next one.
+        wait_until("the workers", || !daemon.workers_of(master).is_empty());
         daemon
     }
 

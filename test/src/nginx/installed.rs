@@ -77,6 +77,13 @@ pub fn configured_with(option: &str) -> bool {
     build_description().split_whitespace().any(|argument| argument == option)
 }
 
+/// Whether the tested NGINX is Debian's and was only unpacked: its places for temporary files are then
+/// not there, and a configuration that names no others does not start.
+pub fn is_only_unpacked() -> bool {
+    configured_with("--http-client-body-temp-path=/var/lib/nginx/body")
+        && !std::path::Path::new("/var/lib/nginx").exists()
+}
+
 /// The value that NGINX was configured with for an option such as `--prefix=`.
 pub(super) fn compiled_in(option: &str) -> Option<&'static str> {
     build_description().split_whitespace().find_map(|argument| argument.strip_prefix(option))
