@@ -179,6 +179,9 @@ impl Block {
             ));
         }
         let tls = Tls::of(cf, &self.tls, address.is_tls(), place)?;
+        if address.is_tls() {
+            self.tls.put_in_force(cf);
+        }
         let label = address.label();
         if !address.is_tls() && !address.is_local() {
             cf.warn_at(

@@ -56,7 +56,7 @@ impl Settings {
         self.verify.placed().map(|verify| &verify.line)
     }
 
-    /// These directives have an effect: an https endpoint is asked.
+    /// These directives have an effect: a server is asked over TLS.
     pub(super) fn put_in_force(&self, cf: &mut Cf<'_>) {
         cf.put_in_force(CERTIFICATE, self.certificate.line());
         cf.put_in_force(KEY, self.key.line());

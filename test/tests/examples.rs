@@ -322,8 +322,8 @@ fn the_two_forms_of_a_server() {
             .replace("server {", &listen)
             .replace(&endpoint(), &login.introspection_url())
             .replace("https://login.example.org/oauth2/introspect", &partners.introspection_url())
-            .replace("http://127.0.0.1:3000", &api.url())
-            .replace("http://127.0.0.1:3001", &partner_api.url());
+            .replace("http://127.0.0.1:3000;", &format!("{};", api.url()))
+            .replace("http://127.0.0.1:3001;", &format!("{};", partner_api.url()));
         let gateway = Gateway::builder()
             .verbatim(&config, port)
             .secret(SECRET)
