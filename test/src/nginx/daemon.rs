@@ -29,8 +29,6 @@ impl Daemon {
         let mut daemon = Self { prefix, port: ports.port, builder, masters: Vec::new() };
         let master = daemon.wait_for_pid("nginx.pid", 0);
         daemon.masters.push(master);
-        // Until then, a signal may be noted and not acted on before the next one.
-        wait_until("the workers", || !daemon.workers_of(master).is_empty());
         daemon
     }
 
@@ -64,6 +62,8 @@ impl Daemon {
     /// Where it does not start.
     pub fn upgrade(&mut self) -> (u32, u32) {
         let old = self.pid();
+        // Until then, a signal may be noted and not acted on before the next one.
+        wait_until("the workers", || !self.workers_of(old).is_empty());
         process::signal(old, libc::SIGUSR2).expect("a running NGINX");
         let new = self.wait_for_pid("nginx.pid", old);
         self.masters.push(new);
