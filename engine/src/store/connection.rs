@@ -150,6 +150,12 @@ impl Connection {
         self.input.unread().is_empty() && self.decoder.is_empty() && self.stream.is_reusable(now)
     }
 
+    /// Whether something has come that nobody has read.
+    #[cfg(test)]
+    pub(super) fn has_input(&self) -> bool {
+        !self.stream.watch().is_quiet()
+    }
+
     /// Has served, and waits for another question.
     pub(super) fn rest(&mut self) {
         self.used = Instant::now();
