@@ -2,7 +2,6 @@
 //! from what was published.
 
 use crate::chart::{Lines, bars};
-use crate::report::cells;
 
 /// A chart: the file's name, its title, what of the table it shows.
 struct Chart {
@@ -116,6 +115,11 @@ impl Chart {
 fn number(text: &str) -> Option<f64> {
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     text[..end].parse().ok()
+}
+
+/// The cells of a table's row.
+pub(crate) fn cells(row: &str) -> Vec<&str> {
+    row.trim_matches('|').split('|').map(str::trim).collect()
 }
 
 #[cfg(test)]

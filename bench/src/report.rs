@@ -121,11 +121,6 @@ pub(crate) fn draw(report: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The cells of a table's row.
-pub(crate) fn cells(row: &str) -> Vec<&str> {
-    row.trim_matches('|').split('|').map(str::trim).collect()
-}
-
 fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: Vec<&str>| format!("| {} |\n", cells.join(" | "));
     let mut table = line(head.to_vec());
@@ -236,7 +231,7 @@ mod tests {
         };
         let mut compared = 0;
         for row in measured(&readme).lines().filter(|line| line.starts_with("| ")).skip(2) {
-            let row = cells(row);
+            let row = charts::cells(row);
             let long = [
                 find(&warm, row[0], 1),
                 find(&warm, row[0], 2),
