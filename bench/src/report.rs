@@ -170,7 +170,7 @@ mod tests {
             true => section.split("\n### ").next().unwrap_or(section),
             false => section,
         };
-        section.lines().filter(|line| line.starts_with("| ")).map(cells).collect()
+        section.lines().filter(|line| line.starts_with("| ")).map(charts::cells).collect()
     }
 
     /// A gateway's row, or what else begins so.
