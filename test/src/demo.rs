@@ -102,7 +102,8 @@ pub fn run(parts: &Parts) -> Result<(), Error> {
         .map_err(|e| Error::Io("write a configuration", e))?;
     let gateway = Gateway::start(&parts.nginx, &copy, prefix.path(), parts.ports.gateway)?;
     let tail = log::follow(prefix.path());
-    let outcome = stage.watch(&mut [gateway], |stage| invitation(stage, conf));
+    let asked = fs::read_to_string(&copy).map_err(|e| Error::Io("read a configuration", e))?;
+    let outcome = stage.watch(&mut [gateway], |stage| invitation(stage, conf, &asked));
     drop(tail);
     println!();
     outcome
@@ -202,28 +203,71 @@ impl Stage {
     }
 }
 
-/// The command that asks an authorization server for an access token, and keeps it.
-fn token_command(url: &str) -> String {
-    let (id, secret) = CLIENT;
-    format!(
-        r#"TOKEN=$(curl -s -u {id}:{secret} -d grant_type=client_credentials -d scope=read \
-      {url}{TOKEN_PATH} | sed 's/.*"access_token" *: *"\([^"]*\)".*/\1/')"#
-    )
+/// Which authorization server the gateways ask.
+struct Asked {
+    /// Where it is.
+    url: String,
+    /// It is the demo's.
+    is_ours: bool,
 }
 
-/// How to have the demo's gateway ask another server.
-fn own_server(conf: &Path, command: &str) -> String {
-    format!(
-        "To ask your own authorization server, write its values into three lines of {}:\n\
-         phantom_token_introspection_endpoint, phantom_token_client_id and phantom_token_client_secret.\n\
-         Then run `{command}` again, and send a token of that server.",
-        conf.display()
-    )
+impl Asked {
+    /// The first that a configuration names.
+    fn of(configuration: &str, ours: &str) -> Self {
+        let named = configuration.lines().find_map(|line| {
+            let value = line.trim_start().strip_prefix("phantom_token_introspection_endpoint ")?;
+            value.split([' ', ';']).find(|word| !word.is_empty())
+        });
+        match named {
+            Some(url) if !url.starts_with(&format!("{ours}/")) => {
+                Self { url: url.to_owned(), is_ours: false }
+            }
+            _ => Self { url: ours.to_owned(), is_ours: true },
+        }
+    }
+
+    /// The command that asks for an access token, and keeps it; or where to write one.
+    fn token_command(&self) -> String {
+        let (id, secret) = CLIENT;
+        if !self.is_ours {
+            return "TOKEN=ACCESS_TOKEN".to_owned();
+        }
+        format!(
+            r#"TOKEN=$(curl -s -u {id}:{secret} -d grant_type=client_credentials -d scope=read \
+      {}{TOKEN_PATH} | sed 's/.*"access_token" *: *"\([^"]*\)".*/\1/')"#,
+            self.url
+        )
+    }
+
+    /// How to come by a token.
+    fn get_token(&self) -> &'static str {
+        match self.is_ours {
+            true => "Get an opaque access token",
+            false => "Write an access token of your server in place of ACCESS_TOKEN",
+        }
+    }
+
+    /// How to have the demo's gateways ask another server.
+    fn own_server(&self, conf: &Path, command: &str) -> String {
+        if !self.is_ours {
+            return format!(
+                "The gateway asks your own authorization server, as {} says. Where that does not work,\n\
+                 `make probe` builds phantom-token-probe, which asks it likewise and says why.",
+                conf.display()
+            );
+        }
+        format!(
+            "To ask your own authorization server, write its values into three lines of {}:\n\
+             phantom_token_introspection_endpoint, phantom_token_client_id and phantom_token_client_secret.\n\
+             Then run `{command}` again, and send a token of that server.",
+            conf.display()
+        )
+    }
 }
 
-fn invitation(stage: &Stage, conf: &Path) -> String {
+fn invitation(stage: &Stage, conf: &Path, configuration: &str) -> String {
     let gateway = format!("http://127.0.0.1:{}", stage.ports.gateway);
-    let url = stage.authorization_server.url();
+    let asked = Asked::of(configuration, stage.authorization_server.url());
     format!(
         r#"
 Ready.
@@ -232,7 +276,7 @@ Ready.
   authorization server  {url}
   API                   {api}
 
-Get an opaque access token and call the API with it; the API gets a JWT:
+{get_token} and call the API with it; the API gets a JWT:
 
   {token}
   curl -i -H "Authorization: Bearer $TOKEN" {gateway}/api
@@ -245,9 +289,11 @@ Call it without one; the gateway refuses:
 
 The gateway's log follows. Ctrl-C ends it all.
 "#,
-        token = token_command(url),
+        url = asked.url,
+        get_token = asked.get_token(),
+        token = asked.token_command(),
         api = stage.api.url(),
-        own_server = own_server(conf, "make run"),
+        own_server = asked.own_server(conf, "make run"),
     )
 }
 

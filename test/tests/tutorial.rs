@@ -156,6 +156,28 @@ fn the_demo_and_the_commands_that_it_prints() {
 }
 
 #[test]
+fn the_demo_in_front_of_a_server_of_one_s_own() {
+    if nginx::is_only_unpacked() {
+        return nginx::skip("this NGINX is not installed");
+    }
+    let server = AuthorizationServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let conf = folder.path().join("tutorial.conf");
+    let own = read("nginx-conf/tutorial.conf").replace("http://127.0.0.1:9090", server.url());
+    fs::write(&conf, own).unwrap();
+    let demo = Demo::start(&["--conf", conf.to_str().unwrap()]);
+    let endpoint = server.introspection_url();
+    let said = |words: &str| demo.invitation.contains(words);
+    assert!(said(&format!("authorization server  {endpoint}")), "{}", demo.invitation);
+    // The demo's own server issues nothing that this one knows.
+    assert!(!said("grant_type") && said("in place of ACCESS_TOKEN"), "{}", demo.invitation);
+    let token = server.issue();
+    let printed = shell(&demo.commands().replace("ACCESS_TOKEN", &token.token));
+    assert!(printed.starts_with("HTTP/1.1 200 "), "{printed}");
+    demo.end();
+}
+
+#[test]
 fn the_demo_of_a_fleet_and_the_commands_that_it_prints() {
     if nginx::is_only_unpacked() {
         return nginx::skip("this NGINX is not installed");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{Error, Gateway, Parts, Ports, Stage, log, own_server, prepare, token_command};
+use super::{Asked, Error, Gateway, Parts, Ports, Stage, log, prepare};
 use crate::authorization_server::{CLIENT, REVOCATION_PATH};
 use crate::fleet;
 use crate::store::Store;
@@ -66,7 +66,13 @@ fn configure(
 fn invitation(stage: &Stage, store: &Store) -> String {
     let [first, second] = [stage.ports.gateway, stage.ports.second_gateway]
         .map(|port| format!("http://127.0.0.1:{port}"));
-    let url = stage.authorization_server.url();
+    let ours = stage.authorization_server.url();
+    let asked = Asked::of(&stage.ports.put_into(CONFIGURATION), ours);
+    let (id, secret) = CLIENT;
+    let revoke = match asked.is_ours {
+        true => format!("  curl -s -u {id}:{secret} -d \"token=$TOKEN\" {ours}{REVOCATION_PATH}\n"),
+        false => String::new(),
+    };
     format!(
         r#"
 Ready.
@@ -76,7 +82,7 @@ Ready.
   authorization server  {url}
   API                   {api}
 
-Get an opaque access token and call the API with it by both gateways. "Phantom-Token: MISS" is a call to the
+{get_token} and call the API with it by both gateways. "Phantom-Token: MISS" is a call to the
 authorization server, "STORE" another gateway's answer, "HIT" the gateway's own:
 
   {token}
@@ -86,21 +92,19 @@ authorization server, "STORE" another gateway's answer, "HIT" the gateway's own:
 
 Revoke it at the authorization server, and purge it at the first gateway (204); the second refuses it (401):
 
-  curl -s -u {id}:{secret} -d "token=$TOKEN" {url}{revocation}
-  curl -si -d "token=$TOKEN" {first}/purge | head -n 1
+{revoke}  curl -si -d "token=$TOKEN" {first}/purge | head -n 1
   curl -si -H "Authorization: Bearer $TOKEN" {second}/api | head -n 1
 
 {own_server}
 
 The gateways' logs follow. Ctrl-C ends it all.
 "#,
-        token = token_command(url),
         store_url = store.url(),
         version = store.version(),
+        url = asked.url,
         api = stage.api.url(),
-        id = CLIENT.0,
-        secret = CLIENT.1,
-        revocation = REVOCATION_PATH,
-        own_server = own_server(Path::new(FILE), "make run-fleet"),
+        get_token = asked.get_token(),
+        token = asked.token_command(),
+        own_server = asked.own_server(Path::new(FILE), "make run-fleet"),
     )
 }

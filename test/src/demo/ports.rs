@@ -66,20 +66,30 @@ impl Ports {
         Ok(())
     }
 
-    /// A configuration with these ports in place of the tutorial's.
+    /// A configuration with these ports in place of the tutorial's, where it names the demo's servers:
+    /// an authorization server of one's own may have the port that the gateway had.
     pub(super) fn put_into(&self, configuration: &str) -> String {
-        const HOST: &str = "127.0.0.1:";
-        let moves = || Self::default().all().into_iter().zip(self.all());
-        let mut parts = configuration.split(HOST);
-        let mut text = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-            let (port, rest) = part.split_at(end);
-            let new = moves().find(|((.., old), _)| *port == old.to_string());
-            let new = new.map_or(port.to_owned(), |(_, (.., new))| new.to_string());
-            text += &format!("{HOST}{new}{rest}");
-        }
-        text
+        let old = Self::default();
+        let server = |port| format!("127.0.0.1:{port}{}", authorization_server::INTROSPECTION_PATH);
+        let places = [
+            (
+                "listen ",
+                format!("127.0.0.1:{};", old.gateway),
+                format!("127.0.0.1:{};", self.gateway),
+            ),
+            (
+                "phantom_token_introspection_endpoint ",
+                server(old.authorization_server),
+                server(self.authorization_server),
+            ),
+            ("proxy_pass ", format!("127.0.0.1:{};", old.api), format!("127.0.0.1:{};", self.api)),
+        ];
+        let moved = |line: &str| {
+            let mut places = places.iter();
+            let place = places.find(|(directive, ..)| line.trim_start().starts_with(directive));
+            place.map_or(line.to_owned(), |(_, old, new)| line.replacen(old, new, 1))
+        };
+        configuration.split_inclusive('\n').map(moved).collect()
     }
 }
 
@@ -145,8 +155,13 @@ mod tests {
             assert!(moved.contains(line), "{moved}");
         }
         // Those of somebody's own stay.
-        let own = "127.0.0.1:30001 127.0.0.1:300 127.0.0.1";
-        assert_eq!(ports.put_into(own), own);
+        for own in [
+            "proxy_pass http://127.0.0.1:30001;",
+            "phantom_token_introspection_endpoint http://127.0.0.1:8080/realms/a;",
+            "listen 127.0.0.1:9090;",
+        ] {
+            assert_eq!(ports.put_into(own), own);
+        }
     }
 
     #[test]
