@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use crate::api::Api;
 use crate::authorization_server::{AuthorizationServer, Token};
-use crate::client::Response;
+use crate::client::{Client, Response};
 use crate::nginx::{self, Gateway};
 use crate::process::wait_until;
 use crate::store::{self, Proxy, Store};
@@ -353,7 +353,14 @@ pub fn outcome(response: &Response) -> String {
 /// # Panics
 /// Where no response comes.
 pub fn purge(gateway: &Gateway, form: &str) -> Response {
-    let mut client = gateway.client();
+    purge_by(gateway.client(), form)
+}
+
+/// Sends a purge on this connection.
+///
+/// # Panics
+/// Where no response comes.
+pub fn purge_by(mut client: Client, form: &str) -> Response {
     client.send_request("POST", "/purge", &[], form.as_bytes());
     client.read()
 }

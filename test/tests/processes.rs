@@ -105,8 +105,7 @@ fn a_binary_upgrade_loses_nothing() {
     for _ in 0..5 {
         assert_eq!(daemon.get_as("/api", &server.issue().token).status, 200);
     }
-    signal(old, libc::SIGWINCH).unwrap();
-    wait_until("the new binary alone", || daemon.workers_of(old).is_empty());
+    daemon.retire(old);
     let token = server.issue();
     for _ in 0..5 {
         assert_eq!(daemon.get_as("/api", &token.token).status, 200);
@@ -126,14 +125,12 @@ fn a_binary_upgrade_rolls_back() {
     let token = server.issue();
     assert_eq!(daemon.get_as("/api", &token.token).status, 200);
     let (old, new) = daemon.upgrade();
-    signal(old, libc::SIGWINCH).unwrap();
-    wait_until("the new binary alone", || daemon.workers_of(old).is_empty());
+    daemon.retire(old);
     assert_eq!(daemon.get_as("/api", &token.token).status, 200);
     let calls = server.introspections_of(&token.token);
     assert_eq!(calls, 2, "the new binary has a zone of its own");
 
-    signal(old, libc::SIGHUP).unwrap();
-    wait_until("the old binary's workers", || !daemon.workers_of(old).is_empty());
+    daemon.recall(old);
     daemon.quit(new);
     for _ in 0..5 {
         assert_eq!(daemon.get_as("/api", &token.token).status, 200);

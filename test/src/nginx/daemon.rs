@@ -47,12 +47,17 @@ impl Daemon {
         super::workers_of(master)
     }
 
+    /// A connection to whichever worker takes it.
+    pub fn client(&self) -> Client {
+        Client::connect(self.port)
+    }
+
     /// GET with an access token, on a connection of its own.
     ///
     /// # Panics
     /// Where no response comes.
     pub fn get_as(&self, target: &str, token: &str) -> Response {
-        Client::connect(self.port).get_as(target, token)
+        self.client().get_as(target, token)
     }
 
     /// Starts a new binary beside the running one (SIGUSR2), and waits until it has workers. Both
@@ -69,6 +74,25 @@ impl Daemon {
         self.masters.push(new);
         wait_until("the new binary's workers", || !self.workers_of(new).is_empty());
         (old, new)
+    }
+
+    /// Has a master's workers end once they have finished (SIGWINCH), and waits until none takes
+    /// connections. [`Daemon::recall`] takes it back.
+    ///
+    /// # Panics
+    /// Where they go on.
+    pub fn retire(&self, master: u32) {
+        process::signal(master, libc::SIGWINCH).expect("a running NGINX");
+        wait_until("the end of a master's workers", || self.workers_of(master).is_empty());
+    }
+
+    /// Has a master that was retired start workers again (SIGHUP).
+    ///
+    /// # Panics
+    /// Where it does not.
+    pub fn recall(&self, master: u32) {
+        process::signal(master, libc::SIGHUP).expect("a running NGINX");
+        wait_until("workers of a retired master", || !self.workers_of(master).is_empty());
     }
 
     /// Tells a master and its workers to end once they have finished, and waits for that.

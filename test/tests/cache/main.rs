@@ -18,5 +18,4 @@ mod stale;
 mod stripes;
 mod support;
 mod takeover;
-mod upgrade;
 mod worker_cache;

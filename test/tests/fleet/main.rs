@@ -13,3 +13,4 @@ mod rotation;
 mod secrets;
 mod storm;
 mod support;
+mod upgrade;
