@@ -323,3 +323,26 @@ fn versions_of_nginx_to_make_tarballs_for_are_commits() {
         );
     }
 }
+
+/// As packages write versions, 1.2.0-rc.1 comes before 1.2.0, so that the latter is an upgrade.
+#[test]
+fn what_is_tried_first_comes_before_its_release() {
+    let written = |kind: &str, version: &str| {
+        let said = tool("release", &["version", kind, version]);
+        String::from_utf8(said.stdout).unwrap().trim_end().to_owned()
+    };
+    assert_eq!(written("rpm", "1.2.0"), "1.2.0");
+    assert_eq!(written("rpm", "1.2.0-rc.1"), "1.2.0~rc.1");
+    assert_eq!(written("apk", "1.2.0"), "1.2.0");
+    assert_eq!(written("apk", "1.2.0-rc.1"), "1.2.0_rc1");
+    // Only Debian's own tool tells its order.
+    if Command::new("dpkg").arg("--version").output().is_err() {
+        return;
+    }
+    let order = ["1.1.9", "1.2.0-rc.1", "1.2.0-rc.2", "1.2.0", "1.2.1-rc.1"];
+    for pair in order.map(|version| written("deb", version)).windows(2) {
+        let mut dpkg = Command::new("dpkg");
+        let before = dpkg.args(["--compare-versions", &pair[0], "lt", &pair[1]]).status().unwrap();
+        assert!(before.success(), "{pair:?}");
+    }
+}
