@@ -59,6 +59,18 @@ expect() {
     say "  $1: ${2:-none}"
 }
 
+# said LINE…: each is among what was last printed, which is in $work/said.
+said() {
+    local line
+    for line; do
+        grep -qxF -e "$line" "$work/said" || {
+            cat "$work/said" >&2
+            die "it does not say: $line"
+        }
+        say "  it says: $line"
+    done
+}
+
 free_port() {
     local port
     for _ in $(seq 200); do
