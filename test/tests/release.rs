@@ -1,6 +1,7 @@
 //! What a release is made of: the versions of the module and of Rust, said in `Cargo.toml` and the same
 //! wherever else they stand, and what packages carry beside the module.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -127,8 +128,7 @@ fn where_to_get_a_rust_that_is_new_enough_is_said() {
     let say = |name: &str, text: &str| {
         let path = tools.path().join(name);
         std::fs::write(&path, format!("#!/bin/sh\necho '{text}'\n")).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         path
     };
     let said = || {
@@ -198,10 +198,18 @@ fn files(folder: &Path) -> Vec<String> {
     found
 }
 
-/// What a package for that system carries beside the module.
+/// What a package for that system carries beside the module; everybody may read it, whatever the umask of
+/// who makes it.
 fn packed(system: &str, nginx: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    tool("package-files", &[system, nginx, directory.path().to_str().unwrap()]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 007; exec tools/package-files \"$@\"", "sh", system, nginx]);
+    let status = command.arg(directory.path()).current_dir(repository()).status().unwrap();
+    assert!(status.success(), "{system}");
+    for name in files(directory.path()) {
+        let mode = std::fs::metadata(directory.path().join(&name)).unwrap().permissions().mode();
+        assert!([0o644, 0o755].contains(&(mode & 0o777)), "{system}: {name}: {mode:o}");
+    }
     directory
 }
 
@@ -321,6 +329,11 @@ fn versions_of_nginx_to_make_tarballs_for_are_commits() {
             said(&[version, "use"]).contains("NGINX Plus")
                 || said(&[version, "use"]).contains("nginx.org")
         );
+        // The end of a version is no version.
+        let end = version.split_once('.').unwrap().1;
+        let mut command = Command::new("tools/nginx-versions");
+        let output = command.args([end, "commit"]).current_dir(repository()).output().unwrap();
+        assert!(!output.status.success() && output.stdout.is_empty(), "{end}: {output:?}");
     }
 }
 
