@@ -418,6 +418,27 @@ fn cors_headers_as_version_1_of_the_lua_plugin_sends_them() {
     }
 }
 
+#[test]
+fn the_index_of_the_examples_names_each() {
+    let page = read("nginx-conf/README.md");
+    let index = section(&page, "## Which there are");
+    let mut named: Vec<_> = index
+        .lines()
+        .filter_map(|row| row.strip_prefix("| [")?.split_once("]("))
+        .map(|(name, rest)| {
+            assert!(rest.starts_with(&format!("{name}) | ")), "{name} leads elsewhere: {rest}");
+            name.to_owned()
+        })
+        .collect();
+    named.sort();
+    let files = fs::read_dir(path("nginx-conf")).unwrap();
+    let mut files: Vec<_> =
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    files.retain(|name| name.ends_with(".conf"));
+    files.sort();
+    assert_eq!(named, files);
+}
+
 /// All pages of the documentation.
 fn pages() -> Vec<String> {
     let folders = ["", "docs", "nginx-conf", "contrib"].map(path);
