@@ -105,6 +105,7 @@ fn what_is_wrong_stands_first_with_its_beginning() {
     rig.assert_passes(&token);
     browser.wait_for(&format!("{VERDICT}.startsWith('All is well')"));
     assert_eq!(browser.eval("document.title"), "Phantom token status");
+    assert_eq!(rows(&mut browser, "Endpoints").len(), 1, "nothing failed without an endpoint");
 
     rig.server.stop();
     wait_until("the endpoint's rest", || {
@@ -383,17 +384,79 @@ fn whatever_the_json_says_is_on_the_page() {
     }
 }
 
-#[test]
-fn each_trouble_has_its_words() {
-    let mut rig = rig();
-    rig.assert_passes(&rig.server.issue());
-    let Some(mut browser) = open(&rig) else { return };
-    let (mut well, ..) = marked(&mut browser, &mut rig);
+/// As [`marked`], of a gateway in which nothing is wrong.
+fn well(browser: &mut Browser, rig: &mut Rig) -> Value {
+    let (mut well, ..) = marked(browser, rig);
     for place in ["/endpoints/0/up", "/store/nodes/0/up", "/store/in_sync"] {
         *well.pointer_mut(place).unwrap() = json!(true);
     }
     *well.pointer_mut("/endpoints/0/gate_shut").unwrap() = json!(false);
     *well.pointer_mut("/store/peers/other_key").unwrap() = json!(0);
+    well
+}
+
+#[test]
+fn a_trouble_has_a_beginning_of_its_own() {
+    let mut rig = rig();
+    let Some(mut browser) = open(&rig) else { return };
+    let well = well(&mut browser, &mut rig);
+    let mut bad = well.clone();
+    *bad.pointer_mut("/endpoints/0/gate_shut").unwrap() = json!(true);
+    let mut said = |script: &str| {
+        browser.eval(script);
+        browser.eval(VERDICT).as_str().unwrap().to_owned()
+    };
+    // Who opens the page does not know when it began.
+    let first = said(&format!("seen = []; begun.clear(); take({bad})"));
+    assert!(first.ends_with(" or before"), "{first}");
+    let watched = format!("seen = []; begun.clear(); take({well}); seen[0].at -= 60000");
+    let second = said(&format!("{watched}; take({bad})"));
+    assert!(second.contains("credentials: since ") && !second.contains("before"), "{second}");
+    // It keeps its beginning while it lasts, and loses it with its end.
+    let mark = "[...begun.keys()].forEach(key => begun.set(key, 'since yesterday'))";
+    let lasts = said(&format!("{mark}; take({bad})"));
+    assert!(lasts.ends_with("since yesterday"), "{lasts}");
+    let again = said(&format!("take({well}); take({bad})"));
+    assert!(again.contains("since ") && !again.contains("yesterday"), "{again}");
+    // Where another gateway answers, nothing that was seen counts.
+    let mut another = well.clone();
+    *another.pointer_mut("/requests/hit").unwrap() = json!(1);
+    said(&format!("take({another})"));
+    assert_eq!(browser.eval("document.getElementById('rate').textContent"), "–");
+}
+
+#[test]
+fn endpoints_stand_before_what_has_none() {
+    let mut rig = rig();
+    let Some(mut browser) = open(&rig) else { return };
+    let mut numbers = well(&mut browser, &mut rig);
+    let mut take = |numbers: &Value| {
+        browser.eval(&format!("take({numbers})"));
+        let rows = rows(&mut browser, "Endpoints");
+        rows.into_iter().map(|row| row[0].clone()).collect::<Vec<_>>()
+    };
+    let endpoints = numbers["endpoints"].as_array_mut().unwrap();
+    let named = |of: &Value, name: &str| {
+        let mut one = of.clone();
+        one["endpoint"] = json!(name);
+        one
+    };
+    let one = named(&endpoints[0], "https://a.example/");
+    *endpoints = vec![named(&one, ""), one.clone()];
+    assert_eq!(take(&numbers), ["https://a.example/", "no endpoint chosen, or one of too many"]);
+    // Also one that a reload brings.
+    numbers["endpoints"].as_array_mut().unwrap().push(named(&one, "https://b.example/"));
+    let expected =
+        ["https://a.example/", "https://b.example/", "no endpoint chosen, or one of too many"];
+    assert_eq!(take(&numbers), expected);
+}
+
+#[test]
+fn each_trouble_has_its_words() {
+    let mut rig = rig();
+    rig.assert_passes(&rig.server.issue());
+    let Some(mut browser) = open(&rig) else { return };
+    let well = well(&mut browser, &mut rig);
     let mut said = |changes: &[(&str, Value)]| -> String {
         browser.eval(&format!(
             "seen = []; begun.clear(); take({well}); seen[0].at -= 60000; take({well})"
