@@ -142,28 +142,33 @@ fn who_comes_once_it_has_ended_joins_the_call() {
 #[test]
 fn entries_of_one_moment_are_asked_for_one_after_the_other() {
     const TOKENS: usize = 200;
-    let rig = refreshing(1, |builder| builder);
+    /// A quarter of the first half of a window of 1 000 s: what the requests themselves take is little beside it.
+    const QUARTER: Duration = Duration::from_secs(125);
+    let rig = refreshing(1, |builder| {
+        let kept = "phantom_token_cache_valid 3000s;\nphantom_token_cache_refresh_ahead 1000s;";
+        builder.location("/slow", &shown(kept))
+    });
     rig.server.accept_prefix("spread-", Mint::new().expires_in(86_400));
     let all_come = |expected: &str| {
         let mut client = rig.gateway.client();
         for n in 0..TOKENS {
-            let response = client.get_as("/shown", &format!("spread-{n}"));
+            let response = client.get_as("/slow", &format!("spread-{n}"));
             assert_eq!(outcome(&response), expected, "{response:?}");
         }
     };
     all_come("MISS");
-    // The window's first half, quarter by quarter; how long the requests took themselves is little.
+    // The window's first half, quarter by quarter.
     let mut begun = Vec::new();
-    rig.gateway.pass_time(Duration::from_millis(18_750));
+    rig.gateway.pass_time(15 * QUARTER);
     for _ in 0..4 {
-        rig.gateway.pass_time(Duration::from_millis(1_250));
+        rig.gateway.pass_time(QUARTER);
         all_come("HIT");
         let none_pending =
             |metrics: &phantom_token_test::Metrics| metrics.get("introspections_pending") == 0.0;
         rig.gateway.wait_for_metrics("no call", none_pending);
         begun.push(rig.server.introspections() as usize - TOKENS);
     }
-    rig.gateway.pass_time(Duration::from_millis(1_250));
+    rig.gateway.pass_time(QUARTER);
     all_come("HIT");
     wait_for_refreshes(&rig.gateway, "active", TOKENS);
     println!("asked for at 0, 1/4, 1/2 and 3/4 of the window's first half, of {TOKENS}: {begun:?}");
