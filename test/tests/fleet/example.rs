@@ -16,6 +16,9 @@ use phantom_token_test::{Api, AuthorizationServer, Gateway, Metrics, curl, port}
 const KEY: &str = "B6nxvmTRfRFGpXbDlxLK3gqUj3QyOTVhLv6VHlzHf0k=\n";
 const PASSWORD: &str = "the-stores-own-password";
 
+/// What comes behind a store's server: a busy machine answers later than the 100 ms that examples leave at.
+const PATIENT: &str = "timeout 5s; lock_timeout 20s";
+
 /// The rules of the user that `docs/fleet.md` has readers make.
 fn rules() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/fleet.md");
@@ -76,10 +79,10 @@ fn the_fleet_in_kubernetes_and_in_containers() {
     let user = format!("user gateway; password_file {};", at("password"));
     let container = container
         .replace("/run/secrets/phantom_token_fleet_key", &at("key"))
-        .replace("redis://store:6379;", &format!("redis://127.0.0.1:{port}; {user}"));
+        .replace("redis://store:6379;", &format!("redis://127.0.0.1:{port}; {user} {PATIENT};"));
     let pod = part(&manifest, "fleet.conf")
         .replace("/etc/phantom-token-fleet/", &at(""))
-        .replace("phantom-token-store:6379", &format!("127.0.0.1:{port}"));
+        .replace("phantom-token-store:6379", &format!("127.0.0.1:{port}; {PATIENT}"));
     let gateways = [container, pod].map(|fleet| {
         Gateway::builder()
             .protect(&server, &api)
@@ -110,7 +113,7 @@ fn two_gateways_of_the_example_share_answers_and_purges() {
         let gateway = Example::read("fleet.conf")
             .asks(&endpoint(), &server)
             .passes_to(&api)
-            .replace("rediss://valkey.internal:6379", &store.url())
+            .replace("rediss://valkey.internal:6379", &format!("{}; {PATIENT}", store.url()))
             .replace("127.0.0.1:9145", &format!("127.0.0.1:{operators}"))
             .file("fleet.key", KEY)
             .file("store-password.secret", &format!("{PASSWORD}\n"))
