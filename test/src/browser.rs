@@ -54,6 +54,7 @@ impl Browser {
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank")
             .env("HOME", profile.path())
+            .env("TMPDIR", profile.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -250,8 +251,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It has the profile's files open until it ends; its children end with it.
-        process::end(&mut self.child, libc::SIGTERM);
+        // The profile is removed next: nobody may be left who writes to it.
+        process::kill_group(&mut self.child);
     }
 }
 

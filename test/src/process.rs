@@ -37,13 +37,15 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Makes a command's process end with the thread that starts it, and be the head of a process group
-/// of its own, so that a terminal's Ctrl-C reaches the starter alone.
+/// of its own, so that a terminal's Ctrl-C reaches the starter alone. An interrupt that is sent to it ends it,
+/// even where a shell has started the tests in the background, which ignore interrupts then.
 pub fn bind_to_starter(command: &mut Command) {
     command.process_group(0);
-    // SAFETY: prctl() is async-signal-safe and touches nothing of ours.
+    // SAFETY: prctl() and signal() are async-signal-safe and touch nothing of ours.
     unsafe {
         command.pre_exec(|| {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
             Ok(())
         });
     }
@@ -98,25 +100,33 @@ pub fn end(child: &mut Child, first: i32) -> bool {
     false
 }
 
+/// Kills a child and all of its process group ([`bind_to_starter`]), and waits until none is left.
+pub fn kill_group(child: &mut Child) {
+    let group = child.id();
+    // SAFETY: kill() takes two numbers. The child has not been waited for: the number is its own.
+    unsafe { libc::kill(-(group as libc::pid_t), libc::SIGKILL) };
+    let _ = child.wait();
+    let end = Instant::now() + PATIENCE;
+    let is_left = || all().any(|(_, stat)| stat.group == group && stat.state != 'Z');
+    while is_left() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Whether a process is there and no zombie.
 pub fn alive(pid: u32) -> bool {
-    stat(pid).is_some_and(|(state, _)| state != 'Z')
+    stat(pid).is_some_and(|stat| stat.state != 'Z')
 }
 
 /// Whether a process is halted, by SIGSTOP.
 pub fn halted(pid: u32) -> bool {
-    stat(pid).is_some_and(|(state, _)| state == 'T')
+    stat(pid).is_some_and(|stat| stat.state == 'T')
 }
 
 /// The children of a process.
 pub fn children(pid: u32) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(
-            |&child| matches!(stat(child), Some((state, parent)) if parent == pid && state != 'Z'),
-        )
-        .collect()
+    let mine = all().filter(|(_, stat)| stat.parent == pid && stat.state != 'Z');
+    mine.map(|(child, _)| child).collect()
 }
 
 /// A process's command line, arguments parted by spaces; for NGINX, its title.
@@ -217,12 +227,28 @@ pub fn limit_address_space(pid: u32, bytes: Option<u64>) -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A process's state letter and parent.
-fn stat(pid: u32) -> Option<(char, u32)> {
+/// What `/proc` tells of a process: proc_pid_stat(5).
+struct Stat {
+    state: char,
+    parent: u32,
+    group: u32,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in parentheses and may hold anything, parentheses too.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    let state = fields.next()?.chars().next()?;
+    Some(Stat { state, parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
+}
+
+/// All processes.
+fn all() -> impl Iterator<Item = (u32, Stat)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| {
+        let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        Some((pid, stat(pid)?))
+    })
 }
 
 #[cfg(test)]
@@ -241,5 +267,18 @@ mod tests {
         assert_eq!(threads(child.id()), 1);
         assert!(end(&mut child, libc::SIGTERM));
         assert!(!alive(child.id()));
+    }
+
+    #[test]
+    fn a_group_is_killed_whole() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sh -c 'sleep 61; sleep 1' & sleep 61; sleep 1"]);
+        bind_to_starter(&mut command);
+        let mut child = command.spawn().unwrap();
+        let group = child.id();
+        let members = || all().filter(|(_, stat)| stat.group == group && stat.state != 'Z').count();
+        wait_until("a group of four", || members() == 4);
+        kill_group(&mut child);
+        assert_eq!(members(), 0);
     }
 }

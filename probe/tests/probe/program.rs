@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use phantom_token_test::nginx::{self, Builder};
+use phantom_token_test::process;
 use phantom_token_test::{Api, Gateway};
 use tempfile::TempDir;
 
@@ -86,15 +87,16 @@ impl Program {
     }
 
     pub(crate) fn spawn(&self, url: &str, out: Stdio) -> Child {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_phantom-token-probe"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_phantom-token-probe"));
+        command
             .args(&self.arguments)
             .args((!url.is_empty()).then_some(url))
             .current_dir(self.directory.path())
             .stdin(Stdio::piped())
             .stdout(out)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program");
+            .stderr(Stdio::piped());
+        process::bind_to_starter(&mut command);
+        let mut child = command.spawn().expect("the program");
         // Whether it reads its input is its own business.
         let _ = child.stdin.take().expect("its input").write_all(&self.stdin);
         child
