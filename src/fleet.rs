@@ -24,7 +24,6 @@ mod thread;
 mod tidings;
 
 use thread::{Hearing, Told};
-pub(crate) use tidings::advice;
 
 /// Between two looks, in milliseconds: whether anybody hears, and what was heard.
 const LOOK_MS: u64 = 250;
@@ -50,8 +49,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) store: &'a Arc<Store>,
     /// When it rests.
     pub(crate) limits: &'a Limits,
-    /// What the log calls it.
-    pub(crate) label: &'a str,
+    /// Its server: what the log calls it, and how it is reached.
+    pub(crate) node: &'a Arc<Node>,
 }
 
 /// The store that is heard.
@@ -87,7 +86,7 @@ impl Fleet {
             // First, or what it told just before would be lost.
             let has_ended = hearing.has_ended();
             for tiding in hearing.tidings() {
-                tidings::say(worker, heard.node.label(), tiding);
+                tidings::say(worker, &heard.node, tiding);
             }
             if has_ended {
                 self.hearing = None;
@@ -105,7 +104,7 @@ impl Fleet {
                 Ok(hearing) => self.hearing = Some(hearing),
                 Err(failure) => {
                     let no_thread = Told::NoThread(failure);
-                    tidings::say(worker, heard.node.label(), no_thread);
+                    tidings::say(worker, &heard.node, no_thread);
                     self.give_up(worker);
                 }
             }
@@ -136,7 +135,7 @@ impl Fleet {
     /// The store, for questions about tokens.
     pub(crate) fn asked(&self) -> Option<Asked<'_>> {
         let Heard { node, store, limits, .. } = self.heard.as_ref()?;
-        Some(Asked { store, limits, label: node.label() })
+        Some(Asked { store, limits, node })
     }
 
     /// What was heard of the store, where it may be asked now: it does not rest, and all purges are known

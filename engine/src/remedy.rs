@@ -1,11 +1,16 @@
 //! What to do about a call that failed, by its cause: the end of a line in the error log, and what
-//! `phantom-token-probe` says. In fixed words, and in those of directives that stand outside of a block.
+//! `phantom-token-probe` says. In fixed words, and of an authorization server in those of directives that
+//! stand outside of a block.
 
 use std::fmt;
 use std::io::ErrorKind;
 
 use crate::answer::{Cause, NoVerdict};
 use crate::client::{AnswerCause, CallError, ConnectCause, Phase, RequestCause, TlsCause};
+
+mod store;
+
+pub use store::of_store;
 
 /// The two causes of a refusal, that of credentials said before.
 pub const CREDENTIALS_OR_TOKEN: &str = "; where other tokens are answered it is this token that the server, or a firewall in front of it, refuses";

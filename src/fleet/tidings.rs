@@ -1,15 +1,17 @@
 //! What is said of the store that is heard: in fixed words, once a minute, by all workers together.
 
-use phantom_token_engine::shared::counters::{StoreErrorReason, StoreGap};
+use phantom_token_engine::remedy;
+use phantom_token_engine::shared::counters::StoreGap;
 use phantom_token_engine::shared::state::Notice;
-use phantom_token_engine::store::StoreError;
+use phantom_token_engine::store::Node;
 use phantom_token_engine::store::hear::Tiding;
 
 use super::thread::Told;
 use crate::nginx::log::{Cycle, crit, error, notice, warning};
 use crate::worker::Worker;
 
-pub(super) fn say(worker: &Worker, label: &str, told: Told) {
+pub(super) fn say(worker: &Worker, node: &Node, told: Told) {
+    let label = node.label();
     let tiding = match told {
         Told::Tiding(tiding) => tiding,
         Told::Panicked(site) => {
@@ -27,11 +29,12 @@ pub(super) fn say(worker: &Worker, label: &str, told: Told) {
     };
     match tiding {
         Tiding::Failed(failed) => {
-            if worker.is_due(Notice::StoreUnheard, failed.reason().word()) {
+            // Another cause of the same kind has another remedy.
+            if worker.is_due(Notice::StoreUnheard, &failed.to_string()) {
                 error!(
                     Cycle,
                     "the store \"{label}\" cannot be heard: {failed}; answers are not shared and purges of other gateways not known meanwhile: {}",
-                    advice(failed)
+                    remedy::of_store(failed, node.reach())
                 );
             }
         }
@@ -98,25 +101,5 @@ fn why(gap: StoreGap) -> &'static str {
         StoreGap::Trimmed => "the store has lost purges that were read",
         StoreGap::Unreadable => "what the store holds of purges cannot be understood",
         StoreGap::Missing => "the store lacks purges that it has acknowledged",
-    }
-}
-
-/// What to look at first.
-pub(crate) fn advice(error: StoreError) -> &'static str {
-    match error.reason() {
-        StoreErrorReason::Connect => "check that it runs and can be reached from here",
-        StoreErrorReason::Tls => {
-            "check its certificate, ssl_trusted_certificate, ssl_name and both clocks"
-        }
-        StoreErrorReason::Timeout => {
-            "it is slow or cannot be reached: see timeout in phantom_token_store"
-        }
-        StoreErrorReason::Auth => "check user and password_file in phantom_token_store",
-        StoreErrorReason::Acl => "give the user the commands and keys that the documentation lists",
-        StoreErrorReason::ReadOnly => "name the server that takes writes, not its replica",
-        StoreErrorReason::Moved => "name a server that is no node of a Cluster",
-        StoreErrorReason::Loading => "it answers once it has read its data",
-        StoreErrorReason::Full => "give it more memory, or let it evict; see its own log",
-        _ => "check that \"server\" names a Valkey or Redis server",
     }
 }

@@ -9,13 +9,14 @@ use phantom_token_engine::attempt::{self, Done, End, Forms, Keeping, Next, Now};
 use phantom_token_engine::failure::{Failure, FailureKind};
 use phantom_token_engine::lookup::{Fleet, FleetDone, Said};
 use phantom_token_engine::memory;
+use phantom_token_engine::remedy;
 use phantom_token_engine::shared::counters::{StoreResult, StoreWrite};
 use phantom_token_engine::shared::purges::{Moment, wall_ms};
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::store::{InSync, Leased, Question, Remark, SignedBy, StoreError};
 
 use crate::finding::Finding;
-use crate::fleet::{self, Asked};
+use crate::fleet::Asked;
 use crate::flight::desk::Desk;
 use crate::flight::{Flight, Role};
 use crate::nginx::log::{Cycle, crit, error, warning};
@@ -195,7 +196,8 @@ fn in_sync(desk: &Desk) -> Option<InSync> {
 
 /// Counts what the store said, judges it by that, and says what an operator is to know.
 fn record(desk: &Desk, Said { status, took }: Said) {
-    let Some(Asked { limits, label, .. }) = desk.fleet.asked() else { return };
+    let Some(Asked { limits, node, .. }) = desk.fleet.asked() else { return };
+    let label = node.label();
     let (worker, health, now) = (&desk.worker, desk.worker.state.store(), now_ms());
     counters::store_asked(worker, status.result);
     if status.result == StoreResult::Skipped {
@@ -203,10 +205,11 @@ fn record(desk: &Desk, Said { status, took }: Said) {
     }
     counters::store_took(worker, took);
     if let Some(error) = status.error {
-        let reason = error.reason();
-        counters::store_failed(worker, reason);
-        if worker.is_due(Notice::StoreFailed, reason.word()) {
-            error!(Cycle, "the store \"{label}\" failed: {error}; {}", fleet::advice(error));
+        counters::store_failed(worker, error.reason());
+        // Another cause of the same kind has another remedy.
+        if worker.is_due(Notice::StoreFailed, &error.to_string()) {
+            let remedy = remedy::of_store(error, node.reach());
+            error!(Cycle, "the store \"{label}\" failed: {error}; {remedy}");
         }
     }
     let rests = match status.error {

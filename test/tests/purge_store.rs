@@ -171,7 +171,7 @@ fn a_store_that_does_not_acknowledge_makes_it_local() {
     fleet.proxy().spoil(Fault::None);
     fleet.proxy().close_connections();
     assert_eq!(fleet::purge(&gateway, "all=1").status, 204);
-    let line = gateway.wait_for_log(&["[error]", "did not take a purge", "purge again"]);
+    let line = gateway.wait_for_log(&["[error]", "did not take a purge", "purge again; "]);
     assert!(!line.contains(&token.token), "{line}");
 }
 

@@ -187,3 +187,71 @@ fn refused_credentials_are_told_of_by_what_they_are() {
     let status = Remedied { failure: NoVerdict::Status(400), hints: raw }.to_string();
     assert!(status.ends_with(basic), "{status}");
 }
+
+#[test]
+fn each_cause_at_a_store_has_a_remedy_in_the_words_of_its_block() {
+    use crate::store::ServerError::*;
+    use crate::store::StoreError;
+    use crate::store::address::Reach::{self, Plain, Socket, Tls};
+    use crate::store::reply::Fault;
+
+    let connect = StoreError::Connect;
+    let tls = StoreError::Tls;
+    let rows: [(StoreError, Reach, &str); 43] = [
+        (connect(ConnectCause::HostNotFound), Tls, "the host in \"server\""),
+        (connect(ConnectCause::NoResolver), Tls, "name servers"),
+        (connect(ConnectCause::NoResolverThread), Tls, "TasksMax"),
+        (connect(ConnectCause::Refused), Tls, "at this host and port"),
+        (connect(ConnectCause::Reset), Tls, "a firewall"),
+        (connect(ConnectCause::Unreachable), Tls, "route"),
+        (connect(ConnectCause::NoDescriptor), Tls, "worker_rlimit_nofile"),
+        (connect(ConnectCause::NoLocalPort), Tls, "ip_local_port_range"),
+        (connect(ConnectCause::Io(ErrorKind::PermissionDenied)), Tls, "setsebool"),
+        (connect(ConnectCause::Io(ErrorKind::PermissionDenied)), Socket, "unixsocketperm"),
+        (connect(ConnectCause::Io(ErrorKind::NotFound)), Socket, "unixsocket"),
+        (connect(ConnectCause::Refused), Socket, "check that it runs"),
+        (tls(TlsCause::Expired), Tls, "renew it at the server"),
+        (tls(TlsCause::WrongName), Tls, "as ssl_name"),
+        (tls(TlsCause::NoName), Tls, "own certificate in ssl_trusted_certificate"),
+        (tls(TlsCause::UnknownIssuer), Tls, "certificate in ssl_trusted_certificate"),
+        (tls(TlsCause::SelfSigned), Tls, "certificate in ssl_trusted_certificate"),
+        (
+            tls(TlsCause::ClientCertificateRequired),
+            Tls,
+            "set ssl_certificate and ssl_certificate_key",
+        ),
+        (tls(TlsCause::ClientCertificateRefused), Tls, "check ssl_certificate"),
+        (tls(TlsCause::UnknownName), Tls, "and ssl_name"),
+        (tls(TlsCause::NotTls), Tls, "write redis://"),
+        (tls(TlsCause::Incompatible), Tls, "TLS 1.2 or 1.3"),
+        (tls(TlsCause::Closed), Tls, "tls-port"),
+        (StoreError::Timeout(Phase::Start), Tls, "more connections"),
+        (StoreError::Timeout(Phase::Resolve), Tls, "name servers"),
+        (StoreError::Timeout(Phase::Connect), Tls, "route and firewall"),
+        (StoreError::Timeout(Phase::Tls), Tls, "speaks no TLS"),
+        (StoreError::Timeout(Phase::Wait), Tls, "see timeout in phantom_token_store"),
+        (StoreError::Closed, Tls, "ends connections"),
+        (StoreError::Closed, Plain, "write rediss://"),
+        (StoreError::Io(ErrorKind::ConnectionReset), Plain, "write rediss://"),
+        (StoreError::MaxClients, Tls, "maxclients"),
+        (StoreError::NoConnection, Tls, "more connections"),
+        (StoreError::Acl, Tls, "ACL LOG"),
+        (StoreError::Auth(Denied), Tls, "protected-mode"),
+        (StoreError::Loading(Busy), Tls, "SCRIPT KILL"),
+        (StoreError::Full(Misconf), Tls, "the disk"),
+        (StoreError::Refused(NoDatabase), Tls, "write a database"),
+        (StoreError::Refused(WrongType), Tls, "another prefix"),
+        (StoreError::Refused(Other), Tls, "version 5"),
+        (StoreError::Protocol(Fault::Malformed), Plain, "write rediss://"),
+        (StoreError::Protocol(Fault::Malformed), Tls, "its host and port"),
+        (StoreError::Protocol(Fault::Unasked), Tls, "mixes connections up"),
+    ];
+    for (error, reach, words) in rows {
+        let remedy = of_store(error, reach);
+        assert!(remedy.contains(words), "{error}: {remedy}");
+        assert!(!remedy.ends_with('.') && remedy.is_ascii(), "{remedy}");
+        assert!(!remedy.contains("phantom_token_ssl_") && !remedy.contains("endpoint"), "{remedy}");
+        let hints_at_tls = remedy.contains("write rediss://");
+        assert!(!hints_at_tls || reach == Plain, "{error}: {remedy}");
+    }
+}

@@ -58,6 +58,17 @@ pub enum AddressError {
     Name,
 }
 
+/// How a store's server is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Over TCP.
+    Plain,
+    /// Over TCP and TLS.
+    Tls,
+    /// Over a UNIX socket.
+    Socket,
+}
+
 /// Where a store's server is, and how it is reached.
 #[derive(Clone)]
 pub struct Address {
@@ -143,6 +154,15 @@ impl Address {
     /// Tells whether what goes over the connection is encrypted.
     pub fn is_tls(&self) -> bool {
         self.tls_name.is_some()
+    }
+
+    /// Returns how it is reached.
+    pub fn reach(&self) -> Reach {
+        match (&self.at, &self.tls_name) {
+            (At::Path(_), _) => Reach::Socket,
+            (At::Host(..), Some(_)) => Reach::Tls,
+            (At::Host(..), None) => Reach::Plain,
+        }
     }
 
     /// Tells whether connections stay on this machine.

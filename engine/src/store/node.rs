@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::address::Reach;
 use super::connection::{Connection, Failure};
 pub use super::connection::{Counting, Options};
 use super::{Nodes, Pipeline, Reply, StoreError};
@@ -116,6 +117,11 @@ impl Node {
     /// How logs and metrics name the server, see [`Address::label`](super::Address::label).
     pub fn label(&self) -> &str {
         self.options.address.label()
+    }
+
+    /// How it is reached.
+    pub fn reach(&self) -> Reach {
+        self.options.address.reach()
     }
 
     /// The number of the database there.

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use phantom_token_engine::http::form::purge::Purge;
+use phantom_token_engine::remedy;
 use phantom_token_engine::shared::hearing::Hearing;
 use phantom_token_engine::shared::state::Notice;
 use phantom_token_engine::store::event::GatewayId;
 use phantom_token_engine::store::purge::{Acknowledged, KEPT_MS, PurgeError};
-use phantom_token_engine::store::{Epoch, Store};
+use phantom_token_engine::store::{Epoch, Node, Store};
 
 use super::errand::{self, Errand, Kept, Teller};
 use crate::conf::MainConf;
@@ -133,12 +134,12 @@ pub(super) fn tell(r: Request, purge: Purge, done_here: bool) -> Result<Told, No
     WAITS.beside(&r)?.0 = Some(Rc::clone(&waiter));
     let sent = OUT.with_borrow_mut(|out| {
         let hearing = desk::with(|desk| desk.worker.state.hearing()).ok_or(Refused::Unready)?;
-        let out = out.get_or_insert_with(|| Out::new(conf.asked(), conf.node.label()));
+        let out = out.get_or_insert_with(|| Out::new(conf.asked(), &conf.node));
         out.send(hearing, purge, Instant::now() + limit, Some(Rc::downgrade(&waiter)), MAX_OUT)
     });
     if let Err(refused) = sent {
         *waiter.end.borrow_mut() = Some(Err(refused));
-        desk::with(|desk| say_refused(&desk.worker, conf.node.label(), refused, By::Request));
+        desk::with(|desk| say_refused(&desk.worker, &conf.node, refused, By::Request));
         return Ok(Told::Yes { here: done_here, fleet: Err(refused) });
     }
     let awaited: Weak<Waiter> = Rc::downgrade(&waiter);
@@ -149,15 +150,15 @@ pub(super) fn tell(r: Request, purge: Purge, done_here: bool) -> Result<Told, No
 
 /// Tells the fleet that a token is over which other gateways may serve, for no request.
 pub(crate) fn tell_of_token(desk: &Desk, token: &[u8]) {
-    let Some(Asked { store, label, .. }) = desk.fleet.asked() else { return };
+    let Some(Asked { store, node, .. }) = desk.fleet.asked() else { return };
     let end = Instant::now() + QUESTIONS * store.timeout();
     let (hearing, purge) = (desk.worker.state.hearing(), Purge::Token(token.to_vec().into()));
     let sent = OUT.with_borrow_mut(|out| {
-        let out = out.get_or_insert_with(|| Out::new(store, label));
+        let out = out.get_or_insert_with(|| Out::new(store, node));
         out.send(hearing, purge, end, None, MAX_OUT_UNASKED)
     });
     if let Err(refused) = sent {
-        say_refused(&desk.worker, label, refused, By::Gateway);
+        say_refused(&desk.worker, node, refused, By::Gateway);
     }
 }
 
@@ -165,8 +166,8 @@ pub(crate) fn tell_of_token(desk: &Desk, token: &[u8]) {
 struct Out {
     timer: Timer,
     store: Arc<Store>,
-    /// What the log calls the store.
-    label: Box<str>,
+    /// The store's server.
+    node: Arc<Node>,
     on_their_way: Vec<Sent>,
     kept: Kept,
     /// A look at what was kept, which is away with it.
@@ -184,14 +185,14 @@ struct Sent {
 }
 
 impl Out {
-    fn new(store: &Arc<Store>, label: &str) -> Self {
+    fn new(store: &Arc<Store>, node: &Arc<Node>) -> Self {
         let timer = Timer::new("looking after purges", || {
             OUT.with_borrow_mut(|out| desk::with(|desk| out.as_mut().map(|out| out.look(desk))));
         });
         Self {
             timer,
             store: Arc::clone(store),
-            label: label.into(),
+            node: Arc::clone(node),
             on_their_way: Vec::new(),
             kept: Vec::new(),
             second_look: None,
@@ -234,7 +235,7 @@ impl Out {
     /// Tells what is back, and looks for what is kept where that is due.
     fn look(&mut self, desk: &Desk) {
         let worker = &desk.worker;
-        let (label, kept) = (&self.label, &mut self.kept);
+        let (node, kept) = (&self.node, &mut self.kept);
         self.on_their_way.retain(|sent| {
             let Some(end) = sent.errand.end() else { return true };
             let told = match end {
@@ -252,7 +253,7 @@ impl Out {
             };
             if let Err(refused) = told {
                 let by = if sent.waiter.is_some() { By::Request } else { By::Gateway };
-                say_refused(worker, label, refused, by);
+                say_refused(worker, node, refused, by);
             }
             if let Some(waiter) = sent.waiter.as_ref().and_then(Weak::upgrade) {
                 waiter.tell(told);
@@ -279,7 +280,7 @@ impl Out {
                         warning!(
                             Cycle,
                             "the store \"{}\" has lost purges that it had acknowledged, and was told them again: see that its replicas follow, and that nobody empties it",
-                            self.label
+                            self.node.label()
                         );
                     }
                     kept.append(&mut self.kept);
@@ -322,7 +323,7 @@ enum By {
 }
 
 /// Counts a purge that the fleet may not know of, and says so.
-fn say_refused(worker: &Worker, label: &str, refused: Refused, by: By) {
+fn say_refused(worker: &Worker, node: &Node, refused: Refused, by: By) {
     counters::store_purged(worker, StorePurge::Refused);
     let word = refused.to_string();
     let (what, key) = match by {
@@ -333,9 +334,16 @@ fn say_refused(worker: &Worker, label: &str, refused: Refused, by: By) {
         ),
     };
     if worker.is_due(Notice::PurgeRefused, &key) {
+        let label = node.label();
+        let remedy = match refused {
+            Refused::Store(PurgeError::Store(error)) => {
+                format!("; {}", remedy::of_store(error, node.reach()))
+            }
+            _ => String::new(),
+        };
         error!(
             Cycle,
-            "the store \"{label}\" did not take a purge: {word}; other gateways may serve {what}"
+            "the store \"{label}\" did not take a purge: {word}; other gateways may serve {what}{remedy}"
         );
     }
 }

@@ -1,8 +1,10 @@
 //! Incidents with a store, each made for real. What the metrics and the log say of it must stand in its
 //! section of `docs/runbook.md`, word for word.
 
-use phantom_token_test::fleet::purge;
+use phantom_token_test::fleet::{Builder, purge};
 use phantom_token_test::process::wait_until;
+use phantom_token_test::store::Store;
+use phantom_token_test::tls::Authority;
 use phantom_token_test::{Fleet, Gateway, Metrics};
 
 use crate::support::*;
@@ -77,8 +79,18 @@ impl<'a> Drill<'a> {
     }
 }
 
+/// A fleet's store as the runbook has it: over TLS.
+fn over_tls() -> Builder {
+    let authority = Authority::generate();
+    let identity = authority.server(&["localhost"]);
+    Fleet::builder()
+        .store(Store::builder().tls(&identity, None))
+        .block("timeout 300ms; lock_timeout 300ms; ssl_trusted_certificate store-ca.pem;")
+        .each(move |builder| builder.file("store-ca.pem", authority.certificate.as_str()))
+}
+
 fn fleet() -> Fleet {
-    Fleet::builder().block("timeout 300ms; lock_timeout 300ms;").start_in_sync(2)
+    over_tls().start_in_sync(2)
 }
 
 #[test]
@@ -99,7 +111,8 @@ fn the_store_is_away() {
 
 #[test]
 fn the_store_is_slow() {
-    let fleet = fleet();
+    // Over TLS, the time may run out in the handshake of one more connection.
+    let fleet = Fleet::builder().block("timeout 300ms; lock_timeout 300ms;").start_in_sync(2);
     let drill = Drill::begin("The store is slow", &fleet, &fleet.gateways[0]);
     fleet.store.stop();
     drill.asked_rose("store_errors_total{reason=\"timeout\"}");

@@ -9,6 +9,7 @@ mod lifecycle;
 mod lifetimes;
 mod one_call;
 mod purge;
+mod remedies;
 mod rotation;
 mod secrets;
 mod storm;
