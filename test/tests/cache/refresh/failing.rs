@@ -26,7 +26,7 @@ fn it_serves_to_its_end_and_is_asked_for_again_after_half_of_the_rest() {
             assert_eq!(outcome(&response), "HIT");
         }
     };
-    // Three seconds are left, less what the test takes: half of that, and again.
+    // Forty seconds are left, less what the test takes: half of that, and again.
     for failed in 1..=3 {
         all_hit();
         wait_for_refreshes(&rig.gateway, "failed", failed);
@@ -34,10 +34,9 @@ fn it_serves_to_its_end_and_is_asked_for_again_after_half_of_the_rest() {
         all_hit();
         assert_eq!(numbers(&rig.gateway)["introspections_pending"], 0);
         assert_eq!(rig.server.introspections(), 1 + failed as u64, "no worker asks again");
-        // A second and a half, three quarters, three eighths.
-        rig.gateway.pass_time(1_500 * SECOND / 1_000 / (1 << (failed - 1)) - SECOND / 10);
+        rig.gateway.pass_time(20 * SECOND / (1 << (failed - 1)));
     }
-    rig.gateway.pass_time(SECOND);
+    rig.gateway.pass_time(6 * SECOND);
     assert_eq!(rig.gateway.get_as("/shown", &token.token).status, 500, "it has ended");
     rig.server.unscript();
     assert_eq!(pass(&rig.gateway, "/shown", &token), "MISS");
@@ -56,7 +55,7 @@ fn who_has_joined_has_a_call_of_its_own() {
         let mut workers = client_of_each_worker(&rig.gateway);
         assert_passes(&workers[0].1.get_as("/shown", &token.token), &token);
         rig.server.wait_for_introspections_of(&token.token, 2);
-        rig.gateway.pass_time(4 * SECOND);
+        rig.gateway.pass_time(REST);
         for (_, client) in &mut workers {
             send(client, "/shown", &token.token);
         }
@@ -82,7 +81,7 @@ fn who_has_joined_only_in_another_worker_has_a_call_of_its_own() {
     let mut workers = client_of_each_worker(&rig.gateway);
     assert_passes(&workers[0].1.get_as("/shown", &token.token), &token);
     rig.server.wait_for_introspections_of(&token.token, 2);
-    rig.gateway.pass_time(4 * SECOND);
+    rig.gateway.pass_time(REST);
     send(&mut workers[1].1, "/shown", &token.token);
     wait_for_waiting(&rig.gateway, 1);
     late.store(true, Ordering::Relaxed);
@@ -98,7 +97,7 @@ fn a_stale_answer_serves_once_it_has_ended_and_the_server_fails() {
     rig.server.script(&token.token, Script::status(503).after(&late));
     assert_eq!(pass(&rig.gateway, "/shown", &token), "HIT");
     rig.server.wait_for_introspections(2);
-    rig.gateway.pass_time(4 * SECOND);
+    rig.gateway.pass_time(REST);
     let mut client = rig.gateway.client();
     send(&mut client, "/shown", &token.token);
     wait_for_waiting(&rig.gateway, 1);

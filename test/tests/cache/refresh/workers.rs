@@ -64,13 +64,13 @@ fn a_revoked_token_goes_at_once_from_all_workers() {
 fn a_killed_worker_s_call_goes_to_another() {
     let rig = refreshing(3, |builder| builder.allow("exited on signal 9").allow("was locked by"));
     for round in 1..=3 {
-        let token = about_to_end_long(&rig);
+        let token = about_to_end(&rig);
         let hold = rig.server.hold_token(&token.token);
         let mut workers = client_of_each_worker(&rig.gateway);
         let calls = || rig.server.introspections_of(&token.token);
         let hit = |clients: &mut [(u32, Client)]| {
             for (_, client) in clients {
-                let response = client.get_as("/long", &token.token);
+                let response = client.get_as("/shown", &token.token);
                 assert_passes(&response, &token);
                 assert_eq!(outcome(&response), "HIT");
             }
@@ -97,9 +97,9 @@ fn a_killed_worker_s_call_goes_to_another() {
 #[test]
 fn a_reload_leaves_the_call_to_the_new_workers() {
     let rig = refreshing(2, |builder| builder);
-    let token = about_to_end_long(&rig);
+    let token = about_to_end(&rig);
     let hold = rig.server.hold();
-    assert_eq!(pass(&rig.gateway, "/long", &token), "HIT");
+    assert_eq!(pass(&rig.gateway, "/shown", &token), "HIT");
     rig.server.wait_for_introspections(2);
     let old = rig.gateway.workers();
     rig.gateway.reload();
@@ -108,12 +108,12 @@ fn a_reload_leaves_the_call_to_the_new_workers() {
         old.iter().all(|pid| !rig.gateway.all_workers().contains(pid))
     });
     wait_until("another call", || {
-        assert_eq!(pass(&rig.gateway, "/long", &token), "HIT");
+        assert_eq!(pass(&rig.gateway, "/shown", &token), "HIT");
         rig.server.introspections() == 3
     });
     drop(hold);
     wait_for_refreshes(&rig.gateway, "active", 1);
     rig.gateway.pass_time(100 * SECOND);
-    assert_eq!(pass(&rig.gateway, "/long", &token), "HIT");
+    assert_eq!(pass(&rig.gateway, "/shown", &token), "HIT");
     assert_eq!(rig.server.introspections(), 3);
 }
