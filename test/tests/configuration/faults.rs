@@ -206,6 +206,7 @@ fn what_passes_and_may_not_be_meant_is_warned_of() {
         (endpoint("https://as.example/x;\nphantom_token_introspection_endpoint https://as.example/x backup"), "backup", &["a second time"]),
         (endpoint("https://as.example/oauth2/token"), own, &["another endpoint", "introspection endpoint"]),
         (endpoint("https://as.example/userinfo?x=1"), own, &["another endpoint"]),
+        (endpoint("https://as.example/oauth2/token/"), own, &["another endpoint"]),
         (with("", &format!("{ON}\n{ENDPOINT}\nphantom_token_client_id me;\nphantom_token_client_secret ${{AS_SECRET}};")), "AS_SECRET", &["in a template", "write the secret"]),
         (with("", &format!("{ON}\n{ENDPOINT}\nphantom_token_client_id me;\nphantom_token_client_secret <secret>;")), "<secret>", &["in a template"]),
         (with("", &format!("{ON}\n{ENDPOINT}\nphantom_token_client_id me;\nphantom_token_client_secret $AS_SECRET;")), "$AS_SECRET", &["in a template"]),
@@ -235,8 +236,16 @@ fn what_passes_and_may_not_be_meant_is_warned_of() {
         (with("", ENDPOINT), own, &["\"phantom_token_introspection_endpoint\" has no effect: \"phantom_token on\" stands nowhere"]),
         (with("", "phantom_token_status;\nproxy_pass http://127.0.0.1:9;"), "_status", &["has no effect: another directive answers", "one of its own"]),
         (with("", "phantom_token_status;\nphantom_token_publish_jwks;\nphantom_token_mint_key mint.key;").file("mint.key", PemKey::p256().private), "_status", &["another directive answers"]),
+        (with("", "phantom_token_ready;\nproxy_pass http://127.0.0.1:9;"), "_ready", &["another directive answers"]),
+        (with("", "phantom_token_purge;\nclient_body_buffer_size 128k;\nproxy_pass http://127.0.0.1:9;"), "_purge", &["another directive answers"]),
+        (with("", "phantom_token_publish_jwks;\nphantom_token_mint_key mint.key;\nproxy_pass http://127.0.0.1:9;").file("mint.key", PemKey::p256().private), "_publish", &["another directive answers"]),
         // What nobody sees.
         (on("phantom_token_token_type_hint access_token\u{a0};"), "_hint", &["invisible character U+00A0", "leave it out"]),
+        (on("phantom_token_token_type_hint \u{feff}access_token;"), "_hint", &["invisible character U+FEFF"]),
+        (on("phantom_token_token_type_hint access_token\u{200b};"), "_hint", &["invisible character U+200B"]),
+        (on("phantom_token_token_type_hint «access_token»;"), "_hint", &["quotation mark «", "write \" in its place"]),
+        (on("phantom_token_token_type_hint access_token»;"), "_hint", &["quotation mark »"]),
+        (on("phantom_token_token_type_hint ‘access_token’;"), "_hint", &["quotation mark ‘"]),
     ] {
         let check = builder.check();
         // One doubt may bring another.
@@ -277,6 +286,7 @@ fn what_is_meant_is_passed_in_silence() {
         on("phantom_token_step_up urn:mace:incommon:iap:silver max_age=300;"),
         on("phantom_token_audience https://api.example;"),
         on("phantom_token_bypass \"\" 0;"),
+        on("phantom_token_bypass 1 on yes true;"),
         on("phantom_token_timeout 1500ms;\nphantom_token_connect_timeout 1500ms;"),
         on("").http("phantom_token_claim_set $a https://example.com/roles;"),
         on("").http("phantom_token_claim_set $a urn:zitadel.x:roles;"),
@@ -298,6 +308,13 @@ fn what_is_meant_is_passed_in_silence() {
         with("", &unverified).server(&unverified),
         with("", &tls_lines).http(&another_server(&tls_lines)),
         with("", &plain).http(&another_server(&plain)),
+        // A server's secret is not sent to another that takes none.
+        with(&format!("{ENDPOINT}\n{CLIENT}"), ON).location(
+            "/b",
+            &format!(
+                "{ON}\n{HTTPS}\nphantom_token_client_auth none;\nphantom_token_ssl_verify off;"
+            ),
+        ),
         // It was switched off.
         with("", &format!("phantom_token off;\n{ENDPOINT}\n{CLIENT}")),
         with(BLOCK, "phantom_token_ready a;"),
