@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use phantom_token_test::nginx::{self, configured_with};
-use phantom_token_test::rig::{CHALLENGE, UNAUTHORIZED};
+use phantom_token_test::rig::{
+    CHALLENGE, FORBIDDEN, INVALID_TOKEN, SERVER_ERROR, UNAUTHORIZED, UNMET,
+};
 use phantom_token_test::tls::{Identity, server_config};
 use phantom_token_test::{Api, AuthorizationServer, Gateway, Reply, curl, port, process};
 
@@ -437,6 +439,16 @@ fn the_index_of_the_examples_names_each() {
     files.retain(|name| name.ends_with(".conf"));
     files.sort();
     assert_eq!(named, files);
+}
+
+/// What these are is what the gateway answers, as tests of their own see.
+#[test]
+fn the_page_of_answers_has_each_body_and_challenge() {
+    let page = read("docs/answers.md");
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    for answer in [UNAUTHORIZED, FORBIDDEN, UNMET, SERVER_ERROR, CHALLENGE, INVALID_TOKEN] {
+        assert!(page.contains(&format!("`{}`", answer.trim_end())), "{answer}");
+    }
 }
 
 /// All pages of the documentation.

@@ -65,6 +65,10 @@ fn shows_the_numbers_and_follows_them() {
     for (outcome, count) in [("hit", "2"), ("miss", "1"), ("denied", "1")] {
         assert_eq!(cell(&mut browser, "Requests by outcome", outcome, "Total"), count);
     }
+    // Each outcome has the colour that it has in the chart.
+    let bare = "[...document.querySelectorAll('.outcomes tbody tr')]
+        .filter(row => !row.querySelector(`.swatch.${row.cells[0].textContent}`)).length";
+    assert_eq!(browser.eval(bare), 0);
     let endpoint = rig.server.introspection_url();
     for (column, text) in [
         ("State", "up"),
