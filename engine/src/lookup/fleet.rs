@@ -1,7 +1,8 @@
 //! The store of the fleet: what other gateways have left there of a token, and what is left there for
 //! them.
 //!
-//! It is asked before the authorization server, in the same thread. What it says, or that it says
+//! It is asked before the authorization server, in the same thread, and the question may be sent before
+//! that comes to it. What it says, or that it says
 //! nothing, decides nothing of the server: a failure here is a miss.
 
 use std::mem;
@@ -16,7 +17,7 @@ use crate::lookup::{End, Found, Origin};
 use crate::shared::counters::{StoreResult, StoreWrite};
 use crate::shared::purges::{Moment, wall_ms};
 use crate::shared::store::StoreHealth;
-use crate::store::{self, Leased, Looked, Question, StoreStatus, Stored};
+use crate::store::{self, Leased, Look, Looked, Question, StoreStatus, Stored};
 
 /// The store was not asked.
 const SKIPPED: StoreStatus =
@@ -25,8 +26,8 @@ const SKIPPED: StoreStatus =
 /// What an attempt has to do with the store.
 #[derive(Debug)]
 pub struct Fleet {
-    /// `None` once it was put, in this attempt or an earlier one.
-    question: Option<Question>,
+    /// `None` once it is over, in this attempt or an earlier one.
+    look: Option<Look>,
     health: &'static StoreHealth,
     lead: Option<Leased>,
     keeps: Keeps,
@@ -76,7 +77,8 @@ impl Fleet {
         health: &'static StoreHealth,
         keeps: Keeps,
     ) -> Fleet {
-        Fleet { question, health, lead, keeps, tries_raw: false, done: FleetDone::default() }
+        let look = question.map(Look::new);
+        Fleet { look, health, lead, keeps, tries_raw: false, done: FleetDone::default() }
     }
 
     /// The call may be made once more, with the credentials as they are.
@@ -84,9 +86,22 @@ impl Fleet {
         Fleet { tries_raw, ..self }
     }
 
+    /// Asks, where it is to be asked and that takes no waiting: what it says is there when a thread comes
+    /// to it, as a rule.
+    pub(super) fn begin(&mut self, end: Instant) {
+        if let Some(look) = &mut self.look {
+            look.begin(end);
+        }
+    }
+
+    /// Nobody waits any more for what it says.
+    pub(super) fn give_up(&mut self) {
+        self.look = None;
+    }
+
     /// Asks, where it was not asked yet; `None` where the server is to be.
     pub(super) fn look(&mut self, end: Instant) -> Option<Found> {
-        let question = self.question.take()?;
+        let look = self.look.take()?;
         let began = Instant::now();
         if began >= end {
             return None;
@@ -94,7 +109,7 @@ impl Fleet {
         // Others may have found it away while this stood in the queue.
         let (looked, status) = match self.health.is_resting() {
             true => (Looked::Alone, SKIPPED),
-            false => question.look(end),
+            false => look.look(end),
         };
         self.done.said = Some(Said { status, took: began.elapsed() });
         match looked {

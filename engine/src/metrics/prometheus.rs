@@ -169,7 +169,7 @@ fn store(store: &StoreSnapshot, page: &mut Page) {
     );
     page.histogram(
         "store_duration_seconds",
-        "Time questions at the store took.",
+        "Time threads were busy with look-ups in the store.",
         &store.duration_seconds,
     );
     let connections = [([], store.connections)];

@@ -1,5 +1,6 @@
 //! One connection to a store's server: how it begins, and one question after the other.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -179,17 +180,30 @@ impl Connection {
         if !self.owed.is_empty() {
             self.hear_owed()?;
         }
+        let all = self.with_held(held, question);
+        self.exchange(&all, question.len(), deadline)
+    }
+
+    /// As [`Connection::ask`], but without waiting, neither for room nor for the replies: those are
+    /// [`Connection::receive`]'s. False where that did not go: some of it may have been sent, and the
+    /// connection is of no use any more.
+    pub(super) fn send(&mut self, held: Vec<Pipeline>, question: &Pipeline) -> bool {
+        let may_be_asked = self.owed.is_empty() || self.hear_owed().is_ok();
+        let all = self.with_held(held, question);
+        may_be_asked && self.stream.write_now(all.as_bytes())
+    }
+
+    /// What was `held`, and will be owed, and a question behind it.
+    fn with_held<'a>(&mut self, held: Vec<Pipeline>, question: &'a Pipeline) -> Cow<'a, Pipeline> {
         let mut held = held.into_iter();
-        let Some(mut all) = held.next() else {
-            return self.exchange(question, question.len(), deadline);
-        };
+        let Some(mut all) = held.next() else { return Cow::Borrowed(question) };
         self.owed.push_back(all.len());
         for told in held {
             self.owed.push_back(told.len());
             all.append(&told);
         }
         all.append(question);
-        self.exchange(&all, question.len(), deadline)
+        Cow::Owned(all)
     }
 
     /// Sends without waiting. False where there is no room: some of it may have been sent.
@@ -240,19 +254,29 @@ impl Connection {
             Err(SessionFailure::Socket(Halt::Closed)) => {}
             Err(failure) => return Err(ended(failure, Phase::Send).into()),
         }
-        let replies = self.receive(answers, deadline)?;
-        self.served = true;
-        Ok(replies)
+        self.receive(answers, Some(deadline))
     }
 
-    /// Reads what is owed, and so many replies behind it.
-    fn receive(&mut self, answers: usize, deadline: Instant) -> Result<Vec<Reply>, Failure> {
+    /// Reads what is owed, and so many replies behind it. `None`: without waiting, and what is not there
+    /// is late.
+    pub(super) fn receive(
+        &mut self,
+        answers: usize,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Reply>, Failure> {
         let expected = self.owed.iter().sum::<usize>() + answers;
         let mut received = 0;
         while self.decoder.len() < expected {
             let least = self.decoder.missing(self.input.unread().len()).clamp(READ.0, READ.1);
             let room = self.input.room(least);
-            match self.stream.read(room, deadline) {
+            let read = match deadline {
+                Some(deadline) => self.stream.read(room, deadline),
+                None => {
+                    let read = self.stream.read_now(room);
+                    read.and_then(|amount| amount.ok_or(Halt::Expired.into()))
+                }
+            };
+            match read {
                 Ok(amount @ 1..) => {
                     received += amount;
                     self.input.filled(amount);
@@ -275,6 +299,7 @@ impl Connection {
             self.decode(expected)?;
         }
         self.settle();
+        self.served = true;
         Ok(self.decoder.replies())
     }
 

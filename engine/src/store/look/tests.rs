@@ -1,6 +1,7 @@
 use std::cell::Cell;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::*;
 use crate::answer::grant::Grant;
@@ -421,4 +422,5 @@ fn an_inactive_answer_takes_what_is_void_away() {
     assert_eq!(fleet.finds(&fleet.question()), Err(StoreResult::Miss));
 }
 
+mod begun;
 mod following;
