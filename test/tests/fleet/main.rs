@@ -4,10 +4,15 @@
 mod chaos;
 mod drill;
 mod example;
+mod gap;
+mod hearing;
 mod identity;
+mod key;
 mod lifecycle;
 mod lifetimes;
+mod offline;
 mod one_call;
+mod peers;
 mod purge;
 mod remedies;
 mod rotation;

@@ -1,4 +1,4 @@
-//! Certificates that must not be believed, beside those of `tls.rs`.
+//! Certificates that must not be believed, beside those of `endpoints/tls.rs`.
 
 use phantom_token_test::tls::{Authority, Identity, server_config};
 use phantom_token_test::{AuthorizationServer, Reply, Rig};

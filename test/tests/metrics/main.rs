@@ -1,9 +1,11 @@
 //! `phantom_token_status`, and the variables that say the same of one request: what is counted, why,
-//! and the forms it is shown in.
+//! and the forms it is shown in; and who looks at it.
 
 mod calls;
+mod monitoring;
 mod requests;
 mod shown;
+mod status_page;
 
 use phantom_token_test::nginx::Builder;
 use phantom_token_test::{AuthorizationServer, Rig};

@@ -1,0 +1,5 @@
+//! Authorization servers that are away, late, or not who they should be.
+
+mod failover;
+mod timeouts;
+mod tls;
