@@ -340,6 +340,20 @@ fn what_is_meant_is_passed_in_silence() {
     assert_silent(&on(""));
 }
 
+/// Where no `;` can be missing, none is asked for.
+#[test]
+fn a_name_of_a_directive_in_a_values_place_is_a_wrong_value() {
+    for (line, asks) in [
+        ("phantom_token_cache_valid expires;", false),
+        ("phantom_token_introspection_endpoint root;", false),
+        ("phantom_token_introspection_endpoint http://a/ root;", true),
+    ] {
+        let check = with("", line).check();
+        let said = check.emerg();
+        assert_eq!(said.contains("missing before it?"), asks, "{line}: {said}");
+    }
+}
+
 #[test]
 fn an_include_has_lines_of_its_own() {
     let included = |content: &str| {
