@@ -475,6 +475,35 @@ fn a_shell_can_read_every_command() {
 }
 
 #[test]
+fn each_test_that_a_page_names_exists() {
+    let is_there = |name: &str| {
+        ["test/tests", "engine/tests"].iter().any(|folder| {
+            [format!("{folder}/{name}.rs"), format!("{folder}/{name}/main.rs")]
+                .iter()
+                .any(|file| path(file).exists())
+        })
+    };
+    let mut named = 0;
+    for page in pages() {
+        for rest in page.split("--test ").skip(1) {
+            let name = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next();
+            let name = name.unwrap_or_default();
+            assert!(is_there(name), "--test {name}");
+            named += 1;
+        }
+        for place in ["test/tests/", "engine/tests/"] {
+            for rest in page.split(place).skip(1) {
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"_/.".contains(c));
+                let file = rest[..end.unwrap_or(rest.len())].trim_end_matches('.');
+                assert!(path(&format!("{place}{file}")).exists(), "{place}{file}");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 30, "only {named}");
+}
+
+#[test]
 fn everything_that_make_is_told_to_make_exists() {
     let makefile = read("Makefile");
     let exists = |target: &str| {
