@@ -21,10 +21,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn fleet() -> (Fleet, Gateway, Vec<Token>) {
     let fleet = Fleet::builder()
         .each(|gateway| {
-            gateway
-                .count_calls()
-                .http(&format!("phantom_token_max_pending {MAX_PENDING};"))
-                .http("phantom_token_cache_inactive_valid 0;")
+            gateway.count_calls().http(&format!("phantom_token_max_pending {MAX_PENDING};"))
         })
         .start_none();
     let gateway = fleet.launch();
@@ -46,6 +43,17 @@ struct Gap<'a> {
 }
 
 impl Gap<'_> {
+    /// Empties the store, and waits until that was noticed.
+    fn make<'a>(fleet: &Fleet, gateway: &'a Gateway) -> Gap<'a> {
+        let before = gateway.metrics().sum("store_gaps_total", "reason");
+        fleet.store.ask(&["FLUSHALL"]);
+        gateway.wait_for_metrics("a gap", |metrics| {
+            metrics.sum("store_gaps_total", "reason") > before
+                && metrics.get("store_in_sync") == 1.0
+        });
+        Gap { gateway, noticed: Instant::now(), passed: Cell::default() }
+    }
+
     /// Lets time pass until so much has since the gap.
     fn wait(&self, time: Duration) {
         let is = self.noticed.elapsed() + self.passed.get();
@@ -53,16 +61,20 @@ impl Gap<'_> {
         self.gateway.pass_time(rest);
         self.passed.set(self.passed.get() + rest);
     }
+
+    /// `None` once the end is near: what was seen proves nothing.
+    fn in_time(&self) -> Option<()> {
+        (self.noticed.elapsed() + self.passed.get() < SECOND * 19 / 2).then_some(())
+    }
 }
 
-/// Empties the store, and waits until that was noticed.
-fn lose<'a>(fleet: &Fleet, gateway: &'a Gateway) -> Gap<'a> {
-    let before = gateway.metrics().sum("store_gaps_total", "reason");
-    fleet.store.ask(&["FLUSHALL"]);
-    gateway.wait_for_metrics("a gap", |metrics| {
-        metrics.sum("store_gaps_total", "reason") > before && metrics.get("store_in_sync") == 1.0
+/// Tries something until this machine is fast enough for it.
+fn try_in_time(mut attempt: impl FnMut(Fleet, Gateway, Vec<Token>) -> Option<()>) {
+    let was_in_time = (0..5).any(|_| {
+        let (fleet, gateway, tokens) = fleet();
+        attempt(fleet, gateway, tokens).is_some()
     });
-    Gap { gateway, noticed: Instant::now(), passed: Cell::default() }
+    assert!(was_in_time, "this machine needs ten seconds for what takes one");
 }
 
 /// Presents all of them once. How many get in.
@@ -104,67 +116,85 @@ fn settle(gateway: &Gateway, tokens: &[Token]) {
 
 #[test]
 fn each_is_asked_for_once_while_it_serves() {
-    let (fleet, gateway, tokens) = fleet();
-    let before = fleet.server.introspections();
-    let gap = lose(&fleet, &gateway);
-    let mut asked = Vec::new();
-    for nth in 1..10 {
-        gap.wait(nth * SECOND * 9 / 10);
-        assert_eq!(hits(&gateway, &tokens), TOKENS);
-        settle(&gateway, &tokens);
-        asked.push(fleet.server.introspections() - before);
-    }
-    println!("asked for after 1, 2, … 9 times 0.9 s, of {TOKENS}: {asked:?}");
-    assert!(asked[3] > 0 && asked[3] < TOKENS as u64, "spread: {asked:?}");
-    wait_until("those that were left for later", || {
-        assert_eq!(hits(&gateway, &tokens), TOKENS);
-        renewed(&gateway, "active") == TOKENS
+    try_in_time(|fleet, gateway, tokens| {
+        let before = fleet.server.introspections();
+        let gap = Gap::make(&fleet, &gateway);
+        let mut asked = Vec::new();
+        for nth in 1..10 {
+            gap.wait(nth * SECOND * 9 / 10);
+            let served = hits(&gateway, &tokens);
+            settle(&gateway, &tokens);
+            gap.in_time()?;
+            assert_eq!(served, TOKENS);
+            asked.push(fleet.server.introspections() - before);
+        }
+        println!("asked for after 1, 2, … 9 times 0.9 s, of {TOKENS}: {asked:?}");
+        assert!(asked[3] > 0 && asked[3] < TOKENS as u64, "spread: {asked:?}");
+        while renewed(&gateway, "active") < TOKENS {
+            // Those that were left for later.
+            hits(&gateway, &tokens);
+            gap.in_time()?;
+        }
+        gap.wait(11 * SECOND);
+        assert_eq!(hits(&gateway, &tokens), TOKENS, "none was thrown away");
+        assert_eq!(fleet.server.introspections() - before, TOKENS as u64, "each once");
+        assert_eq!(renewed(&gateway, "active"), TOKENS);
+        Some(())
     });
-    gap.wait(11 * SECOND);
-    assert_eq!(hits(&gateway, &tokens), TOKENS, "none was thrown away");
-    assert_eq!(fleet.server.introspections() - before, TOKENS as u64, "each once");
-    assert_eq!(renewed(&gateway, "active"), TOKENS);
 }
 
 #[test]
 fn half_of_max_pending_is_used_at_a_time_and_what_is_not_renewed_goes() {
-    let (fleet, gateway, tokens) = fleet();
-    let before = fleet.server.introspections();
-    let hold = fleet.server.hold();
-    let gap = lose(&fleet, &gateway);
-    for nth in 1..10 {
-        gap.wait(nth * SECOND * 9 / 10);
-        assert_eq!(hits(&gateway, &tokens), TOKENS, "they serve meanwhile");
-    }
-    let half = MAX_PENDING as u64 / 2;
-    fleet.server.wait_for_introspections(before + half);
-    assert_eq!(pending(&gateway), half as f64);
-    // The time of all others is over.
-    tokens.iter().for_each(|token| fleet.server.revoke(&token.token));
-    gap.wait(11 * SECOND);
-    drop(hold);
-    wait_until("no call", || pending(&gateway) == 0.0);
-    assert_eq!(fleet.server.introspections(), before + half);
-    for token in &tokens {
-        let response = gateway.get_as("/shown", &token.token);
-        assert_eq!(response.status, 401, "{response:?}");
-    }
+    try_in_time(|fleet, gateway, tokens| {
+        let before = fleet.server.introspections();
+        let hold = fleet.server.hold();
+        let gap = Gap::make(&fleet, &gateway);
+        let mut client = gateway.client();
+        for nth in 1..10 {
+            gap.wait(nth * SECOND * 9 / 10);
+            for token in &tokens {
+                // Who comes after the end would wait for what is held back.
+                gap.in_time()?;
+                let response = client.get_as("/shown", &token.token);
+                assert_passes(&response, token);
+                assert_eq!(outcome(&response), "HIT", "they serve meanwhile");
+            }
+        }
+        let half = MAX_PENDING as u64 / 2;
+        fleet.server.wait_for_introspections(before + half);
+        assert_eq!(pending(&gateway), half as f64);
+        // The time of all others is over.
+        tokens.iter().for_each(|token| fleet.server.revoke(&token.token));
+        gap.wait(11 * SECOND);
+        drop(hold);
+        wait_until("no call", || pending(&gateway) == 0.0);
+        assert_eq!(fleet.server.introspections(), before + half);
+        for token in &tokens {
+            let response = gateway.get_as("/shown", &token.token);
+            assert_eq!(response.status, 401, "{response:?}");
+        }
+        Some(())
+    });
 }
 
 #[test]
 fn a_token_that_was_revoked_meanwhile_goes_at_its_moment() {
-    let (fleet, gateway, tokens) = fleet();
-    tokens.iter().for_each(|token| fleet.server.revoke(&token.token));
-    let gap = lose(&fleet, &gateway);
-    let mut left = Vec::new();
-    for nth in 1..10 {
-        gap.wait(nth * SECOND * 9 / 10);
-        settle(&gateway, &tokens);
-        left.push(serving(&gateway, &tokens));
-    }
-    println!("still served after 1, 2, … 9 times 0.9 s, of {TOKENS}: {left:?}");
-    assert!(left.is_sorted_by(|one, next| one >= next), "{left:?}");
-    // Who found too many calls under way was left for later.
-    wait_until("the end of all", || serving(&gateway, &tokens) == 0);
-    assert_eq!(renewed(&gateway, "inactive"), TOKENS);
+    try_in_time(|fleet, gateway, tokens| {
+        tokens.iter().for_each(|token| fleet.server.revoke(&token.token));
+        let gap = Gap::make(&fleet, &gateway);
+        let mut left = Vec::new();
+        for nth in 1..10 {
+            gap.wait(nth * SECOND * 9 / 10);
+            settle(&gateway, &tokens);
+            left.push(serving(&gateway, &tokens));
+            gap.in_time()?;
+        }
+        println!("still served after 1, 2, … 9 times 0.9 s, of {TOKENS}: {left:?}");
+        assert!(left.is_sorted_by(|one, next| one >= next), "{left:?}");
+        // Who found too many calls under way was left for later.
+        wait_until("the end of all", || serving(&gateway, &tokens) == 0);
+        gap.in_time()?;
+        assert_eq!(renewed(&gateway, "inactive"), TOKENS);
+        Some(())
+    });
 }
