@@ -1,15 +1,12 @@
 // Verifies JWTs as an API or an authorization server does, by npm's jose.
 //
-// node peer.js FILE: the file's JSON has a key set, and what each JWT must be. Prints, for each, its
-// claims or why it was refused.
+// node peer.js FILE: the file's JSON has key sets, and what each JWT must be. Prints, for each set and
+// each JWT, its claims or why it was refused.
 
 import { readFileSync } from "node:fs";
 import { createLocalJWKSet, jwtVerify } from "jose";
 
-const { jwks, checks } = JSON.parse(readFileSync(process.argv[2], "utf8"));
-const set = createLocalJWKSet(jwks);
-
-async function verify({ token, issuer, audience, algorithm, typ, secret }) {
+async function verify(set, { token, issuer, audience, algorithm, typ, secret }) {
   const key = secret === null ? set : new TextEncoder().encode(secret);
   const options = {
     issuer,
@@ -26,4 +23,9 @@ async function verify({ token, issuer, audience, algorithm, typ, secret }) {
   }
 }
 
-console.log(JSON.stringify(await Promise.all(checks.map(verify))));
+const given = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const verdicts = given.map(({ jwks, checks }) => {
+  const set = createLocalJWKSet(jwks);
+  return Promise.all(checks.map((check) => verify(set, check)));
+});
+console.log(JSON.stringify(await Promise.all(verdicts)));

@@ -1,7 +1,7 @@
 """Verifies JWTs as an API or an authorization server does, by PyPI's joserfc or PyJWT.
 
-python peer.py joserfc|pyjwt FILE: the file's JSON has a key set, and what each JWT must be. Prints, for
-each, its claims or why it was refused.
+python peer.py joserfc|pyjwt FILE: the file's JSON has key sets, and what each JWT must be. Prints, for
+each set and each JWT, its claims or why it was refused.
 """
 
 import json
@@ -62,19 +62,23 @@ def by_pyjwt(jwks):
     return verify
 
 
+def verdicts(verify, checks):
+    said = []
+    for check in checks:
+        try:
+            said.append({"claims": verify(check)})
+        # Each library has its own.
+        except Exception as error:
+            said.append({"refused": f"{type(error).__name__}: {error}"})
+    return said
+
+
 def main():
     library, file = sys.argv[1:]
     with open(file, encoding="utf-8") as text:
         given = json.load(text)
-    verify = {"joserfc": by_joserfc, "pyjwt": by_pyjwt}[library](given["jwks"])
-    verdicts = []
-    for check in given["checks"]:
-        try:
-            verdicts.append({"claims": verify(check)})
-        # Each library has its own.
-        except Exception as error:
-            verdicts.append({"refused": f"{type(error).__name__}: {error}"})
-    print(json.dumps(verdicts))
+    by = {"joserfc": by_joserfc, "pyjwt": by_pyjwt}[library]
+    print(json.dumps([verdicts(by(one["jwks"]), one["checks"]) for one in given]))
 
 
 main()

@@ -57,9 +57,23 @@ impl Verifier {
     /// # Panics
     /// Where the library is not installed, or gives up.
     pub fn verify(self, jwks: &Value, checks: &[Check<'_>]) -> Vec<Result<Value, String>> {
-        let checks: Vec<Value> = checks.iter().map(Check::json).collect();
+        self.verify_by_sets(&[(jwks.clone(), checks.to_vec())]).remove(0)
+    }
+
+    /// As [`Self::verify`], by several key sets in one process, which takes long to start.
+    ///
+    /// # Panics
+    /// Where the library is not installed, or gives up.
+    pub fn verify_by_sets(
+        self,
+        sets: &[(Value, Vec<Check<'_>>)],
+    ) -> Vec<Vec<Result<Value, String>>> {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
-        let given = json!({ "jwks": jwks, "checks": checks });
+        let given = sets.iter().map(|(jwks, checks)| {
+            let checks: Vec<Value> = checks.iter().map(Check::json).collect();
+            json!({ "jwks": jwks, "checks": checks })
+        });
+        let given = Value::Array(given.collect());
         file.write_all(given.to_string().as_bytes()).expect("it is written");
         let path = file.path().to_str().expect("a path in UTF-8");
         let verdicts = match self {
@@ -67,13 +81,18 @@ impl Verifier {
             Verifier::Joserfc => run_python("joserfc", path),
             Verifier::PyJwt => run_python("pyjwt", path),
         };
-        let verdicts = verdicts.as_array().expect("a verdict for each");
-        assert_eq!(verdicts.len(), checks.len());
         let verdict = |verdict: &Value| match &verdict["refused"] {
             Value::String(why) => Err(why.clone()),
             _ => Ok(verdict["claims"].clone()),
         };
-        verdicts.iter().map(verdict).collect()
+        let all = verdicts.as_array().expect("verdicts for each set");
+        assert_eq!(all.len(), sets.len());
+        let of_set = |(verdicts, (_, checks)): (&Value, &(Value, Vec<Check<'_>>))| {
+            let verdicts = verdicts.as_array().expect("a verdict for each");
+            assert_eq!(verdicts.len(), checks.len());
+            verdicts.iter().map(verdict).collect()
+        };
+        all.iter().zip(sets).map(of_set).collect()
     }
 }
 

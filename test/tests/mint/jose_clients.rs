@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 const ISSUER: &str = "https://gateway.example";
 const AUDIENCE: &str = "https://api.example";
+/// Seconds: longer than all libraries take one after the other.
+const VALID: u64 = 3_600;
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs()
@@ -55,7 +57,7 @@ fn minted(key: &SigningKey, audience: &[&str]) -> String {
         issuer: ISSUER.into(),
         audience: audience.iter().map(|one| (*one).to_owned()).collect(),
         claims: Claims::default(),
-        valid: 60,
+        valid: VALID,
     };
     let answer =
         br#"{"active":true,"sub":"me \u00e9\u0001","client_id":"app","scope":"read write"}"#;
@@ -78,18 +80,22 @@ fn by_every_algorithm(keys: &[SigningKey], sign: impl Fn(&SigningKey) -> String)
 
 /// Verifies all that the library has an algorithm for, and returns the claims.
 fn verified(verifier: Verifier, signed: &[Signed], typ: &str) -> Vec<Value> {
-    let mut verified = Vec::new();
     // A set names one algorithm for a key.
-    for algorithm in Algorithm::ALL.into_iter().filter(|one| knows(verifier, *one)) {
-        let of: Vec<_> = signed.iter().filter(|one| one.key.algorithm() == algorithm).collect();
-        let set = key_set(of.iter().map(|one| &one.key));
-        let checks: Vec<_> = of.iter().map(|one| Check { typ: Some(typ), ..one.check() }).collect();
-        for (verdict, one) in verifier.verify(&set, &checks).into_iter().zip(&of) {
-            verified
-                .push(verdict.unwrap_or_else(|why| panic!("{verifier:?} {:?}: {why}", one.key)));
-        }
-    }
-    verified
+    let known = Algorithm::ALL.into_iter().filter(|one| knows(verifier, *one));
+    let of = known.map(|algorithm| {
+        signed.iter().filter(move |one| one.key.algorithm() == algorithm).collect::<Vec<_>>()
+    });
+    let of: Vec<Vec<&Signed>> = of.collect();
+    let sets = of.iter().map(|of| {
+        let checks = of.iter().map(|one| Check { typ: Some(typ), ..one.check() }).collect();
+        (key_set(of.iter().map(|one| &one.key)), checks)
+    });
+    let verdicts = verifier.verify_by_sets(&sets.collect::<Vec<_>>());
+    let each = verdicts.into_iter().flatten().zip(of.into_iter().flatten());
+    each.map(|(verdict, one)| {
+        verdict.unwrap_or_else(|why| panic!("{verifier:?} {}: {why}", one.key.algorithm().name()))
+    })
+    .collect()
 }
 
 impl Signed {
@@ -165,7 +171,7 @@ fn assertions_verify_by_the_client_s_key_or_secret() {
         let client = Assertion {
             client_id: ISSUER.into(),
             audience: AUDIENCE.into(),
-            valid: 60,
+            valid: VALID,
             typ: Some(TYP.into()),
             kid,
         };
