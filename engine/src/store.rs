@@ -95,6 +95,14 @@ pub trait Sent: Send {
     /// been closed before, so the question is to be asked anew.
     fn finish(self: Box<Self>, deadline: Instant) -> Option<Result<Vec<Reply>, StoreError>>;
 
+    /// Sends the same `question` once more, over the same connection, and waits for the replies to that.
+    /// `None`: as above.
+    fn again(
+        self: Box<Self>,
+        question: &Pipeline,
+        deadline: Instant,
+    ) -> Option<Result<Vec<Reply>, StoreError>>;
+
     /// The replies to it, where they are there: waits for nothing. `None`: they are not, and the
     /// connection is closed.
     fn settle(self: Box<Self>) -> Option<Vec<Reply>>;

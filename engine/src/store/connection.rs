@@ -59,13 +59,26 @@ impl From<StoreError> for Failure {
     }
 }
 
+/// Replies that nobody waits for.
+struct Owed {
+    replies: usize,
+    /// To what was told; else to a question that was asked again.
+    is_told: bool,
+}
+
+impl Owed {
+    fn told(commands: &Pipeline) -> Owed {
+        Owed { replies: commands.len(), is_told: true }
+    }
+}
+
 /// A connection that is ready for questions. It serves one at a time, and is of no use after any failure.
 pub(super) struct Connection {
     stream: Stream,
     input: Input,
     decoder: Decoder,
-    /// How many replies are owed to each of what was told and not waited for.
-    owed: VecDeque<usize>,
+    /// What comes before the replies to the next question.
+    owed: VecDeque<Owed>,
     /// Whether it has answered before.
     served: bool,
     used: Instant,
@@ -197,9 +210,9 @@ impl Connection {
     fn with_held<'a>(&mut self, held: Vec<Pipeline>, question: &'a Pipeline) -> Cow<'a, Pipeline> {
         let mut held = held.into_iter();
         let Some(mut all) = held.next() else { return Cow::Borrowed(question) };
-        self.owed.push_back(all.len());
+        self.owed.push_back(Owed::told(&all));
         for told in held {
-            self.owed.push_back(told.len());
+            self.owed.push_back(Owed::told(&told));
             all.append(&told);
         }
         all.append(question);
@@ -208,7 +221,7 @@ impl Connection {
 
     /// Sends without waiting. False where there is no room: some of it may have been sent.
     pub(super) fn tell(&mut self, commands: &Pipeline) -> bool {
-        self.owed.push_back(commands.len());
+        self.owed.push_back(Owed::told(commands));
         self.owed.len() <= MAX_OWED && self.stream.write_now(commands.as_bytes())
     }
 
@@ -222,22 +235,38 @@ impl Connection {
             Err(failure) => return Err(ended(failure, Phase::Wait).into()),
         }
         self.take_decrypted();
-        self.decode(self.owed.iter().sum())?;
+        self.decode(self.owes())?;
         self.settle();
         Ok(())
     }
 
+    /// Asks the question again that was sent last: what comes of that is passed over.
+    pub(super) fn ask_again(
+        &mut self,
+        question: &Pipeline,
+        deadline: Instant,
+    ) -> Result<Vec<Reply>, Failure> {
+        self.owed.push_back(Owed { replies: question.len(), is_told: false });
+        self.ask(Vec::new(), question, deadline)
+    }
+
+    fn owes(&self) -> usize {
+        self.owed.iter().map(|owed| owed.replies).sum()
+    }
+
     /// Counts what was told by the replies to it that are there.
     fn settle(&mut self) {
-        while let Some(&owed) = self.owed.front() {
-            if self.decoder.len() < owed {
+        while let Some(&Owed { replies, is_told }) = self.owed.front() {
+            if self.decoder.len() < replies {
                 return;
             }
             // To the end, whatever the first of them is.
             let failed =
-                self.decoder.first_replies(owed).filter(|one| one.error().is_some()).count();
+                self.decoder.first_replies(replies).filter(|one| one.error().is_some()).count();
             self.owed.pop_front();
-            self.count(if failed > 0 { StoreWrite::Failed } else { StoreWrite::Ok });
+            if is_told {
+                self.count(if failed > 0 { StoreWrite::Failed } else { StoreWrite::Ok });
+            }
         }
     }
 
@@ -264,7 +293,7 @@ impl Connection {
         answers: usize,
         deadline: Option<Instant>,
     ) -> Result<Vec<Reply>, Failure> {
-        let expected = self.owed.iter().sum::<usize>() + answers;
+        let expected = self.owes() + answers;
         let mut received = 0;
         while self.decoder.len() < expected {
             let least = self.decoder.missing(self.input.unread().len()).clamp(READ.0, READ.1);
@@ -331,7 +360,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        for _ in &self.owed {
+        for _ in self.owed.iter().filter(|owed| owed.is_told) {
             self.count(StoreWrite::Lost);
         }
     }

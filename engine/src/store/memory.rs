@@ -78,20 +78,29 @@ impl Nodes for Memory {
     }
 
     fn send(self: Arc<Self>, question: &Pipeline) -> Option<Box<dyn Sent>> {
-        Some(Box::new(Asked(self.ask(question, Instant::now()))))
+        let outcome = self.ask(question, Instant::now());
+        Some(Box::new(Asked(self, outcome)))
     }
 }
 
 /// What has come of a question, before anybody has come to it.
-struct Asked(Result<Vec<Reply>, StoreError>);
+struct Asked(Arc<Memory>, Result<Vec<Reply>, StoreError>);
 
 impl Sent for Asked {
     fn finish(self: Box<Self>, _: Instant) -> Option<Result<Vec<Reply>, StoreError>> {
-        Some(self.0)
+        Some(self.1)
+    }
+
+    fn again(
+        self: Box<Self>,
+        question: &Pipeline,
+        deadline: Instant,
+    ) -> Option<Result<Vec<Reply>, StoreError>> {
+        Some(self.0.ask(question, deadline))
     }
 
     fn settle(self: Box<Self>) -> Option<Vec<Reply>> {
-        self.0.ok()
+        self.1.ok()
     }
 }
 

@@ -95,18 +95,14 @@ impl Look {
             let now = Instant::now();
             (from + store.timeout).min(now + deadline.saturating_duration_since(now) / 2)
         };
-        match sent {
+        let outcome = match sent {
             // From when it was sent: what the store says is never older than what it takes to say it.
-            Some((sent, at)) if at.elapsed() < store.timeout / 2 => {
-                if let Some(outcome) = sent.finish(until(at)) {
-                    return outcome;
-                }
-            }
+            Some((sent, at)) if at.elapsed() < store.timeout / 2 => sent.finish(until(at)),
             // The queue was long, which says nothing of the store.
-            Some((sent, _)) => drop(sent.settle()),
-            None => {}
-        }
-        store.nodes.ask(asked, until(Instant::now()))
+            Some((sent, _)) => sent.again(asked, until(Instant::now())),
+            None => None,
+        };
+        outcome.unwrap_or_else(|| store.nodes.ask(asked, until(Instant::now())))
     }
 }
 

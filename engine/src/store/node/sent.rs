@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-#[cfg(test)]
-use super::Connection;
-use super::{Failure, Node, Pipeline, Reply, Sent, StoreError, Taken};
+use super::{Connection, Failure, Node, Pipeline, Reply, Sent, StoreError, Taken};
 use crate::client::{Phase, Running};
 use crate::shared::counters::StoreWrite;
 
@@ -67,15 +65,19 @@ impl Asked {
     }
 }
 
-impl Sent for Asked {
-    fn finish(self: Box<Self>, deadline: Instant) -> Option<Result<Vec<Reply>, StoreError>> {
+impl Asked {
+    /// Waits for replies in this way.
+    fn wait(
+        self,
+        receive: impl FnOnce(&mut Connection, usize) -> Result<Vec<Reply>, Failure>,
+    ) -> Option<Result<Vec<Reply>, StoreError>> {
         let Some(_running) = Running::begin() else {
             return Some(Err(StoreError::Timeout(Phase::Start)));
         };
-        let Asked { mut taken, replies, place } = *self;
+        let Asked { mut taken, replies, place } = self;
         drop(place);
         let node = taken.node.clone();
-        let outcome = match taken.connection.as_mut()?.receive(replies, Some(deadline)) {
+        let outcome = match receive(taken.connection.as_mut()?, replies) {
             Ok(replies) => taken.answered(replies),
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::Stale) => {
@@ -86,6 +88,20 @@ impl Sent for Asked {
             }
         };
         Some(node.judge(outcome))
+    }
+}
+
+impl Sent for Asked {
+    fn finish(self: Box<Self>, deadline: Instant) -> Option<Result<Vec<Reply>, StoreError>> {
+        self.wait(|connection, replies| connection.receive(replies, Some(deadline)))
+    }
+
+    fn again(
+        self: Box<Self>,
+        question: &Pipeline,
+        deadline: Instant,
+    ) -> Option<Result<Vec<Reply>, StoreError>> {
+        self.wait(|connection, _| connection.ask_again(question, deadline))
     }
 
     fn settle(self: Box<Self>) -> Option<Vec<Reply>> {

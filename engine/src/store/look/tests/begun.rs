@@ -29,7 +29,7 @@ struct Ahead {
     asked: Arc<AtomicUsize>,
 }
 
-struct Out(Way, Vec<Reply>);
+struct Out(Way, Vec<Reply>, Arc<Ahead>);
 
 impl Nodes for Ahead {
     fn ask(&self, question: &Pipeline, until: Instant) -> Result<Vec<Reply>, StoreError> {
@@ -48,7 +48,7 @@ impl Nodes for Ahead {
     fn send(self: Arc<Self>, question: &Pipeline) -> Option<Box<dyn Sent>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let replies = self.memory.0.lock().run(question);
-        if self.way == Way::Cut { None } else { Some(Box::new(Out(self.way, replies))) }
+        if self.way == Way::Cut { None } else { Some(Box::new(Out(self.way, replies, self))) }
     }
 }
 
@@ -60,6 +60,14 @@ impl Sent for Out {
             Way::Late => Some(Err(StoreError::Timeout(crate::client::Phase::Wait))),
             _ => None,
         }
+    }
+
+    fn again(
+        self: Box<Self>,
+        question: &Pipeline,
+        until: Instant,
+    ) -> Option<Result<Vec<Reply>, StoreError>> {
+        (self.0 != Way::Closed).then(|| self.2.ask(question, until))
     }
 
     fn settle(self: Box<Self>) -> Option<Vec<Reply>> {
@@ -146,7 +154,7 @@ fn a_store_that_does_not_answer_in_its_time_has_failed() {
 #[test]
 fn a_long_queue_is_no_slow_store() {
     // Its time was over before a thread came: it is asked anew, and leads by the marker it has set.
-    for way in [Way::There, Way::Late] {
+    for way in [Way::There, Way::Late, Way::Closed, Way::Cut] {
         let fleet = fleet();
         let (asks, asked) = question(&fleet, way, TOO_LATE);
         let (looked, result) = look(asks, || {});

@@ -96,6 +96,39 @@ fn what_has_come_is_settled_without_waiting() {
 }
 
 #[test]
+fn one_that_is_asked_again_has_the_replies_to_that_alone() {
+    let (go, gate) = mpsc::channel::<&[u8]>();
+    let gate = Mutex::new(gate);
+    let server = Server::answering(move |words| match &words[0][..] {
+        b"GET" => gate.lock().recv().unwrap().to_vec(),
+        _ => echo(words),
+    });
+    let node = with_idle(&server, 2, 1);
+    let writes = counted(&node);
+    let (first, later) = (&b"$5\r\nFIRST\r\n"[..], &b"$5\r\nLATER\r\n"[..]);
+    for is_there in [true, false] {
+        held::often(&node);
+        node.tell(set()).unwrap();
+        let sent = node.clone().try_to_send(&get()).unwrap();
+        go.send(first).unwrap();
+        while is_there && !sent.has_input() {
+            thread::yield_now();
+        }
+        go.send(later).unwrap();
+        let replies = vec![Reply::Bulk(b"LATER".to_vec())];
+        assert_eq!(Box::new(sent).again(&get(), late()), Some(Ok(replies)));
+        assert_eq!(there(&node), [1, 1, 0]);
+    }
+    // What was told is counted, and nothing else.
+    assert_eq!((writes(), server.accepted()), ([2, 0, 0], 1));
+    // And where it had been closed, that is told apart.
+    let sent = send(&node).unwrap();
+    drop(go);
+    assert_eq!(sent.again(&get(), late()), None);
+    assert_eq!((there(&node), writes()), ([0, 0, 0], [2, 0, 0]));
+}
+
+#[test]
 fn a_connection_that_had_been_closed_is_told_apart_and_the_others_go_too() {
     // Closed by the question that comes first, which nobody sees while it is sent.
     let server = Server::start(|_, mut socket| {
