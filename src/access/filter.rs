@@ -38,7 +38,9 @@ impl Filter for OwnReplies {
             error == status && reply.status == status && !reply.sending && refused_here()
         };
         let Some(reply) = ctx.reply.as_mut().filter(ours) else {
-            if !matches!(error, NGX_HTTP_UNAUTHORIZED | NGX_HTTP_FORBIDDEN) {
+            // An `error_page` of a refusal may send the client elsewhere, within the same pass.
+            let is_sent_elsewhere = (300..400).contains(&error) && refused_here();
+            if !matches!(error, NGX_HTTP_UNAUTHORIZED | NGX_HTTP_FORBIDDEN) && !is_sent_elsewhere {
                 refusal::hide_challenge(r, &ctx);
             }
             return Ok(());

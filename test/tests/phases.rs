@@ -19,6 +19,51 @@ fn error_page_wins_over_the_body_and_the_challenge_stays() {
 }
 
 #[test]
+fn an_error_page_that_sends_clients_elsewhere_keeps_the_challenge() {
+    let page = "https://login.example.com/";
+    for phase in ["access", "preaccess"] {
+        let rig = Rig::start(|builder| {
+            builder
+                .directives(&format!("phantom_token_phase {phase};\nerror_page 401 500 {page};"))
+                .location(
+                    "/scoped",
+                    &format!(
+                        "phantom_token on;\nphantom_token_phase {phase};\n\
+                         phantom_token_scope delete;\nerror_page 403 =307 {page};\n\
+                         try_files /none =204;"
+                    ),
+                )
+        });
+        let token = rig.server.issue().token;
+        let of_scope = "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"delete\"";
+        rig.server.script("failing", Script::status(500));
+        for (response, status, challenge) in [
+            (rig.gateway.get("/api", &[]), 302, Some(CHALLENGE)),
+            (rig.get_as("unknown"), 302, Some(INVALID_TOKEN)),
+            (rig.gateway.get_as("/scoped", &token), 307, Some(of_scope)),
+            (rig.get_as("failing"), 302, None),
+        ] {
+            assert_eq!((response.status, response.header("location")), (status, Some(page)));
+            assert_eq!(response.header("www-authenticate"), challenge, "{phase}");
+        }
+    }
+}
+
+#[test]
+fn what_another_module_redirects_has_no_challenge() {
+    // The address lets the request in, and its content is elsewhere.
+    let rig = Rig::start(|builder| {
+        builder.location(
+            "/moved",
+            "phantom_token on;\nsatisfy any;\nallow 127.0.0.1;\ndeny all;\n\
+             error_page 404 https://other.example.com/;\nroot none;",
+        )
+    });
+    let moved = rig.gateway.get("/moved", &[]);
+    assert_eq!((moved.status, moved.header("www-authenticate")), (302, None), "{moved:?}");
+}
+
+#[test]
 fn an_error_page_under_the_same_protection_asks_once() {
     let rig = Rig::with(AuthorizationServer::start(), |builder, server| {
         builder
