@@ -63,8 +63,8 @@ fn stage(r: &Request) -> Stage {
     {
         return Stage::Settled;
     }
-    // What a response shows is nothing that comes before the decision.
-    if r.status() != 0 || r.is_logged() {
+    // What a response shows is nothing that comes before the decision; what it is made of is.
+    if (r.status() != 0 && !r.is_made_by_return()) || r.is_logged() {
         return Stage::Settled;
     }
     if Ctx::of_this_pass(r).is_some() {

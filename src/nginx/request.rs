@@ -137,6 +137,15 @@ impl Request {
         self.raw().headers_out.status as u32
     }
 
+    /// Whether `return` is evaluating the text or the address that it answers with: a response that has
+    /// a status, and no length and no type yet (`ngx_http_send_response`). That of 304 has none either.
+    pub(crate) fn is_made_by_return(self) -> bool {
+        let out = &self.raw().headers_out;
+        !matches!(self.status(), 0 | NGX_HTTP_NOT_MODIFIED)
+            && out.content_length_n < 0
+            && out.content_type.len == 0
+    }
+
     /// The status that NGINX ended the request with by itself; 0: it did not.
     pub(crate) fn error_status(self) -> u32 {
         // SAFETY: a live request.

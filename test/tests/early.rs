@@ -61,6 +61,8 @@ fn every_way_to_ask_too_early_is_named() {
             .location("/set", &on("set $x $phantom_token_status;"))
             .location("/if", &on("if ($phantom_token_claim_of_if) { return 418; }"))
             .location("/return", &on("if ($phantom_token_reason = \"\") { return 418; }"))
+            .location("/text", "phantom_token on;\nreturn 200 $phantom_token_claim_of_text;")
+            .location("/address", "phantom_token on;\nreturn 302 /$phantom_token_claim_of_address;")
             .location("/map", &on("set $x $mapped;"))
             .location("/bypass", &on("phantom_token_bypass $phantom_token_claim_of_bypass;"))
             .location(
@@ -90,6 +92,8 @@ fn every_way_to_ask_too_early_is_named() {
         ("/set", 204),
         ("/if", 204),
         ("/return", 418),
+        ("/text", 200),
+        ("/address", 302),
         ("/map", 204),
         ("/bypass", 204),
         ("/cache_bypass", 204),
@@ -109,6 +113,8 @@ fn every_way_to_ask_too_early_is_named() {
             "phantom_token_status",
             "phantom_token_claim_of_if",
             "phantom_token_reason",
+            "phantom_token_claim_of_text",
+            "phantom_token_claim_of_address",
             "phantom_token_claim_of_map",
             "phantom_token_claim_of_bypass",
             "phantom_token_claim_of_cache_bypass",
@@ -131,9 +137,16 @@ fn nobody_is_warned_of_what_is_not_early() {
             .server("set $unset $arg_x;")
             .location("/on", &on(&format!("phantom_token_bypass $open;\n{ask}")))
             .location("/off", &format!("set $x $phantom_token_claim_sub;\n{ask}\nreturn 204;"))
+            .location(
+                "/off_twice",
+                "set $x $phantom_token_claim_sub;\nset $y $phantom_token_claim_iss;\n\
+                 add_header Asked \"$phantom_token_claim_aud\" always;\n\
+                 return 200 \"$phantom_token_status$phantom_token_id\";",
+            )
             .location("/denied", &on(&format!("deny all;\n{ask}")))
             .location("/limited", &on(&format!("limit_req zone=one;\n{ask}")))
             .location("/returned", &format!("phantom_token on;\n{ask}\nreturn 204;"))
+            .location("/unmodified", &format!("phantom_token on;\n{ask}\nreturn 200 text;"))
             .location(
                 "/page",
                 &on(
@@ -149,6 +162,7 @@ fn nobody_is_warned_of_what_is_not_early() {
         ("/on", "unknown", 401, "INACTIVE"),
         ("/on", "a, b", 401, "DENIED"),
         ("/off", &token, 204, ""),
+        ("/off_twice", &token, 200, ""),
         ("/denied", &token, 403, ""),
         ("/limited", &token, 204, "HITtest-client"),
         ("/limited", &token, 503, ""),
@@ -161,13 +175,16 @@ fn nobody_is_warned_of_what_is_not_early() {
     }
     let open = [("X-Open", "yes")];
     assert_eq!(rig.gateway.get("/on", &open).header("asked"), Some("BYPASS"));
+    // What is not modified has neither a length nor a type.
+    let unchanged = [("If-None-Match", "*")];
+    assert_eq!(rig.gateway.get("/unmodified", &unchanged).status, 304);
     // An error page where the module is off tells why.
     let response = rig.gateway.get_as("/page", "unknown");
     assert_eq!((response.status, &*response.text()), (403, "inactive"));
     assert_named(&rig, &[]);
     wait_until("the access log", || {
         let log = std::fs::read_to_string(rig.gateway.prefix().join("asked.log"));
-        log.unwrap_or_default().lines().count() >= 11
+        log.unwrap_or_default().lines().count() >= 13
     });
     assert_named(&rig, &[]);
 }
