@@ -272,8 +272,12 @@ impl Ctx {
         }
     }
 
-    /// Keeps what is told with a finding, for the log.
-    pub(crate) fn note(&mut self, report: Report) {
+    /// Keeps what is told with a finding, and how long the request has waited for it, for the log.
+    pub(crate) fn note(&mut self, report: Report, waited_ms: u64) {
+        // What the store knew took no introspection.
+        if !report.from_store {
+            self.introspection_ms = Some(self.introspection_ms.unwrap_or(0) + waited_ms);
+        }
         self.calls.push(report.calls);
         self.uncached = report.uncached;
         self.store = report.store;
@@ -300,7 +304,7 @@ impl Ctx {
 impl Context for Ctx {
     fn ended(&mut self) {
         if let Some(wait) = self.wait.take() {
-            self.note(wait.report());
+            self.note(wait.report(), wait.elapsed_ms());
             // The client has left before its token was judged.
             self.status = Some(RequestResult::Error);
             self.reason = Reason::ClientClosed;

@@ -186,11 +186,7 @@ fn resume(r: Request, policy: &Rc<Policy>, wait: Wait) -> Result<Decision, NoMem
     let mut ctx = Ctx::of(&r)?;
     let report = wait.report();
     let from_store = report.from_store;
-    // What the store knew took no introspection.
-    if !from_store {
-        ctx.introspection_ms = Some(ctx.introspection_ms.unwrap_or(0) + wait.elapsed_ms());
-    }
-    ctx.note(report);
+    ctx.note(report, wait.elapsed_ms());
     drop(ctx);
     let finding = wait.finding().unwrap_or(Finding::Failed(FailureKind::Internal.into()));
     let status = match (wait.is_first(), from_store) {

@@ -106,6 +106,19 @@ fn the_time_of_a_call_is_that_of_the_request() {
 }
 
 #[test]
+fn a_client_that_left_has_waited_for_so_long() {
+    let rig = rig("$phantom_token_reason $phantom_token_introspection_time", |builder| builder);
+    rig.server.script("held", Script::hang());
+    let mut client = rig.gateway.client();
+    client.send_request("GET", "/api", &[("Authorization", "Bearer held")], b"");
+    rig.server.wait_for_introspections(1);
+    drop(client);
+    let lines = lines(&rig, 1);
+    let time = lines[0].strip_prefix("client_closed ").expect("a client that left");
+    assert!(time.parse::<f64>().is_ok(), "{lines:?}");
+}
+
+#[test]
 fn calls_are_listed_as_nginx_lists_upstreams() {
     let closed = phantom_token_test::port::free();
     let refuses = format!("http://127.0.0.1:{closed}/introspect");
