@@ -7,7 +7,7 @@ use phantom_token_engine::lifetime::CacheControlPolicy;
 
 use crate::conf::doubts;
 use crate::conf::noted::Noted;
-use crate::conf::settings::{M, MSL, Setting, choose, inherit, positive_time_ms};
+use crate::conf::settings::{M, MSL, Setting, choose, inherit, is_off, positive_time_ms};
 use crate::nginx::command::{Args, Command};
 use crate::nginx::parser::{
     Cf, ComplexValue, ConfError, ConfigLine, invalid, number, size, time_ms,
@@ -288,7 +288,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         "NAME | off",
         |cf, settings, args| {
             let cache = match args[0] {
-                b"off" => Cache::Off,
+                off if is_off(off) => Cache::Off,
                 name => Cache::Named(zone_name(name)?),
             };
             let is_named = matches!(cache, Cache::Named(_));
@@ -369,7 +369,7 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
         "TIME | off",
         |cf, settings, args| {
             let valid = match args[0] {
-                b"off" => None,
+                off if is_off(off) => None,
                 time => Some(positive_time_ms(time)?),
             };
             settings.offline_valid_ms.set(cf, valid)?;
@@ -413,7 +413,7 @@ fn cache_zone(cf: &mut Cf<'_>, main: &mut Main, args: Args<'_>) -> Result<(), Co
     let (name, bytes) =
         directive::zone(args[0]).ok_or_else(|| invalid(args[0], "write zone=NAME:SIZE"))?;
     let name = zone_name(name)?;
-    if name == "off" {
+    if is_off(name.as_bytes()) {
         return Err(invalid(
             name.as_bytes(),
             "\"phantom_token_cache off\" means no cache; choose another name",

@@ -245,7 +245,9 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
 fn client_auth(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
     let (flat, of_blocks) = WAYS.split_at(FLAT_WAYS);
     let ways = if cf.is_in_block() { &WAYS[..] } else { flat };
-    if !cf.is_in_block() && of_blocks.iter().any(|(word, _)| word.as_bytes() == args[0]) {
+    if !cf.is_in_block()
+        && of_blocks.iter().any(|(word, _)| word.as_bytes().eq_ignore_ascii_case(args[0]))
+    {
         let way = String::from_utf8_lossy(args[0]);
         let write = "only a block has it; write client_auth";
         return Err(invalid(args[0], format_args!("{write} {way} in phantom_token_provider")));

@@ -30,7 +30,7 @@ pub(crate) enum Format {
 impl Format {
     /// `None` where no format has this name.
     pub(crate) fn parse(name: &[u8]) -> Option<Self> {
-        match name {
+        match &*name.to_ascii_lowercase() {
             b"prometheus" => Some(Self::Prometheus),
             b"json" => Some(Self::Json),
             b"html" => Some(Self::Html),

@@ -210,14 +210,22 @@ impl fmt::Display for Place {
     }
 }
 
-/// The choice that a word stands for.
+/// The choice that a word stands for. Its case makes no difference, as with NGINX's own flags and choices
+/// (`ngx_conf_set_flag_slot`, `ngx_conf_set_enum_slot`).
 pub(super) fn choose<T: Copy>(value: &[u8], choices: &[(&str, T)]) -> Result<T, ConfError> {
-    choices.iter().find(|(word, _)| word.as_bytes() == value).map(|&(_, chosen)| chosen).ok_or_else(
-        || {
+    choices
+        .iter()
+        .find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(value))
+        .map(|&(_, chosen)| chosen)
+        .ok_or_else(|| {
             let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
             invalid(value, format_args!("write {}", words.join(" or ")))
-        },
-    )
+        })
+}
+
+/// Whether this is the word that stands in place of a name, a time or a list.
+pub(super) fn is_off(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"off")
 }
 
 pub(super) fn nonempty(value: &[u8]) -> Result<(), ConfError> {

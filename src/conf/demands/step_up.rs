@@ -6,7 +6,7 @@ use phantom_token_engine::directive::{self, parameter};
 use phantom_token_engine::token::challenge;
 
 use crate::conf::doubts;
-use crate::conf::settings::{no_variables, positive_time_secs};
+use crate::conf::settings::{is_off, no_variables, positive_time_secs};
 use crate::nginx::command::Args;
 use crate::nginx::parser::{Cf, ConfError, invalid};
 
@@ -28,7 +28,7 @@ impl StepUp {
 
     /// `None` where it is off.
     pub(super) fn read(args: Args<'_>) -> Result<Option<Rc<Self>>, ConfError> {
-        if args == [b"off"] {
+        if matches!(args, [off] if is_off(off)) {
             return Ok(None);
         }
         let mut acr_values = Vec::new();
@@ -83,7 +83,7 @@ fn seems_max_age(name: &[u8]) -> bool {
 
 fn acr(arg: &[u8]) -> Result<&[u8], ConfError> {
     no_variables(arg)?;
-    if arg == b"off" {
+    if is_off(arg) {
         return Err(invalid(arg, "write it alone"));
     }
     if challenge::check_scope(arg).is_err() || arg.contains(&b' ') {

@@ -68,6 +68,24 @@ fn what_is_off_needs_nothing() {
     assert_good(&with(&[ID, "phantom_token_cache_valid 900s;"]));
 }
 
+/// As with NGINX's own flags and choices.
+#[test]
+fn the_case_of_a_choice_makes_no_difference() {
+    assert_good(&with(&[
+        "phantom_token ON;",
+        ENDPOINT,
+        ID,
+        SECRET,
+        "phantom_token_client_auth Post;",
+        "phantom_token_allow_options Off;",
+        "phantom_token_cache_control STRICT;",
+        "phantom_token_scope read match=Any;",
+        "phantom_token_step_up OFF;",
+        "phantom_token_cache Off;",
+    ]));
+    assert_refused(&with(&["phantom_token ONE;"]), &["phantom_token", "write on or off"]);
+}
+
 #[test]
 fn options_are_inherited() {
     let builder = Gateway::builder()
