@@ -7,7 +7,7 @@ const OWN_HEADERS: [&str; 6] =
     ["host", "transfer-encoding", "connection", "accept", "accept-encoding", "expect"];
 
 /// Variables of NGINX's own modules that are empty or not as a client likes.
-const CLIENTS: [&str; 13] = [
+const CLIENTS: [&str; 15] = [
     "ancient_browser",
     "content_length",
     "content_type",
@@ -19,6 +19,8 @@ const CLIENTS: [&str; 13] = [
     "request_body",
     "request_body_file",
     "slice_range",
+    "ssl_alpn_protocol",
+    "ssl_early_data",
     "ssl_server_name",
     "uid_got",
 ];

@@ -217,6 +217,7 @@ fn wrong_values_are_named_with_their_line() {
         "phantom_token_bypass \"$cookie_y \";",
         "phantom_token_bypass $args;",
         "phantom_token_bypass $is_args;",
+        "phantom_token_bypass $ssl_early_data;",
         "phantom_token_bypass $is_args$args;",
         "phantom_token_bypass $query_string;",
         "phantom_token_bypass $request_body;",
