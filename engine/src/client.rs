@@ -17,6 +17,7 @@
 
 mod agent;
 mod assertions;
+mod authentication;
 mod body;
 mod buffer;
 mod connections;
@@ -44,7 +45,8 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 pub use self::agent::{Head, See};
-pub use self::assertions::{ASSERTION_PARAMS, assertion_params, assertions};
+pub use self::assertions::{assertion_params, assertions};
+pub use self::authentication::ClientAuth;
 pub use self::body::{Body, Once};
 pub use self::connections::{Connections, Servers};
 pub use self::endpoint::{Endpoint, EndpointError};

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use phantom_token_engine::answer::{self, Answer, Forward, Terms};
 use phantom_token_engine::client::{
-    self, Body, Call, CallError, Common, Connections, RequestCause, Servers,
+    self, Body, Call, CallError, ClientAuth, Common, Connections, RequestCause, Servers,
 };
 use phantom_token_engine::http::form;
 use phantom_token_engine::http::response::Response;
 use phantom_token_engine::shared::health::question;
 use zeroize::Zeroizing;
 
-use crate::options::{ClientAuth, Options};
+use crate::options::{CLIENT_ID, DEFAULT_TIMEOUT, Options};
 
 /// The hint that every server takes.
 pub(crate) const HINT: &str = "access_token";
@@ -160,13 +160,14 @@ impl<'a> Asking<'a> {
                 let own = client::assertion_params(id);
                 params.extend(own.map(|(name, value)| (name.as_bytes(), value)));
             }
-            ClientAuth::None if !id.is_empty() => params.push((&b"client_id"[..], id)),
+            ClientAuth::None if !id.is_empty() => params.push((CLIENT_ID.as_bytes(), id)),
             _ => {}
         }
         let given = self.options.params.iter();
         params.extend(given.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
         let no_memory = |_| RequestCause::NoMemory;
         let same = form::introspection_body(token, params).map_err(no_memory)?;
+        let timeout = self.options.timeout.unwrap_or(DEFAULT_TIMEOUT);
         let once = self.options.once.clone().filter(|_| way.auth.signs());
         Ok(Call {
             endpoint: self.options.endpoint.clone(),
@@ -175,8 +176,8 @@ impl<'a> Asking<'a> {
             common: Common::new(authorization, way.accept.text(self.options).as_bytes())?,
             headers: Vec::new(),
             body: Body::new(same, once),
-            deadline: began + self.options.timeout,
-            connect_timeout: self.options.timeout,
+            deadline: began + timeout,
+            connect_timeout: timeout,
         })
     }
 }

@@ -4,11 +4,14 @@ use std::path::Path;
 
 use phantom_token_engine::answer::Forward;
 use phantom_token_engine::answer::nature::TokenKind;
+use phantom_token_engine::client::ClientAuth;
+
+use phantom_token_engine::shared::health::Limits;
 
 use crate::asking::{HINT, Way};
 use crate::facts::Facts;
 use crate::input::STDIN;
-use crate::options::{ClientAuth, Options};
+use crate::options::Options;
 
 /// What it is made of.
 pub(crate) struct Found<'a> {
@@ -24,6 +27,9 @@ pub(crate) struct Found<'a> {
     /// The token has characters that RFC 6750 does not give it.
     pub(crate) vschar: bool,
 }
+
+/// Below which `fail_timeout` need not be written, in milliseconds.
+const LEAST_FAIL_TIMEOUT_MS: u128 = Limits::OF_ENDPOINT.fail_timeout_ms as u128;
 
 /// A directive of a server: its name, its value, and what to know about it.
 type Line = (&'static str, String, &'static str);
@@ -71,6 +77,11 @@ fn server(options: &Options, found: &Found<'_>) -> Vec<Line> {
     if let Some(place) = options.endpoint.connect() {
         endpoint.push_str(&format!(" connect={place}"));
     }
+    let timeout = options.timeout.filter(|_| found.is_slow);
+    if let Some(timeout) = timeout.filter(|timeout| timeout.as_millis() > LEAST_FAIL_TIMEOUT_MS) {
+        // Time-outs in a row would not count as one row, and `nginx -t` says so.
+        endpoint.push_str(&format!(" fail_timeout={}s", timeout.as_secs()));
+    }
     let mut lines: Vec<Line> = vec![("introspection_endpoint", endpoint, "")];
     let mut line = |name, value: String| lines.push((name, value, ""));
     line("introspection_accept", quoted(accept.text(options)));
@@ -108,8 +119,8 @@ fn server(options: &Options, found: &Found<'_>) -> Vec<Line> {
         line("ssl_certificate", path(certificate, "client.pem"));
         line("ssl_certificate_key", path(key, "client.key"));
     }
-    if found.is_slow && options.timeout_given {
-        lines.push(("timeout", format!("{}s", options.timeout.as_secs()), ""));
+    if let Some(timeout) = timeout {
+        lines.push(("timeout", format!("{}s", timeout.as_secs()), ""));
     }
     if found.ignores_cache_control {
         let note = "else no answer is kept";
@@ -182,6 +193,8 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::asking::Accept;
+    use crate::options::{self, Command};
 
     #[test]
     fn a_value_is_quoted_where_nginx_would_read_something_else() {
@@ -200,5 +213,31 @@ mod tests {
         ] {
             assert_eq!(quoted(value), written);
         }
+    }
+
+    #[test]
+    fn who_waits_longer_counts_time_outs_in_a_row_for_longer() {
+        let text = |timeout: &str, is_slow| {
+            let args = ["--timeout", timeout, "http://127.0.0.1/introspect"];
+            let read = options::read(lexopt::Parser::from_args(args)).expect("options");
+            let Command::Probe(options) = read else { panic!("no URL") };
+            let way = Way { auth: ClientAuth::None, accept: Accept::Json, hint: true };
+            let found = Found {
+                way,
+                token: None,
+                is_unsafe: false,
+                ignores_cache_control: false,
+                is_slow,
+                vschar: false,
+            };
+            super::text(&options, &found)
+        };
+        let long = text("20", true);
+        assert!(long.contains("/introspect fail_timeout=20s;"), "{long}");
+        assert!(long.contains("phantom_token_timeout 20s;"), "{long}");
+        let short = text("10", true);
+        assert!(short.contains("phantom_token_timeout 10s;"), "{short}");
+        assert!(!short.contains("fail_timeout"), "{short}");
+        assert!(!text("20", false).contains("timeout"));
     }
 }

@@ -1,15 +1,14 @@
 //! In which order the server is asked: few calls, and as few as can be that it may refuse.
 
-use std::io::{self, Write};
+use std::io;
 
 use phantom_token_engine::answer::nature::TokenKind;
 use phantom_token_engine::answer::{Answer, Cause, Forward, NoVerdict};
-use phantom_token_engine::client::CallError;
+use phantom_token_engine::client::{CallError, ClientAuth};
 use phantom_token_engine::http::form;
 
 use crate::asking::{About, Accept, Asked, Asking, Way};
-use crate::options::{ClientAuth, Options};
-use crate::report::Report;
+use crate::options::Options;
 
 /// How many calls are made, at most.
 const MAX_CALLS: usize = 9;
@@ -73,29 +72,29 @@ pub(crate) enum Refresh {
     Unknown,
 }
 
-struct Search<'a, 'r, W: Write> {
+struct Search<'a, F> {
     options: &'a Options,
     asking: Asking<'a>,
-    report: &'r mut Report<'a, W>,
+    tell: F,
     calls: usize,
     refused: usize,
 }
 
-/// Asks until it is known how to ask, or that it does not work.
+/// Asks until it is known how to ask, or that it does not work. `tell` is told of each call as it ends.
 ///
 /// # Errors
-/// The report cannot be written.
-pub(crate) fn find<'a, W: Write>(
-    options: &'a Options,
-    report: &mut Report<'a, W>,
+/// Those of `tell`, and where the system gives no random bytes.
+pub(crate) fn find(
+    options: &Options,
+    tell: impl FnMut(usize, &Asked) -> io::Result<()>,
 ) -> io::Result<Found> {
     let asking = Asking::new(options)?;
-    let mut search = Search { options, asking, report, calls: 0, refused: 0 };
+    let mut search = Search { options, asking, tell, calls: 0, refused: 0 };
     let found = search.run()?;
     Ok(Found { calls: search.calls, ..found })
 }
 
-impl<W: Write> Search<'_, '_, W> {
+impl<F: FnMut(usize, &Asked) -> io::Result<()>> Search<'_, F> {
     fn ask(&mut self, about: About, way: Way) -> io::Result<Asked> {
         self.calls += 1;
         let asked = self.asking.ask(about, way);
@@ -105,7 +104,7 @@ impl<W: Write> Search<'_, '_, W> {
         {
             self.refused += 1;
         }
-        self.report.asked(self.calls, &asked)?;
+        (self.tell)(self.calls, &asked)?;
         Ok(asked)
     }
 
@@ -202,7 +201,12 @@ impl<W: Write> Search<'_, '_, W> {
         }
         let mut auths = vec![ClientAuth::Basic];
         auths.extend(self.raw());
-        auths.push(ClientAuth::Post);
+        // A parameter of the same name would be sent twice.
+        let is_own =
+            |(name, _): &(String, String)| ClientAuth::Post.own_params().contains(&&**name);
+        if !self.options.params.iter().any(is_own) {
+            auths.push(ClientAuth::Post);
+        }
         auths
     }
 

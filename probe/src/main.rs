@@ -14,26 +14,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use options::{Command, Options};
-use report::Report;
-
-/// What the program's status tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Exit {
-    /// The configuration that was printed works.
-    Works = 0,
-    /// There is none, or it was not seen to work.
-    Not = 1,
-    /// The program was called wrongly, or a file cannot be used.
-    Usage = 2,
-    /// It works, and a refresh token passes for an access token.
-    Unsafe = 3,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
-    }
-}
+use report::{Exit, Report};
 
 fn main() -> ExitCode {
     let told = match options::read(lexopt::Parser::from_env()) {
@@ -60,6 +41,6 @@ fn print(text: &str) -> io::Result<Exit> {
 fn probe(options: &Options) -> io::Result<Exit> {
     let mut report = Report::new(io::stdout().lock(), options);
     report.begin(options)?;
-    let found = finding::find(options, &mut report)?;
+    let found = finding::find(options, |nth, asked| report.asked(nth, asked))?;
     report.end(options, &found)
 }

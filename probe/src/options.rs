@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser};
-use phantom_token_engine::client::{Endpoint, Once, Tls, TlsFile, TlsOptions, assertions};
+use phantom_token_engine::client::{
+    ClientAuth, Endpoint, Once, Tls, TlsFile, TlsOptions, assertions,
+};
 use phantom_token_engine::directive;
 use phantom_token_engine::directive::credential;
 use phantom_token_engine::jose::assertion::{Assertion, AssertionKey};
@@ -69,7 +71,10 @@ const MAX_PEM_FILE: usize = 8 * 1024 * 1024;
 const MAX_KEY_FILE: usize = 64 * 1024;
 
 /// `phantom_token_timeout` where it is not written.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(6);
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// The parameter that some servers want beside Basic credentials, and others in place of all.
+pub(crate) const CLIENT_ID: &str = "client_id";
 
 /// How long a client assertion is good for, in seconds, as with the module.
 const ASSERTION_VALID: u64 = 60;
@@ -79,38 +84,6 @@ pub(crate) enum Command {
     Probe(Box<Options>),
     Help,
     Version,
-}
-
-/// How the client authenticates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ClientAuth {
-    Basic,
-    BasicRaw,
-    Post,
-    None,
-    PrivateKeyJwt,
-    ClientSecretJwt,
-}
-
-const WAYS: [(&str, ClientAuth); 6] = [
-    ("basic", ClientAuth::Basic),
-    ("basic_raw", ClientAuth::BasicRaw),
-    ("post", ClientAuth::Post),
-    ("none", ClientAuth::None),
-    ("private_key_jwt", ClientAuth::PrivateKeyJwt),
-    ("client_secret_jwt", ClientAuth::ClientSecretJwt),
-];
-
-impl ClientAuth {
-    /// As it is written behind `phantom_token_client_auth`.
-    pub(crate) fn word(self) -> &'static str {
-        WAYS.iter().find(|(_, way)| *way == self).map_or("", |(word, _)| word)
-    }
-
-    /// It sends an assertion.
-    pub(crate) fn signs(self) -> bool {
-        matches!(self, Self::PrivateKeyJwt | Self::ClientSecretJwt)
-    }
 }
 
 /// A client secret, and where it stands.
@@ -137,9 +110,8 @@ pub(crate) struct Options {
     pub(crate) params: Vec<(String, String)>,
     pub(crate) trusted: Option<PathBuf>,
     pub(crate) certificate: Option<(PathBuf, PathBuf)>,
-    pub(crate) timeout: Duration,
-    /// It was said.
-    pub(crate) timeout_given: bool,
+    /// Of each call; `None`: [`DEFAULT_TIMEOUT`].
+    pub(crate) timeout: Option<Duration>,
     pub(crate) provider: Option<String>,
 }
 
@@ -241,10 +213,10 @@ impl Said {
                 once(&mut self.client_id, name, value)
             }
             "client-auth" => {
-                let way = WAYS.iter().find(|(word, _)| *word == value);
-                let words = WAYS.map(|(word, _)| word).join(", ");
+                let way = ClientAuth::WORDS.into_iter().find(|(word, _)| *word == value);
+                let words = ClientAuth::WORDS.map(|(word, _)| word).join(", ");
                 let (_, way) = way.ok_or_else(|| format!("--client-auth is one of {words}"))?;
-                once(&mut self.client_auth, name, *way)
+                once(&mut self.client_auth, name, way)
             }
             "aud" => once(&mut self.audience, name, value),
             "kid" => once(&mut self.kid, name, value),
@@ -260,7 +232,7 @@ impl Said {
                 | None => {
                     Err("--introspection-param is NAME=VALUE, and not for secrets".to_owned())
                 }
-                Some(("token_type_hint" | "client_id" | "client_assertion_type", _)) => {
+                Some(("token_type_hint" | "client_assertion_type", _)) => {
                     Err("--introspection-param is for what the module does not send itself"
                         .to_owned())
                 }
@@ -348,6 +320,20 @@ impl Said {
                 }
             }
         }
+        if self.params.iter().any(|(name, _)| name == CLIENT_ID)
+            && let Some(way) = client_auth
+        {
+            let words = if way == ClientAuth::None && self.client_id.is_some() {
+                "--client-id is sent as a parameter with client_auth none: leave --introspection-param client_id out"
+            } else if way.own_params().contains(&CLIENT_ID) {
+                "this client_auth sends client_id itself: leave --introspection-param client_id out"
+            } else {
+                ""
+            };
+            if !words.is_empty() {
+                return missing(words);
+            }
+        }
         let signs = client_auth.filter(|way| way.signs());
         let once = match (signs, &self.client_id, self.audience.clone()) {
             (None, ..) => None,
@@ -383,8 +369,7 @@ impl Said {
             params: self.params,
             trusted: self.trusted,
             certificate,
-            timeout: self.timeout.unwrap_or(DEFAULT_TIMEOUT),
-            timeout_given: self.timeout.is_some(),
+            timeout: self.timeout,
             provider: self.provider,
         })
     }

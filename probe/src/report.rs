@@ -2,13 +2,13 @@
 
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
 use phantom_token_engine::answer::{Answer, Forward};
 use phantom_token_engine::client::CallError;
 use phantom_token_engine::http::response::Response;
 
-use crate::Exit;
 use crate::asking::{About, Asked};
 use crate::configuration;
 use crate::finding::{Found, Refresh, Verdict};
@@ -20,6 +20,25 @@ mod why;
 
 /// A call that takes longer comes close to what a request waits as it comes.
 const SLOW: Duration = Duration::from_secs(5);
+
+/// What the program's status tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The configuration that was printed works.
+    Works = 0,
+    /// There is none, or it was not seen to work.
+    Not = 1,
+    /// The program was called wrongly, or a file cannot be used.
+    Usage = 2,
+    /// It works, and a refresh token passes for an access token.
+    Unsafe = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
 
 /// Where all of it goes.
 pub(crate) struct Report<'a, W> {

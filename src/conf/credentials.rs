@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use phantom_token_engine::client::{self, Common, Once};
+use phantom_token_engine::client::{self, ClientAuth, Common, Once};
 use phantom_token_engine::directive;
 use phantom_token_engine::directive::credential::{self, Error};
 use phantom_token_engine::http::form;
@@ -22,34 +22,6 @@ use crate::nginx::sys::*;
 
 /// Of a secret that no server is sent.
 const UNSENT: &str = "no server that is asked is sent it; leave it out, or write another than \"phantom_token_client_auth none\"";
-
-/// How the module authenticates (RFC 6749 §2.3.1, RFC 7523 §2.2).
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ClientAuth {
-    Basic,
-    BasicRaw,
-    Post,
-    None,
-    PrivateKeyJwt,
-    ClientSecretJwt,
-}
-
-/// The words for them. What stands behind the first four is a block's alone.
-const WAYS: [(&str, ClientAuth); 6] = [
-    ("basic", ClientAuth::Basic),
-    ("basic_raw", ClientAuth::BasicRaw),
-    ("post", ClientAuth::Post),
-    ("none", ClientAuth::None),
-    ("private_key_jwt", ClientAuth::PrivateKeyJwt),
-    ("client_secret_jwt", ClientAuth::ClientSecretJwt),
-];
-const FLAT_WAYS: usize = 4;
-
-impl ClientAuth {
-    fn signs(self) -> bool {
-        matches!(self, Self::PrivateKeyJwt | Self::ClientSecretJwt)
-    }
-}
 
 /// A client secret, wiped when it is dropped.
 #[derive(PartialEq, Eq)]
@@ -204,15 +176,6 @@ impl Credentials {
     pub(crate) fn once(&self) -> Option<Arc<Once>> {
         self.assertions.as_ref().map(|made| made.once.clone())
     }
-
-    /// The names of parameters that stand in the body already.
-    pub(super) fn own_params(&self) -> &'static [&'static str] {
-        match self.auth {
-            ClientAuth::Post => &["client_id", "client_secret"],
-            auth if auth.signs() => client::ASSERTION_PARAMS,
-            _ => &[],
-        }
-    }
 }
 
 pub(super) const COMMANDS: &[Command<Settings>] = &[
@@ -241,10 +204,11 @@ pub(super) const COMMANDS: &[Command<Settings>] = &[
     ),
 ];
 
-/// `WAY`, and behind those that sign what they sign.
+/// `WAY`, and behind those that sign what they sign. These are a block's alone.
 fn client_auth(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<(), ConfError> {
-    let (flat, of_blocks) = WAYS.split_at(FLAT_WAYS);
-    let ways = if cf.is_in_block() { &WAYS[..] } else { flat };
+    let all = ClientAuth::WORDS;
+    let (of_blocks, flat): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, way)| way.signs());
+    let ways = if cf.is_in_block() { &all[..] } else { &flat };
     if !cf.is_in_block()
         && of_blocks.iter().any(|(word, _)| word.as_bytes().eq_ignore_ascii_case(args[0]))
     {

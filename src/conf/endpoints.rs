@@ -232,7 +232,7 @@ fn endpoint(cf: &mut Cf<'_>, settings: &mut Settings, args: Args<'_>) -> Result<
     args.iter().try_for_each(|arg| no_variables(arg))?;
     let url = text(args[0])?;
     let mut connect = None;
-    let mut limits = Limits { max_fails: 3, fail_timeout_ms: 10_000 };
+    let mut limits = Limits::OF_ENDPOINT;
     let mut backup = false;
 
     for (nth, arg) in args.iter().enumerate().skip(1) {

@@ -4,11 +4,11 @@
 use std::rc::Rc;
 
 use phantom_token_engine::answer::Forward;
-use phantom_token_engine::client::Endpoint;
+use phantom_token_engine::client::{ClientAuth, Endpoint};
 use phantom_token_engine::shared::state::State;
 use phantom_token_engine::token::key::hash_of;
 
-use crate::conf::credentials::{ClientAuth, Credentials};
+use crate::conf::credentials::Credentials;
 use crate::conf::endpoints::{self, Named, PolicyEndpoint};
 use crate::conf::request::{Extras, Values};
 use crate::conf::settings::{Place, inherit, parts};

@@ -4,10 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use phantom_token_engine::answer::Forward;
+use phantom_token_engine::client::ClientAuth;
 use phantom_token_engine::directive::{self, Maker};
 use zeroize::Zeroizing;
 
-use crate::conf::credentials::{ClientAuth, Credentials};
+use crate::conf::credentials::Credentials;
 use crate::conf::settings::{
     MSL, Place, Placed, Repeated, Setting, inherit, no_variables, nonempty, text,
 };
@@ -96,7 +97,7 @@ impl Extras {
         }
         let is_own = |name: &str| match name {
             "token_type_hint" => token_type_hint.is_some(),
-            _ => credentials.own_params().contains(&name),
+            _ => credentials.auth.own_params().contains(&name),
         };
         if let Some(param) = settings.params.placed().find(|param| is_own(&param.value.name)) {
             return Err(ConfError::at(

@@ -10,7 +10,7 @@ use super::error::RequestCause;
 use crate::jose::assertion::{Assertion, AssertionKey, TYPE};
 
 /// The names of the parameters that go with an assertion, and its own.
-pub const ASSERTION_PARAMS: &[&str] = &["client_id", TYPE_PARAM, PARAM];
+pub(super) const ASSERTION_PARAMS: &[&str] = &["client_id", TYPE_PARAM, PARAM];
 
 const TYPE_PARAM: &str = "client_assertion_type";
 const PARAM: &str = "client_assertion";

@@ -46,6 +46,11 @@ pub struct Limits {
     pub fail_timeout_ms: u64,
 }
 
+impl Limits {
+    /// An introspection endpoint's where nothing else is written.
+    pub const OF_ENDPOINT: Limits = Limits { max_fails: 3, fail_timeout_ms: 10_000 };
+}
+
 /// Whether an endpoint may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {

@@ -2,6 +2,7 @@
 
 use phantom_token_engine::answer::nature::TokenKind;
 use phantom_token_engine::answer::{Answer, Forward};
+use phantom_token_engine::client::ClientAuth;
 use phantom_token_engine::lifetime::{self, CacheControlPolicy, Keep, Overruled, Uncached};
 use phantom_token_engine::token::bearer::{self, Credentials, TokenSyntax};
 
@@ -9,7 +10,7 @@ use crate::asking::Asked;
 use crate::configuration;
 use crate::facts::Facts;
 use crate::finding::{Found, Refresh};
-use crate::options::{ClientAuth, Options};
+use crate::options::Options;
 use crate::shown::Shown;
 
 /// How long answers are kept as it comes, in milliseconds.

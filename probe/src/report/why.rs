@@ -2,6 +2,7 @@
 
 use phantom_token_engine::answer::NoVerdict;
 use phantom_token_engine::answer::json::{Object, Value};
+use phantom_token_engine::client::ClientAuth;
 use phantom_token_engine::http::form;
 use phantom_token_engine::http::response::Response;
 use phantom_token_engine::remedy::{Hints, Remedied};
@@ -9,7 +10,7 @@ use phantom_token_engine::remedy::{Hints, Remedied};
 use super::no_answer;
 use crate::asking::{About, Asked};
 use crate::finding::Why;
-use crate::options::{ClientAuth, Options};
+use crate::options::Options;
 use crate::shown::Shown;
 
 /// Values of `error` that are shown (RFC 6749 §5.2 and §4.1.2.1, RFC 6750 §3.1, RFC 7009 §2.2.1), and one

@@ -40,6 +40,13 @@ fn odd_arguments_are_refused() {
     let hint = "token_type_hint=a";
     assert_refused(&client().argument("--introspection-param", hint), URL, "send itself");
     assert_refused(&client().argument("--introspection-param", "a=$b"), URL, "takes no $");
+    let with_id =
+        || Program::new().client("a", "b").argument("--introspection-param", "client_id=a");
+    assert_refused(&with_id().argument("--client-auth", "none"), URL, "--client-id is sent");
+    for auth in ["post", "client_secret_jwt"] {
+        let program = with_id().argument("--client-auth", auth).argument("--aud", "a");
+        assert_refused(&program, URL, "sends client_id itself");
+    }
     assert_refused(&client(), "http://127.0.0.1:1/a$b", "write %24");
     assert_refused(&client().argument("--aud", "a\nb"), URL, "control character");
     assert_refused(&client().argument("--token-file", "a\x1b[31m"), URL, "control character");

@@ -29,6 +29,30 @@ fn the_usual_one() {
     assert_eq!(server.connections(), 2, "one of the program's, and one of the gateway's");
 }
 
+/// Some servers want the client's id as a parameter too, beside Basic credentials or in place of all.
+#[test]
+fn with_the_client_s_id_as_a_parameter() {
+    let server = AuthorizationServer::start();
+    let (id, secret) = INTROSPECTION_CLIENT;
+    let token = server.issue().token;
+    let program = Program::new().client(id, secret).token(&token);
+    let program = program.argument("--introspection-param", &format!("client_id={id}"));
+    let said = program.ask(&server.introspection_url());
+    said.holds(&[
+        "client_auth basic;",
+        &format!("phantom_token_introspection_param client_id {id};"),
+    ]);
+    assert_passes(&said, &server);
+    let sent = server.seen().into_iter().map(|seen| String::from_utf8(seen.body).unwrap());
+    let sent: Vec<_> = sent.collect();
+    let once = format!("client_id={id}");
+    assert!(sent.iter().all(|body| body.matches(&once).count() == 1), "{sent:?}");
+    // In the form it would stand twice.
+    let wrong = Program::new().client(id, "wrong").token(&token);
+    let wrong = wrong.argument("--introspection-param", &format!("client_id={id}"));
+    wrong.ask(&server.introspection_url()).ends(1).lacks(&["client_auth post"]);
+}
+
 #[test]
 fn by_an_assertion_signed_with_a_key_or_with_the_secret() {
     let key = KeyPair::generate().expect("a key");
