@@ -185,6 +185,8 @@ try_examples() {
         printf '    include %s/log-format.conf;\n    access_log /var/log/nginx/tokens.log phantom_token;\n' "$1"
         addresses "$root$1/minimal.conf" | sed '1,/^http {/d'
     } >"$root/etc/nginx/nginx.conf"
+    # Another tarball's.
+    rm -f "$root/var/log/nginx/tokens.log"
     start_nginx
     flow "log-format.conf" "http://127.0.0.1:$port/api/"
     expect "log-format.conf: lines of a miss" "$(grep -c '"token":"MISS"' "$root/var/log/nginx/tokens.log")" 1
