@@ -18,7 +18,7 @@ use crate::support::*;
 const TIMEOUT: &str = "timeout 300ms; lock_timeout 300ms;";
 
 /// Far more than a request may wait, for slow machines; far less than each endless answer would take.
-const PATIENCE: Duration = Duration::from_secs(6);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One fault.
 struct Row {

@@ -144,7 +144,7 @@ fn a_stream_of_http_2_waits_too() {
 
 #[test]
 fn a_store_that_does_not_acknowledge_makes_it_local() {
-    let (fleet, gateway) = alone(Fleet::builder().through_proxy().block("timeout 300ms;"));
+    let (fleet, gateway) = alone(Fleet::builder().through_proxy().block("timeout 1s;"));
     let token = fleet.server.issue();
     let mut refused = 0.0;
     for (fault, cause) in [
