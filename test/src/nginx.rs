@@ -449,6 +449,7 @@ fn wait_listening(
     prefix: &Path,
 ) -> Result<(), String> {
     let words = || read(&prefix.join("error.log")) + &read(&prefix.join("stderr"));
+    let mut listens = false;
     wait_for("NGINX to listen", || {
         if !matches!(child.try_wait(), Ok(None)) {
             return Some(Err(words()));
@@ -457,9 +458,9 @@ fn wait_listening(
         if words().contains("Address already in use") {
             return Some(Err(words()));
         }
+        listens = listens || Client::try_connect(port).is_ok();
         // Another process may be the one that listens: NGINX starts workers when it does so itself.
-        let started = workers_of(child.id()).len() >= workers;
-        (started && Client::try_connect(port).is_ok()).then_some(Ok(()))
+        (listens && workers_of(child.id()).len() >= workers).then_some(Ok(()))
     })
 }
 

@@ -18,13 +18,15 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// # Panics
 /// Where it never does; `what` says what was waited for.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+    let begun = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(2));
+        let waited = begun.elapsed();
+        assert!(waited < PATIENCE, "waited in vain for {what}");
+        // The longer it takes, the less a look more often would gain, and each takes time from others.
+        thread::sleep((waited / 8).clamp(Duration::from_millis(2), Duration::from_millis(25)));
     }
 }
 
