@@ -83,18 +83,25 @@ pub fn parameter(arg: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Reads the name in `token=$NAME`; `None` where the argument is not of that form.
+/// Reads the name in `token=$NAME` or `token=${NAME}`; `None` where the argument is not of that form, or
+/// the name cannot be a variable's: NGINX takes every name behind `http_`, and finds no header for it.
 pub fn token_variable(arg: &[u8]) -> Option<&[u8]> {
-    arg.strip_prefix(b"token=$").filter(|name| !name.is_empty())
+    let variable = arg.strip_prefix(b"token=")?;
+    match variable.strip_prefix(b"${") {
+        Some(name) => name.strip_suffix(b"}").filter(|name| is_variable_name(name)),
+        None => variable_name(variable),
+    }
 }
 
 /// Reads the name in `$NAME`, which can be a variable's: letters, digits and `_`, but no digit first;
 /// `None` where the argument is not of that form.
 pub fn variable_name(arg: &[u8]) -> Option<&[u8]> {
-    let name = arg.strip_prefix(b"$")?;
+    arg.strip_prefix(b"$").filter(|name| is_variable_name(name))
+}
+
+fn is_variable_name(name: &[u8]) -> bool {
     let is_word = |byte: &u8| *byte == b'_' || byte.is_ascii_alphanumeric();
-    let begins = name.first().is_some_and(|first| !first.is_ascii_digit());
-    (begins && name.iter().all(is_word)).then_some(name)
+    name.first().is_some_and(|first| !first.is_ascii_digit()) && name.iter().all(is_word)
 }
 
 /// Tells whether a string in which NGINX knows no variables looks as if it held one.
@@ -229,6 +236,20 @@ pub fn zone(arg: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_variable_of_a_token() {
+        for arg in ["token=$a_B9", "token=${a_B9}"] {
+            assert_eq!(token_variable(arg.as_bytes()), Some(&b"a_B9"[..]), "{arg}");
+        }
+        for arg in
+            ["", "token", "token=", "token=a", "token=$", "token=${}", "token=${a", "token=$a}"]
+                .into_iter()
+                .chain(["token=$1", "token=$a$b", "token=$a-b", "token=x$a", "$a", "Token=$a"])
+        {
+            assert_eq!(token_variable(arg.as_bytes()), None, "{arg}");
+        }
+    }
 
     #[test]
     fn one_variable_alone() {

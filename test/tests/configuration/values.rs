@@ -87,6 +87,19 @@ fn the_case_of_a_choice_makes_no_difference() {
 }
 
 #[test]
+fn the_variable_of_a_token_is_one() {
+    for variable in ["$http_x_token", "${arg_a}"] {
+        assert_good(&with(&[&format!("phantom_token on token={variable};"), ENDPOINT, ID, SECRET]));
+    }
+    for variable in ["$http_x-token", "$arg_a$arg_b", "$1"] {
+        let directive = format!("phantom_token on token={variable};");
+        let words = ["phantom_token", "write token=$variable"];
+        let check = assert_refused(&with(&[&directive, ENDPOINT, ID, SECRET]), &words);
+        assert_at(&check, &directive);
+    }
+}
+
+#[test]
 fn options_are_inherited() {
     let builder = Gateway::builder()
         .http(&format!("{ENDPOINT}\n{ID}\n{SECRET}"))
