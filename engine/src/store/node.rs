@@ -189,8 +189,15 @@ impl Node {
             if pool.untold.is_empty() || !all && !pool.is_overdue(now) {
                 return;
             }
-            // Where all are busy, the first one that is not tells it.
-            let Some(connection) = pool.idle.pop_back() else { return };
+            let Some(connection) = pool.idle.pop_back() else {
+                // Where all are busy, the first one that is not tells it; where none is left, nobody.
+                if pool.open == 0 {
+                    let all = pool.untold.drain(..).count();
+                    drop(pool);
+                    (0..all).for_each(|_| self.count(StoreWrite::Failed));
+                }
+                return;
+            };
             drop(pool);
             let mut taken = Taken::new(self, Some(connection));
             if taken.is_fit() {

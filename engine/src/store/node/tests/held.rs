@@ -68,6 +68,23 @@ fn where_no_question_comes_it_is_told_all_the_same() {
 }
 
 #[test]
+fn where_no_connection_is_left_it_is_not_held_for_ever() {
+    let (server, _pieces) = saying();
+    let node = server.node();
+    let writes = counted(&node);
+    met(&node);
+    node.tell(set()).unwrap();
+    node.close_all();
+    let until = Instant::now() + Duration::from_secs(30);
+    while node.holds() {
+        node.tell_held(false);
+        assert!(Instant::now() < until, "it is held for ever");
+        thread::yield_now();
+    }
+    assert_eq!(writes(), [0, 1, 0]);
+}
+
+#[test]
 fn where_questions_have_become_rare_the_next_connection_takes_it() {
     let (server, pieces) = saying();
     let node = server.node();
