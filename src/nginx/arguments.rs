@@ -72,7 +72,8 @@ impl Form {
 
     /// `Err` where the directive `name` takes another number of arguments, or where one of them must be a
     /// directive that a `;` is missing before. Names without an underscore are values: `user` is a scope. So are
-    /// those with one in a list, but where the last line begins with it, and the module's own.
+    /// those with one in a list, but where the last line begins with it, and the module's own. Where a
+    /// directive may stand alone, any name counts that the last line begins with.
     pub(crate) fn check(
         self,
         name: &str,
@@ -84,7 +85,7 @@ impl Form {
         // Where there are no more than there may be, each may be any word.
         let many = args.len() > self.least() && (!counts || self.is_list());
         let means_directive = |arg: &&&[u8]| {
-            (arg.starts_with(OWN) || many && arg.contains(&b'_'))
+            (arg.starts_with(OWN) || many && (arg.contains(&b'_') || self.least() == 0))
                 && is_directive(arg)
                 && (arg.starts_with(OWN) || !counts || begins_line(arg))
         };

@@ -287,6 +287,12 @@ fn a_forgotten_semicolon_is_asked_for() {
             assert_refused(&builder, &words);
         }
     }
+    // A directive that may stand alone.
+    let invalid = "\"allow\": that is the name of a directive; is a \";\" missing before it?";
+    assert_refused(
+        &with(&["phantom_token_ready", "allow all;"]),
+        &["phantom_token_ready", invalid],
+    );
     // Others are values.
     assert_good(&with(&[
         "phantom_token on;",
