@@ -85,7 +85,7 @@ impl Form {
         // Where there are no more than there may be, each may be any word.
         let many = args.len() > self.least() && (!counts || self.is_list());
         let means_directive = |arg: &&&[u8]| {
-            (arg.starts_with(OWN) || many && (arg.contains(&b'_') || self.least() == 0))
+            (arg.starts_with(OWN) || many && (arg.contains(&b'_') || counts && self.least() == 0))
                 && is_directive(arg)
                 && (arg.starts_with(OWN) || !counts || begins_line(arg))
         };
