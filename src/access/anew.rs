@@ -7,7 +7,7 @@ use phantom_token_engine::answer::Forward;
 use phantom_token_engine::failure::Failure;
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::state::Notice;
-use phantom_token_engine::token::key::{Key, hash_of};
+use phantom_token_engine::token::key::Key;
 
 use crate::access::ctx::Ctx;
 use crate::access::pass;
@@ -63,8 +63,7 @@ pub(super) fn stale(
         // The first endpoint names the server.
         let endpoint = policy.introspection.endpoints.first()?;
         let label = endpoint.endpoint.label();
-        let hash = hash_of(&[label.as_bytes()]);
-        if desk.worker.state.once(Notice::Stale, hash, now_ms(), Some(60_000)) {
+        if desk.worker.state.once(Notice::Stale, endpoint.client_hash, now_ms(), Some(60_000)) {
             let word = failure.kind.word();
             let line = format_args!("stale answers serve: \"{label}\" cannot be asked ({word})");
             warning!(r, "{}", endpoint.said(line));

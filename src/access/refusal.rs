@@ -143,23 +143,23 @@ fn text<'a>(
     directive: &str,
     check: fn(&[u8]) -> Result<(), ChallengeError>,
 ) -> Result<&'a [u8], NoMemory> {
-    let value = match text {
+    let (value, source) = match text {
         Text::Fixed(value) => return Ok(value),
-        Text::Made(value) => r.complex_value(*value)?,
+        Text::Made(value) => (r.complex_value(*value)?, value.source()),
     };
     match check(value) {
         Ok(()) => Ok(value),
         Err(_) if value.is_empty() => Ok(b""),
         Err(error) => {
-            say_unfit(r, directive, error);
+            say_unfit(r, directive, source, error);
             Ok(b"")
         }
     }
 }
 
-/// Once a minute for each directive.
-fn say_unfit(r: Request, directive: &str, error: ChallengeError) {
-    let hash = hash_of(&[directive.as_bytes()]);
+/// Once a minute for each directive and what it says: another location's is another's.
+fn say_unfit(r: Request, directive: &str, source: &[u8], error: ChallengeError) {
+    let hash = hash_of(&[directive.as_bytes(), source]);
     let once = |desk: &mut Desk| {
         desk.worker.state.once(Notice::UnfitChallenge, hash, now_ms(), Some(60_000))
     };

@@ -1,5 +1,6 @@
 //! What a challenge is made of, request by request: every byte of it.
 
+use phantom_token_test::process::wait_until;
 use phantom_token_test::rig::{CHALLENGE, FORBIDDEN, INVALID_TOKEN, UNAUTHORIZED};
 use phantom_token_test::{AuthorizationServer, Mint, Reply, Rig, Script};
 use serde_json::json;
@@ -39,6 +40,7 @@ fn realm_and_metadata_take_variables() {
             .http(&maps())
             .directives("phantom_token_realm $realm;")
             .directives("phantom_token_resource_metadata $metadata;")
+            .location("/other", "phantom_token on; phantom_token_realm \"other $realm\";")
     });
     let metadata = "resource_metadata=\"https://a.example/.well-known/oauth-protected-resource\"";
     assert_challenge(&rig, "/api", "a", &format!("Bearer realm=\"tenant a\", {metadata}"));
@@ -61,6 +63,10 @@ fn realm_and_metadata_take_variables() {
     ]);
     let log = rig.gateway.error_log();
     assert_eq!(log.matches("left out of challenges").count(), 2, "{log}");
+    // Of another location's it is said all the same.
+    assert_challenge(&rig, "/other", "bell", CHALLENGE);
+    let realm = "a value of \"phantom_token_realm\" is left out of challenges";
+    wait_until("a line of the other realm", || rig.gateway.error_log().matches(realm).count() == 2);
     rig.gateway.allow("left out of challenges");
     rig.assert_passes(&rig.server.issue());
 }

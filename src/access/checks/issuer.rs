@@ -5,7 +5,6 @@ use phantom_token_engine::answer::stated::Verdict;
 use phantom_token_engine::failure::FailureKind;
 use phantom_token_engine::local::Cached;
 use phantom_token_engine::shared::state::Notice;
-use phantom_token_engine::token::key::hash_of;
 
 use crate::access::checks::Unmet;
 use crate::access::ctx::Reason;
@@ -37,12 +36,13 @@ pub(super) fn check(r: &Request, policy: &Policy, facts: &Cached) -> Result<(), 
     }
 }
 
-/// Once a minute for each server.
+/// Once a minute for each server and client.
 fn say(r: Request, policy: &Policy) {
     let Some(endpoint) = policy.introspection.endpoints.first() else { return };
-    let hash = hash_of(&[endpoint.endpoint.label().as_bytes()]);
-    let first =
-        desk::with(|desk| desk.worker.state.once(Notice::TwoIssuers, hash, now_ms(), Some(60_000)));
+    let client = endpoint.client_hash;
+    let first = desk::with(|desk| {
+        desk.worker.state.once(Notice::TwoIssuers, client, now_ms(), Some(60_000))
+    });
     if first == Some(true) {
         let label = endpoint.endpoint.label();
         let line = format_args!(
