@@ -190,10 +190,10 @@ impl Connection {
         question: &Pipeline,
         deadline: Instant,
     ) -> Result<Vec<Reply>, Failure> {
-        if !self.owed.is_empty() {
-            self.hear_owed()?;
-        }
+        let heard = self.hear_owed();
+        // First of all: whatever ends the connection has lost it.
         let all = self.with_held(held, question);
+        heard?;
         self.exchange(&all, question.len(), deadline)
     }
 
@@ -201,9 +201,9 @@ impl Connection {
     /// [`Connection::receive`]'s. False where that did not go: some of it may have been sent, and the
     /// connection is of no use any more.
     pub(super) fn send(&mut self, held: Vec<Pipeline>, question: &Pipeline) -> bool {
-        let may_be_asked = self.owed.is_empty() || self.hear_owed().is_ok();
+        let heard = self.hear_owed();
         let all = self.with_held(held, question);
-        may_be_asked && self.stream.write_now(all.as_bytes())
+        heard.is_ok() && self.stream.write_now(all.as_bytes())
     }
 
     /// What was `held`, and will be owed, and a question behind it.
@@ -227,6 +227,9 @@ impl Connection {
 
     /// Reads what has come of what is owed, without waiting. What stands behind it is nobody's.
     fn hear_owed(&mut self) -> Result<(), Failure> {
+        if self.owed.is_empty() {
+            return Ok(());
+        }
         let room = self.input.room(READ.0);
         match self.stream.read_now(room) {
             Ok(None) => return Ok(()),

@@ -133,6 +133,28 @@ fn it_is_lost_with_its_connection_and_the_question_is_not() {
 }
 
 #[test]
+fn it_is_lost_as_well_where_its_connection_had_ended_before() {
+    let server = Server::start(|number, mut socket| {
+        greet(&mut socket);
+        while let Some(commands) = commands(&mut socket) {
+            if number == 0 && commands[0][0] == b"SET" {
+                return;
+            }
+            socket.write_all(&echo(&commands[0])).unwrap();
+        }
+    });
+    let node = server.node();
+    let writes = counted(&node);
+    assert_eq!(node.ask(&get(), late()), found());
+    node.tell(set()).unwrap();
+    await_input(&node);
+    often(&node);
+    node.tell(set()).unwrap();
+    assert_eq!(node.ask(&get(), late()), found());
+    assert_eq!((writes(), server.accepted()), ([0, 0, 2], 2));
+}
+
+#[test]
 fn it_is_counted_where_it_is_not_told() {
     let server = Server::answering(echo);
     let node = server.node();
