@@ -32,7 +32,6 @@ use crate::finding::Finding;
 use crate::flight::desk::Desk;
 use crate::nginx::log::{Cycle, HasLog, debug, error};
 use crate::nginx::request::Request;
-use crate::nginx::sys::now_ms;
 use crate::nginx::task::Task;
 use crate::nginx::zone::ZoneRef;
 use crate::operate::counters;
@@ -231,7 +230,7 @@ impl Question<'_> {
 
 fn overflow(desk: &Desk, who: &impl HasLog, what: &str) {
     counters::failure(&desk.worker, None, FailureKind::Overflow);
-    if desk.worker.state.once(Notice::Overflow, 0, now_ms(), Some(60_000)) {
+    if desk.worker.is_due(Notice::Overflow, what) {
         error!(
             *who,
             "{what}: answering 503; see phantom_token_max_pending, thread_pool and the authorization server's answering time"
