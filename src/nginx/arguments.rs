@@ -3,9 +3,11 @@
 //! NGINX would count them, and say no more than that they are wrong: so its table has every directive of
 //! the module take any number, and they are counted here as ngx_conf_handler does.
 
-use crate::nginx::command::Args;
-use crate::nginx::parser::{ConfError, invalid};
+use crate::nginx::parser::{Cf, ConfError, ConfigLine, invalid};
 use crate::nginx::sys::*;
+
+/// A directive's arguments, without its name. A setter is given as many as it takes.
+pub(crate) type Args<'a> = &'a [&'static [u8]];
 
 /// Flags of those that take any number of arguments from one on.
 const LISTS: u32 = NGX_CONF_ANY | NGX_CONF_1MORE | NGX_CONF_2MORE;
@@ -127,6 +129,34 @@ impl Form {
             write += &format!("; {}", ask(arg));
         }
         write
+    }
+}
+
+impl Cf<'_> {
+    /// Whether some module of this configuration has a directive of this name.
+    pub(crate) fn is_directive(&self, name: &[u8]) -> bool {
+        self.rows().any(|(known, _)| known == name)
+    }
+
+    /// Whether a word and so many arguments behind it may be a directive of a location.
+    pub(crate) fn may_begin(&self, word: &[u8], args: usize) -> bool {
+        let here = NGX_HTTP_LOC_CONF;
+        args > 0
+            && self
+                .rows()
+                .any(|(name, flags)| name == word && flags & here != 0 && Form::fits(flags, args))
+    }
+
+    /// Whether the line that the directive ends in begins with this word: as the next directive does where a
+    /// `;` is missing, and a value does not that stands beside others.
+    pub(crate) fn begins_line(&self, word: &[u8]) -> bool {
+        let ConfigLine { file, line } = self.line();
+        // What is no file may be a pipe, which nothing is left of.
+        let is_file = std::fs::metadata(&file).is_ok_and(|found| found.is_file());
+        let Some(text) = is_file.then(|| std::fs::read(&file).ok()).flatten() else { return false };
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let own = line.checked_sub(1).and_then(|nth| lines.nth(nth)).unwrap_or_default();
+        own.split(u8::is_ascii_whitespace).find(|part| !part.is_empty()) == Some(word)
     }
 }
 

@@ -6,13 +6,11 @@
 use core::ffi::{CStr, c_char, c_void};
 use core::ptr;
 
+pub(crate) use crate::nginx::arguments::Args;
 use crate::nginx::arguments::{self, Form};
 use crate::nginx::parser::{Cf, ConfError};
 use crate::nginx::sys::*;
 use crate::nginx::{guard, log};
-
-/// A directive's arguments, without its name. A setter is given as many as it takes.
-pub(crate) type Args<'a> = &'a [&'static [u8]];
 
 /// Parses a directive's arguments into its settings.
 pub(crate) type Set<S> = fn(&mut Cf<'_>, &mut S, Args<'_>) -> Result<(), ConfError>;

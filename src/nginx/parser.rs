@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 
 use phantom_token_engine::directive;
 
-use crate::nginx::arguments::Form;
 use crate::nginx::sys::*;
 
 /// Why a directive cannot stand as it is. Shown as `"directive" <this> in file:line`.
@@ -44,8 +43,8 @@ impl ConfError {
 /// Where a directive stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConfigLine {
-    file: String,
-    line: usize,
+    pub(super) file: String,
+    pub(super) line: usize,
 }
 
 impl fmt::Display for ConfigLine {
@@ -140,13 +139,8 @@ impl Cf<'_> {
         }
     }
 
-    /// Whether some module of this configuration has a directive of this name.
-    pub(crate) fn is_directive(&self, name: &[u8]) -> bool {
-        self.rows().any(|(known, _)| known == name)
-    }
-
     /// All directives of all modules, and what NGINX knows of where they stand and what they take.
-    fn rows(&self) -> impl Iterator<Item = (&[u8], u32)> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&[u8], u32)> {
         // SAFETY: the cycle's modules are an array that NULL ends, each with a table of directives, or
         // none, that a row without a name ends (ngx_conf_handler).
         let modules =
@@ -158,27 +152,6 @@ impl Cf<'_> {
                 (row.name.len > 0).then(|| (bytes(&row.name), row.type_ as u32))
             })
         })
-    }
-
-    /// Whether a word and so many arguments behind it may be a directive of a location.
-    pub(crate) fn may_begin(&self, word: &[u8], args: usize) -> bool {
-        let here = NGX_HTTP_LOC_CONF;
-        args > 0
-            && self
-                .rows()
-                .any(|(name, flags)| name == word && flags & here != 0 && Form::fits(flags, args))
-    }
-
-    /// Whether the line that the directive ends in begins with this word: as the next directive does where a
-    /// `;` is missing, and a value does not that stands beside others.
-    pub(crate) fn begins_line(&self, word: &[u8]) -> bool {
-        let ConfigLine { file, line } = self.line();
-        // What is no file may be a pipe, which nothing is left of.
-        let is_file = std::fs::metadata(&file).is_ok_and(|found| found.is_file());
-        let Some(text) = is_file.then(|| std::fs::read(&file).ok()).flatten() else { return false };
-        let mut lines = text.split(|byte| *byte == b'\n');
-        let own = line.checked_sub(1).and_then(|nth| lines.nth(nth)).unwrap_or_default();
-        own.split(u8::is_ascii_whitespace).find(|part| !part.is_empty()) == Some(word)
     }
 
     /// The place of a module among this configuration's, by its name; `None` where it is not there.
