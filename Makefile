@@ -161,16 +161,24 @@ demo:
 	$(SAY) 'building the authorization server and the API'
 	@$(CARGO) build $(CARGO_FLAGS) --package phantom-token-test --bin demo
 
-# The packages are tested by one command: with two, each would compile what they share anew.
 .PHONY: test
-test: setup-test $(if $(filter debian,$(flavour)),setup-njs) build ## Run all tests; with NGINX=debian on the distribution's NGINX
+test: setup-test $(if $(filter debian,$(flavour)),setup-njs) nginx ## Run all tests; with NGINX=debian on the distribution's NGINX
+	@# The module's last step keeps one core busy: the other has the tests to compile meanwhile.
+	@$(MAKE) --no-print-directory --jobs=2 build test-programs
 	@test -x '$(out)/nginx' || { echo 'make: no NGINX binary to test with: pass NGINX_BINARY=FILE' >&2; exit 1; }
 	$(SAY) "testing on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
+	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) $(tested) $(TEST_FLAGS)
+	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
+
+# By one command: with two, each would compile what they share anew.
+tested := --package phantom-token-engine --package phantom-token-test --package phantom-token-bench --package phantom-token-probe
+
+.PHONY: test-programs
+test-programs: setup-build nginx
 	@# The module to inject faults with: never the one that `make build` leaves.
 	@$(for_nginx) $(CARGO) build $(CARGO_FLAGS) --package ngx-phantom-token --features inject-faults --target-dir '$(target_dir)'
 	@tools/install-file '$(target_dir)/debug/libngx_http_phantom_token_module.so' '$(out)/inject-faults/$(MODULE)'
-	@$(with_gateway) $(CARGO) test $(CARGO_FLAGS) --package phantom-token-engine --package phantom-token-test --package phantom-token-bench --package phantom-token-probe $(TEST_FLAGS)
-	$(SAY) "$(if $(TEST_FLAGS),cargo test $(TEST_FLAGS): passed,all tests passed) on $$('$(out)/nginx' -v 2>&1 | sed 's/.*: //')"
+	@$(CARGO) test --no-run $(CARGO_FLAGS) $(tested) $(TEST_FLAGS)
 
 # SERVERS names some of them, as in SERVERS="glewlwyd doorkeeper"; CASE is in the names of the cases to try.
 .PHONY: test-servers
