@@ -336,7 +336,7 @@ impl Flight {
             return None;
         }
         if !self.is_followed() && self.work.as_ref().is_some_and(|work| work.drop_unsent()) {
-            // Nobody waits, and the server was not asked. The flight is over when the pool hands its task
+            // Nobody waits, and nothing was sent. The flight is over when the pool hands its task
             // back.
             if mem::take(&mut self.out_of_time) {
                 self.say_not_begun(desk);

@@ -79,7 +79,7 @@ pub enum End {
     Failed(CallError),
     /// The store of the fleet knows nothing, and nobody else was to be asked.
     NotStored,
-    /// It was taken from the queue too late, or nobody waited any more: nothing was sent to the server.
+    /// It was taken from the queue too late, or nobody waited any more: nothing was sent.
     Unsent,
     /// The queue had left too little time for an answer: nothing was sent.
     Skipped,
@@ -134,14 +134,6 @@ impl Lookup {
         Lookup { fleet: fleet.map(Box::new), server, terms, minter, time, called: None }
     }
 
-    /// Asks the store of the fleet already, where that takes no waiting: a pool thread that comes to it then
-    /// need not sleep for what it says.
-    pub fn begin(&mut self) {
-        if let Some(fleet) = &mut self.fleet {
-            fleet.begin(self.time.end);
-        }
-    }
-
     /// Asks, after so long in the pool's queue, until a source has an answer, or fails and the token
     /// cannot be judged without it.
     pub fn ask(&mut self, queued: Duration) -> Done {
@@ -153,11 +145,8 @@ impl Lookup {
         self.ended(end, queued)
     }
 
-    /// Nobody waited any more when its turn came: nobody is asked.
+    /// Nobody waited any more when its turn came: nothing was asked.
     pub fn dropped(&mut self, queued: Duration) -> Done {
-        if let Some(fleet) = &mut self.fleet {
-            fleet.give_up();
-        }
         self.ended(End::Unsent, queued)
     }
 

@@ -8,7 +8,7 @@
 //!   connections to it that are kept; [`address`]: where it is.
 //! - [`keys`]: what all gateways know, and nobody else; [`names`]: what things are called in the store;
 //!   `seal` and `value`: what stands there, which opens to who has a key and the token.
-//! - [`look`]: how a token is looked up, and the question sent before a thread comes to it; [`Leased`]: how an answer is left there.
+//! - [`look`]: how a token is looked up; [`Leased`]: how an answer is left there.
 //! - [`event`]: what gateways tell each other of purges; [`purge`]: how one is told, and [`sync`]
 //!   how it is heard; [`hear`]: the loop that one worker's thread runs; [`peer`]: what gateways tell of
 //!   themselves.
@@ -46,7 +46,7 @@ use std::time::{Duration, Instant};
 pub use self::address::{Address, AddressError};
 use self::keys::FleetKeys;
 pub use self::leased::Leased;
-pub use self::look::{Found, Look, Looked, Remark, StoreStatus};
+pub use self::look::{Found, Looked, Remark, StoreStatus};
 use self::names::Names;
 pub use self::names::{Epoch, Identity};
 pub use self::node::{Counting, Node, Options};
@@ -55,7 +55,7 @@ pub use self::reply::{Reply, ServerError, StoreError};
 pub use self::value::Stored;
 pub use self::wire::Pipeline;
 
-/// The nodes of a store behind one face. [`Nodes::ask`] alone blocks its thread, never beyond its deadline.
+/// The nodes of a store behind one face. Every method blocks its thread, never beyond a deadline.
 pub trait Nodes: Send + Sync {
     /// Asks a question: sends its commands in one piece and reads as many replies, before `deadline`
     /// whatever has to be done for it (host name, TCP, TLS, `AUTH`, `SELECT`).
@@ -75,37 +75,6 @@ pub trait Nodes: Send + Sync {
     /// # Errors
     /// Nothing was sent: there is no connection that could have taken it at once.
     fn tell(&self, commands: Pipeline) -> Result<(), StoreError>;
-
-    /// Whether [`Nodes::send`] has a connection, as it is now.
-    fn may_send(&self) -> bool {
-        false
-    }
-
-    /// Sends a question and waits for nothing, neither for room nor for the replies, which [`Sent`] brings
-    /// later. Makes no connection. `None`: there is none that could take it at once; some of it may have
-    /// been sent all the same.
-    fn send(self: Arc<Self>, _question: &Pipeline) -> Option<Box<dyn Sent>> {
-        None
-    }
-}
-
-/// A question that was sent. Dropped, its connection is closed.
-pub trait Sent: Send {
-    /// Waits for the replies to it until `deadline`, as [`Nodes::ask`] does. `None`: the connection had
-    /// been closed before, so the question is to be asked anew.
-    fn finish(self: Box<Self>, deadline: Instant) -> Option<Result<Vec<Reply>, StoreError>>;
-
-    /// Sends the same `question` once more, over the same connection, and waits for the replies to that.
-    /// `None`: as above.
-    fn again(
-        self: Box<Self>,
-        question: &Pipeline,
-        deadline: Instant,
-    ) -> Option<Result<Vec<Reply>, StoreError>>;
-
-    /// The replies to it, where they are there: waits for nothing. `None`: they are not, and the
-    /// connection is closed.
-    fn settle(self: Box<Self>) -> Option<Vec<Reply>>;
 }
 
 /// What a store is asked with.

@@ -123,9 +123,8 @@ impl Flight {
         let call = call.map_err(|NoMemory| Failure::from(FailureKind::Internal))?;
         let terms = call::terms(policy, &self.params, desk.worker.hashing.key);
         let minter = policy.mint.as_ref().map(|mint| mint.minter.clone());
-        let mut lookup = Lookup::new(fleet, call, terms, minter, time);
-        lookup.begin();
-        self.work = Task::post(policy.thread_pool, Work::new(self.id, lookup));
+        let work = Work::new(self.id, Lookup::new(fleet, call, terms, minter, time));
+        self.work = Task::post(policy.thread_pool, work);
         if self.work.is_none() {
             counters::failure(&desk.worker, None, FailureKind::Overflow);
             return Err(Failure::from(FailureKind::Overflow));

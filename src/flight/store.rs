@@ -1,5 +1,4 @@
-//! The store of the fleet, as flights ask it: before the server, in the same task. Its question is sent
-//! before that is posted, where a connection is idle.
+//! The store of the fleet, as flights ask it: before the server, in the same task.
 //!
 //! What it says is recorded here, in its own health, its counters and the log. Nothing of it says
 //! anything of an endpoint or of the client's credentials.

@@ -1,6 +1,5 @@
 //! Every state of a real store, as the client meets it: told apart, and over with the state.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phantom_token_engine::client::{Tls, TlsCause, TlsOptions};
@@ -48,12 +47,6 @@ fn ask(node: &Node) -> Result<Vec<Reply>, StoreError> {
     node.ask(&look_up(), Instant::now() + PATIENCE)
 }
 
-/// The same, sent before anybody waits for it; `None` where there is no connection for it.
-fn ask_ahead(node: &Arc<Node>) -> Option<Result<Vec<Reply>, StoreError>> {
-    let sent = node.clone().send(&look_up())?;
-    sent.finish(Instant::now() + PATIENCE)
-}
-
 /// What stands in the store, whatever was to be written.
 fn there(replies: &[Reply]) -> Vec<Option<&[u8]>> {
     replies[2].array().unwrap().iter().map(Reply::bulk).collect()
@@ -65,11 +58,9 @@ const BOTH: [Option<&[u8]>; 2] = [Some(b"random"), Some(b"marker")];
 fn it_is_asked_over_tcp_a_socket_and_tls_and_in_its_database() {
     let store = Store::start();
     for url in [store.url(), store.socket_url()] {
-        let node = Arc::new(node(&url));
-        assert_eq!(ask_ahead(&node), None, "it makes no connection");
+        let node = node(&url);
         for _ in 0..3 {
             assert_eq!(there(&ask(&node).unwrap()), BOTH);
-            assert_eq!(there(&ask_ahead(&node).unwrap().unwrap()), BOTH);
         }
     }
     assert_eq!(store.keys("*"), ["lease", "value"]);
@@ -88,10 +79,9 @@ fn it_is_asked_over_tcp_a_socket_and_tls_and_in_its_database() {
         let tls = Tls::new(TlsOptions { trusted, ..TlsOptions::default() }).unwrap();
         Node::new(Options { tls, ..options(&store.url()) })
     };
-    let node = Arc::new(tls(Some(&identity.certificate)));
+    let node = tls(Some(&identity.certificate));
     for _ in 0..3 {
         assert_eq!(there(&ask(&node).unwrap()), BOTH);
-        assert_eq!(there(&ask_ahead(&node).unwrap().unwrap()), BOTH);
     }
     assert_eq!(connections(&store), 1, "one is kept");
     let other = Identity::self_signed(&["localhost"]);
@@ -197,10 +187,9 @@ fn a_store_that_loads_or_has_too_many_clients_says_so() {
 #[test]
 fn what_ends_connections_costs_a_dial() {
     let store = Store::start();
-    let node = Arc::new(node(&store.url()));
+    let node = node(&store.url());
     ask(&node).unwrap();
     store.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
-    assert_eq!(ask_ahead(&node), None, "it is asked anew");
     assert_eq!(there(&ask(&node).unwrap()), BOTH);
     store.kill();
     let refused = ask(&node).unwrap_err();

@@ -1,8 +1,7 @@
 //! The store of the fleet: what other gateways have left there of a token, and what is left there for
 //! them.
 //!
-//! It is asked before the authorization server, in the same thread, and the question may be sent before
-//! that comes to it. What it says, or that it says
+//! It is asked before the authorization server, in the same thread. What it says, or that it says
 //! nothing, decides nothing of the server: a failure here is a miss.
 
 use std::mem;
@@ -17,7 +16,7 @@ use crate::lookup::{End, Found, Origin};
 use crate::shared::counters::{StoreResult, StoreWrite};
 use crate::shared::purges::{Moment, wall_ms};
 use crate::shared::store::StoreHealth;
-use crate::store::{self, Leased, Look, Looked, Question, StoreStatus, Stored};
+use crate::store::{self, Leased, Looked, Question, StoreStatus, Stored};
 
 /// The store was not asked.
 const SKIPPED: StoreStatus =
@@ -26,8 +25,8 @@ const SKIPPED: StoreStatus =
 /// What an attempt has to do with the store.
 #[derive(Debug)]
 pub struct Fleet {
-    /// `None` once it is over, in this attempt or an earlier one.
-    look: Option<Look>,
+    /// `None` once it was put, in this attempt or an earlier one.
+    question: Option<Question>,
     health: &'static StoreHealth,
     lead: Option<Leased>,
     keeps: Keeps,
@@ -77,8 +76,7 @@ impl Fleet {
         health: &'static StoreHealth,
         keeps: Keeps,
     ) -> Fleet {
-        let look = question.map(Look::new);
-        Fleet { look, health, lead, keeps, tries_raw: false, done: FleetDone::default() }
+        Fleet { question, health, lead, keeps, tries_raw: false, done: FleetDone::default() }
     }
 
     /// The call may be made once more, with the credentials as they are.
@@ -86,22 +84,9 @@ impl Fleet {
         Fleet { tries_raw, ..self }
     }
 
-    /// Asks, where it is to be asked and that takes no waiting: what it says is there when a thread comes
-    /// to it, as a rule.
-    pub(super) fn begin(&mut self, end: Instant) {
-        if let Some(look) = &mut self.look {
-            look.begin(end);
-        }
-    }
-
-    /// Nobody waits any more for what it says.
-    pub(super) fn give_up(&mut self) {
-        self.look = None;
-    }
-
     /// Asks, where it was not asked yet; `None` where the server is to be.
     pub(super) fn look(&mut self, end: Instant) -> Option<Found> {
-        let look = self.look.take()?;
+        let question = self.question.take()?;
         let began = Instant::now();
         if began >= end {
             return None;
@@ -109,7 +94,7 @@ impl Fleet {
         // Others may have found it away while this stood in the queue.
         let (looked, status) = match self.health.is_resting() {
             true => (Looked::Alone, SKIPPED),
-            false => look.look(end),
+            false => question.look(end),
         };
         self.done.said = Some(Said { status, took: began.elapsed() });
         match looked {

@@ -169,7 +169,7 @@ fn store(store: &StoreSnapshot, page: &mut Page) {
     );
     page.histogram(
         "store_duration_seconds",
-        "Time threads were busy with look-ups in the store.",
+        "Time questions at the store took.",
         &store.duration_seconds,
     );
     let connections = [([], store.connections)];

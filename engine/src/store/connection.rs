@@ -59,26 +59,13 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Replies that nobody waits for.
-struct Owed {
-    replies: usize,
-    /// To what was told; else to a question that was asked again.
-    is_told: bool,
-}
-
-impl Owed {
-    fn told(commands: &Pipeline) -> Owed {
-        Owed { replies: commands.len(), is_told: true }
-    }
-}
-
 /// A connection that is ready for questions. It serves one at a time, and is of no use after any failure.
 pub(super) struct Connection {
     stream: Stream,
     input: Input,
     decoder: Decoder,
-    /// What comes before the replies to the next question.
-    owed: VecDeque<Owed>,
+    /// How many replies are owed to each of what was told and not waited for.
+    owed: VecDeque<usize>,
     /// Whether it has answered before.
     served: bool,
     used: Instant,
@@ -197,22 +184,13 @@ impl Connection {
         self.exchange(&all, question.len(), deadline)
     }
 
-    /// As [`Connection::ask`], but without waiting, neither for room nor for the replies: those are
-    /// [`Connection::receive`]'s. False where that did not go: some of it may have been sent, and the
-    /// connection is of no use any more.
-    pub(super) fn send(&mut self, held: Vec<Pipeline>, question: &Pipeline) -> bool {
-        let heard = self.hear_owed();
-        let all = self.with_held(held, question);
-        heard.is_ok() && self.stream.write_now(all.as_bytes())
-    }
-
     /// What was `held`, and will be owed, and a question behind it.
     fn with_held<'a>(&mut self, held: Vec<Pipeline>, question: &'a Pipeline) -> Cow<'a, Pipeline> {
         let mut held = held.into_iter();
         let Some(mut all) = held.next() else { return Cow::Borrowed(question) };
-        self.owed.push_back(Owed::told(&all));
+        self.owed.push_back(all.len());
         for told in held {
-            self.owed.push_back(Owed::told(&told));
+            self.owed.push_back(told.len());
             all.append(&told);
         }
         all.append(question);
@@ -221,7 +199,7 @@ impl Connection {
 
     /// Sends without waiting. False where there is no room: some of it may have been sent.
     pub(super) fn tell(&mut self, commands: &Pipeline) -> bool {
-        self.owed.push_back(Owed::told(commands));
+        self.owed.push_back(commands.len());
         self.owed.len() <= MAX_OWED && self.stream.write_now(commands.as_bytes())
     }
 
@@ -238,38 +216,22 @@ impl Connection {
             Err(failure) => return Err(ended(failure, Phase::Wait).into()),
         }
         self.take_decrypted();
-        self.decode(self.owes())?;
+        self.decode(self.owed.iter().sum())?;
         self.settle();
         Ok(())
     }
 
-    /// Asks the question again that was sent last: what comes of that is passed over.
-    pub(super) fn ask_again(
-        &mut self,
-        question: &Pipeline,
-        deadline: Instant,
-    ) -> Result<Vec<Reply>, Failure> {
-        self.owed.push_back(Owed { replies: question.len(), is_told: false });
-        self.ask(Vec::new(), question, deadline)
-    }
-
-    fn owes(&self) -> usize {
-        self.owed.iter().map(|owed| owed.replies).sum()
-    }
-
     /// Counts what was told by the replies to it that are there.
     fn settle(&mut self) {
-        while let Some(&Owed { replies, is_told }) = self.owed.front() {
-            if self.decoder.len() < replies {
+        while let Some(&owed) = self.owed.front() {
+            if self.decoder.len() < owed {
                 return;
             }
             // To the end, whatever the first of them is.
             let failed =
-                self.decoder.first_replies(replies).filter(|one| one.error().is_some()).count();
+                self.decoder.first_replies(owed).filter(|one| one.error().is_some()).count();
             self.owed.pop_front();
-            if is_told {
-                self.count(if failed > 0 { StoreWrite::Failed } else { StoreWrite::Ok });
-            }
+            self.count(if failed > 0 { StoreWrite::Failed } else { StoreWrite::Ok });
         }
     }
 
@@ -286,29 +248,19 @@ impl Connection {
             Err(SessionFailure::Socket(Halt::Closed)) => {}
             Err(failure) => return Err(ended(failure, Phase::Send).into()),
         }
-        self.receive(answers, Some(deadline))
+        let replies = self.receive(answers, deadline)?;
+        self.served = true;
+        Ok(replies)
     }
 
-    /// Reads what is owed, and so many replies behind it. `None`: without waiting, and what is not there
-    /// is late.
-    pub(super) fn receive(
-        &mut self,
-        answers: usize,
-        deadline: Option<Instant>,
-    ) -> Result<Vec<Reply>, Failure> {
-        let expected = self.owes() + answers;
+    /// Reads what is owed, and so many replies behind it.
+    fn receive(&mut self, answers: usize, deadline: Instant) -> Result<Vec<Reply>, Failure> {
+        let expected = self.owed.iter().sum::<usize>() + answers;
         let mut received = 0;
         while self.decoder.len() < expected {
             let least = self.decoder.missing(self.input.unread().len()).clamp(READ.0, READ.1);
             let room = self.input.room(least);
-            let read = match deadline {
-                Some(deadline) => self.stream.read(room, deadline),
-                None => {
-                    let read = self.stream.read_now(room);
-                    read.and_then(|amount| amount.ok_or(Halt::Expired.into()))
-                }
-            };
-            match read {
+            match self.stream.read(room, deadline) {
                 Ok(amount @ 1..) => {
                     received += amount;
                     self.input.filled(amount);
@@ -331,7 +283,6 @@ impl Connection {
             self.decode(expected)?;
         }
         self.settle();
-        self.served = true;
         Ok(self.decoder.replies())
     }
 
@@ -363,7 +314,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        for _ in self.owed.iter().filter(|owed| owed.is_told) {
+        for _ in &self.owed {
             self.count(StoreWrite::Lost);
         }
     }

@@ -10,9 +10,9 @@
 //! look again a few times, and then ask for myself; anything else is a miss. Nothing of it is believed
 //! beyond what the seal, the lease and the purges say.
 //!
-//! [`Looking`] decides, without a clock and without a connection; [`Look`] asks and sleeps.
+//! [`Looking`] decides, without a clock and without a connection; [`Question::look`] asks and sleeps.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::leased::{Leased, Place};
 use super::names::Lease;
@@ -22,12 +22,9 @@ use super::seal::{self, Form, Nonce, Opened};
 use super::value::{self, AHEAD_MS, Content, Marker, Stored};
 use super::wire::{Decimal, millis};
 use super::{Pipeline, Reply, StoreError};
+use crate::client::{self, Running};
 use crate::shared::counters::{StoreErrorReason, StoreResult};
-use crate::shared::purges::{Moment, Standing};
-
-mod asking;
-
-pub use asking::Look;
+use crate::shared::purges::{Moment, Standing, wall_ms};
 
 /// How far clocks may differ where what was asked for is compared with when something was purged, in
 /// milliseconds.
@@ -104,6 +101,35 @@ impl Remark {
 impl StoreStatus {
     fn of(result: StoreResult) -> StoreStatus {
         StoreStatus { result, error: None, remark: None }
+    }
+}
+
+impl Question {
+    /// Looks in the store, and waits for another gateway's answer where that is worth it: at most until
+    /// `deadline`, and never for more than half of the time until then. Blocks its thread; keeps no
+    /// connection while it sleeps. It is over when all calls are to end ([`client::stop()`]).
+    pub fn look(&self, deadline: Instant) -> (Looked, StoreStatus) {
+        let began = Instant::now();
+        let Some(_running) = Running::begin() else {
+            return (Looked::Alone, StoreStatus::of(StoreResult::Skipped));
+        };
+        let left = deadline.saturating_duration_since(began);
+        let (mut looking, mut step) = Looking::begin(self, left, wall_ms());
+        loop {
+            step = match step {
+                Step::Ask(question) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let until = Instant::now() + self.store.timeout.min(left / 2);
+                    let replies = self.store.nodes.ask(&question, until);
+                    looking.replies(self, replies, began.elapsed(), wall_ms())
+                }
+                Step::Sleep(time) if client::sleep(time) => looking.woken(),
+                Step::Sleep(_) => {
+                    return (Looked::Alone, StoreStatus::of(StoreResult::Skipped));
+                }
+                Step::Done(looked, status) => return (looked, status),
+            }
+        }
     }
 }
 
@@ -209,11 +235,6 @@ impl Looking {
         looking.following = Self::worth_following(question, left);
         looking.at = Some(At { in_sync, place, nonce: of_value, marker });
         (looking, Step::Ask(pipeline))
-    }
-
-    /// Goes on after a while, with so much time left: whatever is waited for, it is from now on.
-    pub(super) fn goes_on(&mut self, question: &Question, left: Duration) {
-        self.following = Self::worth_following(question, left);
     }
 
     /// How long to wait for another gateway, where that is worth it.

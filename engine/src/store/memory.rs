@@ -8,7 +8,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::reply::ServerError;
-use super::{Nodes, Pipeline, Reply, Sent, StoreError};
+use super::{Nodes, Pipeline, Reply, StoreError};
 use crate::client::Phase;
 
 /// A key's value.
@@ -71,36 +71,6 @@ impl Nodes for Memory {
         }
         contents.run(&commands);
         Ok(())
-    }
-
-    fn may_send(&self) -> bool {
-        true
-    }
-
-    fn send(self: Arc<Self>, question: &Pipeline) -> Option<Box<dyn Sent>> {
-        let outcome = self.ask(question, Instant::now());
-        Some(Box::new(Asked(self, outcome)))
-    }
-}
-
-/// What has come of a question, before anybody has come to it.
-struct Asked(Arc<Memory>, Result<Vec<Reply>, StoreError>);
-
-impl Sent for Asked {
-    fn finish(self: Box<Self>, _: Instant) -> Option<Result<Vec<Reply>, StoreError>> {
-        Some(self.1)
-    }
-
-    fn again(
-        self: Box<Self>,
-        question: &Pipeline,
-        deadline: Instant,
-    ) -> Option<Result<Vec<Reply>, StoreError>> {
-        Some(self.0.ask(question, deadline))
-    }
-
-    fn settle(self: Box<Self>) -> Option<Vec<Reply>> {
-        self.1.ok()
     }
 }
 

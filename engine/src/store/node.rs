@@ -2,9 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::ops::Deref;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -12,11 +10,10 @@ use parking_lot::{Condvar, Mutex};
 use super::address::Reach;
 use super::connection::{Connection, Failure};
 pub use super::connection::{Counting, Options};
-use super::{Nodes, Pipeline, Reply, Sent, StoreError};
+use super::{Nodes, Pipeline, Reply, StoreError};
 use crate::client::{Phase, Running};
 use crate::shared::counters::StoreWrite;
 
-mod sent;
 #[cfg(test)]
 mod tests;
 
@@ -38,8 +35,6 @@ pub struct Node {
     counting: OnceLock<Counting>,
     pool: Mutex<Pool>,
     given_back: Condvar,
-    /// Questions that were sent, and to whose replies no thread has come yet.
-    sent: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -105,13 +100,8 @@ impl Node {
     pub fn new(mut options: Options) -> Self {
         options.tls = options.tls.without_protocols();
         options.connections = options.connections.max(1);
-        Node {
-            options,
-            counting: OnceLock::new(),
-            pool: Mutex::default(),
-            given_back: Condvar::new(),
-            sent: AtomicUsize::new(0),
-        }
+        let (counting, given_back) = (OnceLock::new(), Condvar::new());
+        Node { options, counting, pool: Mutex::default(), given_back }
     }
 
     /// The same server for who asks for as long as it likes: with one connection, beside the others.
@@ -199,18 +189,32 @@ impl Node {
                 return;
             };
             drop(pool);
-            let mut taken = Taken::new(self, Some(connection));
+            let mut taken = Taken { node: self, connection: Some(connection) };
             if taken.is_fit() {
-                if taken.tell_untold(now) {
-                    taken.keep();
+                if self.tell_untold(&mut taken, now) {
+                    self.keep(taken);
                 }
                 return;
             }
         }
     }
 
+    /// Tells all that waits. False where there was no room: that closes the connection, which counts what
+    /// it owes.
+    fn tell_untold(&self, taken: &mut Taken<'_>, now: Instant) -> bool {
+        let (untold, old) = self.pool.lock().take_untold(now);
+        (0..old).for_each(|_| self.count(StoreWrite::Failed));
+        let mut untold = untold.iter();
+        let has_room = taken
+            .connection
+            .as_mut()
+            .is_some_and(|connection| untold.by_ref().all(|commands| connection.tell(commands)));
+        untold.for_each(|_| self.count(StoreWrite::Lost));
+        has_room
+    }
+
     /// A connection that was kept, or the right to make one, before `deadline`; and what was held.
-    fn take(&self, deadline: Instant) -> Result<(Taken<&Node>, Vec<Pipeline>), StoreError> {
+    fn take(&self, deadline: Instant) -> Result<(Taken<'_>, Vec<Pipeline>), StoreError> {
         let mut pool = self.pool.lock();
         let now = Instant::now();
         pool.pace.asked(now);
@@ -229,12 +233,39 @@ impl Node {
         let (held, old) = pool.take_untold(now);
         drop(pool);
         (0..old).for_each(|_| self.count(StoreWrite::Failed));
-        let mut taken = Taken::new(self, connection);
+        let mut taken = Taken { node: self, connection };
         // Not under the lock: asking the socket, closing it.
         if !taken.is_fit() {
             taken.connection = None;
         }
         Ok((taken, held))
+    }
+
+    /// Keeps a connection that may serve again. What waits to be told, and for no question, is told.
+    fn keep(&self, mut taken: Taken<'_>) {
+        loop {
+            let now = Instant::now();
+            if !taken.connection.as_mut().is_some_and(|one| one.may_be_kept(now)) {
+                return;
+            }
+            let mut pool = self.pool.lock();
+            let is_held = pool.pace.is_dense(now) && !pool.is_overdue(now);
+            // Under one lock: what is told from now on finds the connection.
+            if (pool.untold.is_empty() || is_held)
+                && let Some(mut connection) = taken.connection.take()
+            {
+                connection.rest();
+                pool.idle.push_back(connection);
+                drop(pool);
+                std::mem::forget(taken);
+                self.given_back.notify_one();
+                return;
+            }
+            drop(pool);
+            if !self.tell_untold(&mut taken, now) {
+                return;
+            }
+        }
     }
 
     fn try_to_ask(&self, question: &Pipeline, deadline: Instant) -> Result<Vec<Reply>, StoreError> {
@@ -258,15 +289,11 @@ impl Node {
             Failure::Stale => StoreError::Closed,
             Failure::Store(error) => error,
         })?;
-        taken.answered(replies)
-    }
-
-    /// The name may lead elsewhere by now, where a server takes no writes.
-    fn judge(&self, outcome: Result<Vec<Reply>, StoreError>) -> Result<Vec<Reply>, StoreError> {
-        if let Err(StoreError::ReadOnly(_) | StoreError::Refused(_)) = outcome {
-            self.close_all();
+        if let Some(error) = replies.iter().find_map(|reply| reply.error()?.condemns()) {
+            return Err(error);
         }
-        outcome
+        self.keep(taken);
+        Ok(replies)
     }
 }
 
@@ -279,15 +306,12 @@ impl Nodes for Node {
         if deadline <= Instant::now() {
             return Err(StoreError::Timeout(Phase::Start));
         }
-        self.judge(self.try_to_ask(question, deadline))
-    }
-
-    fn may_send(&self) -> bool {
-        self.has_place() && !self.pool.lock().idle.is_empty()
-    }
-
-    fn send(self: Arc<Self>, question: &Pipeline) -> Option<Box<dyn Sent>> {
-        Some(Box::new(self.try_to_send(question)?))
+        let outcome = self.try_to_ask(question, deadline);
+        if let Err(StoreError::ReadOnly(_) | StoreError::Refused(_)) = outcome {
+            // The name may lead elsewhere by now.
+            self.close_all();
+        }
+        outcome
     }
 
     fn tell(&self, commands: Pipeline) -> Result<(), StoreError> {
@@ -310,12 +334,12 @@ impl Nodes for Node {
                 return Err(StoreError::NoConnection);
             };
             drop(pool);
-            let mut taken = Taken::new(self, Some(connection));
+            let mut taken = Taken { node: self, connection: Some(connection) };
             if taken.is_fit() {
                 // Behind what was held.
                 self.pool.lock().untold.push_back((now, commands));
-                if taken.tell_untold(now) {
-                    taken.keep();
+                if self.tell_untold(&mut taken, now) {
+                    self.keep(taken);
                     return Ok(());
                 }
                 return Err(StoreError::NoConnection);
@@ -327,17 +351,12 @@ impl Nodes for Node {
 }
 
 /// A connection in use, or the right to make one. Dropped, it is closed, and another may be made.
-struct Taken<N: Deref<Target = Node>> {
-    node: N,
+struct Taken<'a> {
+    node: &'a Node,
     connection: Option<Connection>,
-    is_given_back: bool,
 }
 
-impl<N: Deref<Target = Node>> Taken<N> {
-    fn new(node: N, connection: Option<Connection>) -> Self {
-        Taken { node, connection, is_given_back: false }
-    }
-
+impl Taken<'_> {
     fn is_fit(&mut self) -> bool {
         let counting = self.node.counting();
         self.connection.as_mut().is_some_and(|connection| {
@@ -345,63 +364,10 @@ impl<N: Deref<Target = Node>> Taken<N> {
             connection.is_fit(Instant::now())
         })
     }
-
-    /// Tells all that waits. False where there was no room: that closes the connection, which counts what
-    /// it owes.
-    fn tell_untold(&mut self, now: Instant) -> bool {
-        let (untold, old) = self.node.pool.lock().take_untold(now);
-        (0..old).for_each(|_| self.node.count(StoreWrite::Failed));
-        let mut untold = untold.iter();
-        let has_room = self
-            .connection
-            .as_mut()
-            .is_some_and(|connection| untold.by_ref().all(|commands| connection.tell(commands)));
-        untold.for_each(|_| self.node.count(StoreWrite::Lost));
-        has_room
-    }
-
-    /// Keeps a connection that may serve again. What waits to be told, and for no question, is told.
-    fn keep(mut self) {
-        loop {
-            let now = Instant::now();
-            if !self.connection.as_mut().is_some_and(|one| one.may_be_kept(now)) {
-                return;
-            }
-            let mut pool = self.node.pool.lock();
-            let is_held = pool.pace.is_dense(now) && !pool.is_overdue(now);
-            // Under one lock: what is told from now on finds the connection.
-            if (pool.untold.is_empty() || is_held)
-                && let Some(mut connection) = self.connection.take()
-            {
-                connection.rest();
-                pool.idle.push_back(connection);
-                drop(pool);
-                self.is_given_back = true;
-                self.node.given_back.notify_one();
-                return;
-            }
-            drop(pool);
-            if !self.tell_untold(now) {
-                return;
-            }
-        }
-    }
-
-    /// There are replies: keeps the connection, unless one of them condemns the node.
-    fn answered(self, replies: Vec<Reply>) -> Result<Vec<Reply>, StoreError> {
-        if let Some(error) = replies.iter().find_map(|reply| reply.error()?.condemns()) {
-            return Err(error);
-        }
-        self.keep();
-        Ok(replies)
-    }
 }
 
-impl<N: Deref<Target = Node>> Drop for Taken<N> {
+impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        if self.is_given_back {
-            return;
-        }
         drop(self.connection.take());
         self.node.pool.lock().open -= 1;
         self.node.given_back.notify_one();

@@ -5,12 +5,10 @@ use std::thread;
 
 use super::*;
 use crate::answer::facts::Signer;
-use crate::answer::{Forward, Terms};
 use crate::client::{CallError, Phase};
 use crate::guard;
 use crate::http::cache_control::CacheControl;
 use crate::lifetime::CacheControlPolicy;
-use crate::lookup::{Lookup, Time};
 use crate::shared::state::testing::state;
 use crate::store::keys::FleetKeys;
 use crate::store::memory::Memory;
@@ -79,14 +77,6 @@ impl Gateways {
         assert!(look(&mut fleet).is_none());
         assert!(fleet.lead.is_some());
         fleet
-    }
-
-    /// The same, where an answer lies there.
-    fn leading_anew(&self) -> Leased {
-        let bypass = Question { bypass: true, ..self.question() };
-        let mut fleet = Fleet::asking(bypass, self.health, KEEPS);
-        assert!(look(&mut fleet).is_none());
-        fleet.lead.take().expect("it leads")
     }
 
     /// What the next gateway finds.
@@ -384,79 +374,6 @@ fn a_store_that_rests_is_not_asked() {
     assert!(look(&mut fleet).is_none());
     assert_eq!(gateways.memory.0.lock().commands, 0);
     assert_eq!(fleet.done().said.unwrap().status, SKIPPED);
-}
-
-/// A look-up whose question was sent, and that another gateway would wait for.
-fn begun(gateways: &Gateways) -> Fleet {
-    let mut fleet = gateways.asking();
-    fleet.begin(Instant::now() + LONG);
-    assert!(gateways.memory.0.lock().commands > 0, "nothing is asked");
-    fleet
-}
-
-/// None comes back before `LONG` is over unless it is told that nothing will come.
-fn nobody_waits_for_it(gateways: &Gateways) {
-    let health = state().store();
-    let mut next = Fleet::asking(gateways.question(), health, KEEPS);
-    assert!(look(&mut next).is_none());
-    assert!(next.lead.is_some());
-}
-
-#[test]
-fn what_was_begun_is_asked_once() {
-    let gateways = Gateways::new();
-    let mut fleet = begun(&gateways);
-    let commands = gateways.memory.0.lock().commands;
-    assert!(look(&mut fleet).is_none());
-    assert_eq!(gateways.memory.0.lock().commands, commands);
-    tell(&mut fleet, active());
-    let mut next = gateways.asking();
-    next.begin(Instant::now() + LONG);
-    assert!(look(&mut next).is_some());
-    // Where it was asked in an earlier attempt, nothing is.
-    let mut again = Fleet::leading(gateways.leading_anew(), gateways.health, KEEPS);
-    let commands = gateways.memory.0.lock().commands;
-    again.begin(Instant::now() + LONG);
-    assert_eq!(gateways.memory.0.lock().commands, commands);
-}
-
-#[test]
-fn what_was_begun_is_given_up_where_it_is_not_to_be_known_any_more() {
-    // The store rests by now.
-    let gateways = Gateways::new();
-    let mut fleet = begun(&gateways);
-    gateways.health.rest(1);
-    assert!(look(&mut fleet).is_none());
-    assert_eq!(fleet.done().said.unwrap().status, SKIPPED);
-    nobody_waits_for_it(&gateways);
-    // There is no more time.
-    let gateways = Gateways::new();
-    let mut fleet = begun(&gateways);
-    assert!(fleet.look(Instant::now()).is_none());
-    assert!(fleet.done().said.is_none());
-    nobody_waits_for_it(&gateways);
-    // Nobody waits, or its task was not taken.
-    for was_taken in [true, false] {
-        let gateways = Gateways::new();
-        let time = Time {
-            end: Instant::now() + LONG,
-            others: 0,
-            connect: LONG,
-            blame_after: LONG,
-            typical_latency: Duration::ZERO,
-        };
-        let fleet = Some(gateways.asking());
-        let terms = Terms::new(Forward::Jwt, None);
-        let mut lookup = Lookup::new(fleet, None, terms, None, time);
-        lookup.begin();
-        assert!(gateways.memory.0.lock().commands > 0);
-        let done = was_taken.then(|| lookup.dropped(Duration::ZERO));
-        if !was_taken {
-            drop(lookup);
-        }
-        nobody_waits_for_it(&gateways);
-        drop(done);
-    }
 }
 
 #[test]

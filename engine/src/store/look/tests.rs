@@ -1,7 +1,6 @@
 use std::cell::Cell;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::*;
 use crate::answer::grant::Grant;
@@ -422,5 +421,4 @@ fn an_inactive_answer_takes_what_is_void_away() {
     assert_eq!(fleet.finds(&fleet.question()), Err(StoreResult::Miss));
 }
 
-mod begun;
 mod following;

@@ -23,9 +23,6 @@ pub(super) struct Numbers {
     pub(super) own: u64,
     pub(super) store: u64,
     pub(super) calls: u64,
-    /// Questions that were sent before a thread came to them, and asked anew then.
-    pub(super) ahead: u64,
-    pub(super) asked_anew: u64,
     /// Requests that were not served: too many calls were in vain.
     pub(super) failed: u64,
     /// Purges that the store has acknowledged, and that it has not.
@@ -54,8 +51,6 @@ impl Numbers {
         self.failed += failed;
         self.acknowledged += acknowledged;
         self.refused += refused;
-        self.ahead += other.ahead;
-        self.asked_anew += other.asked_anew;
         self.gaps += other.gaps;
         self.gateways += other.gateways;
         self.wrong += other.wrong;

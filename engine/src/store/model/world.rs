@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::ahead::Ahead;
 use super::events::{Accidents, Dice, Event, Mutant, Policy, Queue, Setting, Weather};
 use super::gateway::{Answer, GATEWAYS, Gateway, Waiter};
 use super::numbers::{NAMES, Numbers, SUBS, TOKENS, USERS};
@@ -22,7 +21,7 @@ use crate::store::{Leased, Pipeline, Reply, StoreError, Stored};
 pub(super) const BEGINNING: u64 = 1_700_000_000_000;
 
 /// How long a question to the store may take.
-pub(super) const TIMEOUT_MS: u64 = 100;
+const TIMEOUT_MS: u64 = 100;
 
 /// A request may ask so often for what was purged on the way.
 const TRIES: u8 = 3;
@@ -31,7 +30,7 @@ const TRIES: u8 = 3;
 const PROMPT_MS: u64 = 1_000;
 
 /// A question on its way to the store, or its replies on their way back.
-pub(super) struct Trip {
+struct Trip {
     slot: usize,
     age: u64,
     whose: Whose,
@@ -42,7 +41,7 @@ pub(super) struct Trip {
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Whose {
+enum Whose {
     Flight(u64),
     Listener,
     Purge(u64),
@@ -58,8 +57,6 @@ pub(super) struct Flight {
     pub(super) asked: Moment,
     pub(super) question: Question,
     pub(super) looking: Option<Looking>,
-    /// What was sent before a thread has come to it.
-    pub(super) ahead: Option<Ahead>,
     pub(super) lead: Option<Leased>,
     pub(super) waiters: Vec<Waiter>,
     pub(super) tries: u8,
@@ -93,7 +90,7 @@ pub(super) struct World {
     /// What the server says of each token now.
     versions: [u64; TOKENS],
     acknowledged: [Acknowledged; TOKENS],
-    pub(super) trips: HashMap<u64, Trip>,
+    trips: HashMap<u64, Trip>,
     /// Of which trips the store waits for an event.
     waiting: Vec<u64>,
     /// What the store has not read yet: it stands still.
@@ -177,14 +174,7 @@ impl World {
 
     // ---- the way to the store
 
-    /// Puts a question on its way; which trip that is.
-    pub(super) fn sends(
-        &mut self,
-        slot: usize,
-        whose: Whose,
-        question: Pipeline,
-        blocks: u64,
-    ) -> u64 {
+    fn sends(&mut self, slot: usize, whose: Whose, question: Pipeline, blocks: u64) {
         let id = self.number();
         let gateway = &self.gateways[slot];
         let age = if let Whose::Listener = whose { gateway.thread } else { gateway.age };
@@ -193,7 +183,6 @@ impl World {
         let way = self.dice.range(0, 2);
         self.queue.at(self.now + way, Event::Arrives(id));
         self.queue.at(self.now + blocks + TIMEOUT_MS, Event::TimesOut(id));
-        id
     }
 
     fn arrives(&mut self, id: u64) {
@@ -291,24 +280,17 @@ impl World {
         match whose {
             Whose::Listener => self.hears(slot, replies),
             Whose::Purge(id) => self.purge_answered(id, replies),
-            Whose::Flight(id) => self.comes_to_flight(id, replies),
+            Whose::Flight(id) => {
+                self.gateways[slot].asked(replies.is_ok(), self.now);
+                let Some(flight) = self.flights.get_mut(&id) else { return };
+                let Some(mut looking) = flight.looking.take() else { return };
+                let elapsed = Duration::from_millis(self.now - flight.began);
+                let wall = self.gateways[slot].wall(self.now);
+                let step = looking.replies(&flight.question, replies, elapsed, wall);
+                flight.looking = Some(looking);
+                self.steps(id, step);
+            }
         }
-    }
-
-    /// A thread of the flight has the replies, or one will.
-    pub(super) fn comes_to_flight(&mut self, id: u64, replies: Result<Vec<Reply>, StoreError>) {
-        let Some(flight) = self.flights.get_mut(&id) else { return };
-        if let Some(ahead) = &mut flight.ahead {
-            ahead.came = Some(replies);
-            return;
-        }
-        let gateway = &self.gateways[flight.slot];
-        gateway.asked(replies.is_ok(), self.now);
-        let Some(mut looking) = flight.looking.take() else { return };
-        let elapsed = Duration::from_millis(self.now - flight.began);
-        let step = looking.replies(&flight.question, replies, elapsed, gateway.wall(self.now));
-        flight.looking = Some(looking);
-        self.steps(id, step);
     }
 
     pub(super) fn listener_asks(&mut self, slot: usize, commands: Pipeline, blocks: u64) {
@@ -345,17 +327,23 @@ impl World {
         // Now and then a pool of threads is busy.
         let queued = if self.dice.chance(10) { self.dice.range(1, 400) } else { 0 };
         self.queue.at(self.now + queued, Event::Begins(id));
-        if self.dice.chance(50) {
-            self.sends_ahead(id);
-        }
         id
     }
 
-    pub(super) fn steps(&mut self, id: u64, step: Step) {
+    fn begins_to_look(&mut self, id: u64) {
+        let Some(flight) = self.flights.get_mut(&id) else { return };
+        let wall = self.gateways[flight.slot].wall(self.now);
+        let left = Duration::from_secs(6);
+        let (looking, step) = Looking::begin(&flight.question, left, wall);
+        flight.looking = Some(looking);
+        self.steps(id, step);
+    }
+
+    fn steps(&mut self, id: u64, step: Step) {
         let Some(flight) = self.flights.get_mut(&id) else { return };
         let slot = flight.slot;
         match step {
-            Step::Ask(question) => _ = self.sends(slot, Whose::Flight(id), question, 0),
+            Step::Ask(question) => self.sends(slot, Whose::Flight(id), question, 0),
             Step::Sleep(time) => {
                 self.queue.at(self.now + time.as_millis().max(1) as u64, Event::Wakes(id));
             }
@@ -475,7 +463,6 @@ impl World {
             asked,
             question,
             looking: None,
-            ahead: None,
             lead: None,
             waiters,
             tries,

@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
@@ -20,7 +21,6 @@ use crate::store::reply::Fault;
 use crate::store::wire::Decoder;
 
 mod held;
-mod sent;
 
 /// What a server does with a connection; the number says which one it is, from 0.
 trait Serving: Fn(usize, TcpStream) + Send + Sync + 'static {}
@@ -386,7 +386,7 @@ fn a_kept_connection_that_has_ended_costs_one_dial_whatever_others_there_are() {
         let taken: Vec<_> = (0..3).map(|_| node.take(late()).unwrap().0).collect();
         for mut taken in taken {
             taken.connection = Some(Connection::dial(&node.options, None, late()).unwrap());
-            taken.keep();
+            node.keep(taken);
         }
         (0..3).map(|_| received.recv().unwrap()).collect()
     };
@@ -407,7 +407,7 @@ fn a_kept_connection_that_has_ended_costs_one_dial_whatever_others_there_are() {
     sockets.last().unwrap().shutdown(std::net::Shutdown::Both).unwrap();
     let stale = one.connection.as_mut().unwrap().ask(Vec::new(), &get(), late());
     assert_eq!(stale, Err(Failure::Stale));
-    one.keep();
+    node.keep(one);
     others = node.pool.lock().idle.len();
     assert_eq!(others, 3);
     assert_eq!(node.ask(&get(), late()), found());

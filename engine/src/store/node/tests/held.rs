@@ -3,13 +3,13 @@
 use super::*;
 
 /// Questions come often, and will.
-pub(super) fn often(node: &Node) {
+fn often(node: &Node) {
     let last = Instant::now().checked_add(Duration::from_secs(3600));
     node.pool.lock().pace = Pace { last, gap: Duration::ZERO };
 }
 
 /// A server that says which commands came in one piece.
-pub(super) fn saying() -> (Server, Receiver<Vec<Vec<u8>>>) {
+fn saying() -> (Server, Receiver<Vec<Vec<u8>>>) {
     let (sent, received) = mpsc::channel();
     let server = Server::start(move |_, mut socket| {
         while let Some(commands) = commands(&mut socket) {
